@@ -1,0 +1,1 @@
+"""The cloud side: profile, compress, transfer and evaluate networks with torch."""
