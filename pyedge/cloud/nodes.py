@@ -1,0 +1,140 @@
+"""What a node of a traced graph is: one vocabulary for modules, functions and methods."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+_RELU_FUNCTIONS = {F.relu, F.relu_, torch.relu, torch.relu_}
+_RELU6_FUNCTIONS = {F.relu6}
+_ADD_FUNCTIONS = {operator.add, operator.iadd, torch.add}
+_ADD_METHODS = {"add", "add_"}
+_CONTENT_FREE = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_POOL_FUNCTIONS = {
+    F.max_pool2d,
+    torch.max_pool2d,
+    F.avg_pool2d,
+    F.adaptive_avg_pool2d,
+    F.adaptive_max_pool2d,
+}
+
+
+def module_of(node: fx.Node) -> nn.Module | None:
+    """Return the module that `node` calls, or None."""
+    if node.op != "call_module":
+        return None
+    owner = node.graph.owning_module
+    return owner.get_submodule(str(node.target)) if owner is not None else None
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Return the node's shape, () where it is no tensor."""
+    return node.meta.get("shape") or ()
+
+
+def is_conv(node: fx.Node) -> bool:
+    return isinstance(module_of(node), nn.Conv2d)
+
+
+def is_linear(node: fx.Node) -> bool:
+    return isinstance(module_of(node), nn.Linear)
+
+
+def is_batch_norm(node: fx.Node) -> bool:
+    return isinstance(module_of(node), nn.BatchNorm2d)
+
+
+def is_relu(node: fx.Node) -> bool:
+    """Is it an activation that makes exact zeros (ReLU, ReLU6)?"""
+    if node.op == "call_function":
+        return node.target in _RELU_FUNCTIONS or node.target in _RELU6_FUNCTIONS
+    if node.op == "call_method":
+        return node.target in ("relu", "relu_")
+    return isinstance(module_of(node), (nn.ReLU, nn.ReLU6))
+
+
+def is_relu6(node: fx.Node) -> bool:
+    if node.op == "call_function":
+        return node.target in _RELU6_FUNCTIONS
+    return isinstance(module_of(node), nn.ReLU6)
+
+
+def is_add(node: fx.Node) -> bool:
+    """Is it a sum of two feature maps n c h w?"""
+    if node.op == "call_function":
+        named = node.target in _ADD_FUNCTIONS
+    else:
+        named = node.op == "call_method" and node.target in _ADD_METHODS
+    operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node)]
+    return named and len(operands) == 2 and all(len(shape_of(arg)) == 4 for arg in operands)
+
+
+def is_pool(node: fx.Node) -> bool:
+    if node.op == "call_function":
+        return node.target in _POOL_FUNCTIONS
+    return isinstance(module_of(node), _POOLS)
+
+
+def is_content_free(node: fx.Node) -> bool:
+    """Does it leave the maps as they are in eval mode (identity, dropout)?"""
+    return isinstance(module_of(node), _CONTENT_FREE)
+
+
+def inputs_of(node: fx.Node) -> list[fx.Node]:
+    """The nodes whose tensors `node` reads."""
+    return [arg for arg in node.all_input_nodes if arg.meta.get("shape") is not None]
+
+
+def upstream(node: fx.Node, stop: fx.Node) -> set[fx.Node]:
+    """All nodes from which `node` is reached, itself included, `stop` and what precedes it not."""
+    seen: set[fx.Node] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current is stop or current in seen:
+            continue
+        seen.add(current)
+        stack.extend(inputs_of(current))
+    return seen
+
+
+def in_order(nodes: set[fx.Node], graph: fx.Graph) -> Iterator[fx.Node]:
+    """The nodes in the order of execution."""
+    return (node for node in graph.nodes if node in nodes)
+
+
+def immediate_dominators(graph: fx.Graph) -> dict[fx.Node, fx.Node | None]:
+    """For each tensor node the nearest node that every path from the input passes.
+
+    Nodes come in execution order, so one sweep suffices: the dominator of a node is the lowest
+    common ancestor, in the dominator tree, of its inputs.
+    """
+    parent: dict[fx.Node, fx.Node | None] = {}
+    depth: dict[fx.Node, int] = {}
+    for node in graph.nodes:
+        sources = [source for source in inputs_of(node) if source in depth]
+        if node.op == "placeholder":
+            parent[node], depth[node] = None, 0
+        elif sources:
+            meet = sources[0]
+            for source in sources[1:]:
+                meet = _meet(meet, source, parent, depth)
+            parent[node], depth[node] = meet, depth[meet] + 1
+    return parent
+
+
+def _meet(
+    a: fx.Node, b: fx.Node, parent: dict[fx.Node, fx.Node | None], depth: dict[fx.Node, int]
+) -> fx.Node:
+    while a is not b:
+        if depth[a] < depth[b]:
+            a, b = b, a
+        above = parent[a]
+        assert above is not None  # the input dominates everything in depth
+        a = above
+    return a
