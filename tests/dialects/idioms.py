@@ -1,0 +1,270 @@
+"""One small ResNet, and the many idioms for its addition, its ReLU and its head."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .dialect import Dialect, family
+
+Unary = Callable[[Tensor], Tensor]
+Binary = Callable[[Tensor, Tensor], Tensor]
+
+
+class IdiomBlock(nn.Module):
+    def __init__(self, c_in: int, c_out: int, stride: int, add: object, relu: object):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.down = None
+        if stride > 1:
+            self.down = nn.Sequential(
+                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
+            )
+        self.add = add() if isinstance(add, type) else add
+        self.relu = relu() if isinstance(relu, type) else relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        shortcut = x if self.down is None else self.down(x)
+        return self.relu(self.add(out, shortcut))
+
+
+class IdiomNet(nn.Module):
+    """`add`, `relu`: a function, a module class, or one module shared by all; `head`: likewise."""
+
+    def __init__(
+        self,
+        blocks: tuple[int, ...],
+        add: object = operator.add,
+        relu: object = F.relu,
+        head: object = None,
+        widths: tuple[int, ...] = (8, 16, 24),
+    ):
+        super().__init__()
+        add, relu, head = copy.deepcopy((add, relu, head))  # a module given here serves one network
+        stages, c_in = [], widths[0]
+        for i, (width, n) in enumerate(zip(widths, blocks, strict=True)):
+            stages.append(nn.Sequential())
+            for j in range(n):
+                stages[-1].append(IdiomBlock(c_in, width, 2 if i and not j else 1, add, relu))
+                c_in = width
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0])
+        )
+        self.relu = relu() if isinstance(relu, type) else relu
+        self.body = nn.Sequential(*stages)
+        self.head = head() if isinstance(head, type) else head
+        spread = {FlattenGrid: 16, MeanAndMax: 2}.get(head, 1) if isinstance(head, type) else 1
+        self.classifier = nn.Linear(c_in * spread, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.body(self.relu(self.stem(x)))
+        out = self.head(out) if self.head is not None else out.mean((2, 3))
+        return self.classifier(out)
+
+
+# The addition. Arguments are (residual, shortcut).
+
+
+class AddModule(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+
+class FloatFunctionalLike(nn.Module):
+    """An addition with an observer behind it, called through a method."""
+
+    def __init__(self):
+        super().__init__()
+        self.activation_post_process = nn.Identity()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.activation_post_process(torch.add(a, b))
+
+
+class LearnedScale(nn.Module):
+    """SkipInit and ReZero: the residual is scaled by one learned number."""
+
+    def __init__(self):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.alpha * a + b
+
+
+def add_in_place(a: Tensor, b: Tensor) -> Tensor:
+    a += b
+    return a
+
+
+ADDITIONS: dict[str, tuple[object, bool]] = {
+    "operator": (operator.add, False),
+    "operator_iadd": (operator.iadd, False),
+    "in_place": (add_in_place, False),
+    "torch_add": (torch.add, False),
+    "torch_add_alpha": (lambda a, b: torch.add(a, b, alpha=1), False),
+    "torch_add_keywords": (lambda a, b: torch.add(input=a, other=b), False),
+    "method": (lambda a, b: a.add(b), False),
+    "method_in_place": (lambda a, b: a.add_(b), False),
+    "dunder": (lambda a, b: a.__add__(b), False),
+    "shortcut_first": (lambda a, b: b + a, False),
+    "module": (AddModule, False),
+    "float_functional": (FloatFunctionalLike, False),
+    "sum_of_list": (lambda a, b: sum([a, b]), True),
+    "stack_and_sum": (lambda a, b: torch.stack([a, b]).sum(0), True),
+    "scaled": (lambda a, b: b + 0.5 * a, True),
+    "scaled_alpha": (lambda a, b: torch.add(b, a, alpha=0.5), True),
+    "learned_scale": (LearnedScale, True),
+}
+
+# The ReLU. A pair of functions is not needed: the same is used inside and at the end.
+
+
+class HomemadeReLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0)
+
+
+class ModuleOverFunction(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x, inplace=True)
+
+
+class SubclassedReLU(nn.ReLU):
+    """A ReLU under another name."""
+
+
+class NoisyTrainReLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout2d(torch.relu(x), 0.2, self.training)
+
+
+RELUS: dict[str, tuple[object, bool, bool]] = {
+    "module_each": (nn.ReLU, False, False),
+    "module_shared": (nn.ReLU(inplace=True), False, False),
+    "function": (F.relu, False, False),
+    "function_in_place": (lambda x: F.relu(x, inplace=True), False, False),
+    "function_in_place_positional": (lambda x: F.relu(x, True), False, False),
+    "function_underscore": (F.relu_, False, False),
+    "torch": (torch.relu, False, False),
+    "torch_underscore": (torch.relu_, False, False),
+    "method": (lambda x: x.relu(), False, False),
+    "method_underscore": (lambda x: x.relu_(), False, False),
+    "relu6_module": (nn.ReLU6, False, False),
+    "relu6_function": (F.relu6, False, False),
+    "wrapped": (ModuleOverFunction, False, False),
+    "subclass": (SubclassedReLU, False, False),
+    "relu_then_dropout2d": (NoisyTrainReLU, False, True),
+    "clamp_module": (HomemadeReLU, True, False),
+    "clamp_min": (lambda x: torch.clamp_min(x, 0), True, False),
+    "hardtanh": (lambda x: F.hardtanh(x, 0.0, 6.0), True, False),
+    "threshold": (lambda x: F.threshold(x, 0.0, 0.0), True, False),
+    "threshold_module": (nn.Threshold(0.0, 0.0), True, False),
+    "maximum": (lambda x: torch.maximum(x, torch.zeros_like(x)), True, False),
+    "times_sign": (lambda x: x * (x > 0), True, False),
+    "hardswish": (nn.Hardswish, True, False),
+}
+
+# The head: from the last map (4x4) to the classifier's input.
+
+
+class FlattenGrid(nn.Module):
+    """No pooling: the classifier sees every pixel of the last map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+class MeanAndMax(nn.Module):
+    """Average and maximum side by side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)], 1).flatten(1)
+
+
+class PowerMean(nn.Module):
+    """Generalised mean with a learned exponent."""
+
+    def __init__(self):
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x.clamp(min=1e-6).pow(self.p), 4).pow(1.0 / self.p).flatten(1)
+
+
+def _unpack(x: Tensor) -> Tensor:
+    b, c, h, w = x.shape
+    return x.view(b, c, h * w).mean(2)
+
+
+def _unpack_size(x: Tensor) -> Tensor:
+    b, c, _, _ = x.size()
+    return F.adaptive_avg_pool2d(x, 1).view(b, c)
+
+
+HEADS: dict[str, tuple[object, bool]] = {
+    "mean_list": (lambda x: x.mean([2, 3]), False),
+    "mean_negative": (lambda x: x.mean((-2, -1)), False),
+    "mean_twice": (lambda x: x.mean(3).mean(2), False),
+    "mean_keepdim": (lambda x: x.mean((2, 3), keepdim=True).flatten(1), False),
+    "torch_mean": (lambda x: torch.mean(x, dim=(2, 3)), False),
+    "sum_over_area": (lambda x: x.sum((2, 3)) / 16, False),
+    "amax": (lambda x: x.amax((2, 3)), False),
+    "flatten_then_mean": (lambda x: x.flatten(2).mean(-1), False),
+    "unpack_shape": (_unpack, False),
+    "unpack_size": (_unpack_size, False),
+    "avg_pool_number": (lambda x: F.avg_pool2d(x, 4).view(x.size(0), -1), False),
+    "avg_pool_size": (lambda x: F.avg_pool2d(x, x.size(3)).view(x.size(0), -1), False),
+    "avg_pool_slice": (lambda x: F.avg_pool2d(x, x.size()[2:]).flatten(1), False),
+    "avg_pool_keyword": (lambda x: F.avg_pool2d(x, kernel_size=x.shape[-1]).flatten(1), False),
+    "reshape": (lambda x: F.adaptive_avg_pool2d(x, 1).reshape(x.shape[0], -1), False),
+    "reshape_shapes": (
+        lambda x: F.adaptive_avg_pool2d(x, (1, 1)).reshape(x.shape[0], x.shape[1]),
+        False,
+    ),
+    "view_len": (lambda x: F.adaptive_avg_pool2d(x, 1).view(len(x), -1), False),
+    "view_channels": (lambda x: F.adaptive_avg_pool2d(x, 1).view(-1, 24), False),
+    "squeeze_twice": (lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1), False),
+    "squeeze_all": (lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(), False),
+    "index": (lambda x: F.adaptive_avg_pool2d(x, 1)[:, :, 0, 0], False),
+    "modules": (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), False),
+    "avg_pool_module": (nn.Sequential(nn.AvgPool2d(4), nn.Flatten(1)), False),
+    "adaptive_max": (nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), False),
+    "contiguous": (lambda x: F.avg_pool2d(x, 4).contiguous().view(x.shape[0], -1), False),
+    "permute_last": (lambda x: x.permute(0, 2, 3, 1).mean((1, 2)), True),
+    "einsum": (lambda x: torch.einsum("nchw->nc", x) / 16, True),
+    "flatten_grid": (FlattenGrid, False),
+    "mean_and_max": (MeanAndMax, True),
+    "power_mean": (PowerMean, True),
+    "logsumexp": (lambda x: torch.logsumexp(x, (2, 3)), True),
+}
+
+
+def _net(**parts: object) -> Callable[[tuple[int, ...]], nn.Module]:
+    return lambda blocks: IdiomNet(blocks, **parts)  # type: ignore[arg-type]
+
+
+DIALECTS: list[Dialect] = [
+    *(
+        family(f"add_{name}", _net(add=add, relu=nn.ReLU), may_refuse=may)
+        for name, (add, may) in ADDITIONS.items()
+    ),
+    *(
+        family(f"relu_{name}", _net(relu=relu), may_refuse=may, stochastic=drop)
+        for name, (relu, may, drop) in RELUS.items()
+    ),
+    *(
+        family(f"head_{name}", _net(head=head), may_refuse=may)
+        for name, (head, may) in HEADS.items()
+    ),
+]
