@@ -1,0 +1,200 @@
+// The pool: workers sleep until a job is posted, then take its items one by one.
+#include "kernels/thread_pool.hpp"
+
+#include <atomic>
+#include <cfenv>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#include <pthread.h>
+
+namespace pyedge {
+namespace {
+
+constexpr int max_threads = 1024;
+
+// Kernels run in the default floating-point environment, whatever the caller has set (torch can
+// flush denormals to zero, and threads inherit that): the same bits from every thread.
+class DefaultFloatEnvironment {
+ public:
+  DefaultFloatEnvironment() {
+    std::fegetenv(&saved_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloatEnvironment() { std::fesetenv(&saved_); }
+  DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
+  DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;
+
+ private:
+  std::fenv_t saved_;
+};
+
+// True on a thread while it runs bodies: a parallel_for inside one stays on its thread.
+thread_local bool inside_a_body = false;
+
+struct Job {
+  std::int64_t items;
+  detail::Task task;
+  const void* context;
+  std::atomic<std::int64_t> next{0};
+  std::exception_ptr error;  // guarded by mutex
+  std::mutex mutex;
+
+  void work() {
+    const DefaultFloatEnvironment environment;
+    const bool nested = inside_a_body;
+    inside_a_body = true;
+    for (std::int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) {
+      try {
+        task(context, item);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (!error) error = std::current_exception();
+        next = items;
+      }
+    }
+    inside_a_body = nested;
+  }
+};
+
+class Pool {
+ public:
+  // One job at a time. False if another thread is using the pool.
+  bool try_run(Job& job, int threads) {
+    const std::unique_lock<std::mutex> use(in_use_, std::try_to_lock);
+    if (!use) return false;
+    grow(threads - 1);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      job_ = &job;
+      helpers_wanted_ = threads - 1;
+    }
+    posted_.notify_all();
+    job.work();
+    // Helpers that have not woken by now are not needed; those at work hold a reference to job.
+    std::unique_lock<std::mutex> lock(mutex_);
+    helpers_wanted_ = 0;
+    finished_.wait(lock, [this] { return helpers_working_ == 0; });
+    job_ = nullptr;
+    return true;
+  }
+
+ private:
+  // Never joined: the pool lives as long as the process. A system that refuses more threads
+  // leaves us with those we have.
+  void grow(int helpers) {
+    while (static_cast<int>(threads_.size()) < helpers) {
+      try {
+        threads_.emplace_back([this] { serve(); });
+      } catch (const std::system_error&) {
+        return;
+      }
+    }
+  }
+
+  void serve() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      posted_.wait(lock, [this] { return helpers_wanted_ > 0; });
+      --helpers_wanted_;
+      ++helpers_working_;
+      Job* job = job_;
+      lock.unlock();
+      job->work();
+      lock.lock();
+      if (--helpers_working_ == 0) finished_.notify_one();
+    }
+  }
+
+  std::mutex in_use_;
+  std::mutex mutex_;
+  std::condition_variable posted_, finished_;
+  Job* job_ = nullptr;
+  int helpers_wanted_ = 0;
+  int helpers_working_ = 0;
+  std::vector<std::thread> threads_;
+};
+
+// Replaced, not repaired, in the child of a fork: the parent's threads do not exist there, and
+// its mutexes may be held for ever. The old pool is left alone, since a std::thread that was not
+// joined cannot be destroyed.
+std::atomic<Pool*> pool{nullptr};
+
+Pool& the_pool() {
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr, std::memory_order_relaxed); });
+  (void)registered;
+  Pool* current = pool.load(std::memory_order_acquire);
+  if (current != nullptr) return *current;
+  Pool* fresh = new Pool;
+  if (pool.compare_exchange_strong(current, fresh)) return *fresh;
+  delete fresh;
+  return *current;
+}
+
+int usable_cpus() {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
+#endif
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+int initial_threads() {
+  const char* asked = std::getenv("PYEDGE_NUM_THREADS");
+  if (asked == nullptr || *asked == '\0') {
+    const int cpus = usable_cpus();
+    return cpus < 1 ? 1 : cpus > max_threads ? max_threads : cpus;
+  }
+  char* end;
+  const long count = std::strtol(asked, &end, 10);
+  if (*end != '\0' || count < 1 || count > max_threads) {
+    throw std::invalid_argument("PYEDGE_NUM_THREADS: want a number from 1 to " +
+                                std::to_string(max_threads) + ", not '" + asked + "'");
+  }
+  return static_cast<int>(count);
+}
+
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count{initial_threads()};
+  return count;
+}
+
+}  // namespace
+
+int num_threads() {
+  return thread_count();
+}
+
+void set_num_threads(int count) {
+  if (count < 1 || count > max_threads) {
+    throw std::invalid_argument("set_num_threads: count must be from 1 to " +
+                                std::to_string(max_threads) + ", not " + std::to_string(count));
+  }
+  thread_count() = count;
+}
+
+namespace detail {
+
+void run(std::int64_t items, Task task, const void* context) {
+  if (items <= 0) return;
+  Job job;
+  job.items = items;
+  job.task = task;
+  job.context = context;
+  const int threads = static_cast<int>(items < num_threads() ? items : num_threads());
+  if (threads == 1 || inside_a_body || !the_pool().try_run(job, threads)) job.work();
+  if (job.error) std::rethrow_exception(job.error);
+}
+
+}  // namespace detail
+}  // namespace pyedge

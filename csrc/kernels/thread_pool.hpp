@@ -1,0 +1,33 @@
+// A small pool over std::thread: an OpenMP runtime does not cross-build, and collides with torch's.
+#pragma once
+
+#include <cstdint>
+
+namespace pyedge {
+
+// Threads that parallel_for uses, the calling one included. At first use: PYEDGE_NUM_THREADS, or
+// the CPUs that this process may run on. Throws std::invalid_argument if that variable is no
+// number from 1 to 1024.
+int num_threads();
+
+// Throws std::invalid_argument unless 1 <= count <= 1024.
+void set_num_threads(int count);
+
+namespace detail {
+using Task = void (*)(const void* context, std::int64_t item);
+void run(std::int64_t items, Task task, const void* context);
+}  // namespace detail
+
+// Calls body(item) once for each item in [0, items), on up to num_threads() threads, and returns
+// when all are done. Which thread takes which item is left open: a result must not depend on it.
+// The first exception of a body is rethrown here; items not yet begun are dropped then. Called
+// from a body, or while another thread is using the pool, it runs on the calling thread alone.
+template <typename Body>
+void parallel_for(std::int64_t items, const Body& body) {
+  detail::run(
+      items,
+      [](const void* context, std::int64_t item) { (*static_cast<const Body*>(context))(item); },
+      &body);
+}
+
+}  // namespace pyedge

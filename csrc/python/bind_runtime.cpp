@@ -1,0 +1,19 @@
+// Instruction sets and threads. Both environment variables are read at import, so that a wrong
+// one is an ImportError with a reason.
+#include <pybind11/stl.h>
+
+#include "kernels/thread_pool.hpp"
+#include "python/register.hpp"
+#include "simd/dispatch.hpp"
+
+namespace py = pybind11;
+
+void register_runtime(py::module_& module) {
+  pyedge::kernel_table();
+  pyedge::num_threads();
+  module.def("isa", [] { return pyedge::kernel_table().name; });
+  module.def("available_isas", &pyedge::available_isas);
+  module.def("set_isa", &pyedge::set_isa, py::arg("name"));
+  module.def("num_threads", &pyedge::num_threads);
+  module.def("set_num_threads", &pyedge::set_num_threads, py::arg("count"));
+}

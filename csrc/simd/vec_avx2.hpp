@@ -1,0 +1,108 @@
+// The AVX2 + FMA path (Haswell and Zen onwards): 8 floats, 4 doubles.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "simd/shuffles4.hpp"
+
+namespace {
+
+// Eight lanes on, eight off: a window that starts at 8 - n has its first n lanes on.
+alignas(32) constexpr std::int32_t lane_window[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+struct Vec {
+  static constexpr const char* name = "avx2";
+  static constexpr int lanes = 8;
+  static constexpr int wide_lanes = 4;
+  using Float = __m256;
+  using Count = __m256i;
+  using Wide = __m256d;
+
+  static __m256i first(int n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane_window + 8 - n));
+  }
+  static __m128i first_wide(int n) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(lane_window + 8 - n));
+  }
+  static __m128i shuffle(const std::uint8_t (&bytes)[16]) {
+    return _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
+  }
+
+  static Float load(const float* p) { return _mm256_loadu_ps(p); }
+  static Float load_or_nan(const float* p, int n) {
+    const __m256i on = first(n);
+    return _mm256_blendv_ps(_mm256_set1_ps(__builtin_nanf("")), _mm256_maskload_ps(p, on),
+                            _mm256_castsi256_ps(on));
+  }
+  static Float splat(float x) { return _mm256_set1_ps(x); }
+
+  static Count no_counts() { return _mm256_setzero_si256(); }
+  static Count load_counts(const std::int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Count load_counts(const std::int32_t* p, int n) {
+    return _mm256_maskload_epi32(p, first(n));
+  }
+  static void store_counts(std::int32_t* p, Count v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+  }
+  static void store_counts(std::int32_t* p, Count v, int n) {
+    _mm256_maskstore_epi32(p, first(n), v);
+  }
+  static Count add(Count a, Count b) { return _mm256_add_epi32(a, b); }
+  static std::int32_t sum(Count v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    return _mm_cvtsi128_si32(s);
+  }
+  static Count add_zero(Count counts, Float x) {
+    const __m256i magnitude = _mm256_slli_epi32(_mm256_castps_si256(x), 1);
+    return _mm256_sub_epi32(counts, _mm256_cmpeq_epi32(magnitude, _mm256_setzero_si256()));
+  }
+  static Count add_not_positive(Count counts, Float x, Float scale, Float shift) {
+    const Float y = _mm256_add_ps(_mm256_mul_ps(scale, x), shift);
+    const Float off = _mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_LE_OQ);
+    return _mm256_sub_epi32(counts, _mm256_castps_si256(off));
+  }
+
+  static Wide no_sum() { return _mm256_setzero_pd(); }
+  static Wide splat(double x) { return _mm256_set1_pd(x); }
+  static Wide widen(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+  static Wide widen(const float* p, int n) {
+    return _mm256_cvtps_pd(_mm_maskload_ps(p, first_wide(n)));
+  }
+  static Wide widen_expanded(const float* p, unsigned mask, int n) {
+    const __m128i packed = _mm_castps_si128(_mm_maskload_ps(p, first_wide(n)));
+    const __m128i apart = _mm_shuffle_epi8(packed, shuffle(shuffles4.expand[mask]));
+    return _mm256_cvtps_pd(_mm_castsi128_ps(apart));
+  }
+  static Wide fma(Wide a, Wide b, Wide c) { return _mm256_fmadd_pd(a, b, c); }
+  static Wide mul(Wide a, Wide b) { return _mm256_mul_pd(a, b); }
+  static double sum(Wide v) {
+    const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+  }
+  static void narrow(float* p, Wide v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+  static void narrow(float* p, Wide v, int n) {
+    _mm_maskstore_ps(p, first_wide(n), _mm256_cvtpd_ps(v));
+  }
+  // Writes all 4 lanes: `to` needs room for 4 beyond what is kept.
+  static void compress(float* to, const float* from, unsigned mask) {
+    store_compressed(to, _mm_loadu_ps(from), mask);
+  }
+  static void compress(float* to, const float* from, unsigned mask, int n) {
+    store_compressed(to, _mm_maskload_ps(from, first_wide(n)), mask);
+  }
+
+ private:
+  static void store_compressed(float* to, __m128 x, unsigned mask) {
+    const __m128i together =
+        _mm_shuffle_epi8(_mm_castps_si128(x), shuffle(shuffles4.compress[mask]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), together);
+  }
+};
+
+}  // namespace

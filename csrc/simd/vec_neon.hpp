@@ -1,0 +1,94 @@
+// The NEON path (every aarch64): 4 floats, and 4 doubles as a pair of registers.
+// There are no masked loads: parts of a vector go through a few lanes on the stack.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstdint>
+
+#include "simd/shuffles4.hpp"
+
+namespace {
+
+struct Vec {
+  static constexpr const char* name = "neon";
+  static constexpr int lanes = 4;
+  static constexpr int wide_lanes = 4;
+  using Float = float32x4_t;
+  using Count = int32x4_t;
+  struct Wide {
+    float64x2_t low, high;
+  };
+
+  static Float load(const float* p) { return vld1q_f32(p); }
+  static Float load_or_nan(const float* p, int n) { return load_or(p, n, __builtin_nanf("")); }
+  static Float splat(float x) { return vdupq_n_f32(x); }
+
+  static Count no_counts() { return vdupq_n_s32(0); }
+  static Count load_counts(const std::int32_t* p) { return vld1q_s32(p); }
+  static Count load_counts(const std::int32_t* p, int n) {
+    std::int32_t lane[4] = {};
+    for (int i = 0; i < n; ++i) lane[i] = p[i];
+    return vld1q_s32(lane);
+  }
+  static void store_counts(std::int32_t* p, Count v) { vst1q_s32(p, v); }
+  static void store_counts(std::int32_t* p, Count v, int n) {
+    std::int32_t lane[4];
+    vst1q_s32(lane, v);
+    for (int i = 0; i < n; ++i) p[i] = lane[i];
+  }
+  static Count add(Count a, Count b) { return vaddq_s32(a, b); }
+  static std::int32_t sum(Count v) { return vaddvq_s32(v); }
+  static Count add_zero(Count counts, Float x) {
+    const uint32x4_t magnitude = vshlq_n_u32(vreinterpretq_u32_f32(x), 1);
+    return vsubq_s32(counts, vreinterpretq_s32_u32(vceqzq_u32(magnitude)));
+  }
+  static Count add_not_positive(Count counts, Float x, Float scale, Float shift) {
+    const uint32x4_t off = vclezq_f32(vaddq_f32(vmulq_f32(scale, x), shift));
+    return vsubq_s32(counts, vreinterpretq_s32_u32(off));
+  }
+
+  static Wide no_sum() { return splat(0.0); }
+  static Wide splat(double x) { return {vdupq_n_f64(x), vdupq_n_f64(x)}; }
+  static Wide widen(const float* p) { return widen(vld1q_f32(p)); }
+  static Wide widen(const float* p, int n) { return widen(load_or(p, n, 0.0f)); }
+  static Wide widen_expanded(const float* p, unsigned mask, int n) {
+    const uint8x16_t packed = vreinterpretq_u8_f32(load_or(p, n, 0.0f));
+    return widen(vreinterpretq_f32_u8(vqtbl1q_u8(packed, vld1q_u8(shuffles4.expand[mask]))));
+  }
+  static Wide fma(Wide a, Wide b, Wide c) {
+    return {vfmaq_f64(c.low, a.low, b.low), vfmaq_f64(c.high, a.high, b.high)};
+  }
+  static Wide mul(Wide a, Wide b) { return {vmulq_f64(a.low, b.low), vmulq_f64(a.high, b.high)}; }
+  static double sum(Wide v) { return vaddvq_f64(vaddq_f64(v.low, v.high)); }
+  static void narrow(float* p, Wide v) { vst1q_f32(p, narrowed(v)); }
+  static void narrow(float* p, Wide v, int n) {
+    float lane[4];
+    vst1q_f32(lane, narrowed(v));
+    for (int i = 0; i < n; ++i) p[i] = lane[i];
+  }
+  // Writes all 4 lanes: `to` needs room for 4 beyond what is kept.
+  static void compress(float* to, const float* from, unsigned mask) {
+    store_compressed(to, vld1q_f32(from), mask);
+  }
+  static void compress(float* to, const float* from, unsigned mask, int n) {
+    store_compressed(to, load_or(from, n, 0.0f), mask);
+  }
+
+ private:
+  static Float load_or(const float* p, int n, float rest) {
+    if (n == 4) return vld1q_f32(p);
+    float lane[4] = {rest, rest, rest, rest};
+    for (int i = 0; i < n; ++i) lane[i] = p[i];
+    return vld1q_f32(lane);
+  }
+  static Wide widen(Float x) { return {vcvt_f64_f32(vget_low_f32(x)), vcvt_high_f64_f32(x)}; }
+  static Float narrowed(Wide v) { return vcvt_high_f32_f64(vcvt_f32_f64(v.low), v.high); }
+  static void store_compressed(float* to, Float x, unsigned mask) {
+    const uint8x16_t together =
+        vqtbl1q_u8(vreinterpretq_u8_f32(x), vld1q_u8(shuffles4.compress[mask]));
+    vst1q_f32(to, vreinterpretq_f32_u8(together));
+  }
+};
+
+}  // namespace
