@@ -1,0 +1,110 @@
+"""A set of labelled images that lies in memory as one uint8 tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class ImageSet(Dataset):
+    """Hold images uint8 [n, c, h, w], labels int64 [n] and the names of the classes.
+
+    A map-style torch Dataset: `images[i]` is (uint8 [c, h, w], label). Parts of it (`subset`,
+    `only_classes`, `split`) keep the class names and the ids, so that a label means the same
+    everywhere. Raises TypeError for other dtypes, ValueError for shapes and labels that do not fit.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
+        if images.dtype != torch.uint8 or labels.dtype != torch.int64:
+            raise TypeError(
+                f"ImageSet: wanted uint8 images and int64 labels, got {images.dtype} "
+                f"and {labels.dtype}"
+            )
+        if images.dim() != 4 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"ImageSet: wanted images [n, c, h, w] and labels [n], got "
+                f"{list(images.shape)} and {list(labels.shape)}"
+            )
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+            raise ValueError(
+                f"ImageSet: labels must lie in 0..{len(classes) - 1} for {len(classes)} classes, "
+                f"got {int(labels.min())}..{int(labels.max())}"
+            )
+        self.images = images
+        self.labels = labels
+        self.classes = tuple(classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+    def __repr__(self) -> str:
+        n, c, h, w = self.images.shape
+        return f"ImageSet({n} images {c}x{h}x{w}, {len(self.classes)} classes)"
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Count the images of each class."""
+        return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
+
+    def class_ids(self, wanted: Sequence[int | str]) -> tuple[int, ...]:
+        """Turn class ids or names into ids, in the order given; ValueError for one not there."""
+        ids = []
+        for item in wanted:
+            if isinstance(item, str):
+                if item not in self.classes:
+                    raise ValueError(
+                        f"ImageSet: no class is called {item!r}; there are "
+                        f"{', '.join(self.classes)}"
+                    )
+                ids.append(self.classes.index(item))
+            elif 0 <= int(item) < len(self.classes):
+                ids.append(int(item))
+            else:
+                raise ValueError(
+                    f"ImageSet: class ids lie in 0..{len(self.classes) - 1}, got {item!r}"
+                )
+        return tuple(ids)
+
+    def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> ImageSet:
+        """Take the images at these positions, in this order (a copy)."""
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        return ImageSet(self.images[index], self.labels[index], self.classes)
+
+    def only_classes(self, ids: Sequence[int | str]) -> ImageSet:
+        """Take the images of these classes (ids or names); labels and class names stay."""
+        wanted = torch.tensor(self.class_ids(ids), dtype=torch.int64)
+        return self.subset(torch.isin(self.labels, wanted).nonzero().flatten())
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+        """Split by class: `train, val = images.split(0.1)` puts a tenth of each class into val.
+
+        The second set gets `fraction` of each class, rounded, though at least one image and never
+        all (a class of a single image stays in the first). The choice depends on the seed alone.
+        """
+        first, second = stratified_split(self.labels.numpy(), fraction, seed)
+        return self.subset(first), self.subset(second)
+
+
+def stratified_split(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions 0..n-1 by label; see `ImageSet.split`. Both parts come in rising order."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"split: fraction must lie in [0, 1), got {fraction!r}")
+    random = np.random.default_rng(seed)
+    second = []
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        # round half up: Python's round(2.5) is 2, and would make val smaller than asked
+        count = min(max(int(fraction * len(members) + 0.5), 1), len(members) - 1)
+        second.append(members[: count if fraction > 0 else 0])
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[np.concatenate([*second, np.empty(0, dtype=np.int64)])] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
