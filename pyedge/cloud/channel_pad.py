@@ -41,7 +41,10 @@ class ChannelPad(nn.Module):
 
     def _source(self) -> torch.Tensor:
         source = torch.full(
-            (self.out_channels + 1,), self.in_channels, dtype=torch.int64, device=self.position.device
+            (self.out_channels + 1,),
+            self.in_channels,
+            dtype=torch.int64,
+            device=self.position.device,
         )
         # dropped channels (-1) write the spare last entry, which is cut off
         source[self.position] = torch.arange(self.in_channels, device=self.position.device)

@@ -46,6 +46,13 @@ def normalise(traced: fx.GraphModule) -> None:
     _refuse_functional_layers(traced)
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """The device of the first parameter or buffer, the CPU without any."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
 def add_module(traced: fx.GraphModule, name: str, module: nn.Module) -> str:
     """Add `module` under a free name near `name`, and return it."""
     taken = {path for path, _ in traced.named_modules()} | set(traced._modules)
@@ -63,7 +70,7 @@ def _replace(node: fx.Node, make: Callable[[fx.Graph], fx.Node]) -> fx.Node:
     with graph.inserting_after(node):
         new = make(graph)
     node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
-    new.meta["shape"] = node.meta.get("shape")
+    new.meta.update(node.meta)
     graph.erase_node(node)
     return new
 
@@ -80,7 +87,7 @@ def _expand_batch_norms(traced: fx.GraphModule) -> None:
             continue
         plain = _plain_batch_norm(module)
         inner = [child for child in module.children() if not isinstance(child, nn.Identity)]
-        probe = torch.randn(shape_of(node.all_input_nodes[0]))
+        probe = torch.randn(shape_of(node.all_input_nodes[0])).to(device_of(traced))
         with torch.no_grad():
             got = plain(probe)
             for child in inner:
@@ -95,10 +102,10 @@ def _expand_batch_norms(traced: fx.GraphModule) -> None:
         name = add_module(traced, str(node.target).replace(".", "_"), plain)
         with traced.graph.inserting_before(node):
             last = traced.graph.call_module(name, (source,))
-            last.meta["shape"] = node.meta["shape"]
+            last.meta.update(node.meta)
             for child in inner:
                 last = traced.graph.call_module(add_module(traced, name + "_act", child), (last,))
-                last.meta["shape"] = node.meta["shape"]
+                last.meta.update(node.meta)
         node.replace_all_uses_with(last)
         traced.graph.erase_node(node)
 
@@ -172,8 +179,7 @@ def _normalise_dropout(traced: fx.GraphModule, node: fx.Node) -> None:
 def _normalise_flatten(node: fx.Node) -> None:
     """x.view(-1, 640) holds a width that pruning changes; torch.flatten(x, 1) does not."""
     reshapes = (node.op == "call_method" and node.target in _FLATTENS) or (
-        node.op == "call_function"
-        and node.target in (torch.reshape, torch.flatten, torch.squeeze)
+        node.op == "call_function" and node.target in (torch.reshape, torch.flatten, torch.squeeze)
     )
     if not reshapes or not isinstance(node.args[0], fx.Node):
         return
@@ -210,7 +216,8 @@ def _normalise_channel_pads(traced: fx.GraphModule) -> None:
         return
     placeholder = next(node for node in traced.graph.nodes if node.op == "placeholder")
     generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(shape_of(placeholder), generator=generator)
+    device = device_of(traced)
+    probe = torch.randn(shape_of(placeholder), generator=generator).to(device)
     seen = _values(traced, probe, {}, {s for sources in candidates.values() for s in sources})
     # cat([zeros, x]) and cat([x, 0 * x]): the source is the operand that is not all zero
     source_of = {}
@@ -220,7 +227,7 @@ def _normalise_channel_pads(traced: fx.GraphModule) -> None:
             source_of[node] = live[0]
     # fresh noise in the source's place, so that a dead channel cannot hide where it goes
     noise = {
-        source: torch.randn(shape_of(source), generator=generator)
+        source: torch.randn(shape_of(source), generator=generator).to(device)
         for source in source_of.values()
     }
     seen = _values(traced, probe, noise, set(source_of))
@@ -228,7 +235,7 @@ def _normalise_channel_pads(traced: fx.GraphModule) -> None:
         position = _channel_positions(noise[source], seen[node])
         if position is None:
             continue
-        pad = ChannelPad(position, shape_of(node)[1])
+        pad = ChannelPad(position, shape_of(node)[1]).to(device)
         name = add_module(traced, "channel_pad", pad)
         _replace(node, lambda graph, name=name, source=source: graph.call_module(name, (source,)))
 
@@ -244,9 +251,7 @@ def _narrower_inputs(node: fx.Node) -> list[fx.Node]:
     return [
         source
         for source in inputs_of(node)
-        if len(before := shape_of(source)) == 4
-        and before[1] < shape[1]
-        and before[2:] == shape[2:]
+        if len(before := shape_of(source)) == 4 and before[1] < shape[1] and before[2:] == shape[2:]
     ]
 
 

@@ -152,9 +152,7 @@ class _SizedTracer(_Tracer):
 
     def create_proxy(self, kind, target, args, kwargs, *rest, **options):  # type: ignore[no-untyped-def]
         rest = rest[:2]  # name and type_expr; the proxy's class is ours
-        node = self.create_node(
-            kind, target, self.create_arg(args), self.create_arg(kwargs), *rest
-        )
+        node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs), *rest)
         return _SizedProxy(node, self, self._evaluate(kind, target, args, kwargs))
 
     def _evaluate(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
@@ -202,6 +200,7 @@ def _trace_graph(model: nn.Module, example: torch.Tensor) -> fx.Graph:
                 f"values of an image or is no plain torch code ({_first_sentence(error)})"
             ) from error
     for node in graph.nodes:
+        node.type = None  # annotations are strings here, which a pickled graph cannot hold
         if node.op in ("call_module", "get_attr"):
             node.target = str(node.target).removeprefix("model.")
     return graph

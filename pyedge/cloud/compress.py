@@ -1,0 +1,183 @@
+"""plan and compress: from a trained network to a shallow, thin student (Sec. 3)."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pyedge.cloud.coupling import CostModel, dependency_graph, filter_sets
+from pyedge.cloud.depth import Head, Keep, make_shallow
+from pyedge.cloud.normalise import device_of
+from pyedge.cloud.plan import Init, Plan, Teacher
+from pyedge.cloud.profile import Images, image_batches, measure
+from pyedge.cloud.structure import BlockNames, analyse
+from pyedge.cloud.trace import private_copy, record_shapes, trace
+from pyedge.cloud.widths import (
+    WidthRule,
+    Widths,
+    budget_threshold,
+    check_threshold,
+    explicit_widths,
+    threshold_widths,
+)
+from pyedge.errors import StructureError
+
+if TYPE_CHECKING:
+    from pyedge.cloud.student import Student
+
+_CALIBRATION_IMAGES = 256  # enough for means and variances over h x w x images
+
+
+def plan(
+    model: nn.Module,
+    P: float | None = None,
+    images: Images | None = None,
+    *,
+    widths: Widths | None = None,
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    min_width: int = 1,
+    round_to: int = 1,
+    keep: Keep = "first",
+    init: Init = "inherit",
+    head: Head = "single",
+    structure: BlockNames | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    max_images: int | None = 1024,
+    seed: int = 0,
+) -> Plan:
+    """Plan the compression of `model`, measuring zero activations in one pass over images.
+
+    P: filter pruning threshold (Sec. 3): a filter can go when at least this share of its
+    activation map is zero. Instead of it, or with it as an upper bound: `max_params`,
+    `max_macs` (of one image) give the widest student within the budget; `widths` gives the
+    number of filters by convolution name, or in order.
+    images: a float batch n c h w, a Dataset or a DataLoader, as the network takes them. At most
+    `max_images` are used. Without images, noise of `input_shape` c h w is measured, with a
+    warning.
+    min_width, round_to: bounds on every width. keep: which block of a group stays (the others
+    go): "first" fits and inherits better, "last" is the paper's wording. init: "inherit" the
+    teacher's weights or start "fresh". head: "single" replaces hidden linear layers (VGG) by
+    one linear layer, as the paper does; "keep" leaves them. structure: the blocks' module
+    names, one list a group, where they cannot be found.
+
+    The teacher is measured in eval mode, on a copy. Raises StructureError for a network that
+    cannot be taken apart, ValueError and TypeError for bad arguments.
+    """
+    rule = WidthRule(min_width, round_to)
+    _check_choice("keep", keep, ("first", "last"))
+    _check_choice("init", init, ("inherit", "fresh"))
+    _check_choice("head", head, ("single", "keep"))
+    if P is not None:
+        P = check_threshold(P)
+    if P is None and widths is None and max_params is None and max_macs is None:
+        raise ValueError("plan: wanted one of P, widths, max_params, max_macs, got none of them")
+    if widths is not None and not (max_params is None and max_macs is None):
+        raise ValueError("plan: widths and a budget (max_params, max_macs) exclude each other")
+
+    clone = private_copy(model)
+    device = device_of(clone)
+    noise = images is None
+    if images is None:
+        shape = input_shape or _guess_input_shape(clone)
+        images = torch.randn(128, *shape, generator=torch.Generator().manual_seed(seed))
+        warnings.warn(
+            "plan: no images were given, so zeros are counted on noise; real images, even 128 "
+            "of them, tell far better which filters are idle",
+            stacklevel=2,
+        )
+    batches, first = _peek(image_batches(images, max_images, device))
+    example = first[:2] if len(first) > 1 else first.expand(2, -1, -1, -1)
+
+    traced = trace(clone, example)
+    found = analyse(traced, structure)
+    shallow = make_shallow(traced, found, keep, head)
+    record_shapes(shallow.traced, example)
+    calibration: list[torch.Tensor] = []
+    measured = list(dict.fromkeys(shallow.source.values()))
+    profile = measure(traced, measured, _remember(batches, calibration), noise)
+    graph = dependency_graph(shallow.traced, example)
+    order = {str(node.target): place for place, node in enumerate(traced.graph.nodes)}
+    sets = filter_sets(shallow.traced, graph, sorted(shallow.source, key=order.__getitem__))
+    cost = CostModel(shallow.traced, sets)
+    full = CostModel(traced, [])
+    teacher = Teacher(traced, found, full.params([]), full.macs([]))
+
+    def widths_at(threshold: float) -> list[int]:
+        return threshold_widths(threshold, sets, profile, shallow.source, rule)
+
+    if widths is not None:
+        default = [each.filters for each in sets] if P is None else widths_at(P)
+        chosen = explicit_widths(widths, sets, default)
+    else:
+        if max_params is not None or max_macs is not None:
+            P = budget_threshold(widths_at, cost, max_params, max_macs, 1.0 if P is None else P)
+        assert P is not None
+        chosen = widths_at(P)
+    return Plan(
+        P=P if widths is None else None,
+        set_widths=tuple(chosen),
+        teacher=teacher,
+        shallow=shallow,
+        profile=profile,
+        sets=tuple(sets),
+        cost=cost,
+        rule=rule,
+        init=init,
+        seed=seed,
+        calibration=() if noise else tuple(calibration),
+    )
+
+
+def compress(
+    model: nn.Module, P: float | None = None, images: Images | None = None, **options: object
+) -> Student:
+    """Compress `model` into a shallow, thin student: `plan(model, P, images, ...).build()`.
+
+    Takes the options of `pyedge.plan`. The student inherits the teacher's weights, its batch
+    norms are recalibrated on the images, and it is in eval mode; `model` is untouched.
+    """
+    return plan(model, P, images, **options).build()  # type: ignore[arg-type]
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"plan: {name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _peek(batches: Iterator[torch.Tensor]) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("plan: images holds no image, wanted at least one")
+    return itertools.chain([first], batches), first
+
+
+def _remember(
+    batches: Iterator[torch.Tensor], calibration: list[torch.Tensor]
+) -> Iterator[torch.Tensor]:
+    """Pass the batches on, and keep the first images for the batch norms."""
+    for batch in batches:
+        have = sum(map(len, calibration))
+        if have < _CALIBRATION_IMAGES:
+            calibration.append(batch[: _CALIBRATION_IMAGES - have].clone())
+        yield batch
+
+
+def _guess_input_shape(model: nn.Module) -> tuple[int, int, int]:
+    """The input of the network's family: a 7x7 stem or hidden linear layers mean ImageNet."""
+    stem = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if stem is None:
+        raise StructureError("no nn.Conv2d was found: pyedge compresses convolutional classifiers")
+    for size in (224, 32) if stem.kernel_size[0] >= 7 else (32, 64, 96, 224):
+        try:
+            with torch.no_grad():
+                model(torch.zeros(2, stem.in_channels, size, size, device=device_of(model)))
+        except (RuntimeError, ValueError):
+            continue
+        return (stem.in_channels, size, size)
+    raise ValueError("plan: the input size could not be guessed; pass images or input_shape=")

@@ -1,0 +1,172 @@
+"""Which layers' widths hang together, as Torch-Pruning's DependencyGraph finds them.
+
+Pruning a filter takes a channel from everything that the sum, the batch norm and the next
+layers tie to it. This file asks Torch-Pruning for those ties once, and keeps what is needed to
+know parameters and multiply-accumulates for any widths without building anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch_pruning as tp
+from torch import fx, nn
+
+from pyedge.cloud import nodes
+from pyedge.cloud.channel_pad import ChannelPad
+from pyedge.cloud.nodes import shape_of
+
+
+class _ChannelPadPruner(tp.pruner.BasePruningFunc):
+    """Tells Torch-Pruning that a ChannelPad's inputs and outputs are pruned apart."""
+
+    def prune_out_channels(self, layer: ChannelPad, idxs: Sequence[int]) -> ChannelPad:
+        layer.remove_outputs(idxs)
+        return layer
+
+    def prune_in_channels(self, layer: ChannelPad, idxs: Sequence[int]) -> ChannelPad:
+        layer.remove_inputs(idxs)
+        return layer
+
+    def get_out_channels(self, layer: ChannelPad) -> int:
+        return layer.out_channels
+
+    def get_in_channels(self, layer: ChannelPad) -> int:
+        return layer.in_channels
+
+
+@dataclass(frozen=True)
+class FilterSet:
+    """Filters that live and die together: filter i of every conv in `convs`.
+
+    inputs: modules that read these channels -> how many input features a channel is (49 for a
+    linear layer on flattened 7x7 maps). norms: batch norms over them. fixed: why the set cannot
+    be pruned, "" when it can.
+    """
+
+    filters: int
+    convs: tuple[str, ...]
+    inputs: dict[str, int]
+    norms: tuple[str, ...]
+    fixed: str = ""
+
+
+def dependency_graph(traced: fx.GraphModule, example: torch.Tensor) -> tp.DependencyGraph:
+    """Build Torch-Pruning's graph of `traced`, ChannelPad included."""
+    graph = tp.DependencyGraph()
+    graph.build_dependency(
+        traced,
+        example_inputs=example,
+        forward_fn=lambda model, x: model(x),
+        customized_pruners={ChannelPad: _ChannelPadPruner()},
+        verbose=False,
+    )
+    return graph
+
+
+def filter_sets(
+    traced: fx.GraphModule, graph: tp.DependencyGraph, convs: Sequence[str]
+) -> list[FilterSet]:
+    """Group `convs` (module names) into sets of coupled filters, in order."""
+    names = {module: name for name, module in traced.named_modules(remove_duplicate=False)}
+    sets: list[FilterSet] = []
+    seen: set[str] = set()
+    for name in convs:
+        if name in seen:
+            continue
+        found = _filter_set(traced.get_submodule(name), graph, names)
+        seen.update(found.convs)
+        sets.append(found)
+    return sets
+
+
+def _filter_set(
+    conv: nn.Module, graph: tp.DependencyGraph, names: dict[nn.Module, str]
+) -> FilterSet:
+    assert isinstance(conv, nn.Conv2d)
+    filters = conv.out_channels
+    if conv.groups > 1:
+        return FilterSet(filters, (names[conv],), {}, (), fixed="a grouped convolution")
+    group = graph.get_pruning_group(conv, tp.prune_conv_out_channels, list(range(filters)))
+    convs, norms, inputs, fixed = [], [], {}, ""
+    for dependency, channels in group:
+        module = dependency.target.module
+        name = names.get(module)
+        is_out = graph.is_out_channel_pruning_fn(dependency.handler)
+        if isinstance(module, nn.Conv2d):
+            if module.groups > 1:
+                fixed = f"{name} is a grouped convolution"
+            if is_out:
+                convs.append(name)
+            else:
+                inputs[name] = 1
+        elif isinstance(module, nn.Linear):
+            if is_out:
+                fixed = f"{name} is tied to it"
+            inputs[name] = len(channels) // filters
+        elif isinstance(module, nn.BatchNorm2d):
+            norms.append(name)
+        elif any(True for _ in getattr(module, "parameters", list)()) and not isinstance(
+            module, (ChannelPad, torch.Tensor)
+        ):
+            fixed = f"{name} ({type(module).__name__}) is tied to it"
+        elif isinstance(module, nn.Parameter):
+            fixed = "a parameter outside of any known layer is tied to it"
+    return FilterSet(filters, tuple(convs), inputs, tuple(norms), fixed)
+
+
+class CostModel:
+    """Parameters and multiply-accumulates of a network, for any widths of its filter sets."""
+
+    def __init__(self, traced: fx.GraphModule, sets: Sequence[FilterSet]) -> None:
+        self._out = {conv: place for place, each in enumerate(sets) for conv in each.convs}
+        self._in = {
+            name: (place, k) for place, s in enumerate(sets) for name, k in s.inputs.items()
+        }
+        self._norm = {norm: place for place, each in enumerate(sets) for norm in each.norms}
+        self._layers: list[tuple[str, nn.Module, int]] = []
+        self._other = 0
+        calls: dict[str, int] = {}
+        for node in traced.graph.nodes:
+            if nodes.is_conv(node):
+                positions = math.prod(shape_of(node)[2:])
+                calls[str(node.target)] = calls.get(str(node.target), 0) + positions
+            elif nodes.is_linear(node):
+                calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+        for name, module in traced.named_modules():
+            own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
+                self._layers.append((name, module, calls.get(name, 0)))
+            else:
+                self._other += own
+
+    def params(self, widths: Sequence[int]) -> int:
+        """Number of parameters when filter set i has widths[i] filters."""
+        return self._other + sum(self._layer(*layer, widths)[0] for layer in self._layers)
+
+    def macs(self, widths: Sequence[int]) -> int:
+        """Multiply-accumulates of one image in convolutions and linear layers."""
+        return sum(self._layer(*layer, widths)[1] for layer in self._layers)
+
+    def _layer(
+        self, name: str, module: nn.Module, positions: int, widths: Sequence[int]
+    ) -> tuple[int, int]:
+        if isinstance(module, nn.BatchNorm2d):
+            place = self._norm.get(name)
+            width = module.num_features if place is None else widths[place]
+            return (2 * width if module.affine else 0), 0
+        place = self._out.get(name)
+        inputs = self._in.get(name)
+        if isinstance(module, nn.Conv2d):
+            out = module.out_channels if place is None else widths[place]
+            c_in = module.in_channels if inputs is None else widths[inputs[0]]
+            weights = out * (c_in // module.groups) * math.prod(module.kernel_size)
+        else:
+            assert isinstance(module, nn.Linear)
+            out = module.out_features
+            features = module.in_features if inputs is None else widths[inputs[0]] * inputs[1]
+            weights = out * features
+        return weights + (out if module.bias is not None else 0), weights * positions

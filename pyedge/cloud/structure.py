@@ -1,0 +1,323 @@
+"""Find the groups of a network, and the blocks in each, from its graph (Sec. 3, Figure 2).
+
+A group is a run of blocks at one resolution and width. In a residual network a block is what
+lies between a sum and the fork that it closes; in a plain chain (VGG) a block is one
+convolution with what follows up to its activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from pyedge.cloud import nodes
+from pyedge.cloud.nodes import shape_of
+from pyedge.cloud.trace import private_copy, trace
+from pyedge.errors import StructureError
+
+BlockNames = Sequence[Sequence[str]]
+
+HOW_TO_PASS = (
+    'pass structure=[["module of block 1", "module of block 2", ...], ...], one list a group, '
+    "with names from model.named_modules()"
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block. `entry` and `output` are names of graph nodes, the rest names of modules."""
+
+    name: str
+    convs: tuple[str, ...]
+    shortcut_convs: tuple[str, ...]
+    entry: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Blocks whose outputs have one shape c h w."""
+
+    blocks: tuple[Block, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The groups of a network.
+
+    stem: convolutions before and between the groups. hidden: names of the layers between the
+    last group and the classifier that compute features of a flat vector (VGG's first two
+    linear layers). input_shape: c h w that the shapes were measured with.
+    """
+
+    groups: tuple[Group, ...]
+    stem: tuple[str, ...]
+    hidden: tuple[str, ...]
+    classifier: str
+    residual: bool
+    input_shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        kind = "residual" if self.residual else "chain"
+        lines = [f"{kind} network, input {'x'.join(map(str, self.input_shape))}"]
+        lines.append(f"  before the groups: {', '.join(self.stem) or '-'}")
+        for place, group in enumerate(self.groups, 1):
+            names = ", ".join(block.name for block in group.blocks)
+            shape = "x".join(map(str, group.shape))
+            lines.append(f"  group {place} ({shape}): {names}")
+        if self.hidden:
+            lines.append(f"  hidden layers of the classifier: {', '.join(self.hidden)}")
+        lines.append(f"  classifier: {self.classifier}")
+        return "\n".join(lines)
+
+
+def find_structure(
+    model: nn.Module, example: torch.Tensor, structure: BlockNames | None = None
+) -> Structure:
+    """Find the groups and blocks of `model`.
+
+    example: a float batch n c h w that the network takes. structure: the blocks' module names,
+    one list a group, for a network whose groups cannot be found. Raises StructureError.
+    """
+    return analyse(trace(private_copy(model), example), structure)
+
+
+def analyse(traced: fx.GraphModule, names: BlockNames | None = None) -> Structure:
+    """Find the structure of a traced network."""
+    _refuse_what_cannot_be_cut(traced)
+    classifier, hidden = _head(traced)
+    if names is not None:
+        groups, residual = _named_groups(traced, names), True
+    else:
+        groups = _residual_groups(traced)
+        residual = bool(groups)
+        if not residual:
+            groups = _chain_groups(traced, set(hidden))
+    if not groups:
+        raise StructureError(
+            "no groups were found: looked for residual sums and for a chain of nn.Conv2d with "
+            f"activations, found neither; {HOW_TO_PASS}"
+        )
+    inside = {conv for group in groups for block in group.blocks for conv in block.convs}
+    inside |= {conv for group in groups for b in group.blocks for conv in b.shortcut_convs}
+    stem = [
+        name
+        for node in traced.graph.nodes
+        if nodes.is_conv(node) and (name := str(node.target)) not in inside and name not in hidden
+    ]
+    placeholder = next(node for node in traced.graph.nodes if node.op == "placeholder")
+    return Structure(
+        tuple(groups), tuple(stem), hidden, classifier, residual, shape_of(placeholder)[1:]
+    )
+
+
+def _refuse_what_cannot_be_cut(traced: fx.GraphModule) -> None:
+    modules = [nodes.module_of(node) for node in traced.graph.nodes]
+    if not any(isinstance(module, nn.Conv2d) for module in modules):
+        raise StructureError(
+            f"no nn.Conv2d was found in {type(traced).__name__}: pyedge compresses convolutional "
+            "classifiers (ResNet, WRN and VGG families)"
+        )
+    if any(isinstance(module, nn.MultiheadAttention) for module in modules):
+        raise StructureError("the network has attention layers, which have no groups of blocks")
+    for node in traced.graph.nodes:
+        operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node)]
+        product = getattr(node.target, "__name__", node.target) in ("mul", "matmul", "bmm")
+        if product and len(operands) == 2 and len(shape_of(node)) == 4:
+            raise StructureError(
+                f"the network multiplies two feature maps ({node.name}), as squeeze-and-excitation "
+                "does; such blocks cannot be taken apart"
+            )
+        if getattr(node.target, "__name__", "") == "cat" and len(shape_of(node)) == 4:
+            raise StructureError(
+                f"the network concatenates feature maps ({node.name}), as DenseNet and Inception "
+                "do; pyedge takes residual networks and chains"
+            )
+
+
+def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
+    """Find the classifier and the hidden layers before it."""
+    linears = [node for node in traced.graph.nodes if nodes.is_linear(node)]
+    if not linears:
+        raise StructureError(
+            "no nn.Linear was found: the classifier must be an nn.Linear at the network's end"
+        )
+    last = linears[-1]
+    for other in linears[:-1]:
+        if other not in nodes.upstream(last, stop=other) | {other}:
+            raise StructureError(f"the network has two heads, {other.target} and {last.target}")
+    output = next(node for node in traced.graph.nodes if node.op == "output").args[0]
+    if shape_of(output) != shape_of(last) or last not in nodes.upstream(output, stop=last) | {last}:
+        raise StructureError(
+            f"the network's output does not come from its last nn.Linear, {last.target}"
+        )
+    disguised = [node for node in traced.graph.nodes if _is_disguised_linear(node)]
+    hidden = [str(node.target) for node in (*disguised, *linears[:-1])]
+    return str(last.target), tuple(hidden)
+
+
+def _is_disguised_linear(node: fx.Node) -> bool:
+    """Is it a conv that reads a whole map at once (timm's VGG spells its linear layers so)?"""
+    conv = nodes.module_of(node)
+    if not isinstance(conv, nn.Conv2d) or shape_of(node)[2:] != (1, 1) or any(conv.padding):
+        return False
+    before = shape_of(node.all_input_nodes[0])[2:]
+    if before != (1, 1):
+        return conv.kernel_size == before
+    return _follows_disguised_linear(node)
+
+
+def _follows_disguised_linear(node: fx.Node) -> bool:
+    source = node.all_input_nodes[0]
+    while len(source.all_input_nodes) == 1 and not nodes.is_conv(source):
+        source = source.all_input_nodes[0]
+    return nodes.is_conv(source) and _is_disguised_linear(source)
+
+
+def _residual_groups(traced: fx.GraphModule) -> list[Group]:
+    fork_of = nodes.immediate_dominators(traced.graph)
+    blocks: list[tuple[Block, tuple[int, ...]]] = []
+    for node in traced.graph.nodes:
+        if not nodes.is_add(node):
+            continue
+        fork = fork_of.get(node)
+        if fork is None:
+            continue
+        block = _residual_block(traced, node, fork)
+        if block is not None:
+            blocks.append((block, shape_of(node)[1:]))
+    return _runs(blocks)
+
+
+def _residual_block(traced: fx.GraphModule, add: fx.Node, fork: fx.Node) -> Block | None:
+    branches = [nodes.upstream(arg, stop=fork) for arg in nodes.inputs_of(add)]
+    if len(branches) == 1:  # x + x
+        return None
+    convs = [[n for n in traced.graph.nodes if n in b and nodes.is_conv(n)] for b in branches]
+    convs.sort(key=lambda found: (len(found), sum(_kernel_area(n) for n in found)))
+    if not convs[-1]:
+        return None
+    if any(nodes.is_add(n) for n in branches[0] | branches[1]):
+        raise StructureError(
+            f"the sum {add.name} closes a block with another sum inside; {HOW_TO_PASS}"
+        )
+    main = tuple(str(n.target) for n in convs[-1])
+    shortcut = tuple(str(n.target) for n in convs[0])
+    entry = _entry(fork) if _is_pre_activation(add) else fork
+    return Block(_common_name(main), main, shortcut, entry.name, _after_activation(add).name)
+
+
+def _kernel_area(node: fx.Node) -> int:
+    conv = nodes.module_of(node)
+    assert isinstance(conv, nn.Conv2d)
+    return conv.kernel_size[0] * conv.kernel_size[1]
+
+
+def _is_pre_activation(add: fx.Node) -> bool:
+    return _after_activation(add) is add
+
+
+def _entry(fork: fx.Node) -> fx.Node:
+    """In a pre-activation block whose shortcut starts after BN and ReLU, both belong to it."""
+    node = fork
+    while nodes.is_relu(node) or nodes.is_batch_norm(node):
+        node = nodes.inputs_of(node)[0]
+    return node if nodes.is_add(node) or nodes.is_content_free(node) else fork
+
+
+def _after_activation(node: fx.Node) -> fx.Node:
+    """The ReLU that alone reads `node` (dropout between them allowed), or `node` itself."""
+    reader = node
+    while len(reader.users) == 1:
+        reader = next(iter(reader.users))
+        if nodes.is_relu(reader):
+            return reader
+        if not nodes.is_content_free(reader):
+            break
+    return node
+
+
+def _chain_groups(traced: fx.GraphModule, hidden: set[str]) -> list[Group]:
+    blocks: list[tuple[Block, tuple[int, ...]]] = []
+    for node in traced.graph.nodes:
+        if not nodes.is_conv(node) or str(node.target) in hidden:
+            continue
+        output = node
+        reader = node
+        while len(reader.users) == 1:
+            reader = next(iter(reader.users))
+            if nodes.is_relu(reader) or nodes.is_batch_norm(reader):
+                output = reader
+            elif not nodes.is_content_free(reader):
+                break
+        name = str(node.target)
+        entry = nodes.inputs_of(node)[0]
+        blocks.append((Block(name, (name,), (), entry.name, output.name), shape_of(node)[1:]))
+    return _runs(blocks)
+
+
+def _named_groups(traced: fx.GraphModule, names: BlockNames) -> list[Group]:
+    groups = []
+    for group in names:
+        if isinstance(group, str):
+            raise TypeError(f"structure must be a list of lists of names, got {group!r} inside")
+        blocks = [_named_block(traced, name) for name in group]
+        runs = _runs(blocks)
+        if len(runs) != 1:
+            shapes = ", ".join(f"{block.name} {shape}" for block, shape in blocks)
+            raise StructureError(f"structure: blocks of a group differ in shape: {shapes}")
+        groups += runs
+    return groups
+
+
+def _named_block(traced: fx.GraphModule, name: str) -> tuple[Block, tuple[int, ...]]:
+    inside = [n for n in traced.graph.nodes if _is_inside(n, name)]
+    if not inside:
+        raise StructureError(f"structure: the network calls no module named {name!r}")
+    outputs = [n for n in inside if any(user not in inside for user in n.users)]
+    entries = {s: None for n in inside for s in nodes.inputs_of(n) if s not in inside}
+    if len(outputs) != 1 or len(entries) != 1:
+        raise StructureError(
+            f"structure: module {name!r} has {len(entries)} inputs and {len(outputs)} outputs, "
+            "wanted one of each"
+        )
+    output, entry = outputs[0], next(iter(entries))
+    add = next((n for n in reversed(inside) if nodes.is_add(n)), None)
+    found = _residual_block(traced, add, entry) if add is not None else None
+    if found is not None:
+        convs, shortcut = found.convs, found.shortcut_convs
+    else:
+        convs, shortcut = tuple(str(n.target) for n in inside if nodes.is_conv(n)), ()
+    if not convs:
+        raise StructureError(f"structure: module {name!r} has no nn.Conv2d")
+    return Block(name, convs, shortcut, entry.name, output.name), shape_of(output)[1:]
+
+
+def _is_inside(node: fx.Node, name: str) -> bool:
+    paths = [str(path).removeprefix("model.") for path in node.meta.get("nn_module_stack", {})]
+    return name in paths or str(node.target) == name
+
+
+def _runs(blocks: list[tuple[Block, tuple[int, ...]]]) -> list[Group]:
+    groups: list[Group] = []
+    for block, shape in blocks:
+        if groups and groups[-1].shape == shape:
+            groups[-1] = Group((*groups[-1].blocks, block), shape)
+        else:
+            groups.append(Group((block,), shape))
+    return groups
+
+
+def _common_name(convs: tuple[str, ...]) -> str:
+    """The module path that the convs share, or all their names in a flat network."""
+    paths = [conv.split(".") for conv in convs]
+    common: list[str] = []
+    for parts in zip(*(path[:-1] for path in paths), strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ".".join(common) or "+".join(convs)

@@ -1,0 +1,79 @@
+"""Student: the compressed network, with the outputs of its blocks within reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import fx, nn
+
+
+class Student(nn.Module):
+    """A shallow, thin network made by `pyedge.compress`.
+
+    Calling it gives what the teacher's forward gives (logits, n classes). `last_convs` are the
+    names of the last convolution of each group, and `classifier` that of the linear layer: what
+    learns on the device (Sec. 4.1). The state_dict is complete: it also tells at which of the
+    teacher's channels each of the student's stands, so it loads into any student of the same
+    widths.
+    """
+
+    def __init__(
+        self,
+        net: fx.GraphModule,
+        kept: Sequence[torch.Tensor],
+        last_convs: Sequence[str],
+        classifier: str,
+    ) -> None:
+        """net returns (output, logits, tap of group 0, tap of group 1, ...)."""
+        super().__init__()
+        self.net = net
+        self.groups = len(kept)
+        for group, positions in enumerate(kept):
+            self.register_buffer(f"kept_{group}", positions.to(torch.int64))
+        self.last_convs = tuple(f"net.{name}" for name in last_convs)
+        self.classifier = f"net.{classifier}"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)[0]
+
+    def forward_taps(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the logits and, for each group, the output of its block, n c h w."""
+        _, logits, *taps = self.net(x)
+        return logits, taps
+
+    def kept(self, group: int) -> torch.Tensor:
+        """Positions of the group's channels among the teacher's, increasing, int64 [c]."""
+        return self.get_buffer(f"kept_{group}")
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Filters of every convolution, by module name."""
+        return {
+            name.removeprefix("net."): module.out_channels
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Conv2d)
+        }
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def with_taps(
+    traced: fx.GraphModule, taps: Sequence[Sequence[str]], classifier: str
+) -> fx.GraphModule:
+    """A graph over the same modules that returns (output, logits, *taps in one flat row).
+
+    taps: names of graph nodes, one list a group. logits is what the classifier gives, also
+    where the network goes on to a softmax.
+    """
+    graph = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    output = graph.graph_copy(traced.graph, copied)
+    by_name = {old.name: new for old, new in copied.items()}
+    logits = next(new for old, new in copied.items() if str(old.target) == classifier)
+    graph.output((output, logits, *(by_name[name] for group in taps for name in group)))
+    graph.lint()
+    return fx.GraphModule(traced, graph, class_name=type(traced).__name__)

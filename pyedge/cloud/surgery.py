@@ -1,0 +1,116 @@
+"""Surgery: cut a plan's student out of the teacher's copy (Sec. 3)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from pyedge.cloud.coupling import dependency_graph
+from pyedge.cloud.depth import classifier_name
+from pyedge.cloud.normalise import device_of
+from pyedge.cloud.plan import Plan
+from pyedge.cloud.student import Student, with_taps
+
+
+def build_student(plan: Plan) -> Student:
+    """Build the student, in eval mode: shallow, thin, weights inherited or fresh.
+
+    Inherited batch norms are recalibrated on the plan's images: a network that lost most of its
+    layers sends other statistics through them. The plan can be built again.
+    """
+    net = copy.deepcopy(plan.shallow.traced)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        if plan.shallow.fresh_head:
+            _reset(net.get_submodule(classifier_name(net)))
+        _take_over_from_last_block(net, plan)
+        kept = plan.kept
+        _prune(net, plan, kept)
+        if plan.init == "fresh":
+            for module in net.modules():
+                _reset(module)
+    taps = [[name] for name in plan.shallow.taps]
+    place_of = {conv: place for place, each in enumerate(plan.sets) for conv in each.convs}
+    last_convs = [convs[-1] for convs in plan.shallow.block_convs]
+    classifier = classifier_name(net)
+    student = Student(
+        with_taps(net, taps, classifier),
+        [kept[place_of[conv]].to(device_of(net)) for conv in last_convs],
+        last_convs,
+        classifier,
+    ).eval()
+    if plan.init == "inherit":
+        recalibrate(student, plan.calibration)
+    return student
+
+
+def _prune(net: nn.Module, plan: Plan, kept: list[torch.Tensor]) -> None:
+    example = torch.zeros(2, *plan.structure.input_shape, device=device_of(net))
+    graph = dependency_graph(net, example)
+    for each, positions in zip(plan.sets, kept, strict=True):
+        stays = set(positions.tolist())
+        removed = [filter_ for filter_ in range(each.filters) if filter_ not in stays]
+        if removed:
+            root = net.get_submodule(each.convs[0])
+            graph.get_pruning_group(root, tp.prune_conv_out_channels, removed).prune()
+    for parameter in net.parameters():
+        parameter.requires_grad_(True)
+        parameter.grad = None
+
+
+def _take_over_from_last_block(net: nn.Module, plan: Plan) -> None:
+    """keep="last": load the last blocks' weights where they fit, start afresh where not."""
+    pairs = {**plan.shallow.source, **plan.shallow.batch_norm_source}
+    for name, source in pairs.items():
+        if name == source:
+            continue
+        mine, theirs = net.get_submodule(name), plan.teacher.traced.get_submodule(source)
+        shapes = {key: value.shape for key, value in mine.state_dict().items()}
+        if shapes == {key: value.shape for key, value in theirs.state_dict().items()}:
+            mine.load_state_dict(theirs.state_dict())
+        else:
+            _reset(mine)
+
+
+def _reset(module: nn.Module) -> None:
+    """He et al.'s initialisation for convolutions, torch's own for everything else."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif hasattr(module, "reset_parameters"):
+        module.reset_parameters()
+
+
+def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+    """Measure the batch norms' running mean and variance anew on `batches` (float n c h w).
+
+    With no batches nothing changes. Modes and momenta are as before afterwards.
+    """
+    batches = list(batches)
+    norms = [
+        m
+        for m in model.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+    if not batches or not norms:
+        return
+    before = [(norm, norm.momentum, norm.training) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                # one value a channel has no variance; torch refuses it in training mode
+                if len(batch) > 1:
+                    model(batch)
+    finally:
+        for norm, momentum, training in before:
+            norm.momentum = momentum
+            norm.train(training)

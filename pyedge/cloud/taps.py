@@ -1,0 +1,48 @@
+"""Taps: a teacher that also returns the outputs of its blocks, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import fx, nn
+
+from pyedge.cloud.structure import BlockNames, analyse
+from pyedge.cloud.student import with_taps
+from pyedge.cloud.trace import trace
+
+
+class TappedTeacher(nn.Module):
+    """Shares the parameters of the network that it was made from.
+
+    Calling it gives (logits n classes, [[map of block 0, map of block 1, ...] for each group]).
+    """
+
+    is_tapped = True
+
+    def __init__(self, net: fx.GraphModule, blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.net = net
+        self.blocks = tuple(blocks)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
+        _, logits, *flat = self.net(x)
+        maps, start = [], 0
+        for count in self.blocks:
+            maps.append(flat[start : start + count])
+            start += count
+        return logits, maps
+
+
+def tap_teacher(
+    model: nn.Module, example: torch.Tensor, structure: BlockNames | None = None
+) -> TappedTeacher:
+    """Make a tapped view of `model`, for images of the size of `example` (float n c h w).
+
+    The block outputs are the candidates of the matching in Sec. 4.1. Raises StructureError.
+    """
+    traced = trace(model, example)
+    found = analyse(traced, structure)
+    taps = [[block.output for block in group.blocks] for group in found.groups]
+    net = with_taps(traced, taps, found.classifier)
+    return TappedTeacher(net.train(model.training), [len(group) for group in taps])

@@ -1,0 +1,169 @@
+"""How many filters stay in each layer, and which: thresholds, budgets, explicit widths (Sec. 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pyedge.cloud.coupling import CostModel, FilterSet
+from pyedge.cloud.profile import Profile
+
+Widths = Mapping[str, int] | Sequence[int]
+
+# thresholds that a budget search tries: finer than any two filters can be told apart by
+_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class WidthRule:
+    """min_width: filters that stay at least. round_to: widths are rounded up to its multiples."""
+
+    min_width: int = 1
+    round_to: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("min_width", "round_to"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"plan: {name} must be an integer of at least 1, got {value!r}")
+
+    def apply(self, filters: int, width: int) -> int:
+        width = max(width, self.min_width)
+        return min(filters, math.ceil(width / self.round_to) * self.round_to)
+
+
+def check_threshold(P: float) -> float:
+    """Return P as a float. Raises ValueError outside 0 to 1, TypeError for what is no number."""
+    if isinstance(P, bool) or not isinstance(P, (int, float)):
+        raise TypeError(f"plan: P must be a number from 0 to 1, got {type(P).__name__} {P!r}")
+    if not 0 <= P <= 1:
+        raise ValueError(f"plan: P must lie between 0 and 1, got {P}")
+    return float(P)
+
+
+def measured_convs(each: FilterSet, profile: Profile, source: Mapping[str, str]) -> list[str]:
+    """The convolutions of the full network that tell of this set's filters."""
+    found = [source[conv] for conv in each.convs if conv in source]
+    return [
+        conv
+        for conv in dict.fromkeys(found)
+        if conv in profile.convs and profile.convs[conv].filters == each.filters
+    ]
+
+
+def threshold_widths(
+    P: float,
+    sets: Sequence[FilterSet],
+    profile: Profile,
+    source: Mapping[str, str],
+    rule: WidthRule,
+) -> list[int]:
+    """n - round(mean number of prunable filters) for each set.
+
+    Where several convolutions share their filters (an identity shortcut), the widest decides:
+    a filter goes only as far as each of them can spare one.
+    """
+    widths = []
+    for each in sets:
+        convs = measured_convs(each, profile, source)
+        if each.fixed or not convs:
+            widths.append(each.filters)
+            continue
+        spare = min(math.floor(profile.convs[conv].prunable(P) + 0.5) for conv in convs)
+        widths.append(rule.apply(each.filters, each.filters - spare))
+    return widths
+
+
+def budget_threshold(
+    widths_at: Callable[[float], list[int]],
+    cost: CostModel,
+    max_params: int | None,
+    max_macs: int | None,
+    highest: float,
+) -> float:
+    """The largest P up to `highest` whose widths fit both budgets. Raises ValueError if none."""
+    for name, value in (("max_params", max_params), ("max_macs", max_macs)):
+        if value is not None and (isinstance(value, bool) or value <= 0):
+            raise ValueError(f"plan: {name} must be positive, got {value}")
+
+    def fits(step: int) -> bool:
+        widths = widths_at(highest * step / _STEPS)
+        return (max_params is None or cost.params(widths) <= max_params) and (
+            max_macs is None or cost.macs(widths) <= max_macs
+        )
+
+    if not fits(0):
+        smallest = widths_at(0.0)
+        raise ValueError(
+            f"plan: no threshold fits max_params={max_params}, max_macs={max_macs}: even P=0 "
+            f"leaves {cost.params(smallest):,} parameters and {cost.macs(smallest):,} "
+            "multiply-accumulates"
+        )
+    low, high = 0, _STEPS + 1  # fits(low); high does not fit, or lies beyond the range
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return highest * low / _STEPS
+
+
+def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence[int]) -> list[int]:
+    """Widths by convolution name, or in order, one for each set of coupled filters."""
+    if isinstance(wanted, Mapping):
+        place_of = {conv: place for place, each in enumerate(sets) for conv in each.convs}
+        unknown = [name for name in wanted if name not in place_of]
+        if unknown:
+            raise ValueError(
+                f"plan: widths names {unknown[0]!r}, wanted one of {', '.join(place_of)}"
+            )
+        widths = list(default)
+        given: dict[int, str] = {}
+        for name, width in wanted.items():
+            place = place_of[name]
+            if place in given and width != wanted[given[place]]:
+                raise ValueError(
+                    f"plan: widths gives {given[place]} {wanted[given[place]]} and {name} {width} "
+                    "filters, but a sum ties them: they must be equal"
+                )
+            given[place] = name
+            widths[place] = width
+    else:
+        widths = list(wanted)
+        if len(widths) != len(sets):
+            names = ", ".join(each.convs[0] for each in sets)
+            raise ValueError(
+                f"plan: widths has {len(widths)} entries, wanted {len(sets)}, for {names}"
+            )
+    for width, each in zip(widths, sets, strict=True):
+        if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= each.filters:
+            raise ValueError(
+                f"plan: widths must give {each.convs[0]} an integer from 1 to {each.filters}, "
+                f"got {width!r}"
+            )
+        if each.fixed and width != each.filters:
+            raise ValueError(f"plan: {each.convs[0]} cannot be pruned: {each.fixed}")
+    return widths
+
+
+def mean_zero_fraction(
+    each: FilterSet, profile: Profile, source: Mapping[str, str]
+) -> torch.Tensor | None:
+    """Mean zero fraction of each filter of a set, float64 [filters]; None where not measured."""
+    convs = measured_convs(each, profile, source)
+    if not convs:
+        return None
+    return torch.stack([profile.convs[conv].zero_fraction for conv in convs]).mean(0)
+
+
+def kept_filters(zero_fraction: torch.Tensor | None, filters: int, width: int) -> torch.Tensor:
+    """The `width` filters with the lowest mean zero fraction, positions increasing, int64.
+
+    The paper's threshold tells how many filters stay, not which; this choice is stable between
+    batches. Among equals the earlier filter stays.
+    """
+    if zero_fraction is None:
+        return torch.arange(width)
+    order = torch.argsort(zero_fraction, stable=True)
+    return order[:width].sort().values
