@@ -12,4 +12,4 @@ class FormatError(PyedgeError, ValueError):
 
 
 class StructureError(PyedgeError, ValueError):
-    """A network cannot be taken apart into groups of blocks; the message says why, in a sentence."""
+    """A network cannot be taken apart into groups of blocks; the message says why."""
