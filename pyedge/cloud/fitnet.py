@@ -1,0 +1,179 @@
+"""FitNet (Romero et al. 2014), the baseline that the paper compares with."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyedge.cloud.evaluate import Evaluation
+from pyedge.cloud.history import TrainResult
+from pyedge.cloud.launch import run
+from pyedge.cloud.objectives import HintObjective, SoftTargetObjective
+from pyedge.cloud.options import TrainOptions, with_overrides
+from pyedge.cloud.transfer import first_images, tapped_teacher
+
+
+class Hinted(nn.Module):
+    """A student whose middle map a 1x1 convolution widens to the teacher's channels."""
+
+    def __init__(self, student: nn.Module, group: int, student_channels: int, hint: int) -> None:
+        super().__init__()
+        self.student = student
+        self.group = group
+        self.regressor = nn.Conv2d(student_channels, hint, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the regressed map [n, c_t, h, w]."""
+        _, taps = self.student.forward_taps(x)  # type: ignore[operator]
+        return self.regressor(taps[self.group])
+
+
+def fitnet(
+    student: nn.Module,
+    teacher: nn.Module,
+    loader: Any,
+    *,
+    labels: bool | None = True,
+    temperature: float = 4.0,
+    soft_weight: float = 1.0,
+    hint_share: float = 0.5,
+    group: int | None = None,
+    teacher_batch_norm: str = "frozen",
+    val_loader: Any = None,
+    test_loader: Any = None,
+    score: Callable[[Evaluation], float] | None = None,
+    options: TrainOptions | None = None,
+    **overrides: Any,
+) -> TrainResult:
+    """Train `student` in place by FitNet's two stages, with the same loop as `transfer`.
+
+    First the layers up to the last block of the middle group (or of `group`) learn, through a 1x1
+    regressor that is thrown away, to produce the teacher's map there; then the whole student learns
+    the teacher's soft targets at `temperature` (weight `soft_weight`), and the labels unless
+    `labels=None`. The first stage takes `hint_share` of the length on top of the options' own
+    epochs or steps; 0 leaves it out, and what remains is knowledge distillation. Its result is in
+    `stages`. With a checkpoint the stages write two files, the first with ".hint" behind its name.
+
+    Other arguments and errors are as in `transfer`.
+    """
+    _check(temperature, soft_weight, hint_share)
+    chosen = with_overrides(options, overrides)
+    if not callable(getattr(student, "forward_taps", None)):
+        raise TypeError(
+            f"fitnet: student must be the result of pyedge.compress, got {type(student).__name__}"
+        )
+    x = first_images(loader, "fitnet")
+    tapped = tapped_teacher(teacher, x)
+    stages: tuple[TrainResult, ...] = ()
+    if hint_share:
+        stages = (
+            _hint_stage(student, tapped, loader, x, group, teacher_batch_norm, chosen, hint_share),
+        )
+    objective = SoftTargetObjective(
+        tapped,
+        labels=bool(labels),
+        temperature=temperature,
+        soft_weight=soft_weight,
+        teacher_batch_norm=teacher_batch_norm,
+    )
+    result = run(
+        "fitnet",
+        student,
+        objective,
+        loader,
+        chosen,
+        val_loader=val_loader,
+        test_loader=test_loader,
+        score=score,
+    )
+    return dataclasses.replace(result, stages=stages)
+
+
+def _check(temperature: float, soft_weight: float, hint_share: float) -> None:
+    for name, value in (("temperature", temperature), ("soft_weight", soft_weight)):
+        if not 0 < value < float("inf"):
+            raise ValueError(f"fitnet: {name} must be a number above 0, got {value!r}")
+    if not 0 <= hint_share <= 10:
+        raise ValueError(f"fitnet: hint_share must lie in 0..10, got {hint_share!r}")
+
+
+def _hint_stage(
+    student: nn.Module,
+    tapped: nn.Module,
+    loader: Any,
+    x: Tensor,
+    group: int | None,
+    teacher_batch_norm: str,
+    options: TrainOptions,
+    share: float,
+) -> TrainResult:
+    student_maps, teacher_maps = _maps(student, tapped, x)
+    group = len(student_maps) // 2 if group is None else group
+    if not 0 <= group < len(student_maps):
+        raise ValueError(f"fitnet: group must lie in 0..{len(student_maps) - 1}, got {group}")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(options.seed)
+        hinted = Hinted(
+            student, group, student_maps[group].shape[1], teacher_maps[group][-1].shape[1]
+        )
+    hinted.to(next(student.parameters()).device)
+    length: dict[str, Any] = {"steps": _part(options.steps, share)}
+    if options.steps is None:
+        length["epochs"] = _part(options.epochs, share)
+    if options.checkpoint is not None:
+        length["checkpoint"] = f"{options.checkpoint}.hint"
+    stage = options.replace(
+        **length, trainable=_hint_modules(hinted, x, options), keep_best=False, patience=None
+    )
+    return run(
+        "fitnet hint", hinted, HintObjective(tapped, group, teacher_batch_norm), loader, stage
+    )
+
+
+def _part(length: int | None, share: float) -> int | None:
+    return None if length is None else max(1, round(length * share))
+
+
+def _maps(student: nn.Module, tapped: nn.Module, x: Tensor) -> tuple[Any, Any]:
+    """Return the maps of both for one image, from copies in evaluation mode."""
+    with torch.no_grad():
+        own = copy.deepcopy(student).eval()
+        device = next(own.parameters()).device
+        student_maps = own.forward_taps(x[:1].to(device))[1]  # type: ignore[operator]
+        taught = copy.deepcopy(tapped).eval()
+        device = next((p.device for p in taught.parameters()), x.device)
+        return student_maps, taught(x[:1].to(device))[1]
+
+
+def _hint_modules(hinted: Hinted, x: Tensor, options: TrainOptions) -> tuple[str, ...]:
+    """Return the modules whose parameters reach the hint, as far as the options let them learn.
+
+    Those behind it must not ask for gradients: none comes, and data-parallel training would wait.
+    """
+    from pyedge.cloud.trainable import trainable_modules
+
+    allowed = trainable_modules(hinted.student, options.trainable)
+    probe = copy.deepcopy(hinted).eval().requires_grad_(True)
+    named = dict(probe.named_parameters())
+    device = next(probe.parameters()).device
+    gradients = torch.autograd.grad(
+        probe(x[:1].to(device)).sum(), list(named.values()), allow_unused=True
+    )
+    reaching = {
+        name.rpartition(".")[0]
+        for name, gradient in zip(named, gradients, strict=True)
+        if gradient is not None
+    }
+    if allowed is not None:
+        inside = tuple(f"student.{name}" for name in allowed)
+        reaching = {
+            name
+            for name in reaching
+            if name == "regressor" or any(name == a or name.startswith(f"{a}.") for a in inside)
+        }
+    return tuple(sorted(reaching))

@@ -1,0 +1,401 @@
+"""The one training loop: `train`, `transfer` and `fitnet` differ in their objective alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pyedge.cloud.checkpoint import load_checkpoint, save_checkpoint
+from pyedge.cloud.evaluate import Evaluation, evaluate
+from pyedge.cloud.history import Diary, TrainResult
+from pyedge.cloud.objectives import Objective
+from pyedge.cloud.options import TrainOptions, learning_rate
+from pyedge.cloud.progress import TrainingBar
+from pyedge.cloud.trainable import only_trainable, training_mode
+from pyedge.errors import FormatError, PyedgeError
+
+
+class DivergedError(PyedgeError, ArithmeticError):
+    """A loss or gradient was not finite; the network has the weights of the last good evaluation.
+
+    In a run of spawned processes the caller's network is as it was before the run.
+    """
+
+
+@dataclass
+class Job:
+    """Everything a run needs, in one value that can travel to another process."""
+
+    title: str
+    model: nn.Module
+    objective: Objective
+    loader: Any
+    val_loader: Any
+    test_loader: Any
+    score: Callable[[Evaluation], float] | None
+    options: TrainOptions
+
+
+@dataclass
+class _State:
+    """Where a run stands; all of it is in a checkpoint."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch that are done
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_score: float | None = None
+    best_epoch: int = 0
+    best_step: int = 0
+    waited: int = 0
+    stopped_early: bool = False
+    seconds: float = 0.0
+
+
+class _Step(nn.Module):
+    """One forward pass to the loss, as the module that Fabric wraps (autocast, data parallel)."""
+
+    def __init__(self, model: nn.Module, objective: Objective, distributed: bool) -> None:
+        super().__init__()
+        self.model = model
+        self._objective = objective
+        self._distributed = distributed
+
+    def forward(
+        self, x: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor], tuple[int, ...]]:
+        found = self._objective.step(self.model, x, y, self._distributed)
+        return found.loss, found.parts, found.pairs
+
+
+class Trainer:
+    """One run on one process: the loop, its evaluations and its checkpoints."""
+
+    def __init__(self, fabric: Fabric, job: Job) -> None:
+        self._fabric = fabric
+        self._job = job
+        self._options = job.options
+        self._model = job.model
+        self._distributed = fabric.world_size > 1
+        self._state = _State()
+        self._kept: dict[str, Tensor] = {}
+        self._layout = torch.channels_last if job.options.channels_last else torch.preserve_format
+        self._loader = _shared(job.loader, fabric)
+        self._batches = _length(job.loader if not self._distributed else self._loader)
+        self._total = self._total_steps()
+        on_cpu = fabric.device.type == "cpu"
+        self._diary = Diary(read_every=1 if on_cpu else 20)
+        self._resume_rng: dict[str, Tensor] | None = None
+
+    def _total_steps(self) -> int:
+        if self._options.steps is not None:
+            return self._options.steps
+        if self._batches is None:
+            raise ValueError(
+                f"{self._job.title}: loader has no length, so epochs cannot be planned; pass steps"
+            )
+        return self._options.epochs * self._batches
+
+    def fit(self) -> TrainResult:
+        """Train, restore what was changed for the run, and evaluate the kept weights on the test
+        set.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(_own_random_numbers(self._fabric.device))
+            stack.enter_context(only_trainable(self._model, self._options.trainable))
+            stack.enter_context(_moved(self._model, self._fabric.device, self._layout))
+            self._job.objective.prepare(self._fabric.device, self._layout)
+            stack.enter_context(self._job.objective.running())
+            self._set_up()
+            try:
+                self._train()
+            except DivergedError:
+                self._model.load_state_dict(self._kept)
+                raise
+            if self._options.keep_best and self._job.val_loader is not None:
+                self._model.load_state_dict(self._kept)
+            test = self._evaluate(self._job.test_loader)
+        s = self._state
+        return TrainResult(
+            s.history,
+            s.best_epoch,
+            s.best_step,
+            s.best_score,
+            test,
+            s.step,
+            s.seconds,
+            s.stopped_early,
+        )
+
+    def _set_up(self) -> None:
+        training_mode(self._model, self._options.batch_norm)
+        step = _Step(self._model, self._job.objective, self._distributed)
+        optimizer = _optimizer(self._model, self._options)
+        self._module, self._optimizer = self._fabric.setup(step, optimizer)
+        self._kept = _snapshot(self._model)
+        path = self._options.checkpoint
+        if self._options.resume and path is not None and Path(path).exists():
+            self._restore(load_checkpoint(path))
+
+    def _train(self) -> None:
+        shown = self._options.progress and self._fabric.global_rank == 0
+        with TrainingBar(self._job.title, self._total, shown) as self._bar:
+            while self._state.step < self._total and not self._state.stopped_early:
+                self._epoch()
+
+    def _epoch(self) -> None:
+        state, every = self._state, self._options.eval_every
+        for batch in self._epoch_batches():
+            began = time.perf_counter()
+            self._batch(batch)
+            state.batch += 1
+            state.seconds += time.perf_counter() - began
+            last = state.step == self._total
+            if every and (state.step % every == 0 or last):
+                self._validate(state.epoch + 1)
+            if last or state.stopped_early:
+                break
+        if not state.batch:
+            raise ValueError(f"{self._job.title}: loader yields no batches")
+        state.epoch, state.batch = state.epoch + 1, 0
+        if not every:
+            self._validate(state.epoch)
+
+    def _epoch_batches(self) -> Iterator[Any]:
+        """Yield the batches of this epoch that are not done yet.
+
+        Order and augmentation follow from seed and epoch, so that a resumed epoch sees the batches
+        that the interrupted one would have seen.
+        """
+        state = self._state
+        mixed = (self._options.seed * 1_000_003 + state.epoch) * 1_009 + self._fabric.global_rank
+        torch.manual_seed(mixed % (1 << 63))
+        if hasattr(self._loader, "set_epoch"):
+            self._loader.set_epoch(state.epoch)
+        batches = iter(self._loader)
+        if state.batch:
+            next(islice(batches, state.batch - 1, state.batch), None)
+        if self._resume_rng is not None:
+            _set_random_state(self._resume_rng, self._fabric.device)
+            self._resume_rng = None
+        return batches
+
+    def _batch(self, batch: Any) -> None:
+        options, state = self._options, self._state
+        epochs = math.ceil(self._total / self._batches) if self._batches else 1
+        lr = learning_rate(options, state.step, state.epoch, self._total, epochs)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        x, y = _images_and_labels(batch, self._job.objective.labels, self._job.title)
+        x = x.to(self._fabric.device, non_blocking=True, memory_format=self._layout)
+        y = None if y is None else y.to(self._fabric.device, non_blocking=True)
+        loss, parts, pairs = self._module(x, y)
+        self._fabric.backward(loss)
+        names, values = [*parts, "loss"], [*parts.values(), loss.detach()]
+        if options.clip is not None:
+            norm = self._fabric.clip_gradients(
+                self._module, self._optimizer, max_norm=options.clip, error_if_nonfinite=False
+            )
+            if options.precision != "16-mixed":  # there the scaler skips such a step by itself
+                names.append("gradient")
+                values.append(norm)
+        self._check(
+            self._diary.add(
+                state.step + 1, tuple(names), torch.stack([v.float() for v in values]), pairs
+            )
+        )
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        self._bar.update(state.step, self._diary.latest, self._diary.latest_pairs)
+
+    def _check(self, found: tuple[int, str] | None) -> None:
+        if found is None:
+            return
+        step, name = found
+        raise DivergedError(
+            f"{self._job.title}: {name} was not finite at step {step} of {self._total}; the "
+            f"weights are those of step {self._state.best_step}. Try a smaller lr, some "
+            "warmup_steps or a smaller clip"
+        )
+
+    def _validate(self, epoch: int) -> None:
+        """Close a row of the history, keep the weights if they are the best, write a checkpoint."""
+        state = self._state
+        self._check(self._diary.read())
+        row = {
+            "step": state.step,
+            "epoch": epoch,
+            "lr": self._optimizer.param_groups[0]["lr"],
+            "seconds": state.seconds,
+            **self._diary.close_window().row(),
+        }
+        evaluation = self._evaluate(self._job.val_loader)
+        better = evaluation is None
+        if evaluation is not None:
+            score = evaluation.accuracy if self._job.score is None else self._job.score(evaluation)
+            row.update(val_accuracy=evaluation.accuracy, val_loss=evaluation.loss, val_score=score)
+            better = state.best_score is None or score > state.best_score
+            if better:
+                state.best_score = score
+            self._bar.validated(evaluation.accuracy, state.best_score)
+        state.history.append(row)
+        state.waited = 0 if better else state.waited + 1
+        if better or not self._options.keep_best:
+            state.best_epoch, state.best_step = epoch, state.step
+            self._kept = _snapshot(self._model)
+        if self._options.patience is not None and state.waited >= self._options.patience:
+            state.stopped_early = True
+        self._save()
+
+    def _evaluate(self, loader: Any) -> Evaluation | None:
+        if loader is None:
+            return None
+        sharded = self._distributed and hasattr(loader, "shard")
+        if sharded:
+            loader = _shared(loader, self._fabric)
+        if self._distributed:  # batch statistics differ between processes until the next step
+            for buffer in self._model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        with _own_random_numbers(self._fabric.device), self._fabric.autocast():
+            return evaluate(self._model, loader, device=self._fabric.device, distributed=sharded)
+
+    def _identity(self) -> dict[str, str]:
+        return {
+            **self._options.fingerprint(),
+            **self._job.objective.settings,
+            "run": self._job.title,
+            "batches an epoch": repr(self._batches),
+        }
+
+    def _save(self) -> None:
+        if self._options.checkpoint is None:
+            return
+        if self._fabric.global_rank == 0:
+            save_checkpoint(
+                self._options.checkpoint,
+                {
+                    "identity": self._identity(),
+                    "state": dict(vars(self._state)),
+                    "model": self._model.state_dict(),
+                    "kept": self._kept,
+                    "optimizer": self._optimizer.state_dict(),
+                    "precision": self._fabric.strategy.precision.state_dict(),
+                    "random": _random_state(self._fabric.device),
+                },
+            )
+        self._fabric.barrier()
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        path = self._options.checkpoint
+        try:
+            there, here = saved["identity"], self._identity()
+            for name in sorted(there.keys() | here.keys()):
+                if there.get(name) != here.get(name):
+                    raise FormatError(
+                        f"{path}: the checkpoint is of another run: {name} is {there.get(name)} "
+                        f"there and {here.get(name)} here"
+                    )
+            self._model.load_state_dict(saved["model"])
+            self._optimizer.load_state_dict(saved["optimizer"])
+            self._fabric.strategy.precision.load_state_dict(saved["precision"])
+            self._kept = saved["kept"]
+            self._state = _State(**saved["state"])
+            self._resume_rng = saved["random"]
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise FormatError(f"{path}: the checkpoint does not fit this network") from error
+
+
+def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if options.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=options.lr, weight_decay=options.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        lr=options.lr,
+        momentum=options.momentum,
+        nesterov=options.momentum > 0,
+        weight_decay=options.weight_decay,
+    )
+
+
+def _shared(loader: Any, fabric: Fabric) -> Any:
+    """Return this process's part of a loader."""
+    if fabric.world_size == 1:
+        return loader
+    if hasattr(loader, "shard"):
+        return loader.shard(fabric.global_rank, fabric.world_size)
+    if isinstance(loader, DataLoader):
+        return fabric.setup_dataloaders(loader, move_to_device=False)
+    raise TypeError(
+        "loader must be a pyedge.data.BatchLoader or a torch DataLoader to be shared between "
+        f"processes, got {type(loader).__name__}"
+    )
+
+
+def _length(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:
+        return None
+
+
+def _images_and_labels(batch: Any, labels: bool, title: str) -> tuple[Tensor, Tensor | None]:
+    """Take (images, labels), [images] or images alone; without `labels` those are not touched."""
+    if isinstance(batch, Tensor):
+        return batch, None
+    if isinstance(batch, (tuple, list)) and batch and isinstance(batch[0], Tensor):
+        return batch[0], batch[1] if labels and len(batch) > 1 else None
+    raise TypeError(
+        f"{title}: loader must yield (images, labels) or images, got {type(batch).__name__}"
+    )
+
+
+def _snapshot(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@contextmanager
+def _moved(model: nn.Module, device: torch.device, layout: torch.memory_format) -> Iterator[None]:
+    """Have the network on the device and in the layout, then back where it was."""
+    home = next(model.parameters()).device
+    model.to(device)
+    if layout == torch.channels_last:
+        model.to(memory_format=layout)
+    try:
+        yield
+    finally:
+        model.to(home)
+        if layout == torch.channels_last:
+            model.to(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def _own_random_numbers(device: torch.device) -> Iterator[None]:
+    """Leave torch's random state as it was found."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,56 @@
+"""Train a classifier on labels alone: a teacher, an independent student, fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from pyedge.cloud.evaluate import Evaluation
+from pyedge.cloud.history import TrainResult
+from pyedge.cloud.launch import run
+from pyedge.cloud.objectives import LabelObjective
+from pyedge.cloud.options import TrainOptions, with_overrides
+
+
+def train(
+    model: nn.Module,
+    loader: Any,
+    *,
+    val_loader: Any = None,
+    test_loader: Any = None,
+    score: Callable[[Evaluation], float] | None = None,
+    options: TrainOptions | None = None,
+    **overrides: Any,
+) -> TrainResult:
+    """Train `model` in place on the labels of `loader`, a BatchLoader or any torch DataLoader.
+
+    `loader` yields (images [n, c, h, w], int64 labels [n]). Keywords beside the loaders are fields
+    of TrainOptions and go over `options`. The weights kept are those of the best evaluation on
+    `val_loader` (by accuracy, or by `score` of its Evaluation), and `test_loader` is evaluated with
+    them, as in Sec. 5. For several processes see TrainOptions and the guide of `ddp_spawn`: the
+    script then needs the usual `if __name__ == "__main__":`.
+
+    Raises DivergedError where a loss is not finite (the network keeps the weights of the last good
+    evaluation), FormatError for a bad checkpoint, ValueError and TypeError for bad arguments.
+    """
+    return run(
+        "train",
+        model,
+        LabelObjective(),
+        loader,
+        with_overrides(options, overrides),
+        val_loader=val_loader,
+        test_loader=test_loader,
+        score=score,
+    )
+
+
+def finetune(model: nn.Module, loader: Any, **keywords: Any) -> TrainResult:
+    """Train as `train` does, but the last convolution of each group and the classifier alone.
+
+    This is the paper's baseline on the device: labels of new data and no teacher (Table 4,
+    "without transfer"). `trainable="all"` and any other keyword of `train` may be given.
+    """
+    return train(model, loader, **{"trainable": "last_conv", **keywords})

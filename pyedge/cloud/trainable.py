@@ -1,0 +1,92 @@
+"""Which parts of a network learn: set for the time of a run, and put back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def trainable_modules(model: nn.Module, trainable: str | Sequence[str]) -> tuple[str, ...] | None:
+    """Return the names of the modules that learn; None stands for all of them.
+
+    "last_conv" is the last convolution of each group and the classifier (Sec. 4.1), which a student
+    knows of itself. Raises ValueError for a network that does not, or has no module of a name.
+    """
+    if trainable == "all":
+        return None
+    if trainable == "last_conv":
+        convs = getattr(model, "last_convs", None)
+        classifier = getattr(model, "classifier", None)
+        if not isinstance(convs, (tuple, list)) or not isinstance(classifier, str):
+            raise ValueError(
+                'trainable="last_conv" needs a student of pyedge.compress, which knows its last '
+                f"convolutions and its classifier; {type(model).__name__} does not. Pass the names "
+                "of the modules that shall learn"
+            )
+        return (*convs, classifier)
+    known = {name for name, _ in model.named_modules()}
+    for name in trainable:
+        if name not in known:
+            raise ValueError(f"trainable: {type(model).__name__} has no module named {name!r}")
+    return tuple(trainable)
+
+
+@contextmanager
+def only_trainable(model: nn.Module, trainable: str | Sequence[str]) -> Iterator[None]:
+    """Let only the parameters of `trainable` ask for gradients, then restore every flag and mode.
+
+    With "all" the flags stay as the caller set them. Raises ValueError where nothing is left to
+    train.
+    """
+    names = trainable_modules(model, trainable)
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        if names is not None:
+            model.requires_grad_(False)
+            for name in names:
+                model.get_submodule(name).requires_grad_(True)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ValueError(f"trainable={trainable!r} leaves no parameter to train")
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+            parameter.grad = None
+        for module, mode in modes:
+            module.training = mode
+
+
+def training_mode(model: nn.Module, batch_norm: str) -> None:
+    """Put the network into training mode; with "frozen", its batch norm into evaluation mode."""
+    model.train()
+    if batch_norm == "frozen":
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+
+@contextmanager
+def teaching_mode(teacher: nn.Module, batch_norm: str) -> Iterator[None]:
+    """Put the teacher into evaluation mode, then restore every mode.
+
+    With "batch" its batch norm uses the statistics of the batch, as the authors' runs did; the
+    running statistics stay as they are.
+    """
+    modes = [(m, m.training) for m in teacher.modules()]
+    tracking = [(m, m.track_running_stats) for m in teacher.modules() if isinstance(m, _BatchNorm)]
+    try:
+        teacher.eval()
+        if batch_norm == "batch":
+            for module, _ in tracking:
+                module.train()
+                module.track_running_stats = False  # leaves the running statistics untouched
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for module, tracks in tracking:
+            module.track_running_stats = tracks

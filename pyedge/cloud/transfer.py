@@ -1,0 +1,146 @@
+"""Selective layer-wise knowledge transfer from a teacher to its student (Sec. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyedge.cloud.evaluate import Evaluation
+from pyedge.cloud.history import TrainResult
+from pyedge.cloud.launch import run
+from pyedge.cloud.matching import NORMS
+from pyedge.cloud.objectives import TransferObjective
+from pyedge.cloud.options import TrainOptions, with_overrides
+
+DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
+
+
+def transfer(
+    student: nn.Module,
+    teacher: nn.Module,
+    loader: Any,
+    *,
+    labels: bool | None = True,
+    lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS,
+    padding: str = "kept",
+    norms: str = "batch",
+    teacher_batch_norm: str = "frozen",
+    val_loader: Any = None,
+    test_loader: Any = None,
+    score: Callable[[Evaluation], float] | None = None,
+    options: TrainOptions | None = None,
+    **overrides: Any,
+) -> TrainResult:
+    """Train `student` in place on what `teacher` knows of the images of `loader`.
+
+    The loss is l1 J_1 + l2 sum over groups of J_b + l3 J_3 with `lambdas` (Sec. 4.1): the distance
+    of the logits, the distance of each group's map to the teacher block that is nearest in this
+    batch, and the cross entropy. `labels=None` (or False) drops J_3 and never touches a label, so
+    that `loader` may yield images alone: unseen categories, Sec. 4.2.
+
+    `padding`: where the student's channels face the teacher's, "kept" at the positions of the
+    filters that survived (the default, better on unseen categories), "end" at the first ones (the
+    paper). `norms`: l2 norms over the "batch" (the paper) or each "image". `teacher_batch_norm`:
+    "frozen" running statistics, or those of the "batch" as in the authors' runs (the running ones
+    stay as they are). `teacher` is a network or the result of `tap_teacher`; it is left on the
+    device of the run, its weights untouched.
+
+    Keywords beside these are fields of TrainOptions and go over `options`; loaders, `score`,
+    several processes and errors are as in `train`. For new categories on the device (Table 4) the
+    paper trains `trainable="last_conv"`; it holds the old ones at a low rate with frequent
+    evaluation only, such as lr=0.002, steps=64, eval_every=4.
+    """
+    weights = _checked_lambdas(lambdas, bool(labels))
+    if padding not in ("kept", "end"):
+        raise ValueError(f'transfer: padding must be "kept" or "end", got {padding!r}')
+    if norms not in NORMS:
+        raise ValueError(f"transfer: norms must be one of {NORMS}, got {norms!r}")
+    chosen = with_overrides(options, overrides)
+    if not callable(getattr(student, "forward_taps", None)):
+        raise TypeError(
+            f"transfer: student must be the result of pyedge.compress, got {type(student).__name__}"
+        )
+    x = first_images(loader, "transfer")
+    tapped = tapped_teacher(teacher, x)
+    objective = TransferObjective(
+        tapped,
+        kept_positions(student, tapped, x) if padding == "kept" else _prefix(student, x),
+        labels=bool(labels),
+        lambdas=weights,
+        norms=norms,
+        teacher_batch_norm=teacher_batch_norm,
+    )
+    objective.settings["padding"] = padding
+    return run(
+        "transfer",
+        student,
+        objective,
+        loader,
+        chosen,
+        val_loader=val_loader,
+        test_loader=test_loader,
+        score=score,
+    )
+
+
+def _checked_lambdas(lambdas: Sequence[float], labels: bool) -> tuple[float, float, float]:
+    values = tuple(float(v) for v in lambdas)
+    if len(values) != 3 or not all(0 <= v < float("inf") for v in values):
+        raise ValueError(
+            f"transfer: lambdas must be three finite weights from 0 for J_1, J_b and J_3, "
+            f"got {tuple(lambdas)}"
+        )
+    if not any(values if labels else values[:2]):
+        raise ValueError(
+            f"transfer: lambdas leave no loss{'' if labels else ' without labels'}, got {values}"
+        )
+    return values  # type: ignore[return-value]
+
+
+def first_images(loader: Any, title: str) -> Tensor:
+    """Return the images of the loader's first batch, without moving torch's random state."""
+    with torch.random.fork_rng([]):
+        batch = next(iter(loader), None)
+    if batch is None:
+        raise ValueError(f"{title}: loader yields no batches")
+    x = batch if isinstance(batch, Tensor) else batch[0]
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{title}: loader must yield (images, labels) or images, got {type(x).__name__}"
+        )
+    return x
+
+
+def tapped_teacher(teacher: nn.Module, x: Tensor) -> nn.Module:
+    """Return the teacher with its taps, which it may have already."""
+    if getattr(teacher, "is_tapped", False):
+        return teacher
+    from pyedge.cloud.taps import tap_teacher
+
+    device = next((p.device for p in teacher.parameters()), x.device)
+    return tap_teacher(teacher, x[:1].to(device))
+
+
+def _group_count(student: nn.Module, x: Tensor) -> int:
+    """Count the student's groups with one image in evaluation mode, which changes nothing."""
+    modes = [(m, m.training) for m in student.modules()]
+    student.eval()
+    try:
+        with torch.no_grad():
+            device = next(student.parameters()).device
+            return len(student.forward_taps(x[:1].to(device))[1])  # type: ignore[operator]
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _prefix(student: nn.Module, x: Tensor) -> list[None]:
+    return [None] * _group_count(student, x)
+
+
+def kept_positions(student: nn.Module, tapped: nn.Module, x: Tensor) -> list[Tensor | None]:
+    """Return where each group's channels of the student lie among the teacher's."""
+    return [student.kept(g) for g in range(_group_count(student, x))]  # type: ignore[operator]
