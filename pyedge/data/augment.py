@@ -16,17 +16,23 @@ def standardise(images: Tensor) -> Tensor:
 
     (x - mean) / max(std, 1 / sqrt(c h w)) over all pixels and channels of an image (Sec. 5), so
     that brightness and contrast of a photo do not matter; the bound keeps an even image at 0.
-    Takes uint8 or floats, on any device. Raises ValueError for other than four dimensions.
+    Takes uint8 or floats, on any device; carries no gradient. Raises ValueError for other than
+    four dimensions.
     """
     if images.dim() != 4:
         raise ValueError(f"standardise: wanted images [n, c, h, w], got {list(images.shape)}")
     if images.device.type == "cpu":
         return torch.from_numpy(standardise_array(images.detach().numpy()))
+    return _standardise_on_device(images)
+
+
+@torch.no_grad()
+def _standardise_on_device(images: Tensor) -> Tensor:
     x = images.to(torch.float32).flatten(1)
     x = x - x.mean(1, keepdim=True)
     root = math.sqrt(max(x.shape[1], 1))
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return (x / (norm / root).clamp(min=1 / root)).view(images.shape)
+    return (x * (root / norm.clamp(min=1))).view(images.shape)
 
 
 def standardise_array(images: np.ndarray) -> np.ndarray:

@@ -26,6 +26,10 @@ _SPLITS = {
 }
 
 
+def _split_of(folder: str) -> str | None:
+    return _SPLITS.get(folder.lower())
+
+
 @dataclass
 class Contents:
     """What one pass over a folder or archive found."""
@@ -72,11 +76,18 @@ def split_folders(path: str, found: Contents) -> dict[str | None, ImageSet]:
 
     Folders that merely wrap all others (archives often have one) are skipped. The class is the
     folder below the split; folders below the class do not matter. Raises FormatError for images
-    outside class folders, for empty class folders, and for classes that train does not have.
+    outside class folders, for empty class folders, for classes that train does not have, and for
+    other folders beside train/.
     """
     depth = _wrapping([name.split("/") for name in found.images])
     top = {name.split("/")[depth] for name in found.images}
-    splits = top <= set(_SPLITS)
+    splits = any(map(_split_of, top))
+    others = sorted(t for t in top if splits and not _split_of(t))
+    if others and any(_split_of(t) == "train" for t in top):
+        raise FormatError(
+            f"{path}: {', '.join(others)} beside train/; wanted train/, test/ and perhaps val/ only"
+        )
+    splits = splits and not others  # without train/, a class may well be called "test"
     classes_at = depth + 1 if splits else depth
     members: dict[str | None, dict[str, list[str]]] = {}
     for name in sorted(found.images):
@@ -86,7 +97,7 @@ def split_folders(path: str, found: Contents) -> dict[str | None, ImageSet]:
                 f"{path}: {name} lies in no class folder; wanted <class>/<image> "
                 f"or train/<class>/<image> and test/<class>/<image>"
             )
-        split = _SPLITS[parts[depth]] if splits else None
+        split = _split_of(parts[depth]) if splits else None
         members.setdefault(split, {}).setdefault(parts[classes_at], []).append(name)
     _check_no_empty(path, found, members, depth, classes_at, splits)
     names = sorted(members.get("train", next(iter(members.values()))))
@@ -104,7 +115,7 @@ def _wrapping(names: Sequence[list[str]]) -> int:
     while (
         all(len(parts) > depth + 2 for parts in names)
         and len({parts[depth] for parts in names}) == 1
-        and names[0][depth] not in _SPLITS
+        and not _split_of(names[0][depth])
     ):
         depth += 1
     return depth
@@ -123,7 +134,7 @@ def _check_no_empty(
         parts = folder.split("/")
         if len(parts) != classes_at + 1 or parts[:depth] != wrapper:
             continue
-        split = _SPLITS.get(parts[depth]) if splits else None
+        split = _split_of(parts[depth]) if splits else None
         if parts[-1] not in members.get(split, {}):
             raise FormatError(f"{path}: the class folder {folder} holds no images")
 

@@ -56,8 +56,8 @@ class _Array:
             raise FormatError("an array that is not of plain bytes")
         if math.prod(shape) != len(raw):
             raise FormatError(f"an array of shape {shape} with {len(raw)} bytes of data")
-        order = "F" if fortran else "C"
-        self.value = np.frombuffer(raw, dtype=np.uint8).reshape(shape, order=order)
+        flat = np.frombuffer(raw, dtype=np.uint8)
+        self.value = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 
 def _reconstruct(kind: Any, *_: Any) -> _Array:
@@ -101,7 +101,7 @@ def load_dict(name: str, data: bytes) -> dict[str, Any]:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name not in _DATA_OPCODES:
                 raise FormatError(f"opcode {opcode.name} is not plain data")
-            if "PUT" in opcode.name and argument > len(data):
+            if isinstance(argument, int) and "PUT" in opcode.name and argument > len(data):
                 raise FormatError("an impossible memo entry")
         found = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(found, dict):

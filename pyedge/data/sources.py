@@ -14,14 +14,14 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pyedge.errors import FormatError
 
 # No single image or batch is larger; a header that claims more is refused before memory is taken.
 MAX_MEMBER_BYTES = 1 << 28
 
-_OPENERS: tuple[tuple[bytes, Callable[..., BinaryIO]], ...] = (
+_OPENERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"\xfd7zXZ\x00", lzma.open),
     (b"BZh", bz2.open),
@@ -51,7 +51,7 @@ def walk(path: str | os.PathLike[str], wanted: Callable[[str], bool]) -> Iterato
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
 
 
 def _walk_folder(root: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
@@ -82,6 +82,9 @@ class _Recorder:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
+        # Reached by headers that claim an absurd size; Python's files make room for it first.
+        if size > MAX_MEMBER_BYTES:
+            raise FormatError(f"a header claims {size} bytes, more than {MAX_MEMBER_BYTES}")
         self.last = self.file.read(size)
         return self.last
 
@@ -121,7 +124,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]
     """Yield the members in order, then check that the archive ends where it says it ends."""
     recorder = _Recorder(file)
     with tarfile.open(fileobj=recorder, mode="r:") as archive:  # type: ignore[call-overload]
-        for member in archive:
+        while (member := archive.next()) is not None:
             yield member, archive
             archive.members.clear()  # tarfile keeps every header: 60,000 take 60 MB
         # tarfile takes a bad or missing header after the first for the end of the archive.
@@ -137,7 +140,7 @@ def _next_wanted(
 ) -> tuple[tarfile.TarInfo | None, bytes | None]:
     for member, archive in members:
         parts = member.name.strip("/").removeprefix("./").split("/")
-        if any(_hidden(part) for part in parts if part != "."):
+        if any(_hidden(part) for part in parts):
             continue
         if member.isdir():
             return member, None
