@@ -263,6 +263,16 @@ def test_decode_transparency_lies_on_white():
     assert hidden.any()
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP"])
+def test_decode_reads_the_usual_formats_whatever_the_suffix(kind):
+    assert decode("a.jpg", encoded(pixels(0), kind)).shape == (6, 6, 3)
+
+
+def test_decode_refuses_formats_that_run_programs():
+    with pytest.raises(FormatError, match="photo.jpg"):
+        decode("photo.jpg", encoded(pixels(0), "EPS"))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_decode_applies_the_cameras_orientation(orientation):
     from PIL import ImageOps

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
+# What the bytes may be, whatever the name says: Pillow would hand EPS to an installed Ghostscript.
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+
 # A task of one 32x32 JPEG (60 us) would be mostly hand-over.
 _TASK = 64
 
@@ -48,7 +51,7 @@ def decode(name: str, data: bytes, size: int | None = None) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if size is not None:
                 # JPEG decodes at 1/2, 1/4, 1/8 for less work; twice the size keeps the quality.
                 image.draft(None, (2 * size, 2 * size))
