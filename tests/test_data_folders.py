@@ -269,7 +269,7 @@ def test_decode_reads_the_usual_formats_whatever_the_suffix(kind):
 
 
 def test_decode_refuses_formats_that_run_programs():
-    with pytest.raises(FormatError, match="photo.jpg"):
+    with pytest.raises(FormatError, match=r"photo\.jpg"):
         decode("photo.jpg", encoded(pixels(0), "EPS"))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 # What the bytes may be, whatever the name says: Pillow would hand EPS to an installed Ghostscript.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 
 # A task of one 32x32 JPEG (60 us) would be mostly hand-over.
 _TASK = 64
