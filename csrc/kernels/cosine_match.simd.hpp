@@ -51,24 +51,57 @@ struct MatchSums {
   }
 };
 
+// Floats to fetch ahead: 4 KB, since the hardware's own prefetch stops at each page. For the
+// group of 128x160x32x32 on one core 22.1 ms, against 25.1 without. One teacher after another,
+// with the student's piece in the L2, took 26.9: a single stream, but more instructions.
+constexpr std::int64_t prefetch_distance = 1024;
+constexpr int line_floats = 16;
+
+template <int K>
+inline void prefetch(const float* const (&t)[K], std::int64_t i) {
+  for (int q = 0; q < K; ++q) __builtin_prefetch(t[q] + i + prefetch_distance);
+}
+
+template <int K>
+inline void add_row(MatchSums<K>& sums, const float* s, const float* const (&t)[K],
+                    std::int64_t hw) {
+  constexpr int lanes = Vec::wide_lanes;
+  std::int64_t i = 0;
+  for (; i + line_floats <= hw; i += line_floats) {
+    prefetch(t, i);
+    __builtin_prefetch(s + i + prefetch_distance);
+    for (int j = 0; j < line_floats; j += lanes) sums.add(Vec::widen(s + i + j), t, i + j);
+  }
+  for (; i + lanes <= hw; i += lanes) sums.add(Vec::widen(s + i), t, i);
+  const int rest = static_cast<int>(hw - i);
+  if (rest > 0) sums.add(Vec::widen(s + i, rest), t, i, rest);
+}
+
+// A row that the student lacks.
+template <int K>
+inline void add_row(MatchSums<K>& sums, const float* const (&t)[K], std::int64_t hw) {
+  constexpr int lanes = Vec::wide_lanes;
+  std::int64_t i = 0;
+  for (; i + line_floats <= hw; i += line_floats) {
+    prefetch(t, i);
+    for (int j = 0; j < line_floats; j += lanes) sums.add_teachers(t, i + j);
+  }
+  for (; i + lanes <= hw; i += lanes) sums.add_teachers(t, i);
+  const int rest = static_cast<int>(hw - i);
+  if (rest > 0) sums.add_teachers(t, i, rest);
+}
+
 template <int K>
 MatchSums<K> match_some(const pyedge::MatchRows& piece, const float* const* teachers) {
-  constexpr int lanes = Vec::wide_lanes;
   MatchSums<K> sums;
   for (std::int64_t c = 0; c < piece.channels; ++c) {
     const float* t[K];
     for (int q = 0; q < K; ++q) t[q] = teachers[q] + c * piece.hw;
     const std::int32_t kept = piece.student_channel[c];
-    const float* s = piece.student + (kept < 0 ? 0 : kept) * piece.hw;
-    std::int64_t i = 0;
-    const std::int64_t whole = piece.hw / lanes * lanes;
-    const int rest = static_cast<int>(piece.hw - whole);
     if (kept < 0) {
-      for (; i < whole; i += lanes) sums.add_teachers(t, i);
-      if (rest > 0) sums.add_teachers(t, i, rest);
+      add_row(sums, t, piece.hw);
     } else {
-      for (; i < whole; i += lanes) sums.add(Vec::widen(s + i), t, i);
-      if (rest > 0) sums.add(Vec::widen(s + i, rest), t, i, rest);
+      add_row(sums, piece.student + kept * piece.hw, t, piece.hw);
     }
   }
   return sums;
@@ -77,6 +110,7 @@ MatchSums<K> match_some(const pyedge::MatchRows& piece, const float* const* teac
 template <int K>
 MatchSums<K> match_some(const pyedge::MatchPixels& piece, const float* const* teachers) {
   constexpr int lanes = Vec::wide_lanes;
+  constexpr int line_steps = line_floats / lanes;
   const std::int64_t whole = piece.teacher_channels / lanes;
   const int rest = static_cast<int>(piece.teacher_channels - whole * lanes);
   MatchSums<K> sums;
@@ -88,7 +122,12 @@ MatchSums<K> match_some(const pyedge::MatchPixels& piece, const float* const* te
       const pyedge::LaneStep& at = piece.steps[step];
       return Vec::widen_expanded(s + at.student_channel, at.mask, at.count);
     };
-    for (std::int64_t i = 0; i < whole; ++i) sums.add(expanded(i), t, i * lanes);
+    std::int64_t i = 0;
+    for (; i + line_steps <= whole; i += line_steps) {
+      prefetch(t, i * lanes);
+      for (int j = 0; j < line_steps; ++j) sums.add(expanded(i + j), t, (i + j) * lanes);
+    }
+    for (; i < whole; ++i) sums.add(expanded(i), t, i * lanes);
     if (rest > 0) sums.add(expanded(whole), t, whole * lanes, rest);
   }
   return sums;
