@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pyedge.cloud.train import train
+
 CLASSES = 3
 
 
@@ -76,8 +78,26 @@ def pair(seed: int = 0, dropout: float = 0.0) -> tuple[TinyStudent, TinyTeacher]
         return TinyStudent(dropout), TinyTeacher()
 
 
+class Logits(nn.Module):
+    """A tapped teacher as a plain classifier."""
+
+    def __init__(self, tapped: TinyTeacher) -> None:
+        super().__init__()
+        self.tapped = tapped
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tapped(x)[0]
+
+
+def taught_pair() -> tuple[TinyStudent, TinyTeacher]:
+    """Make a student, and a teacher that knows the classes."""
+    student, teacher = pair()
+    train(Logits(teacher), batches(), epochs=10, lr=0.1, progress=False)
+    return student, teacher
+
+
 def batches(images: int = 48, size: int = 8, batch: int = 16, seed: int = 1) -> list[tuple]:
-    """Three classes that differ in which rows of an image are bright: a list of batches is a loader."""
+    """Make three classes that differ in their bright rows; a list of batches is a loader."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(images, 1, size, size, generator=generator)
     y = torch.arange(images) % CLASSES

@@ -15,6 +15,7 @@ from pyedge.cloud.history import TrainResult
 from pyedge.cloud.launch import run
 from pyedge.cloud.objectives import HintObjective, SoftTargetObjective
 from pyedge.cloud.options import TrainOptions, with_overrides
+from pyedge.cloud.trainable import modules_behind, trainable_modules
 from pyedge.cloud.transfer import first_images, tapped_teacher
 
 
@@ -127,12 +128,18 @@ def _hint_stage(
         length["epochs"] = _part(options.epochs, share)
     if options.checkpoint is not None:
         length["checkpoint"] = f"{options.checkpoint}.hint"
+    one = x[:1].to(next(student.parameters()).device)
+    learns = options.trainable
+    if not isinstance(learns, str) or learns == "last_conv":
+        learns = ("regressor", *(f"student.{m}" for m in trainable_modules(student, learns) or ()))
     stage = options.replace(
-        **length, trainable=_hint_modules(hinted, x, options), keep_best=False, patience=None
+        **length,
+        trainable=modules_behind(hinted, learns, lambda model: model(one)),
+        keep_best=False,
+        patience=None,
     )
-    return run(
-        "fitnet hint", hinted, HintObjective(tapped, group, teacher_batch_norm), loader, stage
-    )
+    objective = HintObjective(tapped, group, teacher_batch_norm)
+    return run("fitnet hint", hinted, objective, loader, stage)
 
 
 def _part(length: int | None, share: float) -> int | None:
@@ -148,32 +155,3 @@ def _maps(student: nn.Module, tapped: nn.Module, x: Tensor) -> tuple[Any, Any]:
         taught = copy.deepcopy(tapped).eval()
         device = next((p.device for p in taught.parameters()), x.device)
         return student_maps, taught(x[:1].to(device))[1]
-
-
-def _hint_modules(hinted: Hinted, x: Tensor, options: TrainOptions) -> tuple[str, ...]:
-    """Return the modules whose parameters reach the hint, as far as the options let them learn.
-
-    Those behind it must not ask for gradients: none comes, and data-parallel training would wait.
-    """
-    from pyedge.cloud.trainable import trainable_modules
-
-    allowed = trainable_modules(hinted.student, options.trainable)
-    probe = copy.deepcopy(hinted).eval().requires_grad_(True)
-    named = dict(probe.named_parameters())
-    device = next(probe.parameters()).device
-    gradients = torch.autograd.grad(
-        probe(x[:1].to(device)).sum(), list(named.values()), allow_unused=True
-    )
-    reaching = {
-        name.rpartition(".")[0]
-        for name, gradient in zip(named, gradients, strict=True)
-        if gradient is not None
-    }
-    if allowed is not None:
-        inside = tuple(f"student.{name}" for name in allowed)
-        reaching = {
-            name
-            for name in reaching
-            if name == "regressor" or any(name == a or name.startswith(f"{a}.") for a in inside)
-        }
-    return tuple(sorted(reaching))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from torch import nn
+from torch.utils.data import DataLoader
 
 from pyedge.cloud.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.evaluate import Evaluation
@@ -50,16 +52,12 @@ def run(
         strategy=options.strategy,
         precision=options.precision,  # type: ignore[arg-type]
     )
-    _check_several(fabric, options, loader, title)
     job = Job(title, model, objective, loader, val_loader, test_loader, score, options)
-    with tempfile.TemporaryDirectory(prefix="pyedge-") as folder:
-        hand_over = Path(folder, "result")
-        result = fabric.launch(_work, job, os.getpid(), str(hand_over))
-        if result is None:  # the work was done in processes that are gone
-            state = load_checkpoint(hand_over)
-            model.load_state_dict(state["weights"])
-            result = _unpacked(state["result"])
-    return result
+    if fabric.strategy.__class__.__name__ != "SingleDeviceStrategy":
+        _check_several(job)
+    if not isinstance(fabric.strategy.launcher, _MultiProcessingLauncher):
+        return fabric.launch(_work, job)
+    return _run_in_children(fabric, job)
 
 
 def _accelerator(name: str) -> str:
@@ -69,31 +67,57 @@ def _accelerator(name: str) -> str:
     return name
 
 
-def _check_several(fabric: Fabric, options: TrainOptions, loader: Any, title: str) -> None:
-    if fabric.strategy.__class__.__name__ == "SingleDeviceStrategy":
+def _check_several(job: Job) -> None:
+    """Refuse, before any process starts, a loader that processes cannot share."""
+    loader, title = job.loader, job.title
+    if hasattr(loader, "shard"):
         return
-    if options.resume and not hasattr(loader, "shard"):
+    if not isinstance(loader, DataLoader):
+        raise TypeError(
+            f"{title}: loader must be a pyedge.data.BatchLoader or a torch DataLoader to be "
+            f"shared between processes, got {type(loader).__name__}"
+        )
+    if job.options.resume:
         raise ValueError(
             f"{title}: resume on several devices needs a pyedge.data.BatchLoader, whose order "
             "follows from seed and epoch"
         )
 
 
-def _work(fabric: Fabric, job: Job, caller: int, hand_over: str) -> TrainResult | None:
-    """Run on one of the processes; the first hands the weights over where it is not the caller's.
+def _run_in_children(fabric: Fabric, job: Job) -> TrainResult:
+    """Run in processes that Fabric starts and that are gone when it returns.
 
-    A file, because what a process sends through a queue is gone with it: torch shares tensors, and
-    the sender must outlive them.
+    Everything travels through files. torch's own way is shared memory, of which containers have
+    little, which would leave the processes training one copy of the weights, and through which a
+    result is gone with its sender.
     """
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        result = _with_synchronised_batch_norm(fabric, job)
-    else:
-        result = Trainer(fabric, job).fit()
-    if os.getpid() == caller:
-        return result
+    with tempfile.TemporaryDirectory(prefix="pyedge-") as folder:
+        try:
+            torch.save(job, Path(folder, "job"))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise TypeError(
+                f"{job.title}: strategy={job.options.strategy!r} starts processes, and all that "
+                f"goes there must be picklable (functions at the top of a module): {error}"
+            ) from error
+        fabric.launch(_work_in_child, folder)
+        state = load_checkpoint(Path(folder, "result"))
+    job.model.load_state_dict(state["weights"])
+    return _unpacked(state["result"])
+
+
+def _work_in_child(fabric: Fabric, folder: str) -> None:
+    # the file was written by the caller a moment ago, into a folder of its own
+    job = torch.load(Path(folder, "job"), map_location="cpu", weights_only=False)
+    result = _work(fabric, job)
     if fabric.global_rank == 0:
-        save_checkpoint(hand_over, {"weights": job.model.state_dict(), "result": _packed(result)})
-    return None
+        state = {"weights": job.model.state_dict(), "result": _packed(result)}
+        save_checkpoint(Path(folder, "result"), state)
+
+
+def _work(fabric: Fabric, job: Job) -> TrainResult:
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        return _with_synchronised_batch_norm(fabric, job)
+    return Trainer(fabric, job).fit()
 
 
 def _with_synchronised_batch_norm(fabric: Fabric, job: Job) -> TrainResult:

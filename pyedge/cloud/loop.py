@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from pyedge.cloud.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.evaluate import Evaluation, evaluate
@@ -108,9 +107,7 @@ class Trainer:
         return self._options.epochs * self._batches
 
     def fit(self) -> TrainResult:
-        """Train, restore what was changed for the run, and evaluate the kept weights on the test
-        set.
-        """
+        """Train, evaluate the kept weights on the test set, put back what was set for the run."""
         with ExitStack() as stack:
             stack.enter_context(_own_random_numbers(self._fabric.device))
             stack.enter_context(only_trainable(self._model, self._options.trainable))
@@ -186,9 +183,9 @@ class Trainer:
         batches = iter(self._loader)
         if state.batch:
             next(islice(batches, state.batch - 1, state.batch), None)
-        if self._resume_rng is not None:
-            _set_random_state(self._resume_rng, self._fabric.device)
-            self._resume_rng = None
+            if self._resume_rng is not None:
+                _set_random_state(self._resume_rng, self._fabric.device)
+        self._resume_rng = None
         return batches
 
     def _batch(self, batch: Any) -> None:
@@ -336,12 +333,7 @@ def _shared(loader: Any, fabric: Fabric) -> Any:
         return loader
     if hasattr(loader, "shard"):
         return loader.shard(fabric.global_rank, fabric.world_size)
-    if isinstance(loader, DataLoader):
-        return fabric.setup_dataloaders(loader, move_to_device=False)
-    raise TypeError(
-        "loader must be a pyedge.data.BatchLoader or a torch DataLoader to be shared between "
-        f"processes, got {type(loader).__name__}"
-    )
+    return fabric.setup_dataloaders(loader, move_to_device=False)
 
 
 def _length(loader: Any) -> int | None:

@@ -152,9 +152,6 @@ class TransferObjective(_WithTeacher):
         if self.labels:
             parts["J_3"] = cross_entropy(logits, _required(y), distributed=distributed)
             terms.append((label_weight, parts["J_3"]))
-        if distributed and len(terms) == 1 and block_weight:
-            # data-parallel training waits for a gradient of every parameter, the classifier's too
-            terms.append((0.0, logits.sum()))
         loss = torch.stack([weight * term for weight, term in terms]).sum()
         return StepLoss(loss, {name: part.detach() for name, part in parts.items()}, pairs)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -32,6 +34,31 @@ def trainable_modules(model: nn.Module, trainable: str | Sequence[str]) -> tuple
         if name not in known:
             raise ValueError(f"trainable: {type(model).__name__} has no module named {name!r}")
     return tuple(trainable)
+
+
+def modules_behind(
+    model: nn.Module, trainable: str | Sequence[str], output: Callable[[nn.Module], Tensor]
+) -> tuple[str, ...]:
+    """Return the modules, of those that `trainable` names, whose parameters `output(model)` feels.
+
+    A loss on inner maps alone has no gradient for what lies behind them. Such parameters must not
+    ask for one: data-parallel training would wait for it. Runs a copy in evaluation mode. Raises
+    ValueError where none is left.
+    """
+    allowed = trainable_modules(model, trainable)
+    probe = copy.deepcopy(model).eval().requires_grad_(True)
+    named = dict(probe.named_parameters())
+    gradients = torch.autograd.grad(output(probe).sum(), list(named.values()), allow_unused=True)
+    felt = {
+        name.rpartition(".")[0]
+        for name, gradient in zip(named, gradients, strict=True)
+        if gradient is not None
+    }
+    if allowed is not None:
+        felt = {m for m in felt if any(m == a or m.startswith(f"{a}.") for a in allowed)}
+    if not felt:
+        raise ValueError(f"trainable={trainable!r} leaves nothing that this loss could train")
+    return tuple(sorted(felt))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pyedge.cloud.launch import run
 from pyedge.cloud.matching import NORMS
 from pyedge.cloud.objectives import TransferObjective
 from pyedge.cloud.options import TrainOptions, with_overrides
+from pyedge.cloud.trainable import modules_behind
 
 DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
 
@@ -64,10 +65,15 @@ def transfer(
             f"transfer: student must be the result of pyedge.compress, got {type(student).__name__}"
         )
     x = first_images(loader, "transfer")
-    tapped = tapped_teacher(teacher, x)
+    groups = _groups(student, x)
+    if not (weights[0] or (labels and weights[2])):  # J_b alone: nothing reaches the classifier
+        one = x[:1].to(next(student.parameters()).device)
+        chosen = chosen.replace(
+            trainable=modules_behind(student, chosen.trainable, lambda s: _sum_of_taps(s, one))
+        )
     objective = TransferObjective(
-        tapped,
-        kept_positions(student, tapped, x) if padding == "kept" else _prefix(student, x),
+        tapped_teacher(teacher, x),
+        [student.kept(g) if padding == "kept" else None for g in range(groups)],  # type: ignore[operator]
         labels=bool(labels),
         lambdas=weights,
         norms=norms,
@@ -124,23 +130,19 @@ def tapped_teacher(teacher: nn.Module, x: Tensor) -> nn.Module:
     return tap_teacher(teacher, x[:1].to(device))
 
 
-def _group_count(student: nn.Module, x: Tensor) -> int:
+def _groups(student: nn.Module, x: Tensor) -> int:
     """Count the student's groups with one image in evaluation mode, which changes nothing."""
     modes = [(m, m.training) for m in student.modules()]
     student.eval()
     try:
         with torch.no_grad():
-            device = next(student.parameters()).device
-            return len(student.forward_taps(x[:1].to(device))[1])  # type: ignore[operator]
+            one = x[:1].to(next(student.parameters()).device)
+            return len(student.forward_taps(one)[1])  # type: ignore[operator]
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-def _prefix(student: nn.Module, x: Tensor) -> list[None]:
-    return [None] * _group_count(student, x)
-
-
-def kept_positions(student: nn.Module, tapped: nn.Module, x: Tensor) -> list[Tensor | None]:
-    """Return where each group's channels of the student lie among the teacher's."""
-    return [student.kept(g) for g in range(_group_count(student, x))]  # type: ignore[operator]
+def _sum_of_taps(student: nn.Module, x: Tensor) -> Tensor:
+    taps = student.forward_taps(x)[1]  # type: ignore[operator]
+    return torch.stack([tap.sum() for tap in taps]).sum()
