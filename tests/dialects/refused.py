@@ -196,7 +196,7 @@ DIALECTS: list[Dialect] = [
     refused("refused_transformer", Patches, GROUPS),
     refused("refused_perceptron", perceptron, GROUPS),
     refused("refused_one_dimensional", OneDimensional, GROUPS),
-    refused("refused_dense_connections", Dense, GROUPS),
+    refused("refused_dense_connections", Dense, r"(?i)concat"),
     refused("refused_segmenter", Segmenter, r"(?i)logits|linear|classifier|map|shape"),
     refused("refused_functional_weights", Functional, r"(?i)conv|module|weight"),
     refused("refused_early_exit", DependsOnData, TRACE),
@@ -209,12 +209,4 @@ DIALECTS: list[Dialect] = [
     refused("refused_scripted", scripted, r"(?i)script|jit", settle=False),
     refused("refused_exported", exported, r"(?i)export|trac|group|graph", settle=False),
     refused("refused_lazy", Lazy, r"(?i)lazy|initiali|uninit", settle=False),
-    refused(
-        "refused_single_conv",
-        lambda: nn.Sequential(
-            nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
-        ),
-        GROUPS,
-        may_refuse=True,
-    ),
 ]

@@ -294,14 +294,15 @@ class ResNet(nn.Module):
         return self.forward_head(x)
 
 
-def _timm(name: str, may_refuse: bool = False, stochastic: bool = False, **options: object):
+def _timm(name: str, **options: object) -> Dialect:
+    about = {"may_refuse", "stochastic", "nested"} & set(options)
+    expected = {key: options.pop(key) for key in about}
     return family(
         f"timm_{name}",
         lambda layers: ResNet(layers, Options(**options)),
         (3, 64, 64),
         (2, 2, 2, 2),
-        may_refuse=may_refuse,
-        stochastic=stochastic,
+        **expected,
     )
 
 
@@ -312,8 +313,8 @@ DIALECTS: list[Dialect] = [
     _timm("resnet_d", block=Bottleneck, avg_down=True, deep_stem=True),
     _timm("basic_d", avg_down=True, deep_stem=True),
     _timm("drop_path_zero", drop_path=0.0),
-    _timm("drop_path", stochastic=True, drop_path=0.3),
-    _timm("drop_path_bottleneck", stochastic=True, block=Bottleneck, drop_path=0.3),
+    _timm("drop_path", nested=False, drop_path=0.3),
+    _timm("drop_path_bottleneck", nested=False, block=Bottleneck, drop_path=0.3),
     _timm("drop_rate", stochastic=True, drop_rate=0.4),
     _timm("max_pool_head", pool="max"),
     _timm("conv_same", may_refuse=True, conv=Conv2dSame),

@@ -315,7 +315,12 @@ FORWARDS: dict[str, tuple[Callable[[tuple[int, ...]], nn.Module], bool]] = {
 
 DIALECTS: list[Dialect] = [
     *(
-        family(f"conv_{n}", lambda b, c=c: PartsNet(b, conv=c), may_refuse=may)
+        family(
+            f"conv_{n}",
+            lambda b, c=c: PartsNet(b, conv=c),
+            may_refuse=may,
+            same_shallow=n != "weight_norm",
+        )
         for n, (c, may) in CONVS.items()
     ),
     *(

@@ -230,6 +230,13 @@ class AllConv(nn.Module):
         return self.classifier(self.features(x)).mean((2, 3))
 
 
+def single_conv() -> nn.Module:
+    """The smallest chain: one conv, one ReLU, one linear layer."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    )
+
+
 def _vgg(name: str, make: Callable[..., nn.Module], shape=(3, 16, 16), blocks=(2, 2, 3), **rest):
     rest = {"nested": False, **rest}
     return family(f"vgg_{name}", make, shape, blocks, **rest)
@@ -277,5 +284,6 @@ DIALECTS: list[Dialect] = [
     Dialect(
         "vgg_written_out", WrittenVGG, (3, 16, 16), 3, (2, 2, 3), convs_kept=3, stochastic=True
     ),
-    Dialect("vgg_ragged", RaggedVGG, (3, 16, 16), 2, (2, 2), convs_kept=2),
+    Dialect("vgg_single_conv", single_conv, (3, 16, 16), 1, (1,), convs_kept=1),
+    Dialect("vgg_ragged", RaggedVGG, (3, 16, 16), 4, (1, 1, 1, 1), convs_kept=4),
 ]
