@@ -21,6 +21,7 @@ def cosine_match(
 ) -> tuple[
     NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
 ]: ...
+def empty_like(like: NDArray[np.float32]) -> NDArray[np.float32]: ...
 def cosine_match_gradient(
     student: NDArray[np.float32],
     teacher: NDArray[np.float32],

@@ -178,7 +178,8 @@ def cosine_match_gradient(
     student [n, c_s, h, w], teacher [n, c_t, h, w] (the chosen candidate), kept as for
     `cosine_match`; cosine and norms are those of the chosen candidate in its `Match`, scalars for
     norms="batch" or [n] for norms="image", whose gradient is that of the mean of J_b over images.
-    Returns an array like `student`, in its memory layout, or fills `out`.
+    Returns an array like `student`, in its memory layout, or fills `out`. The memory of a large
+    result is used again for a later one, once nothing refers to it any more.
 
     ``dJ_b/ds = -(t/|t| - cos s/|s|) / (J_b |s|)``, in float64 before it is rounded. It is 0 where
     J_b is 0 (the gradient has no direction there) and for a zero map.
@@ -205,7 +206,7 @@ def cosine_match_gradient(
     if arrays["cosine"].ndim:
         scale /= max(n, 1)
     if out is None:
-        out = np.empty_like(student)
+        out = _core.empty_like(student)
     else:
         _maps(function, "out", out)
         if out.shape != student.shape or _layouts(out).isdisjoint(_layouts(student)):

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "python/arrays.hpp"
+#include "python/recycled.hpp"
 #include "python/register.hpp"
 #include "simd/dispatch.hpp"
 
@@ -143,6 +144,7 @@ void cosine_match_gradient(const FloatArray& student, const FloatArray& teacher,
 void register_cosine_match(py::module_& module) {
   module.def("cosine_match", &cosine_match, py::arg("student").noconvert(), py::arg("teachers"),
              py::arg("kept").noconvert(), py::arg("by_image"));
+  module.def("empty_like", &recycled_like, py::arg("like").noconvert());
   module.def("cosine_match_gradient", &cosine_match_gradient, py::arg("student").noconvert(),
              py::arg("teacher").noconvert(), py::arg("kept").noconvert(),
              py::arg("cosine").noconvert(), py::arg("teacher_norm").noconvert(),
