@@ -56,7 +56,7 @@ def run(
     if fabric.strategy.__class__.__name__ != "SingleDeviceStrategy":
         _check_several(job)
     if not isinstance(fabric.strategy.launcher, _MultiProcessingLauncher):
-        return fabric.launch(_work, job)
+        return fabric.launch(_work, job)  # type: ignore[arg-type]
     return _run_in_children(fabric, job)
 
 
@@ -99,7 +99,7 @@ def _run_in_children(fabric: Fabric, job: Job) -> TrainResult:
                 f"{job.title}: strategy={job.options.strategy!r} starts processes, and all that "
                 f"goes there must be picklable (functions at the top of a module): {error}"
             ) from error
-        fabric.launch(_work_in_child, folder)
+        fabric.launch(_work_in_child, folder)  # type: ignore[arg-type]
         state = load_checkpoint(Path(folder, "result"))
     job.model.load_state_dict(state["weights"])
     return _unpacked(state["result"])

@@ -21,7 +21,7 @@ from pyedge.cloud.history import Diary, TrainResult
 from pyedge.cloud.objectives import Objective
 from pyedge.cloud.options import TrainOptions, learning_rate
 from pyedge.cloud.progress import TrainingBar
-from pyedge.cloud.trainable import only_trainable, training_mode
+from pyedge.cloud.trainable import only_trainable, set_layout, training_mode
 from pyedge.errors import FormatError, PyedgeError
 
 
@@ -246,7 +246,7 @@ class Trainer:
             better = state.best_score is None or score > state.best_score
             if better:
                 state.best_score = score
-            self._bar.validated(evaluation.accuracy, state.best_score)
+            self._bar.validated(evaluation.accuracy, score)
         state.history.append(row)
         state.waited = 0 if better else state.waited + 1
         if better or not self._options.keep_best:
@@ -364,13 +364,13 @@ def _moved(model: nn.Module, device: torch.device, layout: torch.memory_format) 
     home = next(model.parameters()).device
     model.to(device)
     if layout == torch.channels_last:
-        model.to(memory_format=layout)
+        set_layout(model, layout)
     try:
         yield
     finally:
         model.to(home)
         if layout == torch.channels_last:
-            model.to(memory_format=torch.contiguous_format)
+            set_layout(model, torch.contiguous_format)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyedge.cloud.losses import cross_entropy, hint_loss, logits_distance, soft_target_loss
 from pyedge.cloud.matching import match_groups
-from pyedge.cloud.trainable import teaching_mode
+from pyedge.cloud.trainable import set_layout, teaching_mode
 
 
 @dataclass
@@ -91,7 +91,7 @@ class _WithTeacher:
         """Move the teacher's weights to the device and into the memory layout."""
         self.teacher.to(device=device)
         if layout == torch.channels_last:
-            self.teacher.to(memory_format=layout)
+            set_layout(self.teacher, layout)
 
     def running(self) -> AbstractContextManager[None]:
         """Keep the teacher in its mode for the run."""

@@ -126,7 +126,7 @@ class TrainOptions:
         self,
         name: str,
         *,
-        least: float | None = None,
+        least: float = 0.0,
         above: float | None = None,
         below: float = math.inf,
     ) -> None:
@@ -135,9 +135,9 @@ class TrainOptions:
             return
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"TrainOptions: {name} must be a number, got {value!r}")
-        low = value >= least if least is not None else value > above
-        if not (low and value < below):
-            wanted = f"at least {least}" if least is not None else f"above {above}"
+        high_enough = value >= least if above is None else value > above
+        if not (high_enough and value < below):
+            wanted = f"at least {least}" if above is None else f"above {above}"
             raise ValueError(
                 f"TrainOptions: {name} must be {wanted} and below {below}, got {value}"
             )

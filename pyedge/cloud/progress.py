@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -35,6 +36,7 @@ class TrainingBar:
         self.shown = not self._progress.disable
         self._task = self._progress.add_task(title, total=total, state="")
         self._validation = ""
+        self._best = -math.inf
 
     def __enter__(self) -> TrainingBar:
         self._progress.start()
@@ -57,6 +59,7 @@ class TrainingBar:
             state += "  blocks " + " ".join(str(k) for k in pairs)
         self._progress.update(self._task, completed=step, state=state + self._validation)
 
-    def validated(self, accuracy: float, best: float) -> None:
-        """Remember the last validation for the next line."""
-        self._validation = f"  val {accuracy:.4f} (best {best:.4f})"
+    def validated(self, accuracy: float, score: float) -> None:
+        """Remember the last validation for the next lines, and the best score so far."""
+        self._best = max(self._best, score)
+        self._validation = f"  val {accuracy:.4f} (best {self._best:.4f})"

@@ -96,6 +96,13 @@ def training_mode(model: nn.Module, batch_norm: str) -> None:
                 module.eval()
 
 
+def set_layout(model: nn.Module, layout: torch.memory_format) -> None:
+    """Put the weights of the convolutions into a memory layout; their values stay."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
 @contextmanager
 def teaching_mode(teacher: nn.Module, batch_norm: str) -> Iterator[None]:
     """Put the teacher into evaluation mode, then restore every mode.
@@ -108,12 +115,12 @@ def teaching_mode(teacher: nn.Module, batch_norm: str) -> Iterator[None]:
     try:
         teacher.eval()
         if batch_norm == "batch":
-            for module, _ in tracking:
-                module.train()
-                module.track_running_stats = False  # leaves the running statistics untouched
+            for norm, _ in tracking:
+                norm.train()
+                norm.track_running_stats = False  # leaves the running statistics untouched
         yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for module, tracks in tracking:
-            module.track_running_stats = tracks
+        for norm, tracks in tracking:
+            norm.track_running_stats = tracks

@@ -103,7 +103,7 @@ def _checked_lambdas(lambdas: Sequence[float], labels: bool) -> tuple[float, flo
         raise ValueError(
             f"transfer: lambdas leave no loss{'' if labels else ' without labels'}, got {values}"
         )
-    return values  # type: ignore[return-value]
+    return values[0], values[1], values[2]
 
 
 def first_images(loader: Any, title: str) -> Tensor:
