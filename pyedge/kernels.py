@@ -138,7 +138,7 @@ def cosine_match(
 
     norms="batch" takes norms over the whole batch, as the paper does; "image" over each image.
     Sums are in float64: where student and teacher are equal, J_b is exactly 0, and nearby it is
-    right to about 1e-15 / J_b. A zero map has no direction: its cosine is 0, its J_b sqrt(2).
+    right to a few 1e-15 / J_b. A zero map has no direction: its cosine is 0, its J_b sqrt(2).
 
     Raises TypeError for another dtype or memory layout, or if the layouts differ; ValueError for
     shapes that do not fit, a bad `kept`, and NaN or infinity in a map.
