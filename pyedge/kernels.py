@@ -31,6 +31,7 @@ __all__ = [
     "cosine_match_gradient",
     "isa",
     "num_threads",
+    "plain_sum",
     "set_isa",
     "set_num_threads",
     "zero_count",
@@ -87,6 +88,11 @@ def set_num_threads(count: int) -> None:
     if not 1 <= count <= 1024:
         raise ValueError(f"set_num_threads: count must be from 1 to 1024, not {count}")
     _core.set_num_threads(int(count))
+
+
+def plain_sum(x: FloatMaps) -> float:
+    """Add up x [n, c, h, w] as fast as it can be read: the benchmarks' floor, not for results."""
+    return _core.plain_sum(_maps("plain_sum", "x", x))
 
 
 def zero_count(x: FloatMaps) -> NDArray[np.int32]:
@@ -216,8 +222,9 @@ def cosine_match_gradient(
             )
         if not out.flags.writeable:
             raise ValueError(f"{function}: out must be writeable")
+    cosines, teacher_norms, student_norms = (np.atleast_1d(a) for a in arrays.values())
     _core.cosine_match_gradient(
-        student, teacher, kept, *(np.atleast_1d(a) for a in arrays.values()), scale, out
+        student, teacher, kept, cosines, teacher_norms, student_norms, scale, out
     )
     return out
 

@@ -4,6 +4,7 @@
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ kernels of pyedge. Use pyedge.kernels, which checks its arguments.";
   register_runtime(module);
+  register_plain_sum(module);
   register_zero_count(module);
   register_cosine_match(module);
 }

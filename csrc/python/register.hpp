@@ -4,5 +4,6 @@
 #include <pybind11/pybind11.h>
 
 void register_runtime(pybind11::module_& module);
+void register_plain_sum(pybind11::module_& module);
 void register_zero_count(pybind11::module_& module);
 void register_cosine_match(pybind11::module_& module);

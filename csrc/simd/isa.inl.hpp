@@ -10,14 +10,23 @@
 #include "simd/tables.hpp"
 
 #include "kernels/cosine_match.simd.hpp"
+#include "kernels/plain_sum.simd.hpp"
 #include "kernels/zero_count.simd.hpp"
 
 namespace {
 
 constexpr pyedge::KernelTable make_table() {
-  return {Vec::name,         Vec::wide_lanes,          zero_count_rows, zero_count_affine_rows,
-          zero_count_pixels, zero_count_affine_pixels, match_rows,      match_pixels,
-          gradient_row,      gradient_pixels};
+  return {Vec::name,
+          Vec::wide_lanes,
+          plain_sum,
+          zero_count_rows,
+          zero_count_affine_rows,
+          zero_count_pixels,
+          zero_count_affine_pixels,
+          match_rows,
+          match_pixels,
+          gradient_row,
+          gradient_pixels};
 }
 
 }  // namespace

@@ -47,6 +47,8 @@ struct KernelTable {
   const char* name;
   int wide_lanes;  // teacher channels in one LaneStep
 
+  float (*plain_sum)(const float* x, std::int64_t count);
+
   // rows of hw floats -> counts[row]
   void (*zero_count_rows)(const float* x, std::int64_t rows, std::int64_t hw, std::int32_t* counts);
   void (*zero_count_affine_rows)(const float* x, std::int64_t rows, std::int64_t hw,

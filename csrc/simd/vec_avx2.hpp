@@ -37,6 +37,12 @@ struct Vec {
                             _mm256_castsi256_ps(on));
   }
   static Float splat(float x) { return _mm256_set1_ps(x); }
+  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static float sum(Float v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
 
   static Count no_counts() { return _mm256_setzero_si256(); }
   static Count load_counts(const std::int32_t* p) {

@@ -23,6 +23,8 @@ struct Vec {
     return _mm512_mask_loadu_ps(_mm512_set1_ps(__builtin_nanf("")), first(n), p);
   }
   static Float splat(float x) { return _mm512_set1_ps(x); }
+  static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
+  static float sum(Float v) { return _mm512_reduce_add_ps(v); }
 
   static Count no_counts() { return _mm512_setzero_si512(); }
   static Count load_counts(const std::int32_t* p) { return _mm512_loadu_si512(p); }

@@ -23,6 +23,8 @@ struct Vec {
   static Float load(const float* p) { return vld1q_f32(p); }
   static Float load_or_nan(const float* p, int n) { return load_or(p, n, __builtin_nanf("")); }
   static Float splat(float x) { return vdupq_n_f32(x); }
+  static Float add(Float a, Float b) { return vaddq_f32(a, b); }
+  static float sum(Float v) { return vaddvq_f32(v); }
 
   static Count no_counts() { return vdupq_n_s32(0); }
   static Count load_counts(const std::int32_t* p) { return vld1q_s32(p); }

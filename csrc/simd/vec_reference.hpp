@@ -18,6 +18,8 @@ struct Vec {
   static Float load(const float* p) { return *p; }
   static Float load_or_nan(const float* p, int) { return *p; }
   static Float splat(float x) { return x; }
+  static Float add(Float a, Float b) { return a + b; }
+  static float sum(Float v) { return v; }
 
   static Count no_counts() { return 0; }
   static Count load_counts(const std::int32_t* p) { return *p; }

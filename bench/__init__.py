@@ -1,0 +1,1 @@
+"""Benchmarks that a user runs, on a phone too: `python -m bench.kernels`."""

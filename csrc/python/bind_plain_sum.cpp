@@ -1,0 +1,22 @@
+// plain_sum, for the benchmarks.
+#include "kernels/plain_sum.hpp"
+#include "python/arrays.hpp"
+#include "python/register.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+double plain_sum(const FloatArray& x) {
+  shape_of(x, "x");
+  const float* from = x.data();
+  const py::ssize_t count = x.size();
+  const py::gil_scoped_release release;
+  return pyedge::plain_sum(from, count);
+}
+
+}  // namespace
+
+void register_plain_sum(py::module_& module) {
+  module.def("plain_sum", &plain_sum, py::arg("x").noconvert());
+}
