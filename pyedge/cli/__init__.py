@@ -1,0 +1,164 @@
+"""The command `pyedge`: from folders of images to a small network, without writing Python.
+
+Each command is a module with DESCRIPTION, USAGE, EXAMPLES, add_arguments and run. Nothing heavy is
+imported before a command runs, so that help is instant and needs no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+import pyedge
+from pyedge.cli.console import Console
+from pyedge.cli.parsing import Parser, UsageError, suggestion
+
+COMMANDS = {
+    "train": ("pyedge.cli.train", "train a large network, the teacher, on labelled images"),
+    "plan": ("pyedge.cli.plan", "see what compression would give, before anything is cut"),
+    "compress": ("pyedge.cli.compress", "cut a small network, the student, out of the teacher"),
+    "transfer": ("pyedge.cli.transfer", "train the student on what the teacher knows"),
+    "evaluate": ("pyedge.cli.evaluate", "see how often a network is right, class by class"),
+    "demo": ("pyedge.demo", "see the whole idea at work in a few minutes, on digits"),
+}
+
+DESCRIPTION = """\
+Take an image classifier from a large computer to a small one.
+
+A large network, the teacher, learns from labelled images. A small one, the student, is cut out of
+it: one block of layers stays where there were several, and the filters whose output is mostly zero
+go. The student then learns from the teacher, and comes near it at a fraction of the size.
+"""
+
+EPILOG = """\
+Images lie in folders, one for each class; the name of the folder is the name of the class:
+  photos/cat/001.jpg  photos/cat/002.jpg  photos/dog/001.jpg  ...
+
+From images to a small network in four commands:
+  pyedge train photos --size 32 --out teacher.pt
+  pyedge plan teacher.pt photos
+  pyedge compress teacher.pt photos --P 0.8 --out student.pt
+  pyedge transfer student.pt --teacher teacher.pt photos --out trained.pt
+
+pyedge COMMAND --help explains a command. Without images at hand, the word "digits" in place of
+photos takes handwritten digits that come with scikit-learn.
+
+Exit codes: 0 done, 1 the work failed (a bad file, a training that diverged), 2 wrong usage,
+130 interrupted. PYEDGE_DEBUG=1 shows where an error comes from.
+"""
+
+_INSTALL = {"sklearn": "demo", "PIL": "images"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if len(words) == 2 and words[0] == "help":
+        words = [words[1], "--help"]
+    name = words[0] if words and words[0] in COMMANDS else None
+    console = Console(f"pyedge {name}" if name else "pyedge")
+    try:
+        if name is None:
+            return _without_command(words)
+        return _run(name, words[1:], console)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    except KeyboardInterrupt as interruption:
+        hint = f"; {interruption}" if str(interruption) else ""
+        print(f"{console.prog}: interrupted{hint}", file=sys.stderr, flush=True)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("PYEDGE_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        code, text = _explain(error)
+        if isinstance(error, UsageError) and "did you mean" not in text:
+            text += f" ({console.prog} --help tells more)"
+        console.fail(text)
+        return code
+
+
+def _without_command(words: list[str]) -> int:
+    parser = Parser("pyedge", DESCRIPTION, EPILOG)
+    parser.usage = "pyedge COMMAND ..."
+    parser.add_argument("--version", action="version", version=f"pyedge {pyedge.__version__}")
+    group = parser.add_argument_group("commands")
+    for name, (_, line) in COMMANDS.items():
+        group.add_argument(f"{name}", nargs="?", help=line, metavar=name)
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    if not words[0].startswith("-"):
+        raise UsageError(f"no command is called {words[0]!r}{suggestion(words[0], COMMANDS)}")
+    parser.parse_args(words[:1])
+    return 0
+
+
+def _run(name: str, words: list[str], console: Console) -> int:
+    module = importlib.import_module(COMMANDS[name][0])
+    description = getattr(module, "DESCRIPTION", COMMANDS[name][1])
+    parser = Parser(console.prog, description, getattr(module, "EXAMPLES", ""))
+    if hasattr(module, "USAGE"):
+        parser.usage = f"{console.prog} {module.USAGE}"
+    module.add_arguments(parser)
+    args = parser.parse_args(words)
+    if name == "demo":  # a program of its own, which also runs without this command line
+        return int(module.run(args))
+    console.as_json, console.quiet = args.json, args.quiet
+    with _warnings_as_notes(console):
+        return int(module.run(args, console))
+
+
+@contextlib.contextmanager
+def _warnings_as_notes(console: Console) -> Iterator[None]:
+    """Show pyedge's own warnings as one line; those of libraries are for programmers."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, UserWarning) and f"{os.sep}pyedge{os.sep}" in filename:
+            console.note(f"note: {message}")
+
+    if os.environ.get("PYEDGE_DEBUG", "0") not in ("", "0"):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show
+        yield
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the line for an error."""
+    from pyedge.errors import PyedgeError
+
+    if isinstance(error, ModuleNotFoundError) and _missing(error):
+        package = _missing(error)
+        extra = _INSTALL.get(package, "cloud")
+        return 1, f'needs {package}, which is not installed: pip install "pyedge[{extra}]"'
+    if isinstance(error, (PyedgeError, ImportError, OSError, MemoryError)):
+        return 1, str(error) or type(error).__name__
+    if isinstance(error, (UsageError, ValueError)):
+        return 2, str(error)
+    known: tuple[Any, ...] = (TypeError, RuntimeError)
+    text = str(error) if isinstance(error, known) else f"{type(error).__name__}: {error}"
+    return 1, f"{text} (PYEDGE_DEBUG=1 shows where)"
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Name the package that an import did not find, unless it is a part of pyedge."""
+    package = (error.name or "").partition(".")[0]
+    return "" if package == "pyedge" else package

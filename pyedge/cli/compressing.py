@@ -1,0 +1,56 @@
+"""What `plan` and `compress` have in common: open the teacher, measure its zeros, plan."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+import pyedge
+from pyedge.cli import dataset, networks, training
+from pyedge.cli.console import Console
+from pyedge.cli.dataset import Data
+from pyedge.cloud.network_file import NetworkInfo
+from pyedge.cloud.plan import Plan
+from pyedge.data import BatchLoader, standardise
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan, and what it was made from; `picture` is one standardised image c h w."""
+
+    plan: Plan
+    teacher: nn.Module
+    info: NetworkInfo
+    data: Data
+    picture: torch.Tensor
+
+
+def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -> Made:
+    """Plan as the command line says."""
+    training.check_device(args.device)
+    training.use_threads(args.threads)
+    teacher, info = networks.open_network(args.network, args.model, "teacher")
+    data = dataset.load_for(console, args.data, info, of=args.network)
+    if args.device != "cpu" and torch.cuda.is_available():
+        teacher = teacher.cuda()
+    plan = pyedge.plan(
+        teacher,
+        args.P,
+        BatchLoader(data.train, 128, seed=args.seed, prefetch=0),
+        widths=args.widths,
+        max_params=args.max_params,
+        max_macs=args.max_macs,
+        min_width=args.min_width,
+        round_to=args.round_to,
+        keep=args.keep,
+        init=init,  # type: ignore[arg-type]
+        head=args.head,
+        structure=args.structure,
+        max_images=args.images,
+        seed=args.seed,
+    )
+    shown = data.train if data.val is None else data.val
+    return Made(plan, teacher, info, data, standardise(shown.images[:1])[0])

@@ -1,0 +1,138 @@
+"""The images of a command: loaded, split, and with the class ids of the network they go to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pyedge.cli.console import Console
+from pyedge.cli.parsing import UsageError, existing, suggestion
+from pyedge.cloud.network_file import NetworkInfo
+from pyedge.data import Augment, BatchLoader, ImageSet, load_dataset
+
+_EVALUATION_BATCH = 256
+_LISTED = 12  # class names that are shown without an ellipsis
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images for training, validation and test; the latter two are None where there are none."""
+
+    path: str
+    train: ImageSet
+    val: ImageSet | None
+    test: ImageSet | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        c, h, w = self.train.images.shape[1:]
+        return c, h, w
+
+    def counts(self) -> dict[str, int]:
+        """The number of images in each part."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: 0 if part is None else len(part) for name, part in parts.items()}
+
+
+def load(console: Console, path: str, size: int | None, split_seed: int) -> Data:
+    """Load DATA and tell what was found."""
+    if path != "digits":
+        existing(path)
+    train, val, test = load_dataset(path, size=size, seed=split_seed)
+    data = Data(path, train, val if len(val) else None, test if len(test) else None)
+    counts, shape = data.counts(), "x".join(map(str, data.shape))
+    console.note(
+        f"{path}: {counts['train']} training, {counts['val']} validation and {counts['test']} "
+        f"test images of {shape}, {class_list(train.classes)}"
+    )
+    return data
+
+
+def load_for(
+    console: Console, path: str, info: NetworkInfo, *, labels: bool = True, of: str = "the network"
+) -> Data:
+    """Load DATA as a network takes it: its image size, its split, its class ids.
+
+    Without `labels`, class folders that the network does not know are unlabelled images: all of
+    them are for training, and there is nothing to validate with.
+    """
+    _, h, w = info.input_shape
+    data = load(console, path, h if h == w else None, info.split_seed)
+    if data.shape != info.input_shape:
+        wanted, found = ("x".join(map(str, shape)) for shape in (info.input_shape, data.shape))
+        raise UsageError(f"{path} has images of {found}, {of} takes {wanted}")
+    unknown = [name for name in data.train.classes if name not in info.classes]
+    if unknown and not labels:
+        console.note(f"{path}: taken as unlabelled images, without validation and test")
+        return _unlabelled(data, info.classes)
+    if unknown:
+        raise UsageError(
+            f"{path} has classes that {of} does not know: {', '.join(unknown[:_LISTED])}; it "
+            f"knows {class_list(info.classes)}"
+        )
+    parts = [data.train, data.val, data.test]
+    return Data(path, *(None if p is None else renumbered(p, info.classes) for p in parts))  # type: ignore[arg-type]
+
+
+def renumbered(images: ImageSet, classes: Sequence[str]) -> ImageSet:
+    """Give images the class ids of a network, by name: a folder may hold some classes only."""
+    ids = torch.tensor([classes.index(name) for name in images.classes], dtype=torch.int64)
+    return ImageSet(images.images, ids[images.labels], classes)
+
+
+def _unlabelled(data: Data, classes: Sequence[str]) -> Data:
+    images = [part.images for part in (data.train, data.val, data.test) if part is not None]
+    joined = torch.cat(images)
+    return Data(data.path, ImageSet(joined, torch.zeros(len(joined)).long(), classes), None, None)
+
+
+def class_ids(names: Sequence[str], classes: Sequence[str], option: str) -> list[int]:
+    """Turn the class names of an option into ids. Raises UsageError for a name not there."""
+    for name in names:
+        if name not in classes:
+            raise UsageError(
+                f"{option}: no class is called {name!r}{suggestion(name, classes)}; there are "
+                f"{class_list(classes)}"
+            )
+    return sorted({classes.index(name) for name in names})
+
+
+def class_list(classes: Sequence[str]) -> str:
+    """Write "3 classes (cat, dog, mug)"."""
+    names = ", ".join(classes[:_LISTED]) + (", ..." if len(classes) > _LISTED else "")
+    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'} ({names})"
+
+
+def training_loader(
+    images: ImageSet, batch_size: int, seed: int, augmentations: Sequence[str]
+) -> BatchLoader:
+    """Make the batches of a training run."""
+    alone = len(images) > batch_size and len(images) % batch_size == 1
+    return BatchLoader(
+        images,
+        batch_size,
+        augment=augment(augmentations, images.images.shape[1], images.images.shape[2]),
+        seed=seed,
+        drop_last=alone,  # batch norm cannot learn from a batch of one image
+    )
+
+
+def evaluation_loader(images: ImageSet | None) -> BatchLoader | None:
+    """Make the batches of an evaluation; None without images."""
+    return None if images is None else BatchLoader(images, _EVALUATION_BATCH, shuffle=False)
+
+
+def augment(names: Sequence[str], channels: int, height: int) -> Augment | None:
+    """Make the augmentation that --augment names, in the paper's proportions (Sec. 5)."""
+    if list(names) == ["none"]:
+        return None
+    if list(names) == ["auto"]:
+        names = ("crop", "flip") if channels == 3 else ("crop",)
+    return Augment(
+        crop_padding=max(1, height // 8) if "crop" in names else 0,  # 4 of 32
+        flip="flip" in names,
+        cutout=height // 2 if "cutout" in names else 0,  # 16 of 32
+    )

@@ -1,0 +1,201 @@
+"""The networks of a command: built by name or by code of the user's, or opened from a file."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyedge import models
+from pyedge.cli.parsing import UsageError, existing, suggestion
+from pyedge.cloud.network_file import NetworkInfo, load_network, read_network
+from pyedge.errors import FormatError
+
+Build = Callable[..., nn.Module]
+
+
+def build(
+    spec: str, options: Mapping[str, Any], classes: int, shape: tuple[int, int, int]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build a network for images c h w and return it with the builder's arguments.
+
+    The number of classes, the channels and the image size are passed where the builder has a
+    parameter for them and `options` does not say otherwise. Raises UsageError.
+    """
+    builder = own_builder(spec) if ":" in spec else _named_builder(spec)
+    c, h, w = shape
+    offered = {
+        "num_classes": classes,
+        "in_channels": c,
+        "input_size": max(h, w),
+        "small_input": max(h, w) <= 64,
+    }
+    parameters = inspect.signature(builder).parameters
+    chosen = {name: value for name, value in offered.items() if name in parameters}
+    chosen.update(options)
+    every = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in options:
+        if name not in parameters and not every:
+            known = [p for p in parameters if p not in offered]
+            raise UsageError(
+                f"{spec} takes no option {name!r}{suggestion(name, parameters)}; it takes "
+                f"{', '.join(known) or 'none'}"
+            )
+    try:
+        model = builder(**chosen)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{spec}: {error}") from error
+    _check(spec, model, classes, shape)
+    return model, chosen
+
+
+def _check(spec: str, model: Any, classes: int, shape: tuple[int, int, int]) -> None:
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{spec} must return a torch.nn.Module, it gave {type(model).__name__}")
+    training, size = model.training, "x".join(map(str, shape))
+    try:
+        with torch.no_grad():
+            output = model.eval()(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, IndexError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise UsageError(f"{spec} does not take images of {size}: {first}") from error
+    model.train(training)
+    if not torch.is_tensor(output) or output.shape != (2, classes):
+        came = list(output.shape[1:]) if torch.is_tensor(output) else type(output).__name__
+        raise UsageError(
+            f"{spec} must give one logit a class, [n, {classes}] for these data, it gives "
+            f"{came} for each image; a parameter num_classes gets the number"
+        )
+
+
+def _named_builder(name: str) -> Build:
+    """Return the builder of a name, with all the parameters that it takes in its signature."""
+    if name not in models.names() and not re.fullmatch(r"wrn_\d+_\d+", name):
+        known = ", ".join(models.names())
+        raise UsageError(
+            f"--model: no network is called {name!r}{suggestion(name, models.names())}; there are "
+            f"{known}, wrn_DEPTH_WIDTH, and your own as FILE.py:FUNCTION"
+        )
+    families: list[tuple[str, Build, tuple[str, ...]]] = [
+        ("wrn_small", models.wrn, ("depth", "width", "widths")),
+        ("wrn_", models.wrn, ("depth", "width")),
+        ("wrn", models.wrn, ()),
+        ("vgg", models.vgg16, ("batch_norm",)),
+        ("resnet18", models.resnet18, ()),
+        ("resnet34", models.resnet34, ()),
+        ("resnet", models.cifar_resnet, ("depth",)),
+    ]
+    _, like, fixed = next(family for family in families if name.startswith(family[0]))
+
+    @functools.wraps(like)
+    def create(**options: Any) -> nn.Module:
+        return models.create(name, **options)
+
+    signature = inspect.signature(like)
+    free = [p for p in signature.parameters.values() if p.name not in fixed]
+    create.__signature__ = signature.replace(parameters=free)  # type: ignore[attr-defined]
+    return create
+
+
+def own_builder(spec: str) -> Build:
+    """Import "package.module:function" or "path/file.py:function". Raises UsageError."""
+    place, _, function = spec.rpartition(":")
+    if not place or not function:
+        raise UsageError(f"--model: wanted FILE.py:FUNCTION or MODULE:FUNCTION, got {spec!r}")
+    if place.endswith(".py"):
+        existing(place)
+    try:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(
+            f"--model: {place} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise UsageError(
+            f"--model: {place} has no function {function!r}{suggestion(function, vars(module))}"
+        )
+    return found
+
+
+def _import_file(path: Path) -> Any:
+    name = f"pyedge_own_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # it is a .py file that exists
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # its neighbours, which it may import
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> Any:
+    here = os.getcwd()
+    if here not in sys.path:  # a console script's path begins at its own folder
+        sys.path.append(here)
+    return importlib.import_module(name)
+
+
+def open_network(
+    path: str, own_code: str | None, kind: str | None = None
+) -> tuple[nn.Module, NetworkInfo]:
+    """Open a network file of a kind ("teacher", "student", None for either)."""
+    existing(path)
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder, wanted a network file (.pt)")
+    info, _ = read_network(path)
+    if kind is not None and info.kind != kind:
+        hint = "make one with pyedge compress" if kind == "student" else "give its teacher"
+        raise UsageError(f"{path} is a {info.kind}, wanted a {kind}; {hint}")
+    if info.own_code and own_code is None:
+        raise UsageError(
+            f"{path} was built by {info.builder}, code that is not in the file; if you trust it, "
+            f"add --model {info.builder}"
+        )
+    builder = own_builder(own_code) if own_code is not None and info.own_code else None
+    return load_network(path, build=builder)
+
+
+def load_weights(model: nn.Module, path: str) -> tuple[int, list[str]]:
+    """Load the weights of a file that fit, and return how many did and the names that did not.
+
+    The file is a state_dict (torch.save, possibly under the key "state_dict" or "model") or a
+    network file; nothing in it is executed. Raises FormatError where nothing fits.
+    """
+    existing(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle and zip have many ways to fail
+        raise FormatError(
+            f"{path}: not weights that can be loaded without running code; wanted what "
+            "torch.save(model.state_dict(), path) writes"
+        ) from error
+    for key in ("state", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise FormatError(f"{path}: holds no state_dict but a {type(content).__name__}")
+    mine = model.state_dict()
+    content = {str(name).removeprefix("module."): value for name, value in content.items()}
+    fits = {
+        name: content[name]
+        for name, value in mine.items()
+        if torch.is_tensor(content.get(name)) and content[name].shape == value.shape
+    }
+    if not fits:
+        raise FormatError(f"{path}: none of its weights has a name and shape of this network")
+    model.load_state_dict({**mine, **fits})
+    return len(fits), sorted(set(mine) - set(fits))

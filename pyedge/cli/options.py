@@ -1,0 +1,233 @@
+"""Options that several commands share, so that they have one name and one meaning everywhere."""
+
+from __future__ import annotations
+
+import argparse
+
+from pyedge.cli import parsing
+
+DATA = (
+    'images: a folder or archive (.tar, .tar.gz, .tar.xz) of class folders, CIFAR-10, or "digits"'
+)
+AUGMENTATIONS = ("auto", "none", "crop", "flip", "cutout")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add DATA."""
+    parser.add_argument("data", metavar="DATA", help=DATA)
+
+
+def add_out(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --out."""
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help=f"where to write {what}; written at the end, in one go (required)",
+    )
+
+
+def add_own_code(parser: argparse.ArgumentParser) -> None:
+    """Add --model to commands that open network files."""
+    parser.add_argument(
+        "--model",
+        metavar="FILE.py:FUNCTION",
+        help="the builder of your own network, if the teacher was trained with one: a network "
+        "file names such code but never runs it by itself",
+    )
+
+
+def add_general(parser: argparse.ArgumentParser) -> None:
+    """Add what every command has."""
+    group = parser.add_argument_group("machine and output")
+    group.add_argument(
+        "--threads", type=parsing.whole(1), metavar="N", help="CPU threads (default: all cores)"
+    )
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute (default: the GPU if there is one)",
+    )
+    group.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object, for programs"
+    )
+    group.add_argument("--quiet", action="store_true", help="print the result alone, no progress")
+
+
+def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --seed."""
+    parser.add_argument(
+        "--seed",
+        type=parsing.whole(0),
+        default=0,
+        metavar="N",
+        help=f"decides {what} (default 0)",
+    )
+
+
+def add_compression(parser: argparse.ArgumentParser, P: float | None) -> None:
+    """Add the options of `pyedge.plan`; P is the default of --P."""
+    group = parser.add_argument_group("how much to cut")
+    default = "" if P is None else f" (default {P:g})"
+    group.add_argument(
+        "--P",
+        type=parsing.number(0, 1),
+        metavar="P",
+        help="a filter can go when at least this share of its activation map is zero, 0 to 1; "
+        f"lower cuts more{default}",
+    )
+    group.add_argument(
+        "--max-params",
+        type=parsing.amount,
+        metavar="N",
+        help="instead of --P, or with it: the widest student within this number of parameters "
+        "(500k, 1.5M)",
+    )
+    group.add_argument(
+        "--max-macs",
+        type=parsing.amount,
+        metavar="N",
+        help="the same for multiply-accumulates an image (20M)",
+    )
+    group.add_argument(
+        "--widths",
+        type=parsing.widths,
+        metavar="LIST",
+        help="say yourself how many filters stay: 14,120,138,... in order, or "
+        "stem=14,groups.0.0.conv1=120 by name, the others as --P says",
+    )
+    group.add_argument(
+        "--min-width",
+        type=parsing.whole(1),
+        default=1,
+        metavar="N",
+        help="filters that stay at least (default 1)",
+    )
+    group.add_argument(
+        "--round-to",
+        type=parsing.whole(1),
+        default=1,
+        metavar="N",
+        help="round widths up to a multiple, which some hardware likes (8, 16; default 1)",
+    )
+    group.add_argument(
+        "--keep",
+        choices=("first", "last"),
+        default="first",
+        help="which block of a group stays: first inherits better, last is the paper's wording "
+        "(default first)",
+    )
+    group.add_argument(
+        "--head",
+        choices=("single", "keep"),
+        default="single",
+        help="single: one linear layer in place of VGG's three; keep: leave them (default single)",
+    )
+    group.add_argument(
+        "--structure",
+        type=parsing.blocks,
+        metavar="BLOCKS",
+        help="where the blocks cannot be found: their module names, groups apart by semicolons, "
+        '"layer1.0,layer1.1;layer2.0,layer2.1"',
+    )
+    group.add_argument(
+        "--images",
+        type=parsing.whole(1),
+        default=1024,
+        metavar="N",
+        help="training images to measure zeros on, at most (default 1024)",
+    )
+
+
+def add_training(parser: argparse.ArgumentParser, *, lr: str) -> None:
+    """Add length, optimizer and the rest of a training run; `lr` explains the default rate."""
+    length = parser.add_argument_group("length")
+    length.add_argument(
+        "--epochs",
+        type=parsing.whole(0),
+        default=20,
+        metavar="N",
+        help="passes over the images (default 20)",
+    )
+    length.add_argument(
+        "--steps", type=parsing.whole(1), metavar="N", help="batches, instead of --epochs"
+    )
+    length.add_argument(
+        "--eval-every",
+        type=parsing.whole(1),
+        metavar="N",
+        help="validate every N steps (default: each epoch)",
+    )
+    length.add_argument(
+        "--patience",
+        type=parsing.whole(1),
+        metavar="N",
+        help="stop after N validations without a better one",
+    )
+    length.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an interrupted run of the same command stopped (OUT.checkpoint)",
+    )
+    learning = parser.add_argument_group("learning")
+    learning.add_argument(
+        "--lr", type=parsing.number(0, above=True), metavar="X", help=f"learning rate ({lr})"
+    )
+    learning.add_argument(
+        "--batch-size",
+        type=parsing.whole(1),
+        default=128,
+        metavar="N",
+        help="images a step (default 128)",
+    )
+    learning.add_argument(
+        "--optimizer",
+        choices=("sgd", "adam"),
+        default="sgd",
+        help="(default sgd, with Nesterov momentum)",
+    )
+    learning.add_argument(
+        "--schedule",
+        choices=("cosine", "exponential", "constant"),
+        default="cosine",
+        help="how the learning rate falls (default cosine, to zero at the end)",
+    )
+    learning.add_argument(
+        "--weight-decay", type=parsing.number(0), default=5e-4, metavar="X", help="(default 0.0005)"
+    )
+    learning.add_argument(
+        "--warmup-steps",
+        type=parsing.whole(0),
+        default=0,
+        metavar="N",
+        help="steps in which the rate rises (default 0)",
+    )
+    learning.add_argument(
+        "--augment",
+        type=_augmentations,
+        default=["auto"],
+        metavar="LIST",
+        help="change each image a little each time: crop, flip, cutout (the paper has all three), "
+        "none; default: crop,flip for colour images, crop for grey ones, whose mirror image may "
+        "mean something else",
+    )
+    learning.add_argument(
+        "--precision",
+        choices=("32-true", "16-mixed", "bf16-mixed"),
+        default="32-true",
+        help="(default 32-true; 16-mixed is faster on a GPU)",
+    )
+
+
+def _augmentations(text: str) -> list[str]:
+    names: list[str] = parsing.listed(str)(text)
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise argparse.ArgumentTypeError(
+                f"wanted some of crop, flip, cutout, or none, got {name!r}"
+                f"{parsing.suggestion(name, AUGMENTATIONS)}"
+            )
+    if len(names) > 1 and {"auto", "none"} & set(names):
+        raise argparse.ArgumentTypeError(f"none and auto stand alone, got {text!r}")
+    return names

@@ -1,0 +1,177 @@
+"""pyedge train: a teacher from labelled images."""
+
+from __future__ import annotations
+
+import argparse
+
+from pyedge.cli import options, parsing
+from pyedge.cli.console import Console
+
+USAGE = "DATA --out FILE [options]"
+
+DESCRIPTION = """\
+Train a classifier, the teacher, on labelled images, and write it to a file.
+
+Images that come in train/ and test/ folders stay so; otherwise a fifth of each class is put aside
+for the test, and a tenth of the rest for validation. The network that is kept is the one of the
+best validation, and what is printed is its accuracy on test images that it never saw.
+"""
+
+EXAMPLES = """\
+examples:
+  pyedge train photos --size 32 --out teacher.pt
+      Photos of any size, cut to squares of 32 pixels; a small wide ResNet.
+  pyedge train cifar-10-binary.tar.gz --model wrn_28_10 --epochs 200 --augment crop,flip,cutout \\
+      --out teacher.pt
+      The paper's teacher. It wants a GPU.
+  pyedge train photos --size 64 --model resnet18 --weights resnet18.pth --lr 0.01 --out teacher.pt
+      Start from weights that you have (a state_dict); what does not fit, as a classifier of other
+      classes, starts afresh. With --epochs 0 they are only tested and written as a teacher.
+  pyedge train photos --size 32 --model nets.py:build --out teacher.pt
+      Your own network: build(num_classes=3) in nets.py returns a torch.nn.Module.
+  pyedge train photos --size 32 --out teacher.pt --resume
+      Go on after Ctrl-C or a power cut.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `pyedge train`."""
+    options.add_data(parser)
+    options.add_out(parser, "the teacher")
+    parser.add_argument(
+        "--size",
+        type=parsing.whole(8),
+        metavar="PIXELS",
+        help="cut and resize images to squares of this side (needed where they differ in size)",
+    )
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--model",
+        default="wrn_small",
+        metavar="NAME",
+        help="wrn_small (default, trains on a CPU), wrn_DEPTH_WIDTH such as wrn_28_10, wrn, "
+        "resnet20, resnet56, resnet110, resnet18, resnet34, vgg11, vgg11_bn, vgg16, vgg16_bn, or "
+        "your own as FILE.py:FUNCTION or MODULE:FUNCTION",
+    )
+    network.add_argument(
+        "--depth", type=parsing.whole(1), metavar="N", help="layers, for --model wrn (28)"
+    )
+    network.add_argument(
+        "--width",
+        type=parsing.whole(1),
+        metavar="N",
+        help="for wrn: the factor of its widths (10); for resnet and vgg: filters in the first "
+        "group",
+    )
+    network.add_argument(
+        "--widths",
+        type=parsing.listed(parsing.whole(1)),
+        metavar="LIST",
+        help="filters of each group, for wrn and wrn_DEPTH_WIDTH: 16,48,128",
+    )
+    network.add_argument(
+        "--option",
+        type=parsing.setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other argument of the network, such as dropout=0.3; may be repeated",
+    )
+    network.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="start from these weights: a state_dict, or a network file",
+    )
+    options.add_seed(parser, "first weights, order and augmentation")
+    parser.add_argument(
+        "--split-seed",
+        type=parsing.whole(0),
+        default=0,
+        metavar="N",
+        help="decides which images are for validation and test; kept in the file, so that later "
+        "commands never learn from test images (default 0)",
+    )
+    options.add_training(parser, lr="default 0.1 for sgd, 0.001 for adam")
+    options.add_general(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Train and write the teacher."""
+    import torch
+
+    import pyedge
+    from pyedge.cli import dataset, networks, training
+    from pyedge.cloud.network_file import NetworkInfo, save_network
+
+    training.check_out(args.out, args.weights)
+    training.check_device(args.device)
+    training.use_threads(args.threads)
+    data = dataset.load(console, args.data, args.size, args.split_seed)
+    given = {name: getattr(args, name) for name in ("depth", "width", "widths")}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    torch.manual_seed(args.seed)
+    model, arguments = networks.build(
+        args.model, {**chosen, **dict(args.option)}, len(data.train.classes), data.shape
+    )
+    if args.weights is not None:
+        taken, afresh = networks.load_weights(model, args.weights)
+        console.note(
+            f"{args.weights}: {taken} weights taken"
+            + (f", {len(afresh)} start afresh: {', '.join(afresh[:4])}" if afresh else "")
+            + (", ..." if len(afresh) > 4 else "")
+        )
+    loader = dataset.training_loader(data.train, args.batch_size, args.seed, args.augment)
+    val, test = dataset.evaluation_loader(data.val), dataset.evaluation_loader(data.test)
+    params = sum(p.numel() for p in model.parameters())
+    title = f"{args.model}, {params:,} parameters"
+    console.note(title)
+    result = None
+    if args.epochs or args.steps:
+        settings = training.options_of(
+            args, console, lr=0.1 if args.optimizer == "sgd" else 0.001, patience=args.patience
+        )
+        result = training.run(
+            console,
+            args.out,
+            args.resume,
+            lambda score: pyedge.train(
+                model,
+                loader,
+                val_loader=val,
+                test_loader=test,
+                score=score if val is not None else None,
+                options=settings,
+            ),
+        )
+    evaluation = result.test if result is not None else None
+    if result is None and test is not None:
+        evaluation = pyedge.evaluate(model, test)
+    info = NetworkInfo(
+        builder=args.model,
+        options=arguments,
+        classes=data.train.classes,
+        input_shape=data.shape,
+        split_seed=args.split_seed,
+        record=(training.record_of("train", args, result),),
+    )
+    save_network(args.out, model, info)
+    training.finish(args.out)
+    lines = [title]
+    if result is not None:
+        lines.append(training.summary(result, loader, True, val is not None))
+    elif evaluation is not None:
+        lines.append(training.tested(evaluation))
+    console.result(
+        "\n".join([*lines, f"written to {args.out}"]),
+        {
+            "command": "train",
+            "out": args.out,
+            "model": {"builder": args.model, "options": arguments, "params": params},
+            "classes": data.train.classes,
+            "input_shape": data.shape,
+            "images": data.counts(),
+            "test_accuracy": None if evaluation is None else evaluation.accuracy,
+            "training": None if result is None else result.to_dict(),
+        },
+    )
+    return 0

@@ -1,0 +1,141 @@
+"""What `train` and `transfer` have in common: options, checkpoint, progress, output file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import pyedge
+from pyedge import kernels
+from pyedge.cli.console import Console, EvaluationLog, percent
+from pyedge.cli.parsing import UsageError
+from pyedge.cloud.evaluate import Evaluation
+from pyedge.cloud.history import TrainResult
+from pyedge.cloud.options import TrainOptions
+
+if TYPE_CHECKING:
+    from pyedge.data import BatchLoader
+
+Score = Callable[[Evaluation], float]
+
+
+def use_threads(threads: int | None) -> None:
+    """Give torch and the kernels the number of threads of --threads."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+        kernels.set_num_threads(threads)
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for a GPU that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA GPU here; leave it out, or take cpu")
+
+
+def check_out(out: str, *inputs: str | None) -> None:
+    """Make sure, before hours of work, that the result can be written and hides no input."""
+    target = Path(out)
+    folder = target.parent
+    if target.is_dir():
+        raise UsageError(f"--out {out} is a folder, wanted the name of a file")
+    if not folder.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"--out {out}: the folder {folder} cannot be written to")
+    for path in inputs:
+        if path is not None and target.exists() and os.path.samefile(path, target):
+            raise UsageError(f"--out {out} would replace {path}, which this command reads")
+
+
+def checkpoint_of(out: str) -> Path:
+    """Where the training of `out` keeps its state until it is done."""
+    return Path(f"{out}.checkpoint")
+
+
+def options_of(
+    args: argparse.Namespace, console: Console, *, lr: float, **more: Any
+) -> TrainOptions:
+    """Make the TrainOptions of a command line; `lr` is the default rate."""
+    return TrainOptions(
+        epochs=max(1, args.epochs),
+        steps=args.steps,
+        optimizer=args.optimizer,
+        lr=lr if args.lr is None else args.lr,
+        weight_decay=args.weight_decay,
+        schedule=args.schedule,
+        warmup_steps=args.warmup_steps,
+        eval_every=args.eval_every,
+        seed=args.seed,
+        precision=args.precision,
+        accelerator=args.device,
+        progress=console.shows_bar,
+        checkpoint=checkpoint_of(args.out),
+        resume=args.resume,
+        **more,
+    )
+
+
+def run(
+    console: Console,
+    out: str,
+    resume: bool,
+    train: Callable[[Score], TrainResult],
+    score: Score | None = None,
+) -> TrainResult:
+    """Run a training that keeps a checkpoint, and tell about each validation."""
+    checkpoint, log = checkpoint_of(out), EvaluationLog(console)
+    if checkpoint.exists() and not resume:
+        console.note(f"note: {checkpoint} is left by an interrupted run; starting anew instead")
+    if resume and not checkpoint.exists():
+        console.note(f"note: there is no {checkpoint} to resume from; starting anew")
+
+    def logged(evaluation: Evaluation) -> float:
+        log.add(evaluation.accuracy, evaluation.loss)
+        return evaluation.accuracy if score is None else score(evaluation)
+
+    try:
+        return train(logged)
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            raise KeyboardInterrupt("the same command with --resume goes on") from None
+        raise
+
+
+def finish(out: str) -> None:
+    """Remove the checkpoint of a training whose result is written."""
+    checkpoint_of(out).unlink(missing_ok=True)
+
+
+def record_of(command: str, args: argparse.Namespace, result: TrainResult | None) -> dict[str, Any]:
+    """Return the entry of a network file that tells of this training."""
+    entry: dict[str, Any] = {"command": command, "pyedge": pyedge.__version__, "seed": args.seed}
+    if result is not None:
+        entry.update(
+            steps=result.steps,
+            best_epoch=result.best_epoch,
+            best_step=result.best_step,
+            test_accuracy=result.test_accuracy,
+            seconds=result.seconds,
+        )
+    return entry
+
+
+def summary(result: TrainResult, loader: BatchLoader, best: bool, has_val: bool) -> str:
+    """Tell in words how the training went."""
+    early = ", stopped early" if result.stopped_early else ""
+    lines = [f"{result.steps} steps of {loader.batch_size} images in {result.seconds:.0f} s{early}"]
+    if has_val and best:
+        lines.append(f"best validation at epoch {result.best_epoch}, step {result.best_step}")
+    if result.test is not None:
+        lines.append(tested(result.test))
+    return "\n".join(lines)
+
+
+def tested(evaluation: Evaluation) -> str:
+    """Tell in words what the test showed."""
+    return f"test accuracy {percent(evaluation.accuracy)} of {evaluation.count} images"
