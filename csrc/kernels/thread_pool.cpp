@@ -83,6 +83,11 @@ class Pool {
     // Helpers that have not woken by now are not needed; those at work hold a reference to job.
     std::unique_lock<std::mutex> lock(mutex_);
     helpers_wanted_ = 0;
+    lock.unlock();
+    // They are in their last item, some 10 us from done: looking beats a sleep and a wake-up of
+    // 50 us. Yielding lets them finish where there are more threads than CPUs.
+    for (int look = 0; look < 1000 && helpers_working_ != 0; ++look) std::this_thread::yield();
+    lock.lock();
     finished_.wait(lock, [this] { return helpers_working_ == 0; });
     job_ = nullptr;
     return true;
@@ -120,7 +125,7 @@ class Pool {
   std::condition_variable posted_, finished_;
   Job* job_ = nullptr;
   int helpers_wanted_ = 0;
-  int helpers_working_ = 0;
+  std::atomic<int> helpers_working_{0};  // changed under mutex_
   std::vector<std::thread> threads_;
 };
 
