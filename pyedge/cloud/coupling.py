@@ -16,6 +16,7 @@ import torch_pruning as tp
 from torch import fx, nn
 
 from pyedge.cloud import nodes
+from pyedge.cloud.channel_affine import ChannelAffine
 from pyedge.cloud.channel_pad import ChannelPad
 from pyedge.cloud.nodes import shape_of
 
@@ -36,6 +37,22 @@ class _ChannelPadPruner(tp.pruner.BasePruningFunc):
 
     def get_in_channels(self, layer: ChannelPad) -> int:
         return layer.in_channels
+
+
+class _ChannelAffinePruner(tp.pruner.BasePruningFunc):
+    """Tells Torch-Pruning that a ChannelAffine loses a channel on both sides at once."""
+
+    def prune_out_channels(self, layer: ChannelAffine, idxs: Sequence[int]) -> ChannelAffine:
+        layer.remove(idxs)
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: ChannelAffine) -> int:
+        return layer.channels
+
+    def get_in_channels(self, layer: ChannelAffine) -> int:
+        return layer.channels
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,9 @@ def dependency_graph(traced: fx.GraphModule, example: torch.Tensor) -> tp.Depend
         traced,
         example_inputs=example,
         forward_fn=lambda model, x: model(x),
-        customized_pruners={ChannelPad: _ChannelPadPruner()},
+        customized_pruners={ChannelPad: _ChannelPadPruner(), ChannelAffine: _ChannelAffinePruner()},
+        # a single learned number (SkipInit, ReZero) has no channels to lose
+        ignored_params=[p for p in traced.parameters() if p.numel() == 1],
         verbose=False,
     )
     return graph
@@ -91,10 +110,13 @@ def _filter_set(
     if conv.groups > 1:
         return FilterSet(filters, (names[conv],), {}, (), fixed="a grouped convolution")
     group = graph.get_pruning_group(conv, tp.prune_conv_out_channels, list(range(filters)))
-    convs, norms, inputs, fixed = [], [], {}, ""
+    convs: list[str] = []
+    norms: list[str] = []
+    inputs: dict[str, int] = {}
+    fixed = ""
     for dependency, channels in group:
         module = dependency.target.module
-        name = names.get(module)
+        name = names.get(module, "")
         is_out = graph.is_out_channel_pruning_fn(dependency.handler)
         if isinstance(module, nn.Conv2d):
             if module.groups > 1:
@@ -107,7 +129,7 @@ def _filter_set(
             if is_out:
                 fixed = f"{name} is tied to it"
             inputs[name] = len(channels) // filters
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nodes.CHANNEL_NORMS):
             norms.append(name)
         elif any(True for _ in getattr(module, "parameters", list)()) and not isinstance(
             module, (ChannelPad, torch.Tensor)
@@ -138,7 +160,7 @@ class CostModel:
                 calls[str(node.target)] = calls.get(str(node.target), 0) + 1
         for name, module in traced.named_modules():
             own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-            if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
+            if isinstance(module, (nn.Conv2d, nn.Linear, *nodes.CHANNEL_NORMS)):
                 self._layers.append((name, module, calls.get(name, 0)))
             else:
                 self._other += own
@@ -154,10 +176,10 @@ class CostModel:
     def _layer(
         self, name: str, module: nn.Module, positions: int, widths: Sequence[int]
     ) -> tuple[int, int]:
-        if isinstance(module, nn.BatchNorm2d):
-            place = self._norm.get(name)
-            width = module.num_features if place is None else widths[place]
-            return (2 * width if module.affine else 0), 0
+        if isinstance(module, nodes.CHANNEL_NORMS):
+            sizes = [parameter.numel() for parameter in module.parameters(recurse=False)]
+            norm = self._norm.get(name)
+            return (sum(sizes) if norm is None else len(sizes) * widths[norm]), 0
         place = self._out.get(name)
         inputs = self._in.get(name)
         if isinstance(module, nn.Conv2d):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 
@@ -9,6 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from pyedge.cloud.channel_affine import ChannelAffine
+
+# SyncBatchNorm is a batch norm too, and pruning works on it in the same way
+CHANNEL_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, ChannelAffine)
+# these mix channels: filters that go would change what the ones that stay mean
+_MIXING_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d)
 _RELU_FUNCTIONS = {F.relu, F.relu_, torch.relu, torch.relu_}
 _RELU6_FUNCTIONS = {F.relu6}
 _ADD_FUNCTIONS = {operator.add, operator.iadd, torch.add}
@@ -45,8 +52,9 @@ def is_linear(node: fx.Node) -> bool:
     return isinstance(module_of(node), nn.Linear)
 
 
-def is_batch_norm(node: fx.Node) -> bool:
-    return isinstance(module_of(node), nn.BatchNorm2d)
+def is_channel_norm(node: fx.Node) -> bool:
+    """Does it treat each channel on its own, with one scale and shift for it?"""
+    return isinstance(module_of(node), CHANNEL_NORMS)
 
 
 def is_relu(node: fx.Node) -> bool:
@@ -81,8 +89,28 @@ def is_pool(node: fx.Node) -> bool:
 
 
 def is_content_free(node: fx.Node) -> bool:
-    """Does it leave the maps as they are in eval mode (identity, dropout)?"""
-    return isinstance(module_of(node), _CONTENT_FREE)
+    """Does it leave the maps as they are in eval mode (identity, dropout, stochastic depth)?"""
+    return isinstance(module_of(node), _CONTENT_FREE) or node.meta.get("random_identity", False)
+
+
+def is_mixing_norm(node: fx.Node) -> bool:
+    """Does it normalise over several channels at once?"""
+    return isinstance(module_of(node), _MIXING_NORMS)
+
+
+def is_scale(node: fx.Node) -> bool:
+    """Is it a map times one number, or over one?"""
+    if getattr(node.target, "__name__", node.target) not in ("mul", "truediv", "div"):
+        return False
+    others = [
+        arg
+        for arg in node.args
+        if not (isinstance(arg, fx.Node) and shape_of(arg) == shape_of(node))
+    ]
+    return len(others) == 1 and (
+        isinstance(others[0], (int, float))
+        or (isinstance(others[0], fx.Node) and math.prod(others[0].meta.get("shape") or (0,)) == 1)
+    )
 
 
 def inputs_of(node: fx.Node) -> list[fx.Node]:

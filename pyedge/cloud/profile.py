@@ -86,9 +86,10 @@ def measure(
     seen_by = {conv: relu_after(traced, conv) for conv in convs}
     relus = {relu for relu in seen_by.values() if relu is not None}
     if not relus:
+        found = _activation_after(traced, convs[0])
         raise StructureError(
-            "no ReLU sees any of the convolutions that stay: activations such as GELU, SiLU or "
-            "LeakyReLU make no exact zeros, and there is nothing to count"
+            f"no ReLU sees any of the convolutions that stay: {convs[0]} is followed by {found}, "
+            "which makes no exact zeros, so there is nothing to count"
         )
     records = {
         relu: ConvProfile(shape_of(relu)[1], math.prod(shape_of(relu)[2:])) for relu in relus
@@ -134,14 +135,34 @@ def relu_after(traced: fx.GraphModule, conv: str) -> fx.Node | None:
             continue
         if nodes.is_relu(node):
             return node
-        if (
-            nodes.is_batch_norm(node)
-            or nodes.is_add(node)
-            or nodes.is_content_free(node)
-            or nodes.is_pool(node)
-        ):
+        if _keeps_channels(node):
             reached.add(node)
     return None
+
+
+def _keeps_channels(node: fx.Node) -> bool:
+    return (
+        nodes.is_channel_norm(node)
+        or nodes.is_add(node)
+        or nodes.is_scale(node)
+        or nodes.is_content_free(node)
+        or nodes.is_pool(node)
+    )
+
+
+def _activation_after(traced: fx.GraphModule, conv: str) -> str:
+    """What stands where a ReLU would, for the error message."""
+    reached = {next(node for node in traced.graph.nodes if node.target == conv)}
+    for node in traced.graph.nodes:
+        if node in reached or not any(source in reached for source in node.all_input_nodes):
+            continue
+        if not _keeps_channels(node):
+            module = nodes.module_of(node)
+            if module is not None:
+                return type(module).__name__
+            return str(getattr(node.target, "__name__", node.target))
+        reached.add(node)
+    return "nothing"
 
 
 def image_batches(

@@ -145,7 +145,7 @@ def figure_activation_maps(plan: Plan, image: torch.Tensor, conv: str | None = N
     columns = min(8, shown)
     lines = math.ceil(shown / columns)
     figure = _figure(1.1 * columns + 2.2, 1.25 * lines + 0.6)
-    left, right = figure.subfigures(1, 2, width_ratios=(2.2, 1.1 * columns))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(2.2, 1.1 * columns))[0]
     axes = left.add_subplot(1, 1, 1)
     _show(axes, _to_picture(image))
     axes.set_title("input", fontsize=9)

@@ -7,15 +7,21 @@ function looks the same.
 
 from __future__ import annotations
 
-import copy
-import operator
+import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn.utils import parametrize
 
+from pyedge.cloud.clone import unwrap
 from pyedge.cloud.normalise import normalise
+from pyedge.cloud.tracers import (
+    DataDependentError,
+    PlainTracer,
+    SizedTracer,
+    proxies_everywhere,
+)
 from pyedge.errors import StructureError
 
 Shape = tuple[int, ...]
@@ -31,61 +37,15 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        graph = _trace_graph(model, example)
-        traced = fx.GraphModule(model, graph, class_name=type(model).__name__)
-        traced.eval()
+        random_identities = _try_out(model, example)
+        traced = _trace_graph(_OneInput(model).eval(), example, random_identities)
         record_shapes(traced, example)
         normalise(traced)
         record_shapes(traced, example)
-        _check_output(traced)
     finally:
         for module, mode in training.items():
             module.training = mode
     return traced
-
-
-def private_copy(model: nn.Module) -> nn.Module:
-    """Copy `model` in float32 and eval mode, free of hooks and parametrisations.
-
-    All measuring and cutting happens on the copy, so the caller's network, its mode and its
-    hooks are never touched.
-    """
-    model = unwrap(model)
-    try:
-        clone = copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise StructureError(
-            f"{type(model).__name__} cannot be copied ({_first_sentence(error)}); remove weight "
-            "normalisation or other derived weights first"
-        ) from error
-    for module in clone.modules():
-        module._forward_hooks.clear()
-        module._backward_hooks.clear()
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    for parameter in clone.parameters():
-        parameter.requires_grad_(True)
-    return clone.float().eval()
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Take off DataParallel, DistributedDataParallel and torch.compile wrappers."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        else:
-            break
-    if isinstance(model, torch.jit.ScriptModule):
-        raise StructureError(
-            "the network is a compiled TorchScript module, whose Python forward is gone; "
-            "pass the nn.Module that it was scripted from"
-        )
-    return model
 
 
 def record_shapes(traced: fx.GraphModule, example: torch.Tensor) -> None:
@@ -107,74 +67,6 @@ class _ShapeRecorder(fx.Interpreter):
         return value
 
 
-class _Tracer(fx.Tracer):
-    """Keeps torch's own layers whole, subclasses that inherit their forward included."""
-
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        if isinstance(module, (nn.Sequential, nn.ModuleList)):
-            return False
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            return True  # normalise() expands those that have an activation inside
-        return type(module).forward.__module__.startswith(("torch.nn.", "torch.ao.nn."))
-
-
-class _SizedProxy(fx.Proxy):
-    """A proxy that knows its value, so that `if x.shape[1] != c:` can be followed."""
-
-    def __init__(self, node: fx.Node, tracer: fx.Tracer, value: Any) -> None:
-        super().__init__(node, tracer)
-        self.concrete = value
-
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        # the batch stays symbolic, all else is fixed by the architecture and the input size
-        sizes = tuple(self.concrete.shape)
-        batch = self.tracer.create_proxy("call_method", "size", (self, 0), {})
-        return (batch, *sizes[1:])
-
-    def size(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[dim]
-
-    def dim(self) -> int:
-        return self.concrete.dim()
-
-    @property
-    def ndim(self) -> int:
-        return self.concrete.dim()
-
-
-class _SizedTracer(_Tracer):
-    """Evaluates every operation as it is traced, for networks that branch on shapes."""
-
-    def __init__(self, example: torch.Tensor) -> None:
-        super().__init__()
-        self.example = example
-
-    def create_proxy(self, kind, target, args, kwargs, *rest, **options):  # type: ignore[no-untyped-def]
-        rest = rest[:2]  # name and type_expr; the proxy's class is ours
-        node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs), *rest)
-        return _SizedProxy(node, self, self._evaluate(kind, target, args, kwargs))
-
-    def _evaluate(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
-        if kind == "placeholder":
-            return self.example
-        if kind == "output":
-            return None
-        if kind == "get_attr":
-            return operator.attrgetter(target)(self.root)
-        args, kwargs = fx.node.map_aggregate((args, kwargs), _concrete)  # type: ignore[misc]
-        with torch.no_grad():
-            if kind == "call_function":
-                return target(*args, **kwargs)
-            if kind == "call_module":
-                return self.root.get_submodule(target)(*args, **kwargs)
-            return getattr(args[0], target)(*args[1:], **kwargs)
-
-
-def _concrete(value: Any) -> Any:
-    return value.concrete if isinstance(value, _SizedProxy) else value
-
-
 class _OneInput(nn.Module):
     """Calls a network with the image batch alone, so that further arguments keep defaults."""
 
@@ -186,39 +78,130 @@ class _OneInput(nn.Module):
         return self.model(x)
 
 
-def _trace_graph(model: nn.Module, example: torch.Tensor) -> fx.Graph:
-    root = _OneInput(model).eval()
+def _try_out(model: nn.Module, example: torch.Tensor) -> set[nn.Module]:
+    """Run the network on `example`, check what it returns, and find its random identities.
+
+    Stochastic depth, DropBlock or added noise do nothing in eval mode, so a trace would lose
+    them. Found are the modules without parameters that return their input in eval mode and draw
+    random numbers in train mode, whatever they are called.
+    """
+    inputs: dict[nn.Module, torch.Tensor] = {}
+
+    def remember(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if len(args) == 1 and isinstance(args[0], torch.Tensor) and output is args[0]:
+            inputs.setdefault(module, args[0][:2])
+
+    handles = [m.register_forward_hook(remember) for m in model.modules() if _holds_nothing(m)]
     try:
-        graph = _Tracer().trace(root)
+        with torch.no_grad():
+            output = model(example)
+    except Exception as error:
+        raise StructureError(
+            f"the network does not run on one input of shape {tuple(example.shape)}: "
+            f"{_first_sentence(error)}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    _check_output(output)
+    return {module for module, seen in inputs.items() if _draws_in_training(module, seen)}
+
+
+def _holds_nothing(module: nn.Module) -> bool:
+    own = type(module).forward.__module__.startswith("torch.nn.")
+    return not own and not any(True for _ in module.children()) and not module.state_dict()
+
+
+def _draws_in_training(module: nn.Module, seen: torch.Tensor) -> bool:
+    devices = [seen.device] if seen.is_cuda else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        before = _random_state(seen)
+        module.training = True
+        try:
+            module(seen.clone())
+        finally:
+            module.training = False
+        return not torch.equal(before, _random_state(seen))
+
+
+def _random_state(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.cuda.get_rng_state(tensor.device) if tensor.is_cuda else torch.get_rng_state()
+
+
+def _check_output(output: Any) -> None:
+    if not isinstance(output, torch.Tensor):
+        raise StructureError(
+            f"the network returns a {type(output).__name__}, wanted one tensor of logits "
+            "n classes; wrap it in a module that returns the logits alone"
+        )
+    if output.dim() != 2:
+        raise StructureError(
+            f"the network returns a tensor of shape {tuple(output.shape)}, wanted logits n classes"
+        )
+
+
+def _trace_graph(root: _OneInput, example: torch.Tensor, leaves: set[nn.Module]) -> fx.GraphModule:
+    try:
+        with proxies_everywhere():
+            graph = PlainTracer(leaves).trace(root)
+        return _graph_module(root, graph, leaves)
     except Exception:
         # most often control flow on a shape; if it is control flow on data, this fails as well
-        try:
-            graph = _SizedTracer(example).trace(root)
-        except Exception as error:
-            raise StructureError(
-                f"{type(model).__name__} cannot be traced: its forward does what depends on the "
-                f"values of an image or is no plain torch code ({_first_sentence(error)})"
-            ) from error
+        tracer = SizedTracer(leaves, example)
+    name = type(root.model).__name__
+    try:
+        with proxies_everywhere():
+            graph = tracer.trace(root)
+    except DataDependentError as error:
+        raise StructureError(
+            f"{name} cannot be read as one graph: its forward depends on the images' values "
+            f"({error}{_place(error)})"
+        ) from error
+    except Exception as error:
+        raise StructureError(
+            f"{name} cannot be traced: its forward is no plain torch code "
+            f"({_first_sentence(error)}{_place(error)})"
+        ) from error
+    traced = _graph_module(root, graph, leaves)
+    _check_other_batch(traced, example, name)
+    return traced
+
+
+def _graph_module(root: _OneInput, graph: fx.Graph, leaves: set[nn.Module]) -> fx.GraphModule:
+    """Wrap the graph; names are as in the network, constants that tracing made lie beside them."""
+    attributes: dict[str, Any] = {}
     for node in graph.nodes:
         node.type = None  # annotations are strings here, which a pickled graph cannot hold
         if node.op in ("call_module", "get_attr"):
+            path, _, name = str(node.target).rpartition(".")
+            value = getattr(root.get_submodule(path), name)
             node.target = str(node.target).removeprefix("model.")
-    return graph
+            attributes[node.target] = value
+            if isinstance(value, nn.Module):
+                node.meta["random_identity"] = value in leaves
+    return fx.GraphModule(attributes, graph, class_name=type(root.model).__name__).eval()
 
 
-def _check_output(traced: fx.GraphModule) -> None:
-    output = next(node for node in traced.graph.nodes if node.op == "output").args[0]
-    if not isinstance(output, fx.Node):
-        kind = type(output).__name__
+def _check_other_batch(traced: fx.GraphModule, example: torch.Tensor, name: str) -> None:
+    """Python numbers that the forward computed are fixed now; that must not matter."""
+    other = torch.cat([example, example[:1]])
+    try:
+        with torch.no_grad():
+            traced(other)
+    except Exception as error:
         raise StructureError(
-            f"the network returns a {kind}, wanted one tensor of logits n classes; "
-            "wrap it in a module that returns the logits alone"
-        )
-    shape = output.meta["shape"]
-    if shape is None or len(shape) != 2:
-        raise StructureError(
-            f"the network returns a tensor of shape {shape}, wanted logits n classes"
-        )
+            f"{name} cannot be traced: its forward fixes the batch size ({_first_sentence(error)})"
+        ) from error
+
+
+def _place(error: BaseException) -> str:
+    """Where in the network's own code the error arose."""
+    torch_folder, own_folder = Path(torch.__file__).parent, Path(__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.suffix == ".py" and not {torch_folder, own_folder} & set(path.parents):
+            return f", in {frame.name}, line {frame.lineno} of {path.name}"
+    return ""
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -1,0 +1,78 @@
+"""Small tools for rewriting a graph: new modules, replaced nodes, values at chosen nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from pyedge.cloud.nodes import shape_of
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """The device of the first parameter or buffer, the CPU without any."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def add_module(traced: fx.GraphModule, name: str, module: nn.Module) -> str:
+    """Add `module` under a free name near `name`, and return it."""
+    taken = {path for path, _ in traced.named_modules()} | set(traced._modules)
+    base, count = "pyedge_" + name, 0
+    free = base
+    while free in taken:
+        count += 1
+        free = f"{base}_{count}"
+    traced.add_submodule(free, module)
+    return free
+
+
+def replace(
+    node: fx.Node,
+    op: str,
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+) -> fx.Node:
+    """Put another operation in the place of `node`, and return it."""
+    graph = node.graph
+    with graph.inserting_after(node):
+        new = graph.create_node(op, target, args, kwargs or {})
+    node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
+    new.meta.update(node.meta)
+    graph.erase_node(node)
+    return new
+
+
+def random_input(traced: fx.GraphModule, seed: int = 0) -> torch.Tensor:
+    """Noise of the shape that the graph was measured with."""
+    placeholder = next(node for node in traced.graph.nodes if node.op == "placeholder")
+    return noise_like(traced, placeholder, torch.Generator().manual_seed(seed))
+
+
+def noise_like(traced: fx.GraphModule, node: fx.Node, generator: torch.Generator) -> torch.Tensor:
+    """Noise of the shape of `node`, on the network's device."""
+    return torch.randn(shape_of(node), generator=generator).to(device_of(traced))
+
+
+def values(
+    traced: fx.GraphModule,
+    probe: torch.Tensor,
+    given: dict[fx.Node, torch.Tensor],
+    wanted: set[fx.Node],
+) -> dict[fx.Node, torch.Tensor]:
+    """Run the graph on `probe` with the values in `given` put in, and return those `wanted`."""
+    seen: dict[fx.Node, torch.Tensor] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, node: fx.Node) -> Any:
+            value = super().run_node(node)
+            if node in wanted:
+                seen[node] = value
+            return given.get(node, value)
+
+    with torch.no_grad():
+        Recorder(traced).run(probe)
+    return seen
