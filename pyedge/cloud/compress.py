@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pyedge.cloud.coupling import CostModel, dependency_graph, filter_sets
+from pyedge.cloud.clone import private_copy
+from pyedge.cloud.coupling import CostModel, FilterSet, dependency_graph, filter_sets
 from pyedge.cloud.depth import Head, Keep, make_shallow
-from pyedge.cloud.normalise import device_of
 from pyedge.cloud.plan import Init, Plan, Teacher
 from pyedge.cloud.profile import Images, image_batches, measure
+from pyedge.cloud.rewrite import device_of
 from pyedge.cloud.structure import BlockNames, analyse
-from pyedge.cloud.trace import private_copy, record_shapes, trace
+from pyedge.cloud.trace import record_shapes, trace
 from pyedge.cloud.widths import (
     WidthRule,
     Widths,
@@ -104,6 +105,7 @@ def plan(
     graph = dependency_graph(shallow.traced, example)
     order = {str(node.target): place for place, node in enumerate(traced.graph.nodes)}
     sets = filter_sets(shallow.traced, graph, sorted(shallow.source, key=order.__getitem__))
+    _check_can_be_cut(sets)
     cost = CostModel(shallow.traced, sets)
     full = CostModel(traced, [])
     teacher = Teacher(traced, found, full.params([]), full.macs([]))
@@ -143,6 +145,12 @@ def compress(
     norms are recalibrated on the images, and it is in eval mode; `model` is untouched.
     """
     return plan(model, P, images, **options).build()  # type: ignore[arg-type]
+
+
+def _check_can_be_cut(sets: list[FilterSet]) -> None:
+    if all(each.fixed for each in sets):
+        reasons = ", ".join(f"{each.convs[0]}: {each.fixed}" for each in sets[:3])
+        raise StructureError(f"no filter of the network can be pruned ({reasons})")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from pyedge.cloud import nodes
 from pyedge.cloud.nodes import shape_of
-from pyedge.cloud.normalise import add_module
+from pyedge.cloud.rewrite import add_module
 from pyedge.cloud.structure import Structure
 from pyedge.errors import StructureError
 
@@ -56,7 +56,7 @@ def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head:
     taps = []
     for group in structure.groups:
         first, last = group.blocks[0], group.blocks[-1]
-        for block in group.blocks[1:]:
+        for block in (*group.blocks[1:], *group.repeats):
             _check_droppable(by_name[block.output], by_name[block.entry], block.name)
             by_name[block.output].replace_all_uses_with(by_name[first.output])
         taps.append(by_name[first.output])
@@ -128,11 +128,11 @@ def _norm_before(traced: fx.GraphModule, conv: str) -> str | None:
     node = _conv_node(traced, conv).all_input_nodes[0]
     while nodes.is_relu(node) or nodes.is_content_free(node):
         node = node.all_input_nodes[0]
-    return str(node.target) if nodes.is_batch_norm(node) else None
+    return str(node.target) if nodes.is_channel_norm(node) else None
 
 
 def _norm_after(traced: fx.GraphModule, conv: str) -> str | None:
-    readers = [n for n in _conv_node(traced, conv).users if nodes.is_batch_norm(n)]
+    readers = [n for n in _conv_node(traced, conv).users if nodes.is_channel_norm(n)]
     return str(readers[0].target) if readers else None
 
 

@@ -7,6 +7,7 @@ convolution with what follows up to its activation.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ import torch
 from torch import fx, nn
 
 from pyedge.cloud import nodes
+from pyedge.cloud.clone import private_copy
 from pyedge.cloud.nodes import shape_of
-from pyedge.cloud.trace import private_copy, trace
+from pyedge.cloud.trace import trace
 from pyedge.errors import StructureError
 
 BlockNames = Sequence[Sequence[str]]
@@ -39,10 +41,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Group:
-    """Blocks whose outputs have one shape c h w."""
+    """Blocks whose outputs have one shape c h w.
+
+    A block that is called several times is one block; its further calls are in `repeats`, and
+    go when the student is made.
+    """
 
     blocks: tuple[Block, ...]
     shape: tuple[int, ...]
+    repeats: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,18 +132,33 @@ def _refuse_what_cannot_be_cut(traced: fx.GraphModule) -> None:
     if any(isinstance(module, nn.MultiheadAttention) for module in modules):
         raise StructureError("the network has attention layers, which have no groups of blocks")
     for node in traced.graph.nodes:
-        operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node)]
-        product = getattr(node.target, "__name__", node.target) in ("mul", "matmul", "bmm")
-        if product and len(operands) == 2 and len(shape_of(node)) == 4:
-            raise StructureError(
-                f"the network multiplies two feature maps ({node.name}), as squeeze-and-excitation "
-                "does; such blocks cannot be taken apart"
-            )
-        if getattr(node.target, "__name__", "") == "cat" and len(shape_of(node)) == 4:
-            raise StructureError(
-                f"the network concatenates feature maps ({node.name}), as DenseNet and Inception "
-                "do; pyedge takes residual networks and chains"
-            )
+        _refuse_what_mixes_channels(node)
+
+
+def _refuse_what_mixes_channels(node: fx.Node) -> None:
+    if nodes.is_mixing_norm(node):
+        raise StructureError(
+            f"{node.target} ({type(nodes.module_of(node)).__name__}) normalises over several "
+            "channels at once, so that no filter can go without changing the others; pyedge "
+            "takes batch norm, instance norm and none"
+        )
+    if len(shape_of(node)) != 4:
+        return
+    name = getattr(node.target, "__name__", node.target)
+    operands = [arg for arg in node.all_input_nodes if len(shape_of(arg)) == 4]
+    if name in ("mul", "matmul", "bmm") and len(operands) == 2 and operands[0] is not operands[1]:
+        gates = any(shape_of(arg)[2:] == (1, 1) for arg in operands)
+        kind = "a map by factors" if gates else "two maps"
+        like = "squeeze-and-excitation does" if gates else "gated activations and attention do"
+        raise StructureError(
+            f"the network multiplies {kind} that it computes itself ({node.name}), as {like}; "
+            "such blocks cannot be taken apart"
+        )
+    if name in ("cat", "concat") and shape_of(node)[2:] != (1, 1):
+        raise StructureError(
+            f"the network concatenates feature maps ({node.name}), as DenseNet and Inception "
+            "do; pyedge takes residual networks and chains"
+        )
 
 
 def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
@@ -224,7 +246,7 @@ def _is_pre_activation(add: fx.Node) -> bool:
 def _entry(fork: fx.Node) -> fx.Node:
     """In a pre-activation block whose shortcut starts after BN and ReLU, both belong to it."""
     node = fork
-    while nodes.is_relu(node) or nodes.is_batch_norm(node):
+    while nodes.is_relu(node) or nodes.is_channel_norm(node):
         node = nodes.inputs_of(node)[0]
     return node if nodes.is_add(node) or nodes.is_content_free(node) else fork
 
@@ -250,7 +272,7 @@ def _chain_groups(traced: fx.GraphModule, hidden: set[str]) -> list[Group]:
         reader = node
         while len(reader.users) == 1:
             reader = next(iter(reader.users))
-            if nodes.is_relu(reader) or nodes.is_batch_norm(reader):
+            if nodes.is_relu(reader) or nodes.is_channel_norm(reader):
                 output = reader
             elif not nodes.is_content_free(reader):
                 break
@@ -304,11 +326,21 @@ def _is_inside(node: fx.Node, name: str) -> bool:
 
 def _runs(blocks: list[tuple[Block, tuple[int, ...]]]) -> list[Group]:
     groups: list[Group] = []
+    home: dict[tuple[str, ...], int] = {}
     for block, shape in blocks:
-        if groups and groups[-1].shape == shape:
-            groups[-1] = Group((*groups[-1].blocks, block), shape)
+        if not groups or groups[-1].shape != shape:
+            groups.append(Group((), shape))
+        last = groups[-1]
+        place = home.setdefault(block.convs, len(groups))
+        if place != len(groups):
+            raise StructureError(
+                f"block {block.name} is called in two groups, at {groups[place - 1].shape} and at "
+                f"{shape}; its filters cannot be pruned for one alone"
+            )
+        if any(block.convs == other.convs for other in last.blocks):
+            groups[-1] = dataclasses.replace(last, repeats=(*last.repeats, block))
         else:
-            groups.append(Group((block,), shape))
+            groups[-1] = dataclasses.replace(last, blocks=(*last.blocks, block))
     return groups
 
 

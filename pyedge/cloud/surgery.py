@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import torch
 import torch_pruning as tp
-from torch import nn
+from torch import fx, nn
 
 from pyedge.cloud.coupling import dependency_graph
 from pyedge.cloud.depth import classifier_name
-from pyedge.cloud.normalise import device_of
 from pyedge.cloud.plan import Plan
+from pyedge.cloud.rewrite import device_of
 from pyedge.cloud.student import Student, with_taps
 
 
@@ -20,7 +20,8 @@ def build_student(plan: Plan) -> Student:
     """Build the student, in eval mode: shallow, thin, weights inherited or fresh.
 
     Inherited batch norms are recalibrated on the plan's images: a network that lost most of its
-    layers sends other statistics through them. The plan can be built again.
+    layers sends other statistics through them. Where nothing was lost they stay as they are.
+    The plan can be built again.
     """
     net = copy.deepcopy(plan.shallow.traced)
     with torch.random.fork_rng(devices=[]):
@@ -43,12 +44,19 @@ def build_student(plan: Plan) -> Student:
         last_convs,
         classifier,
     ).eval()
-    if plan.init == "inherit":
+    if plan.init == "inherit" and not _is_whole(plan):
         recalibrate(student, plan.calibration)
     return student
 
 
-def _prune(net: nn.Module, plan: Plan, kept: list[torch.Tensor]) -> None:
+def _is_whole(plan: Plan) -> bool:
+    """Does every block and every filter stay, and the classifier too?"""
+    blocks = all(len(g.blocks) == 1 and not g.repeats for g in plan.structure.groups)
+    filters = all(s.filters == width for s, width in zip(plan.sets, plan.set_widths, strict=True))
+    return blocks and filters and not plan.shallow.fresh_head
+
+
+def _prune(net: fx.GraphModule, plan: Plan, kept: list[torch.Tensor]) -> None:
     example = torch.zeros(2, *plan.structure.input_shape, device=device_of(net))
     graph = dependency_graph(net, example)
     for each, positions in zip(plan.sets, kept, strict=True):
@@ -82,8 +90,8 @@ def _reset(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif hasattr(module, "reset_parameters"):
-        module.reset_parameters()
+    elif callable(reset := getattr(module, "reset_parameters", None)):
+        reset()
 
 
 def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:

@@ -250,6 +250,22 @@ HEADS: dict[str, tuple[object, bool]] = {
 }
 
 
+class Functional(nn.Module):
+    """Weights in a ParameterDict, convolutions as functions."""
+
+    def __init__(self):
+        super().__init__()
+        shapes = {"a": (8, 3, 3, 3), "b": (8, 8, 3, 3), "c": (8, 8, 3, 3), "d": (8, 8, 3, 3)}
+        self.p = nn.ParameterDict({k: nn.Parameter(torch.randn(*v) / 9) for k, v in shapes.items()})
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(F.conv2d(x, self.p["a"], padding=1))
+        y = F.relu(F.conv2d(x, self.p["b"], padding=1))
+        x = F.relu(F.conv2d(y, self.p["c"], padding=1) + x)
+        return self.fc(F.conv2d(x, self.p["d"]).mean((2, 3)))
+
+
 def _net(**parts: object) -> Callable[[tuple[int, ...]], nn.Module]:
     return lambda blocks: IdiomNet(blocks, **parts)  # type: ignore[arg-type]
 
@@ -267,4 +283,5 @@ DIALECTS: list[Dialect] = [
         family(f"head_{name}", _net(head=head), may_refuse=may)
         for name, (head, may) in HEADS.items()
     ),
+    Dialect("idiom_functional_weights", Functional, (3, 16, 16), 1, (1,), convs_kept=4),
 ]

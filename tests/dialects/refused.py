@@ -99,22 +99,6 @@ class Output(NamedTuple):
     features: Tensor
 
 
-class Functional(nn.Module):
-    """Weights in a ParameterDict, convolutions as functions."""
-
-    def __init__(self):
-        super().__init__()
-        shapes = {"a": (8, 3, 3, 3), "b": (8, 8, 3, 3), "c": (8, 8, 3, 3), "d": (8, 8, 3, 3)}
-        self.p = nn.ParameterDict({k: nn.Parameter(torch.randn(*v) / 9) for k, v in shapes.items()})
-        self.fc = nn.Linear(8, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(F.conv2d(x, self.p["a"], padding=1))
-        y = F.relu(F.conv2d(x, self.p["b"], padding=1))
-        x = F.relu(F.conv2d(y, self.p["c"], padding=1) + x)
-        return self.fc(F.conv2d(x, self.p["d"]).mean((2, 3)))
-
-
 class Dense(nn.Module):
     """DenseNet: every layer's output is concatenated, so nothing can be dropped."""
 
@@ -198,7 +182,6 @@ DIALECTS: list[Dialect] = [
     refused("refused_one_dimensional", OneDimensional, GROUPS),
     refused("refused_dense_connections", Dense, r"(?i)concat"),
     refused("refused_segmenter", Segmenter, r"(?i)logits|linear|classifier|map|shape"),
-    refused("refused_functional_weights", Functional, r"(?i)conv|module|weight"),
     refused("refused_early_exit", DependsOnData, TRACE),
     refused("refused_loop_over_data", LoopsOverData, TRACE),
     refused("refused_tuple", lambda: Outputs(lambda y, x: (y, x)), OUTPUT),
