@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -28,27 +30,37 @@ class ChannelPad(nn.Module):
             )
         self.register_buffer("position", position)
         self.out_channels = out_channels
+        self._look_at_positions()
+
+    def _look_at_positions(self) -> None:
+        # plain numbers, so that a forward on a GPU does not wait for the values of a buffer
+        prefix = torch.arange(self.in_channels, device=self.position.device)
+        self._is_prefix = bool(torch.equal(self.position, prefix))
+        self._drops = bool((self.position < 0).any())
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._look_at_positions()
 
     @property
     def in_channels(self) -> int:
         return self.position.numel()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # inverse of `position`, with one more, all-zero source channel for what nothing feeds;
-        # a gather keeps the memory format and has a cheap backward
-        padded = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 1))
-        return padded.index_select(1, self._source())
-
-    def _source(self) -> torch.Tensor:
-        source = torch.full(
-            (self.out_channels + 1,),
-            self.in_channels,
-            dtype=torch.int64,
-            device=self.position.device,
-        )
-        # dropped channels (-1) write the spare last entry, which is cut off
-        source[self.position] = torch.arange(self.in_channels, device=self.position.device)
-        return source[: self.out_channels]
+        if self._is_prefix:
+            return F.pad(x, (0, 0, 0, 0, 0, self.out_channels - self.in_channels))
+        position = self.position
+        if self._drops:
+            stays = position >= 0
+            x, position = x[:, stays], position[stays]
+        n, c, h, w = x.shape
+        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+            return x.new_zeros(n, self.out_channels, h, w).index_copy_(1, position, x)
+        # as a matrix of pixels by channels: on a 4-d channels_last tensor the gather in the
+        # backward takes 83 ms against 11 (128 x 14 -> 138 x 32 x 32, one core)
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, c)
+        placed = pixels.new_zeros(len(pixels), self.out_channels).index_copy_(1, position, pixels)
+        return placed.view(n, h, w, self.out_channels).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}"
@@ -58,6 +70,7 @@ class ChannelPad(nn.Module):
         keep = torch.ones(self.in_channels, dtype=torch.bool, device=self.position.device)
         keep[list(channels)] = False
         self.position = self.position[keep]
+        self._look_at_positions()
 
     def remove_outputs(self, channels: Sequence[int]) -> None:
         """Remove output channels; input channels that were placed there are dropped."""
@@ -67,3 +80,4 @@ class ChannelPad(nn.Module):
         placed = renumbered[self.position.clamp(min=0)]
         self.position = torch.where(self.position < 0, self.position, placed)
         self.out_channels = int(keep.sum())
+        self._look_at_positions()
