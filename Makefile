@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh machine with Python and a C++ compiler:
+#   make demo    sets up and runs the main job on real scans of digits
+#   make test    sets up and runs all tests
+# Both work in a virtual environment of their own, .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
+# scikit-build-core needs cmake and ninja: the system's where they are, else PyPI's
+BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
+	$(if $(shell command -v ninja),,ninja)
+
+.PHONY: help demo test test-neon bench lint format build clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+	@echo "also: make build (after a C++ change), bench, lint, format, test-neon, clean"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(BUILD_TOOLS)
+	$(PIP) install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt \
+		--editable ".[dev]"
+	@touch $@ $(VENV)/.built
+
+# only what changed is compiled: the build folder, build/<wheel tag>, stays
+$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	$(PIP) install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+build: $(VENV)/.built
+
+demo: build
+	$(BIN)/pyedge demo --out demo
+
+test: build
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
+
+test-neon:
+	tools/test_neon.sh
+
+bench: build
+	$(BIN)/python -m bench.kernels
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES))
+	$(BIN)/mypy
+
+format: build
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(filter %.cpp %.hpp,$(SOURCES))
+
+clean:
+	rm -rf build demo $(VENV)

@@ -1,0 +1,79 @@
+"""`pyedge demo`: load the images, run the protocol, write the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyedge.data import load_dataset
+from pyedge.demo.page import write_page
+from pyedge.demo.presets import DIGITS, IMAGES
+from pyedge.demo.runner import available_cpus, run_protocol
+from pyedge.demo.summary import as_text, summarise
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run the demonstration that `args` asks for, and return the exit code."""
+    if args.seeds < 1:
+        raise ValueError(f"demo: --seeds must be at least 1, got {args.seeds}")
+    workers = available_cpus() if args.workers is None else args.workers
+    if workers < 1:
+        raise ValueError(f"demo: --workers must be at least 1, got {workers}")
+    preset = DIGITS if args.data == "digits" else IMAGES
+    say(f"reading {args.data}")
+    sets = load_dataset(args.data, size=_size(args))
+    classes = len(sets[0].classes)
+    if classes < 4:
+        raise ValueError(f"demo: wanted at least 4 classes in {args.data}, got {classes}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    pictures = args.out / "pictures"
+    results = run_protocol(preset, sets, range(args.seeds), pictures, workers, say)
+    report = summarise(results, preset, range(args.seeds), _data_name(args.data))
+    report["classes"] = list(sets[0].classes)
+    report["images"] = {
+        name: len(part) for name, part in zip(("train", "val", "test"), sets, strict=True)
+    }
+    report["command"] = "pyedge demo " + " ".join(_command_line(args))
+    write_atomically(args.out / "report.json", json.dumps(report, indent=1) + "\n")
+    write_atomically(
+        args.out / "report.html",
+        write_page(report, results["compression"][0]["table"], pictures),
+    )
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print("\n" + as_text(report))
+        print(f"\nwritten: {args.out / 'report.json'}, {args.out / 'report.html'}")
+    return 0
+
+
+def say(text: str) -> None:
+    """Tell how far the work is, beside the output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    scratch = path.with_name(path.name + ".part")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def _size(args: argparse.Namespace) -> int | None:
+    if args.data == "digits":
+        return args.size
+    return 32 if args.size is None else args.size
+
+
+def _data_name(data: Any) -> str:
+    """The name of the data, without the folders of the machine that it lies on."""
+    return str(data) if data == "digits" else Path(data).name
+
+
+def _command_line(args: argparse.Namespace) -> list[str]:
+    words = [] if args.data == "digits" else ["--data", _data_name(args.data)]
+    return [*words, "--seeds", str(args.seeds)]

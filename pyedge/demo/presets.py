@@ -1,0 +1,69 @@
+"""Presets: the sizes and schedules of the demonstration, for digits and for photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that the protocol's result depends on, beside the images and the seed.
+
+    Lengths are steps where a field says steps, else epochs. augment and strong_augment are the
+    arguments of pyedge.data.Augment. strong_augment is for transfer without labels: the teacher
+    answers for the distorted image too, so even a mirrored digit teaches.
+    """
+
+    name: str
+    model: str
+    model_options: dict[str, Any]
+    batch_size: int
+    augment: dict[str, Any]
+    strong_augment: dict[str, Any]
+    teacher: dict[str, Any]
+    student: dict[str, Any]
+    base: dict[str, Any]
+    incremental: dict[str, Any]
+    unseen: dict[str, Any]
+    incremental_lambdas: tuple[float, float, float] = (1.0, 10.0, 1.0)
+    incremental_teacher_batch_norm: str = "frozen"
+    thresholds: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)
+    device_threshold: float = 0.7
+    profile_images: int = 1024
+    notes: tuple[str, ...] = field(default=())
+
+
+_INCREMENTAL = {"steps": 64, "lr": 0.01, "batch_norm": "frozen", "trainable": "last_conv"}
+
+DIGITS = Preset(
+    name="digits",
+    model="wrn",
+    model_options={"depth": 22, "widths": (32, 64, 128)},
+    batch_size=64,
+    augment={"crop_padding": 1, "flip": False, "cutout": 0},
+    strong_augment={"crop_padding": 2, "flip": True, "cutout": 4},
+    teacher={"epochs": 8, "lr": 0.1},
+    student={"epochs": 6, "lr": 0.05},
+    base={"epochs": 6, "lr": 0.05},
+    incremental=_INCREMENTAL,
+    unseen={"steps": 200, "lr": 0.1},
+    thresholds=(1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
+)
+
+# a WRN-16 of 579k parameters on images of 32 pixels: what two cores can do in an hour
+IMAGES = Preset(
+    name="images",
+    model="wrn",
+    model_options={"depth": 16, "widths": (16, 48, 128)},
+    batch_size=128,
+    augment={"crop_padding": 4, "flip": True, "cutout": 0},
+    strong_augment={"crop_padding": 4, "flip": True, "cutout": 16},
+    teacher={"epochs": 6, "lr": 0.1},
+    student={"steps": 312, "lr": 0.1},
+    base={"steps": 624, "lr": 0.1},
+    incremental=_INCREMENTAL,
+    unseen={"steps": 312, "lr": 0.1},
+)
+
+PRESETS = {preset.name: preset for preset in (DIGITS, IMAGES)}

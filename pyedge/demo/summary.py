@@ -1,0 +1,185 @@
+"""From the jobs' results to the report: means and spreads over seeds, and tables of them."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+import pyedge
+from pyedge import kernels
+from pyedge.cloud.tables import count, text_table
+from pyedge.demo.presets import Preset
+
+INCREMENTAL = ("before", "transfer", "finetune")
+UNSEEN = ("inherited", "transfer", "fresh", "independent", "fitnet")
+EXPLAINED = {
+    "before": "before the new images",
+    "transfer": "with transfer",
+    "finetune": "without transfer",
+    "inherited": "as cut, nothing learned",
+    "fresh": "transfer, fresh weights",
+    "independent": "labels, no teacher",
+    "fitnet": "FitNet",
+}
+
+
+def summarise(
+    results: dict[str, list[dict[str, Any]]], preset: Preset, seeds: Sequence[int], data: str
+) -> dict[str, Any]:
+    """The report: plain numbers, the mean over seeds under each name, the spread under *_std."""
+    teachers, compressions = results["teacher"], results["compression"]
+    rows = []
+    for place, P in enumerate(preset.thresholds):
+        runs = [each["rows"][place] for each in compressions]
+        row: dict[str, Any] = {"P": P}
+        for key in ("accuracy", "independent", "cut", "params", "macs", "ratio"):
+            row.update(_spread(key, [run[key] for run in runs]))
+        rows.append(row)
+    incremental: dict[str, Any] = {
+        way: _spreads([run[way] for run in results["incremental"]]) for way in INCREMENTAL
+    }
+    unseen: dict[str, Any] = {}
+    for way in UNSEEN:
+        unseen.update(_spread(way, [run[way] for run in results["unseen"]]))
+    return {
+        "data": data,
+        "preset": preset.name,
+        "seeds": list(seeds),
+        "machine": machine(),
+        "teacher": {
+            **_spread("accuracy", [each["accuracy"] for each in teachers]),
+            "params": teachers[0]["params"],
+            "macs": compressions[0]["teacher_macs"],
+        },
+        "compression": rows,
+        "incremental": {
+            **incremental,
+            "P": preset.device_threshold,
+            "new_classes": [run["new"] for run in results["incremental"]],
+        },
+        "unseen": {
+            **unseen,
+            "P": preset.device_threshold,
+            "seen_classes": [run["seen"] for run in results["unseen"]],
+        },
+        "seconds": {name: sum(run["seconds"] for run in runs) for name, runs in results.items()},
+    }
+
+
+def _spread(key: str, values: Sequence[float]) -> dict[str, Any]:
+    """The mean under `key`, the sample deviation under key_std (0 for one seed), all values."""
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {key: float(np.mean(values)), f"{key}_std": std, f"{key}_seeds": list(values)}
+
+
+def _spreads(runs: Sequence[dict[str, float]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for key in ("old", "new", "mean", "weighted"):
+        merged.update(_spread(key, [run[key] for run in runs]))
+    return merged
+
+
+def machine() -> dict[str, Any]:
+    """Where the figures come from."""
+    return {
+        "processor": _processor(),
+        "isa": kernels.isa(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyedge": pyedge.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux: platform knows less, but something
+    return platform.processor() or platform.machine()
+
+
+def cell(entry: dict[str, Any], key: str) -> str:
+    """A share as per cent, with its spread over seeds."""
+    value = entry[key]
+    if value is None or math.isnan(value):
+        return "-"
+    spread = entry[f"{key}_std"]
+    many = len(entry[f"{key}_seeds"]) > 1
+    return f"{100 * value:.1f} ± {100 * spread:.1f}" if many else f"{100 * value:.1f}"
+
+
+def compression_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of the compression table."""
+    teacher = report["teacher"]
+    header = ("", "parameters", "ratio", "MACs", "as cut", "labels alone", "with transfer")
+    rows = [
+        (
+            "teacher",
+            count(teacher["params"]),
+            "1",
+            count(teacher["macs"]),
+            "",
+            cell(teacher, "accuracy"),
+            "",
+        )
+    ]
+    for row in report["compression"]:
+        rows.append(
+            (
+                f"P = {row['P']:g}",
+                count(row["params"]),
+                f"{row['ratio']:.1f}",
+                count(row["macs"]),
+                cell(row, "cut"),
+                cell(row, "independent"),
+                cell(row, "accuracy"),
+            )
+        )
+    return header, rows
+
+
+def incremental_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of the table of a new category."""
+    rows = [
+        (
+            EXPLAINED[way],
+            *(cell(report["incremental"][way], key) for key in ("old", "new", "mean", "weighted")),
+        )
+        for way in INCREMENTAL
+    ]
+    return ("", "old", "new", "mean", "weighted"), rows
+
+
+def unseen_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of the table of unseen categories."""
+    return ("", "unseen"), [(EXPLAINED[way], cell(report["unseen"], way)) for way in UNSEEN]
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report's tables for the terminal. All accuracies are per cent of test images."""
+    seeds = len(report["seeds"])
+    spread = f", mean ± deviation over {seeds} seeds" if seeds > 1 else ", one seed"
+    P = report["unseen"]["P"]
+    return "\n".join(
+        [
+            f"Accuracy on held-out images, per cent{spread}",
+            "",
+            "Compression by zero activations",
+            text_table(*compression_rows(report)),
+            "",
+            f"A new category, from its images alone (student of P = {P:g})",
+            text_table(*incremental_rows(report)),
+            "",
+            f"Unseen categories, from images of two others (student of P = {P:g})",
+            text_table(*unseen_rows(report)),
+        ]
+    )
