@@ -55,16 +55,16 @@ def figure_compression(report: dict[str, Any]) -> Figure:
         xytext=(-8, -3),
         textcoords="offset points",
     )
-    best = [max(100 * row["accuracy"], 100 * row["independent"]) for row in rows]
-    for row, height in zip(rows, best, strict=True):
+    for label, row in _labels(rows):
         axes.annotate(
-            f"P={row['P']:g}",
-            (row["params"], height),
+            label,
+            (row["params"], 100 * max(row["accuracy"], row["independent"])),
             fontsize=7,
             ha="center",
-            xytext=(0, 7),
+            xytext=(0, 9),
             textcoords="offset points",
         )
+    axes.set_ylim(top=108)
     axes.set_xscale("log")
     ticks = sorted({*params, teacher["params"]})
     axes.set_xticks([ticks[0], teacher["params"]], [count(ticks[0]), count(teacher["params"])])
@@ -75,6 +75,17 @@ def figure_compression(report: dict[str, Any]) -> Figure:
     return figure
 
 
+def _labels(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """One label for each size: thresholds that cut next to the same share it."""
+    labels: list[tuple[list[str], dict[str, Any]]] = []
+    for row in rows:
+        if labels and row["params"] > 0.9 * labels[-1][1]["params"]:
+            labels[-1][0].append(f"{row['P']:g}")
+        else:
+            labels.append(([f"{row['P']:g}"], row))
+    return [("P = " + ", ".join(names), row) for names, row in labels]
+
+
 def figure_incremental(report: dict[str, Any]) -> Figure:
     """Old and new categories, before and after learning the new one."""
     figure = _figure(5, 3)
@@ -83,7 +94,8 @@ def figure_incremental(report: dict[str, Any]) -> Figure:
         entries = [report["incremental"][way] for way in INCREMENTAL]
         _bars(axes, entries, [key] * len(entries), offset, 0.38, color, f"{key} categories")
     axes.set_xticks(range(len(INCREMENTAL)), [EXPLAINED[way] for way in INCREMENTAL], fontsize=8)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.set_ylim(0, 130)
+    axes.legend(fontsize=8, loc="upper center", ncols=2)
     return figure
 
 
@@ -94,7 +106,7 @@ def figure_unseen(report: dict[str, Any]) -> Figure:
     _bars(axes, [report["unseen"]] * len(UNSEEN), UNSEEN, 0, 0.6, GREEN, "")
     chance = 100 / len(report["classes"])
     axes.axhline(chance, color="black", linewidth=0.8, linestyle="--")
-    axes.text(len(UNSEEN) - 0.6, chance + 1.5, "chance", fontsize=7, ha="right")
+    axes.text(3, chance + 1.5, "chance", fontsize=7, ha="center")  # over the bar that is 0
     names = [EXPLAINED[way].replace(", ", ",\n") for way in UNSEEN]
     axes.set_xticks(range(len(UNSEEN)), names, fontsize=8)
     return figure

@@ -1,0 +1,77 @@
+"""The layers point one way: who may import what."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def imported_by(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def python_files(folder: str) -> list[Path]:
+    found = sorted((ROOT / "pyedge" / folder).glob("**/*.py"))
+    assert found, f"no Python files under pyedge/{folder}"
+    return found
+
+
+def test_only_kernels_touches_the_extension() -> None:
+    users = {p.name for p in python_files("") if "pyedge._core" in imported_by(p)}
+    assert users == {"kernels.py"}
+
+
+def test_cloud_knows_neither_cli_nor_demo_nor_teachers() -> None:
+    for path in python_files("cloud"):
+        above = ("pyedge.cli", "pyedge.demo")
+        assert not [n for n in imported_by(path) if n.startswith(above)], path
+
+
+def test_models_and_data_stand_alone() -> None:
+    for folder in ("models", "data"):
+        for path in python_files(folder):
+            above = ("pyedge.cloud", "pyedge.cli", "pyedge.demo", "pyedge.kernels")
+            assert not [n for n in imported_by(path) if n.startswith(above)], path
+
+
+def test_kernels_know_no_python_and_no_torch() -> None:
+    sources = [*ROOT.glob("csrc/kernels/*"), *ROOT.glob("csrc/simd/*")]
+    assert len(sources) > 10
+    for path in sources:
+        includes = re.findall(r"#\s*include\s*[<\"]([^>\"]+)", path.read_text(encoding="utf-8"))
+        assert not [name for name in includes if re.match(r"(Python\.h|pybind11|torch|ATen)", name)]
+
+
+def test_import_pyedge_needs_numpy_alone(tmp_path: Path) -> None:
+    # a finder that refuses everything heavy stands in for an environment without it
+    code = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in "
+        "{'torch', 'torch_pruning', 'lightning_fabric', 'matplotlib', 'PIL', 'sklearn', 'rich'}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "import pyedge, pyedge.kernels\n"
+        "try:\n"
+        "    pyedge.compress\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert 'pip install "pyedge[cloud]"' in done.stdout
+    assert "torch" in done.stdout
