@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import torch
 from torch import fx
 
@@ -91,9 +92,15 @@ def figure_zero_fractions(plan: Plan) -> Figure:
         axes.bar(range(len(ordered)), ordered, width=1.0, color=colors)
         if plan.P is not None:
             axes.axhline(plan.P, color="black", linewidth=0.8, linestyle="--")
-        axes.set_title(f"{each.convs[0]}: {width} of {each.filters} stay", fontsize=8)
+        tied = f" and {len(each.convs) - 1} tied" if len(each.convs) > 1 else ""
+        axes.set_title(f"{each.convs[0]}{tied}: {width} of {each.filters} stay", fontsize=8)
         axes.set_ylim(0, 1)
+        axes.set_xlim(-0.5, each.filters - 0.5)
         axes.tick_params(labelsize=7)
+        if place % columns == 0:
+            axes.set_ylabel("zero fraction", fontsize=8)
+        if place >= len(shown) - columns:
+            axes.set_xlabel("filters, sorted", fontsize=8)
     rule = "" if plan.P is None else f"; dashed: P = {plan.P:g}"
     figure.suptitle(
         f"Mean zero fraction of each filter, sorted (blue stays, orange goes{rule})", fontsize=10
@@ -105,7 +112,7 @@ def figure_costs(plan: Plan) -> Figure:
     """Parameters and multiply-accumulates of the student against P."""
     thresholds = [step / 50 for step in range(25, 51)]
     plans = [plan.at(P) for P in thresholds]
-    figure = _figure(8, 3)
+    figure = _figure(9, 3.2)
     costs = (
         ("parameters", [each.params for each in plans], plan.teacher.params),
         ("MACs an image", [each.macs for each in plans], plan.teacher.macs),
@@ -114,15 +121,24 @@ def figure_costs(plan: Plan) -> Figure:
         axes = figure.add_subplot(1, 2, place + 1)
         axes.plot(thresholds, values, color=KEPT)
         axes.set_yscale("log")
-        axes.set_xlabel("P")
+        axes.margins(x=0.06, y=0.12)
+        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            axis(lambda value, _: count(value))
+        axes.set_xlabel("P", fontsize=9)
         axes.set_title(f"{name} (teacher: {count(full)})", fontsize=9)
-        axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3, which="both")
+        axes.tick_params(labelsize=8, which="both")
         for P in (1.0, 0.9, 0.8, 0.7):
             value = values[thresholds.index(P)]
             axes.plot([P], [value], "o", color=REMOVED, markersize=4)
+            # above and to the left of a rising curve there is room
             axes.annotate(
-                count(value), (P, value), fontsize=7, xytext=(-4, 5), textcoords="offset points"
+                count(value),
+                (P, value),
+                xytext=(-5, 4),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
             )
     return figure
 
@@ -152,16 +168,25 @@ def figure_activation_maps(plan: Plan, image: torch.Tensor, conv: str | None = N
     for filter_ in range(shown):
         axes = right.add_subplot(lines, columns, filter_ + 1)
         zero = float((maps[filter_] == 0).float().mean())
-        _show(axes, maps[filter_].numpy())
+        _show(axes, maps[filter_].numpy(), zero="#d9d9d9")
         color = KEPT if filter_ in stays else REMOVED
         axes.set_title(f"{filter_ + 1}: {zero:.0%} zero", fontsize=7, color=color)
     more = "" if shown == len(maps) else f", the first {shown} of {len(maps)}"
-    figure.suptitle(f"Activation maps of {chosen.source}{more} (orange goes)", fontsize=10)
+    figure.suptitle(
+        f"Activation maps of {chosen.source}{more} (grey: zero; filters in orange go)", fontsize=10
+    )
     return figure
 
 
-def _show(axes: Axes, picture: Any) -> None:
-    axes.imshow(picture, cmap="viridis" if picture.ndim == 2 else None)
+def _show(axes: Axes, picture: Any, zero: str | None = None) -> None:
+    """Show a picture; exact zeros in the colour `zero`, which the scale does not have."""
+    from matplotlib import colormaps
+
+    cmap = colormaps["viridis"]
+    if zero is not None:
+        cmap = cmap.with_extremes(bad=zero)
+        picture = numpy.ma.masked_equal(picture, 0)
+    axes.imshow(picture, cmap=cmap)
     axes.set_xticks([])
     axes.set_yticks([])
 
