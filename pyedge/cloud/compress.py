@@ -74,6 +74,8 @@ def plan(
     _check_choice("keep", keep, ("first", "last"))
     _check_choice("init", init, ("inherit", "fresh"))
     _check_choice("head", head, ("single", "keep"))
+    if max_images is not None and max_images < 1:
+        raise ValueError(f"plan: max_images must be at least 1, got {max_images}")
     if P is not None:
         P = check_threshold(P)
     if P is None and widths is None and max_params is None and max_macs is None:

@@ -51,6 +51,7 @@ def normalise(traced: fx.GraphModule) -> None:
     recognise_relus(traced)
     recognise_affines(traced)
     traced.graph.eliminate_dead_code()
+    traced.delete_all_unused_submodules()
     traced.graph.lint()
     traced.recompile()
 
