@@ -81,21 +81,7 @@ def case(name: str) -> Case:
 
 @pytest.fixture
 def dialect(name):
-    """The dialect named; skips one that compress may refuse and does."""
-    found = get(name)
-    if found.may_refuse and refusal(name):
-        pytest.skip(f"{name} is refused, which is allowed: {refusal(name)}")
-    return found
-
-
-@cache
-def refusal(name: str) -> str:
-    """Why compress refuses the network, "" when it takes it."""
-    try:
-        case(name)
-    except (pyedge.StructureError, TypeError, ValueError) as error:
-        return str(error)
-    return ""
+    return get(name)
 
 
 def parameters(model: nn.Module) -> int:
@@ -245,8 +231,12 @@ def test_dialects_keeping_everything_is_the_identity(name, dialect):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_dialects_first_blocks_at_full_width_are_the_shallow_network(name, dialect):
-    deep, shallow = dialect.make(), dialect.make_shallow()
-    student = pyedge.compress(deep, images=dialect.images(8), widths={}, head="keep")
+    deep, shallow, plan = case(name).model, dialect.make_shallow(), case(name).plan
+    if plan.structure.hidden:
+        student = pyedge.compress(deep, images=dialect.images(8), widths={}, head="keep")
+    else:
+        full = tuple(each.filters for each in plan.sets)
+        student = dataclasses.replace(plan, P=None, set_widths=full).build()
     assert parameters(student) == used_parameters(shallow, dialect)
     if dialect.nested:
         weights = deep.state_dict()

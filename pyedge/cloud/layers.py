@@ -97,9 +97,9 @@ def own_weights_as_layers(traced: fx.GraphModule) -> None:
             continue
         if layer is None:
             raise StructureError(
-                f"the network calls {kind} on weights that are no parameters of its own "
-                f"({node.name}); filters can only be pruned in nn.Conv2d, nn.BatchNorm2d and "
-                "nn.Linear modules"
+                f"the network calls {kind} ({node.name}) on what is computed in forward or lies in "
+                "a buffer, as weight standardisation and blur pooling do; filters can only be "
+                "pruned in nn.Conv2d, nn.BatchNorm2d and nn.Linear modules"
             )
         weight = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
         name = _install(traced, str(weight.target), layer)

@@ -107,10 +107,13 @@ def is_scale(node: fx.Node) -> bool:
         for arg in node.args
         if not (isinstance(arg, fx.Node) and shape_of(arg) == shape_of(node))
     ]
-    return len(others) == 1 and (
-        isinstance(others[0], (int, float))
-        or (isinstance(others[0], fx.Node) and math.prod(others[0].meta.get("shape") or (0,)) == 1)
-    )
+    if len(others) != 1:
+        return False
+    factor = others[0]
+    if isinstance(factor, fx.Node):
+        shape = factor.meta.get("shape")
+        return shape is not None and math.prod(shape) == 1
+    return isinstance(factor, (int, float))
 
 
 def inputs_of(node: fx.Node) -> list[fx.Node]:

@@ -129,7 +129,8 @@ def _refuse_what_cannot_be_cut(traced: fx.GraphModule) -> None:
             f"no nn.Conv2d was found in {type(traced).__name__}: pyedge compresses convolutional "
             "classifiers (ResNet, WRN and VGG families)"
         )
-    if any(isinstance(module, nn.MultiheadAttention) for module in modules):
+    inside = (part for module in modules if module is not None for part in module.modules())
+    if any(isinstance(part, nn.MultiheadAttention) for part in inside):
         raise StructureError("the network has attention layers, which have no groups of blocks")
     for node in traced.graph.nodes:
         _refuse_what_mixes_channels(node)

@@ -131,8 +131,8 @@ def _random_state(tensor: torch.Tensor) -> torch.Tensor:
 def _check_output(output: Any) -> None:
     if not isinstance(output, torch.Tensor):
         raise StructureError(
-            f"the network returns a {type(output).__name__}, wanted one tensor of logits "
-            "n classes; wrap it in a module that returns the logits alone"
+            f"the network returns an object of type {type(output).__name__}, wanted one tensor of "
+            "logits n classes; wrap it in a module that returns the logits alone"
         )
     if output.dim() != 2:
         raise StructureError(

@@ -313,7 +313,7 @@ DIALECTS: list[Dialect] = [
     _cifar("projection", projection),
     _cifar("projection_bare", projection_bare),
     _cifar("projection_3x3", projection_3x3),
-    _cifar("projection_relu", projection_relu, may_refuse=True),
+    _cifar("projection_relu", projection_relu),
     _cifar("projection_wide_first_group", projection, widths=(8, 8, 24)),
     _cifar("equal_widths", projection, widths=(12, 12, 12)),
     _cifar("equal_widths_pool", lambda c_in, c_out, stride: nn.AvgPool2d(2), widths=(12, 12, 12)),

@@ -22,8 +22,8 @@ class Dialect:
     `shallow` builds the same network with one block a group: what compression at full width must
     amount to (`same_shallow`: with as many parameters). `nested` says that the names of its
     parameters mean the same in the deep network.
-    `refuses` is a pattern that the one-sentence error must match; with `may_refuse` the network
-    may also be taken. `stochastic` networks draw random numbers in train mode.
+    `refuses` is a pattern that the one-sentence error must match, None for what must be taken.
+    `stochastic` networks draw random numbers in train mode.
     """
 
     name: str
@@ -33,7 +33,6 @@ class Dialect:
     blocks: tuple[int, ...] = ()
     convs_kept: int | None = None
     refuses: str | None = None
-    may_refuse: bool = False
     shallow: Callable[[], nn.Module] | None = None
     nested: bool = True
     same_shallow: bool = True

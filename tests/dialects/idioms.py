@@ -106,24 +106,24 @@ def add_in_place(a: Tensor, b: Tensor) -> Tensor:
     return a
 
 
-ADDITIONS: dict[str, tuple[object, bool]] = {
-    "operator": (operator.add, False),
-    "operator_iadd": (operator.iadd, False),
-    "in_place": (add_in_place, False),
-    "torch_add": (torch.add, False),
-    "torch_add_alpha": (lambda a, b: torch.add(a, b, alpha=1), False),
-    "torch_add_keywords": (lambda a, b: torch.add(input=a, other=b), False),
-    "method": (lambda a, b: a.add(b), False),
-    "method_in_place": (lambda a, b: a.add_(b), False),
-    "dunder": (lambda a, b: a.__add__(b), False),
-    "shortcut_first": (lambda a, b: b + a, False),
-    "module": (AddModule, False),
-    "float_functional": (FloatFunctionalLike, False),
-    "sum_of_list": (lambda a, b: sum([a, b]), True),
-    "stack_and_sum": (lambda a, b: torch.stack([a, b]).sum(0), True),
-    "scaled": (lambda a, b: b + 0.5 * a, True),
-    "scaled_alpha": (lambda a, b: torch.add(b, a, alpha=0.5), True),
-    "learned_scale": (LearnedScale, True),
+ADDITIONS: dict[str, object] = {
+    "operator": operator.add,
+    "operator_iadd": operator.iadd,
+    "in_place": add_in_place,
+    "torch_add": torch.add,
+    "torch_add_alpha": lambda a, b: torch.add(a, b, alpha=1),
+    "torch_add_keywords": lambda a, b: torch.add(input=a, other=b),
+    "method": lambda a, b: a.add(b),
+    "method_in_place": lambda a, b: a.add_(b),
+    "dunder": lambda a, b: a.__add__(b),
+    "shortcut_first": lambda a, b: b + a,
+    "module": AddModule,
+    "float_functional": FloatFunctionalLike,
+    "sum_of_list": lambda a, b: sum([a, b]),
+    "stack_and_sum": lambda a, b: torch.stack([a, b]).sum(0),
+    "scaled": lambda a, b: b + 0.5 * a,
+    "scaled_alpha": lambda a, b: torch.add(b, a, alpha=0.5),
+    "learned_scale": LearnedScale,
 }
 
 # The ReLU. A pair of functions is not needed: the same is used inside and at the end.
@@ -148,30 +148,29 @@ class NoisyTrainReLU(nn.Module):
         return F.dropout2d(torch.relu(x), 0.2, self.training)
 
 
-RELUS: dict[str, tuple[object, bool, bool]] = {
-    "module_each": (nn.ReLU, False, False),
-    "module_shared": (nn.ReLU(inplace=True), False, False),
-    "function": (F.relu, False, False),
-    "function_in_place": (lambda x: F.relu(x, inplace=True), False, False),
-    "function_in_place_positional": (lambda x: F.relu(x, True), False, False),
-    "function_underscore": (F.relu_, False, False),
-    "torch": (torch.relu, False, False),
-    "torch_underscore": (torch.relu_, False, False),
-    "method": (lambda x: x.relu(), False, False),
-    "method_underscore": (lambda x: x.relu_(), False, False),
-    "relu6_module": (nn.ReLU6, False, False),
-    "relu6_function": (F.relu6, False, False),
-    "wrapped": (ModuleOverFunction, False, False),
-    "subclass": (SubclassedReLU, False, False),
-    "relu_then_dropout2d": (NoisyTrainReLU, False, True),
-    "clamp_module": (HomemadeReLU, True, False),
-    "clamp_min": (lambda x: torch.clamp_min(x, 0), True, False),
-    "hardtanh": (lambda x: F.hardtanh(x, 0.0, 6.0), True, False),
-    "threshold": (lambda x: F.threshold(x, 0.0, 0.0), True, False),
-    "threshold_module": (nn.Threshold(0.0, 0.0), True, False),
-    "maximum": (lambda x: torch.maximum(x, torch.zeros_like(x)), True, False),
-    "times_sign": (lambda x: x * (x > 0), True, False),
-    "hardswish": (nn.Hardswish, True, False),
+RELUS: dict[str, tuple[object, bool]] = {
+    "module_each": (nn.ReLU, False),
+    "module_shared": (nn.ReLU(inplace=True), False),
+    "function": (F.relu, False),
+    "function_in_place": (lambda x: F.relu(x, inplace=True), False),
+    "function_in_place_positional": (lambda x: F.relu(x, True), False),
+    "function_underscore": (F.relu_, False),
+    "torch": (torch.relu, False),
+    "torch_underscore": (torch.relu_, False),
+    "method": (lambda x: x.relu(), False),
+    "method_underscore": (lambda x: x.relu_(), False),
+    "relu6_module": (nn.ReLU6, False),
+    "relu6_function": (F.relu6, False),
+    "wrapped": (ModuleOverFunction, False),
+    "subclass": (SubclassedReLU, False),
+    "relu_then_dropout2d": (NoisyTrainReLU, True),
+    "clamp_module": (HomemadeReLU, False),
+    "clamp_min": (lambda x: torch.clamp_min(x, 0), False),
+    "hardtanh": (lambda x: F.hardtanh(x, 0.0, 6.0), False),
+    "threshold": (lambda x: F.threshold(x, 0.0, 0.0), False),
+    "threshold_module": (nn.Threshold(0.0, 0.0), False),
+    "maximum": (lambda x: torch.maximum(x, torch.zeros_like(x)), False),
+    "times_sign": (lambda x: x * (x > 0), False),
 }
 
 # The head: from the last map (4x4) to the classifier's input.
@@ -212,41 +211,38 @@ def _unpack_size(x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(x, 1).view(b, c)
 
 
-HEADS: dict[str, tuple[object, bool]] = {
-    "mean_list": (lambda x: x.mean([2, 3]), False),
-    "mean_negative": (lambda x: x.mean((-2, -1)), False),
-    "mean_twice": (lambda x: x.mean(3).mean(2), False),
-    "mean_keepdim": (lambda x: x.mean((2, 3), keepdim=True).flatten(1), False),
-    "torch_mean": (lambda x: torch.mean(x, dim=(2, 3)), False),
-    "sum_over_area": (lambda x: x.sum((2, 3)) / 16, False),
-    "amax": (lambda x: x.amax((2, 3)), False),
-    "flatten_then_mean": (lambda x: x.flatten(2).mean(-1), False),
-    "unpack_shape": (_unpack, False),
-    "unpack_size": (_unpack_size, False),
-    "avg_pool_number": (lambda x: F.avg_pool2d(x, 4).view(x.size(0), -1), False),
-    "avg_pool_size": (lambda x: F.avg_pool2d(x, x.size(3)).view(x.size(0), -1), False),
-    "avg_pool_slice": (lambda x: F.avg_pool2d(x, x.size()[2:]).flatten(1), False),
-    "avg_pool_keyword": (lambda x: F.avg_pool2d(x, kernel_size=x.shape[-1]).flatten(1), False),
-    "reshape": (lambda x: F.adaptive_avg_pool2d(x, 1).reshape(x.shape[0], -1), False),
-    "reshape_shapes": (
-        lambda x: F.adaptive_avg_pool2d(x, (1, 1)).reshape(x.shape[0], x.shape[1]),
-        False,
-    ),
-    "view_len": (lambda x: F.adaptive_avg_pool2d(x, 1).view(len(x), -1), False),
-    "view_channels": (lambda x: F.adaptive_avg_pool2d(x, 1).view(-1, 24), False),
-    "squeeze_twice": (lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1), False),
-    "squeeze_all": (lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(), False),
-    "index": (lambda x: F.adaptive_avg_pool2d(x, 1)[:, :, 0, 0], False),
-    "modules": (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), False),
-    "avg_pool_module": (nn.Sequential(nn.AvgPool2d(4), nn.Flatten(1)), False),
-    "adaptive_max": (nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), False),
-    "contiguous": (lambda x: F.avg_pool2d(x, 4).contiguous().view(x.shape[0], -1), False),
-    "permute_last": (lambda x: x.permute(0, 2, 3, 1).mean((1, 2)), True),
-    "einsum": (lambda x: torch.einsum("nchw->nc", x) / 16, True),
-    "flatten_grid": (FlattenGrid, False),
-    "mean_and_max": (MeanAndMax, True),
-    "power_mean": (PowerMean, True),
-    "logsumexp": (lambda x: torch.logsumexp(x, (2, 3)), True),
+HEADS: dict[str, object] = {
+    "mean_list": lambda x: x.mean([2, 3]),
+    "mean_negative": lambda x: x.mean((-2, -1)),
+    "mean_twice": lambda x: x.mean(3).mean(2),
+    "mean_keepdim": lambda x: x.mean((2, 3), keepdim=True).flatten(1),
+    "torch_mean": lambda x: torch.mean(x, dim=(2, 3)),
+    "sum_over_area": lambda x: x.sum((2, 3)) / 16,
+    "amax": lambda x: x.amax((2, 3)),
+    "flatten_then_mean": lambda x: x.flatten(2).mean(-1),
+    "unpack_shape": _unpack,
+    "unpack_size": _unpack_size,
+    "avg_pool_number": lambda x: F.avg_pool2d(x, 4).view(x.size(0), -1),
+    "avg_pool_size": lambda x: F.avg_pool2d(x, x.size(3)).view(x.size(0), -1),
+    "avg_pool_slice": lambda x: F.avg_pool2d(x, x.size()[2:]).flatten(1),
+    "avg_pool_keyword": lambda x: F.avg_pool2d(x, kernel_size=x.shape[-1]).flatten(1),
+    "reshape": lambda x: F.adaptive_avg_pool2d(x, 1).reshape(x.shape[0], -1),
+    "reshape_shapes": lambda x: F.adaptive_avg_pool2d(x, (1, 1)).reshape(x.shape[0], x.shape[1]),
+    "view_len": lambda x: F.adaptive_avg_pool2d(x, 1).view(len(x), -1),
+    "view_channels": lambda x: F.adaptive_avg_pool2d(x, 1).view(-1, 24),
+    "squeeze_twice": lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1),
+    "squeeze_all": lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(),
+    "index": lambda x: F.adaptive_avg_pool2d(x, 1)[:, :, 0, 0],
+    "modules": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "avg_pool_module": nn.Sequential(nn.AvgPool2d(4), nn.Flatten(1)),
+    "adaptive_max": nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+    "contiguous": lambda x: F.avg_pool2d(x, 4).contiguous().view(x.shape[0], -1),
+    "permute_last": lambda x: x.permute(0, 2, 3, 1).mean((1, 2)),
+    "einsum": lambda x: torch.einsum("nchw->nc", x) / 16,
+    "flatten_grid": FlattenGrid,
+    "mean_and_max": MeanAndMax,
+    "power_mean": PowerMean,
+    "logsumexp": lambda x: torch.logsumexp(x, (2, 3)),
 }
 
 
@@ -271,17 +267,11 @@ def _net(**parts: object) -> Callable[[tuple[int, ...]], nn.Module]:
 
 
 DIALECTS: list[Dialect] = [
+    *(family(f"add_{name}", _net(add=add, relu=nn.ReLU)) for name, add in ADDITIONS.items()),
     *(
-        family(f"add_{name}", _net(add=add, relu=nn.ReLU), may_refuse=may)
-        for name, (add, may) in ADDITIONS.items()
+        family(f"relu_{name}", _net(relu=relu), stochastic=drop)
+        for name, (relu, drop) in RELUS.items()
     ),
-    *(
-        family(f"relu_{name}", _net(relu=relu), may_refuse=may, stochastic=drop)
-        for name, (relu, may, drop) in RELUS.items()
-    ),
-    *(
-        family(f"head_{name}", _net(head=head), may_refuse=may)
-        for name, (head, may) in HEADS.items()
-    ),
+    *(family(f"head_{name}", _net(head=head)) for name, head in HEADS.items()),
     Dialect("idiom_functional_weights", Functional, (3, 16, 16), 1, (1,), convs_kept=4),
 ]

@@ -295,7 +295,7 @@ class ResNet(nn.Module):
 
 
 def _timm(name: str, **options: object) -> Dialect:
-    about = {"may_refuse", "stochastic", "nested"} & set(options)
+    about = {"refuses", "stochastic", "nested"} & set(options)
     expected = {key: options.pop(key) for key in about}
     return family(
         f"timm_{name}",
@@ -306,6 +306,8 @@ def _timm(name: str, **options: object) -> Dialect:
     )
 
 
+GATED = "squeeze-and-excitation"
+
 DIALECTS: list[Dialect] = [
     _timm("basic"),
     _timm("bottleneck", block=Bottleneck),
@@ -313,15 +315,21 @@ DIALECTS: list[Dialect] = [
     _timm("resnet_d", block=Bottleneck, avg_down=True, deep_stem=True),
     _timm("basic_d", avg_down=True, deep_stem=True),
     _timm("drop_path_zero", drop_path=0.0),
-    _timm("drop_path", nested=False, drop_path=0.3),
-    _timm("drop_path_bottleneck", nested=False, block=Bottleneck, drop_path=0.3),
+    _timm("drop_path", stochastic=True, nested=False, drop_path=0.3),
+    _timm(
+        "drop_path_bottleneck",
+        stochastic=True,
+        nested=False,
+        block=Bottleneck,
+        drop_path=0.3,
+    ),
     _timm("drop_rate", stochastic=True, drop_rate=0.4),
     _timm("max_pool_head", pool="max"),
-    _timm("conv_same", may_refuse=True, conv=Conv2dSame),
-    _timm("weight_standardised", may_refuse=True, conv=StdConv2d),
-    _timm("squeeze_excite", may_refuse=True, attention=SqueezeExcite),
-    _timm("squeeze_excite_bottleneck", may_refuse=True, block=Bottleneck, attention=SqueezeExcite),
-    _timm("channel_attention", may_refuse=True, attention=EfficientChannelAttention),
-    _timm("blur_pool", may_refuse=True, aa=BlurPool2d),
-    _timm("resnext", may_refuse=True, block=Bottleneck, groups=4),
+    _timm("conv_same", conv=Conv2dSame),
+    _timm("weight_standardised", refuses="weight standardisation", conv=StdConv2d),
+    _timm("squeeze_excite", refuses=GATED, attention=SqueezeExcite),
+    _timm("squeeze_excite_bottleneck", refuses=GATED, block=Bottleneck, attention=SqueezeExcite),
+    _timm("channel_attention", refuses="attention", attention=EfficientChannelAttention),
+    _timm("blur_pool", refuses="blur pooling", aa=BlurPool2d),
+    _timm("resnext", block=Bottleneck, groups=4),
 ]

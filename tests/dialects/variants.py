@@ -63,26 +63,26 @@ def padded_first(c_in: int, c_out: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(c_in, c_out, 3, stride, bias=False))
 
 
-CONVS: dict[str, tuple[Callable[..., nn.Module], bool]] = {
-    "factorised": (factorised, True),
-    "dilated": (dilated, False),
-    "reflection_pad": (reflected, False),
-    "zero_pad_module": (padded_first, False),
-    "separable": (separable, True),
-    "weight_norm": (lambda *a: weight_norm(biased(*a)), True),
-    "spectral_norm": (lambda *a: spectral_norm(biased(*a)), True),
+CONVS: dict[str, Callable[..., nn.Module]] = {
+    "factorised": factorised,
+    "dilated": dilated,
+    "reflection_pad": reflected,
+    "zero_pad_module": padded_first,
+    "separable": separable,
+    "weight_norm": lambda *a: weight_norm(biased(*a)),
+    "spectral_norm": lambda *a: spectral_norm(biased(*a)),
 }
-NORMS: dict[str, tuple[Callable[[int], nn.Module], bool]] = {
-    "none": (lambda c: nn.Identity(), False),
-    "empty_sequential": (lambda c: nn.Sequential(), False),
-    "no_affine": (lambda c: nn.BatchNorm2d(c, affine=False), False),
-    "no_statistics": (lambda c: nn.BatchNorm2d(c, track_running_stats=False), False),
-    "momentum_none": (lambda c: nn.BatchNorm2d(c, momentum=None), False),
-    "sync": (nn.SyncBatchNorm, True),
-    "instance": (lambda c: nn.InstanceNorm2d(c, affine=True), True),
-    "group": (lambda c: nn.GroupNorm(4, c), True),
-    "layer": (lambda c: nn.GroupNorm(1, c), True),
-    "lrn": (lambda c: nn.LocalResponseNorm(3), True),
+NORMS: dict[str, tuple[Callable[[int], nn.Module], str | None]] = {
+    "none": (lambda c: nn.Identity(), None),
+    "empty_sequential": (lambda c: nn.Sequential(), None),
+    "no_affine": (lambda c: nn.BatchNorm2d(c, affine=False), None),
+    "no_statistics": (lambda c: nn.BatchNorm2d(c, track_running_stats=False), None),
+    "momentum_none": (lambda c: nn.BatchNorm2d(c, momentum=None), None),
+    "sync": (nn.SyncBatchNorm, None),
+    "instance": (lambda c: nn.InstanceNorm2d(c, affine=True), None),
+    "group": (lambda c: nn.GroupNorm(4, c), r"norm1 \(GroupNorm\)"),
+    "layer": (lambda c: nn.GroupNorm(1, c), r"norm1 \(GroupNorm\)"),
+    "lrn": (lambda c: nn.LocalResponseNorm(3), r"norm1 \(LocalResponseNorm\)"),
 }
 
 
@@ -302,15 +302,15 @@ class GroupNet(Frame):
         return self.c(self.b(self.a(x)))
 
 
-FORWARDS: dict[str, tuple[Callable[[tuple[int, ...]], nn.Module], bool]] = {
-    "flags": (ForwardWithFlags, False),
-    "checks": (ForwardChecks, False),
-    "keywords": (ForwardKeywords, False),
-    "scripting": (ForwardScripting, False),
-    "checkpoint": (ForwardCheckpoint, True),
-    "autocast": (ForwardAutocast, True),
-    "memory_format": (ForwardPermutes, False),
-    "feature_list": (ForwardSpreads, False),
+FORWARDS: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {
+    "flags": ForwardWithFlags,
+    "checks": ForwardChecks,
+    "keywords": ForwardKeywords,
+    "scripting": ForwardScripting,
+    "checkpoint": ForwardCheckpoint,
+    "autocast": ForwardAutocast,
+    "memory_format": ForwardPermutes,
+    "feature_list": ForwardSpreads,
 }
 
 DIALECTS: list[Dialect] = [
@@ -318,19 +318,18 @@ DIALECTS: list[Dialect] = [
         family(
             f"conv_{n}",
             lambda b, c=c: PartsNet(b, conv=c),
-            may_refuse=may,
             same_shallow=n != "weight_norm",
         )
-        for n, (c, may) in CONVS.items()
+        for n, c in CONVS.items()
     ),
     *(
-        family(f"norm_{n}", lambda b, c=c: PartsNet(b, plain, c), may_refuse=may)
-        for n, (c, may) in NORMS.items()
+        family(f"norm_{n}", lambda b, c=c: PartsNet(b, plain, c), refuses=why)
+        for n, (c, why) in NORMS.items()
     ),
-    *(family(f"forward_{n}", make, may_refuse=may) for n, (make, may) in FORWARDS.items()),
+    *(family(f"forward_{n}", make) for n, make in FORWARDS.items()),
     family("block_returns_pair", LastFlagNet),
     family("block_without_last_relu", TwoReluOutputs),
-    family("block_with_attention", GroupNet, may_refuse=True),
-    family("block_shared", SharedBlock, may_refuse=True),
+    family("block_with_attention", GroupNet, refuses="squeeze-and-excitation"),
+    family("block_shared", SharedBlock),
     family("pool_between_groups", PoolingDown, nested=False),
 ]

@@ -242,13 +242,12 @@ def _vgg(name: str, make: Callable[..., nn.Module], shape=(3, 16, 16), blocks=(2
     return family(f"vgg_{name}", make, shape, blocks, **rest)
 
 
-def _cifar(name: str, stochastic: bool = False, may_refuse: bool = False, **options) -> Dialect:
+def _cifar(name: str, stochastic: bool = False, **options) -> Dialect:
     return _vgg(
         name,
         lambda b: CifarVGG(b, **options),
         (3, 8, 8),
         stochastic=stochastic,
-        may_refuse=may_refuse,
     )
 
 
@@ -271,7 +270,7 @@ DIALECTS: list[Dialect] = [
     _cifar("cifar_softmax", head=lambda: nn.Sequential(nn.Linear(24, 10), nn.Softmax(dim=1))),
     _cifar("average_pool", pool=lambda: nn.AvgPool2d(2)),
     _cifar("overlapping_pool", pool=lambda: nn.MaxPool2d(3, 2, 1)),
-    _cifar("lp_pool", pool=lambda: nn.LPPool2d(2, 2), may_refuse=True),
+    _cifar("lp_pool", pool=lambda: nn.LPPool2d(2, 2)),
     _cifar("relu_then_norm", order="conv relu norm"),
     _cifar("dropout_between", True, order="conv norm relu drop"),
     _cifar("dropout2d_between", True, order="conv norm relu drop2d"),
@@ -280,7 +279,7 @@ DIALECTS: list[Dialect] = [
     _vgg("module_list", ListVGG),
     _vgg("pool_before_relu", PoolBeforeReLU),
     _vgg("grey", lambda b: CifarVGG(b, c_in=1, head=lambda: nn.Linear(24 * 9, 10)), (1, 28, 28)),
-    _vgg("all_conv", AllConv, may_refuse=True),
+    _vgg("all_conv", AllConv, refuses="the classifier must be an nn.Linear"),
     Dialect(
         "vgg_written_out", WrittenVGG, (3, 16, 16), 3, (2, 2, 3), convs_kept=3, stochastic=True
     ),

@@ -155,8 +155,8 @@ DIALECTS: list[Dialect] = [
     _state("bfloat16", lambda: base().bfloat16(), dtype=torch.bfloat16),
     _state("double", lambda: base().double(), dtype=torch.float64),
     _state("channels_last", channels_last),
-    _state("weight_norm_hook", old_weight_norm, may_refuse=True),
-    _state("masked", masked, may_refuse=True),
+    _state("weight_norm_hook", old_weight_norm),
+    _state("masked", masked),
     _state("unused_parts", unused_parts),
-    _state("shared_norm_parameters", shared_norm_parameters, may_refuse=True),
+    _state("shared_norm_parameters", shared_norm_parameters),
 ]
