@@ -80,8 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("PYEDGE_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
         code, text = _explain(error)
-        if isinstance(error, UsageError) and "did you mean" not in text:
-            text += f" ({console.prog} --help tells more)"
         console.fail(text)
         return code
 
@@ -97,7 +95,8 @@ def _without_command(words: list[str]) -> int:
         parser.print_help(sys.stderr)
         return 2
     if not words[0].startswith("-"):
-        raise UsageError(f"no command is called {words[0]!r}{suggestion(words[0], COMMANDS)}")
+        hint = suggestion(words[0], COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+        raise UsageError(f"no command is called {words[0]!r}{hint}")
     parser.parse_args(words[:1])
     return 0
 

@@ -40,7 +40,7 @@ class Data:
 def load(console: Console, path: str, size: int | None, split_seed: int) -> Data:
     """Load DATA and tell what was found."""
     if path != "digits":
-        existing(path)
+        existing(path, "digits")
     train, val, test = load_dataset(path, size=size, seed=split_seed)
     data = Data(path, train, val if len(val) else None, test if len(test) else None)
     counts, shape = data.counts(), "x".join(map(str, data.shape))

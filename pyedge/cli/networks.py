@@ -25,14 +25,17 @@ Build = Callable[..., nn.Module]
 
 
 def build(
-    spec: str, options: Mapping[str, Any], classes: int, shape: tuple[int, int, int]
+    spec: str,
+    builder: Build,
+    options: Mapping[str, Any],
+    classes: int,
+    shape: tuple[int, int, int],
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Build a network for images c h w and return it with the builder's arguments.
+    """Build the network of --model for images c h w, and return it with the builder's arguments.
 
     The number of classes, the channels and the image size are passed where the builder has a
     parameter for them and `options` does not say otherwise. Raises UsageError.
     """
-    builder = own_builder(spec) if ":" in spec else _named_builder(spec)
     c, h, w = shape
     offered = {
         "num_classes": classes,
@@ -54,7 +57,7 @@ def build(
     try:
         model = builder(**chosen)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{spec}: {error}") from error
+        raise UsageError(f"--model {spec}: {str(error).removeprefix(f'{spec}: ')}") from error
     _check(spec, model, classes, shape)
     return model, chosen
 
@@ -78,16 +81,24 @@ def _check(spec: str, model: Any, classes: int, shape: tuple[int, int, int]) -> 
         )
 
 
+def builder_of(spec: str) -> Build:
+    """Find what --model names. Raises UsageError for what is not there."""
+    return own_builder(spec) if ":" in spec else _named_builder(spec)
+
+
 def _named_builder(name: str) -> Build:
     """Return the builder of a name, with all the parameters that it takes in its signature."""
     if name not in models.names() and not re.fullmatch(r"wrn_\d+_\d+", name):
         known = ", ".join(models.names())
+        depth = re.fullmatch(r"wrn[_-]?(\d+)[_x-]?(\d*)", name)
+        near = f"wrn_{depth[1]}_{depth[2] or 1}" if depth else name
+        hint = suggestion(near, (near, *models.names()) if depth else models.names())
         raise UsageError(
-            f"--model: no network is called {name!r}{suggestion(name, models.names())}; there are "
-            f"{known}, wrn_DEPTH_WIDTH, and your own as FILE.py:FUNCTION"
+            f"--model: no network is called {name!r}{hint}; there are {known}, wrn_DEPTH_WIDTH, "
+            "and your own as FILE.py:FUNCTION"
         )
     families: list[tuple[str, Build, tuple[str, ...]]] = [
-        ("wrn_small", models.wrn, ("depth", "width", "widths")),
+        ("wrn_small", models.wrn, ("depth", "width")),
         ("wrn_", models.wrn, ("depth", "width")),
         ("wrn", models.wrn, ()),
         ("vgg", models.vgg16, ("batch_norm",)),

@@ -45,7 +45,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with argparse's message, made a little plainer."""
         message = message.replace("the following arguments are required", "missing")
-        raise UsageError(re.sub(r"^argument (\S+?)(/\S+)?: ", r"\1: ", message))
+        message = re.sub(r"^argument (\S+?)(/\S+)?: ", r"\1: ", message)
+        more = "" if "did you mean" in message else f" ({self.prog} --help tells more)"
+        raise UsageError(message + more)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -69,13 +71,18 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def existing(path: str) -> str:
-    """Return the path of something that exists. Raises UsageError with the nearest name there."""
+def existing(path: str, *words: str) -> str:
+    """Return the path of something that exists.
+
+    Raises UsageError with the nearest name there, or of the `words` that would do instead.
+    """
     if not os.path.exists(path):
         folder = Path(path).parent
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
-        near = difflib.get_close_matches(Path(path).name, names, n=1, cutoff=0.6)
-        hint = f" (did you mean {folder / near[0]}?)" if near else ""
+        known = {str(folder / name): name for name in names} | {word: word for word in words}
+        near = difflib.get_close_matches(Path(path).name, known.values(), n=1, cutoff=0.6)
+        meant = [shown for shown, name in known.items() if name in near]
+        hint = f" (did you mean {meant[0]}?)" if meant else ""
         raise UsageError(f"{path}: no such file or folder{hint}")
     return path
 

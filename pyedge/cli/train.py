@@ -6,6 +6,7 @@ import argparse
 
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
+from pyedge.cli.parsing import existing
 
 USAGE = "DATA --out FILE [options]"
 
@@ -106,12 +107,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
     training.check_out(args.out, args.weights)
     training.check_device(args.device)
     training.use_threads(args.threads)
+    builder = networks.builder_of(args.model)  # a mistyped name is told before images are read
+    if args.weights is not None:
+        existing(args.weights)
     data = dataset.load(console, args.data, args.size, args.split_seed)
     given = {name: getattr(args, name) for name in ("depth", "width", "widths")}
     chosen = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(args.seed)
     model, arguments = networks.build(
-        args.model, {**chosen, **dict(args.option)}, len(data.train.classes), data.shape
+        args.model,
+        builder,
+        {**chosen, **dict(args.option)},
+        len(data.train.classes),
+        data.shape,
     )
     if args.weights is not None:
         taken, afresh = networks.load_weights(model, args.weights)

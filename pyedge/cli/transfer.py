@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console, percent
-from pyedge.cli.parsing import UsageError
+from pyedge.cli.parsing import UsageError, existing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,6 +124,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     training.check_out(args.out, args.teacher)
     training.check_device(args.device)
     training.use_threads(args.threads)
+    for path in (args.network, args.teacher or args.network):
+        existing(path)
     student, info = networks.open_network(args.network, args.model, "student")
     teacher = None
     if args.method != "labels":
@@ -139,6 +141,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise UsageError(f"--only-classes: {args.data} has no training images of them")
     best = args.result == "best" or (args.result is None and not only)
     trainable = args.trainable[0] if len(args.trainable) == 1 else ""
+    _check_trainable(args.trainable, student)
     settings = training.options_of(
         args,
         console,
@@ -203,6 +206,17 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--lambdas 0,0,0 leave nothing to learn")
     if not args.epochs and not args.steps:
         raise UsageError("--epochs 0 leaves nothing to do")
+
+
+def _check_trainable(names: list[str], student: nn.Module) -> None:
+    modules = [name for name, _ in student.named_modules() if name]
+    for name in names:
+        if name not in modules and not (name in _LR and len(names) == 1):
+            near = parsing.suggestion(name, [*_LR, *modules])
+            raise UsageError(
+                f"--trainable: the student has no module {name!r}{near}; wanted all, last_conv, "
+                "or names of modules"
+            )
 
 
 def _check_pair(args: argparse.Namespace, mine: NetworkInfo, theirs: NetworkInfo) -> None:
