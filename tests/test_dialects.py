@@ -10,7 +10,6 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
-from functools import cache
 
 import pytest
 import torch
@@ -23,7 +22,6 @@ from pyedge.cloud.student import Student
 
 TAKEN = [dialect.name for dialect in DIALECTS if dialect.refuses is None]
 REFUSED = [dialect.name for dialect in DIALECTS if dialect.refuses is not None]
-DEEP = [d.name for d in DIALECTS if d.refuses is None and d.shallow and d.same_shallow]
 STOCHASTIC = [dialect.name for dialect in DIALECTS if dialect.stochastic]
 # one of each family: what does not depend on how a network is written is tested on these
 FAMILIES = [
@@ -69,7 +67,6 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@cache
 def case(name: str) -> Case:
     dialect = get(name)
     model, images = dialect.make(), dialect.images(8)
@@ -77,6 +74,12 @@ def case(name: str) -> Case:
     plan = pyedge.plan(model, 0.7, images)
     student = plan.build()
     return Case(dialect, model, images, plan, student, before, snapshot(model), logits)
+
+
+# of module scope, so that pytest runs all tests of one network before it makes the next
+@pytest.fixture(scope="module", params=TAKEN)
+def taken(request):
+    return case(request.param)
 
 
 @pytest.fixture
@@ -139,19 +142,16 @@ def assert_same(before: object, after: object) -> None:
         assert before == after
 
 
-@pytest.mark.parametrize("name", TAKEN)
-def test_dialects_structure_is_found(name, dialect):
-    structure = case(name).plan.structure
+def test_dialects_structure_is_found(taken):
+    structure = taken.plan.structure
     blocks = tuple(len(group.blocks) for group in structure.groups)
-    assert blocks == dialect.blocks
-    assert len(structure.groups) == dialect.groups
+    assert blocks == taken.dialect.blocks
+    assert len(structure.groups) == taken.dialect.groups
 
 
-@pytest.mark.parametrize("name", TAKEN)
-def test_dialects_student_runs_forward_and_backward_at_once(name, dialect):
-    this = case(name)
-    student, images = copy.deepcopy(this.student), this.inputs(3)
-    wanted = eval_logits(this.model, this.dialect.images(3)).shape
+def test_dialects_student_runs_forward_and_backward_at_once(taken):
+    student, images = copy.deepcopy(taken.student), taken.inputs(3)
+    wanted = eval_logits(taken.model, taken.dialect.images(3)).shape
     with torch.no_grad():
         assert student(images).shape == wanted
     student.train()
@@ -164,31 +164,27 @@ def test_dialects_student_runs_forward_and_backward_at_once(name, dialect):
     assert all(p.grad.isfinite().all() for p in student.parameters())
 
 
-@pytest.mark.parametrize("name", TAKEN)
-def test_dialects_student_is_smaller_with_one_block_a_group(name, dialect):
-    this = case(name)
-    deep = max(this.dialect.blocks) > 1
-    assert parameters(this.student) < parameters(this.model) or not deep
-    assert len(this.student.last_convs) == this.dialect.groups
-    expected = this.dialect.convs_kept
-    if expected is None and this.dialect.shallow is not None and this.dialect.same_shallow:
-        expected = None if this.plan.structure.hidden else len(convolutions(this.dialect.shallow()))
+def test_dialects_student_is_smaller_with_one_block_a_group(taken):
+    deep = max(taken.dialect.blocks) > 1
+    assert parameters(taken.student) < parameters(taken.model) or not deep
+    assert len(taken.student.last_convs) == taken.dialect.groups
+    expected = taken.dialect.convs_kept
+    if expected is None and taken.dialect.shallow is not None and taken.dialect.same_shallow:
+        expected = (
+            None if taken.plan.structure.hidden else len(convolutions(taken.dialect.shallow()))
+        )
     if expected is not None:
-        assert len(convolutions(this.student)) == expected
+        assert len(convolutions(taken.student)) == expected
 
 
-@pytest.mark.parametrize("name", TAKEN)
-def test_dialects_teacher_is_untouched(name, dialect):
-    this = case(name)
-    assert_same(this.before, this.after)
-    assert torch.equal(eval_logits(this.model, this.images), this.logits)
+def test_dialects_teacher_is_untouched(taken):
+    assert_same(taken.before, taken.after)
+    assert torch.equal(eval_logits(taken.model, taken.images), taken.logits)
 
 
-@pytest.mark.parametrize("name", TAKEN)
-def test_dialects_plan_counts_what_is_built(name, dialect):
-    this = case(name)
-    student = copy.deepcopy(this.student)
-    assert this.plan.params == parameters(student)
+def test_dialects_plan_counts_what_is_built(taken):
+    student = copy.deepcopy(taken.student)
+    assert taken.plan.params == parameters(student)
     macs = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -203,21 +199,19 @@ def test_dialects_plan_counts_what_is_built(name, dialect):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(count)
     with torch.no_grad():
-        student(this.inputs(1))
-    assert this.plan.macs == macs
-    for conv, width in this.plan.widths.items():
+        student(taken.inputs(1))
+    assert taken.plan.macs == macs
+    for conv, width in taken.plan.widths.items():
         assert student.net.get_submodule(conv).out_channels == width
 
 
-@pytest.mark.parametrize("name", TAKEN)
-def test_dialects_state_dict_loads_into_a_fresh_copy(name, dialect):
-    this = case(name)
+def test_dialects_state_dict_loads_into_a_fresh_copy(taken):
     # other weights, the same widths: everything that counts must travel in the state_dict
-    fresh = dataclasses.replace(this.plan, init="fresh").build()
-    fresh.load_state_dict(this.student.state_dict())
-    images = this.inputs(4)
+    fresh = dataclasses.replace(taken.plan, init="fresh").build()
+    fresh.load_state_dict(taken.student.state_dict())
+    images = taken.inputs(4)
     with torch.no_grad():
-        assert torch.equal(fresh.eval()(images), this.student.eval()(images))
+        assert torch.equal(fresh.eval()(images), taken.student.eval()(images))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -229,14 +223,17 @@ def test_dialects_keeping_everything_is_the_identity(name, dialect):
         torch.testing.assert_close(student(images), model(images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", DEEP)
-def test_dialects_first_blocks_at_full_width_are_the_shallow_network(name, dialect):
-    deep, shallow, plan = case(name).model, dialect.make_shallow(), case(name).plan
-    if plan.structure.hidden:
+def test_dialects_first_blocks_at_full_width_are_the_shallow_network(taken):
+    dialect, deep = taken.dialect, taken.model
+    if taken.plan.structure.hidden:
         student = pyedge.compress(deep, images=dialect.images(8), widths={}, head="keep")
     else:
-        full = tuple(each.filters for each in plan.sets)
-        student = dataclasses.replace(plan, P=None, set_widths=full).build()
+        full = tuple(each.filters for each in taken.plan.sets)
+        student = dataclasses.replace(taken.plan, P=None, set_widths=full).build()
+    assert parameters(student) <= parameters(deep)
+    if dialect.shallow is None or not dialect.same_shallow:
+        return
+    shallow = dialect.make_shallow(settled=False)
     assert parameters(student) == used_parameters(shallow, dialect)
     if dialect.nested:
         weights = deep.state_dict()

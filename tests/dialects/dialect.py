@@ -49,13 +49,14 @@ class Dialect:
             model.eval()
         return model
 
-    def make_shallow(self) -> nn.Module:
-        """Build the network with one block a group, settled alike."""
+    def make_shallow(self, settled: bool = True) -> nn.Module:
+        """Build the network with one block a group, settled alike or as its maker left it."""
         if self.shallow is None:
             raise ValueError(f"dialect {self.name} has no shallow form")
         torch.manual_seed(0)
         model = self.shallow()
-        settle(model, self.images(16, seed=1))
+        if settled:
+            settle(model, self.images(16, seed=1))
         return model.eval()
 
     def images(self, n: int, seed: int = 2) -> Tensor:
