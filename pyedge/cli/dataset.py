@@ -73,8 +73,12 @@ def load_for(
             f"{path} has classes that {of} does not know: {', '.join(unknown[:_LISTED])}; it "
             f"knows {class_list(info.classes)}"
         )
-    parts = [data.train, data.val, data.test]
-    return Data(path, *(None if p is None else renumbered(p, info.classes) for p in parts))  # type: ignore[arg-type]
+    return Data(
+        path,
+        renumbered(data.train, info.classes),
+        None if data.val is None else renumbered(data.val, info.classes),
+        None if data.test is None else renumbered(data.test, info.classes),
+    )
 
 
 def renumbered(images: ImageSet, classes: Sequence[str]) -> ImageSet:
