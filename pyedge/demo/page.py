@@ -56,7 +56,8 @@ def write_page(report: dict[str, Any], table: str, pictures: Path) -> str:
         _p(
             "The student learnt all categories but one, then sees images of the missing one alone "
             f"(here: {new}). Both ways take the same steps, rate and layers (the last convolution "
-            "of each group and the classifier) and are measured after the last step."
+            "of each group and the classifier) and are measured after the last step. With transfer "
+            "the teacher, who knows the new category, is followed instead of the labels."
         ),
         _table(*incremental_rows(report)),
         _image(as_png(figure_incremental(report)), "old and new categories"),

@@ -134,6 +134,8 @@ def incremental_job(job: Job) -> dict[str, Any]:
     """Nine categories first, then images of the tenth alone (Table 4): with transfer, without.
 
     Both learn with the same steps, rate and layers; both are measured after the last step.
+    Transfer leaves the labels (J_3) out: the teacher knows the new category, and labels that are
+    all the same are what drives out the old ones.
     """
     start = _begin(job)
     train_set, _, test_set = load_sets(job.folder)
@@ -151,14 +153,7 @@ def incremental_job(job: Job) -> dict[str, Any]:
     loader = _batches(job, new_images, job.preset.augment)
     options = _options(job, job.preset.incremental)
     student = copy.deepcopy(base)
-    transfer(
-        student,
-        teacher,
-        loader,
-        lambdas=job.preset.incremental_lambdas,
-        teacher_batch_norm=job.preset.incremental_teacher_batch_norm,
-        **options,
-    )
+    transfer(student, teacher, loader, labels=None, **options)
     found["transfer"] = _old_and_new(student, test_set, new)
     student = copy.deepcopy(base)
     train(student, loader, **options)
@@ -181,19 +176,20 @@ def unseen_job(job: Job) -> dict[str, Any]:
     _, unseen_images = unseen_split(test_set, seen)
     loader = _batches(job, seen_images, job.preset.strong_augment)
     options = _options(job, job.preset.unseen)
+    taught = {**options, "teacher_batch_norm": job.preset.unseen_teacher_batch_norm}
     device = _device_plan(job, teacher, train_set)
     found = {"inherited": _accuracy(device.build(), unseen_images)}
     student = device.build()
-    transfer(student, teacher, loader, labels=None, **options)
+    transfer(student, teacher, loader, labels=None, **taught)
     found["transfer"] = _accuracy(student, unseen_images)
     fresh = _device_plan(job, teacher, train_set, init="fresh").build()
-    transfer(fresh, teacher, loader, labels=None, **options)
+    transfer(fresh, teacher, loader, labels=None, **taught)
     found["fresh"] = _accuracy(fresh, unseen_images)
     student = device.build()
     train(student, loader, **options)
     found["independent"] = _accuracy(student, unseen_images)
     student = device.build()
-    fitnet(student, teacher, loader, **options)
+    fitnet(student, teacher, loader, **taught)
     found["fitnet"] = _accuracy(student, unseen_images)
     return {**found, "seen": seen, "seconds": time.time() - start}
 

@@ -39,6 +39,8 @@ def run_protocol(
     with one thread when there are more jobs than processors.
     """
     start = time.time()
+    # a waiting thread that spins takes the processor from the job that it waits for
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with (
         tempfile.TemporaryDirectory(prefix="pyedge-demo-") as scratch,
         ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
