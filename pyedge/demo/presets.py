@@ -10,8 +10,8 @@ from typing import Any
 class Preset:
     """Everything that the protocol's result depends on, beside the images and the seed.
 
-    Lengths are steps where a field says steps, else epochs. augment and strong_augment are the
-    arguments of pyedge.data.Augment. strong_augment is for transfer without labels: the teacher
+    Lengths are steps where a field says steps, else epochs. augment and unseen_augment are the
+    arguments of pyedge.data.Augment. unseen_augment is for transfer without labels: the teacher
     answers for the distorted image too, so even a mirrored digit teaches.
     """
 
@@ -20,7 +20,7 @@ class Preset:
     model_options: dict[str, Any]
     batch_size: int
     augment: dict[str, Any]
-    strong_augment: dict[str, Any]
+    unseen_augment: dict[str, Any]
     teacher: dict[str, Any]
     student: dict[str, Any]
     base: dict[str, Any]
@@ -40,7 +40,7 @@ DIGITS = Preset(
     model_options={"depth": 22, "widths": (32, 64, 128)},
     batch_size=64,
     augment={"crop_padding": 1, "flip": False, "cutout": 0},
-    strong_augment={"crop_padding": 2, "flip": True, "cutout": 4},
+    unseen_augment={"crop_padding": 2, "flip": True, "cutout": 4},
     teacher={"epochs": 8, "lr": 0.1},
     student={"epochs": 5, "lr": 0.05},
     base={"epochs": 5, "lr": 0.05},
@@ -56,7 +56,7 @@ IMAGES = Preset(
     model_options={"depth": 16, "widths": (16, 48, 128)},
     batch_size=128,
     augment={"crop_padding": 4, "flip": True, "cutout": 0},
-    strong_augment={"crop_padding": 4, "flip": True, "cutout": 16},
+    unseen_augment={"crop_padding": 4, "flip": True, "cutout": 0},
     teacher={"epochs": 6, "lr": 0.1, "channels_last": True},
     student={"steps": 312, "lr": 0.1, "channels_last": True},
     base={"steps": 624, "lr": 0.1, "channels_last": True},

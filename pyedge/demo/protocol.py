@@ -174,7 +174,7 @@ def unseen_job(job: Job) -> dict[str, Any]:
     seen = seen_classes(len(train_set.classes), job.seed)
     seen_images, _ = unseen_split(train_set, seen)
     _, unseen_images = unseen_split(test_set, seen)
-    loader = _batches(job, seen_images, job.preset.strong_augment)
+    loader = _batches(job, seen_images, job.preset.unseen_augment)
     options = _options(job, job.preset.unseen)
     taught = {**options, "teacher_batch_norm": job.preset.unseen_teacher_batch_norm}
     device = _device_plan(job, teacher, train_set)

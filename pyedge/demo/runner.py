@@ -24,8 +24,8 @@ from pyedge.demo.protocol import (
 
 Say = Callable[[str], None]
 _SECOND_STAGE: tuple[tuple[str, Callable[[Job], dict[str, Any]]], ...] = (
+    ("unseen", unseen_job),  # the longest first
     ("compression", compression_job),
-    ("unseen", unseen_job),
     ("incremental", incremental_job),
 )
 
