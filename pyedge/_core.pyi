@@ -19,9 +19,7 @@ def cosine_match(
     teachers: Sequence[NDArray[np.float32]],
     kept: NDArray[np.int64] | None,
     by_image: bool,
-) -> tuple[
-    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
-]: ...
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def empty_like(like: NDArray[np.float32]) -> NDArray[np.float32]: ...
 def cosine_match_gradient(
     student: NDArray[np.float32],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import fx, nn
@@ -12,7 +12,10 @@ from torch import fx, nn
 from pyedge.cloud.coupling import CostModel, FilterSet
 from pyedge.cloud.depth import Shallow
 from pyedge.cloud.profile import Profile
+from pyedge.cloud.report import plan_table
 from pyedge.cloud.structure import Structure
+from pyedge.cloud.student import Student
+from pyedge.cloud.surgery import build_student
 from pyedge.cloud.widths import (
     WidthRule,
     check_threshold,
@@ -20,9 +23,6 @@ from pyedge.cloud.widths import (
     mean_zero_fraction,
     threshold_widths,
 )
-
-if TYPE_CHECKING:
-    from pyedge.cloud.student import Student
 
 Init = Literal["inherit", "fresh"]
 
@@ -145,8 +145,6 @@ class Plan:
 
     def build(self) -> Student:
         """Cut the student out of the teacher's copy (`pyedge.compress` is plan(...).build())."""
-        from pyedge.cloud.surgery import build_student
-
         return build_student(self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,8 +163,6 @@ class Plan:
 
     def table(self) -> str:
         """The plan as a table for the terminal."""
-        from pyedge.cloud.report import plan_table
-
         return plan_table(self)
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 import torch_pruning as tp
@@ -11,9 +12,11 @@ from torch import fx, nn
 
 from pyedge.cloud.coupling import dependency_graph
 from pyedge.cloud.depth import classifier_name
-from pyedge.cloud.plan import Plan
 from pyedge.cloud.rewrite import device_of
 from pyedge.cloud.student import Student, with_taps
+
+if TYPE_CHECKING:
+    from pyedge.cloud.plan import Plan
 
 
 def build_student(plan: Plan) -> Student:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,13 +99,11 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux: platform knows less, but something
-    return platform.processor() or platform.machine()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def cell(entry: dict[str, Any], key: str) -> str:
@@ -121,7 +120,7 @@ def compression_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
     """Header and rows of the compression table."""
     teacher = report["teacher"]
     header = ("", "parameters", "ratio", "MACs", "as cut", "labels alone", "with transfer")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             "teacher",
             count(teacher["params"]),
