@@ -17,6 +17,8 @@ import pyedge
 
 RUN = "import sys; from pyedge.cli import main; sys.exit(main())"
 WITHOUT = "import sys; sys.modules[{!r}] = None; " + RUN
+# whoever starts the tests in the background has Ctrl-C ignored, and children inherit that
+HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + RUN
 PROBE = RUN.replace("sys.exit(main())", "main(); print(sorted(sys.modules), file=sys.stderr)")
 
 
@@ -73,16 +75,19 @@ def test_cli_process_streams_signals_and_no_leftovers(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["t.pt"]
     before = (tmp_path / "t.pt").read_bytes()
 
-    command = [sys.executable, "-c", RUN, *line, "--epochs", "1000", "--quiet"]
+    command = [sys.executable, "-c", HEED, *line, "--epochs", "1000", "--quiet"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    checkpoint = tmp_path / "t.pt.checkpoint"
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        checkpoint = tmp_path / "t.pt.checkpoint"
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.splitlines() == ["pyedge train: interrupted; the same command with --resume goes on"]
     assert sorted(os.listdir(tmp_path)) == ["t.pt", "t.pt.checkpoint"]
