@@ -14,30 +14,30 @@ __version__ = "0.1.0"
 
 # name -> module that defines it; all of these need torch
 _CLOUD = {
-    "Evaluation": "pyedge.cloud.evaluate",
-    "Plan": "pyedge.cloud.plan",
-    "Structure": "pyedge.cloud.structure",
-    "Student": "pyedge.cloud.student",
-    "TrainOptions": "pyedge.cloud.options",
-    "compress": "pyedge.cloud.compress",
-    "evaluate": "pyedge.cloud.evaluate",
-    "find_structure": "pyedge.cloud.structure",
-    "fitnet": "pyedge.cloud.fitnet",
-    "plan": "pyedge.cloud.compress",
-    "train": "pyedge.cloud.train",
-    "transfer": "pyedge.cloud.transfer",
+    "Evaluation": "pyedge.cloud.training.evaluate",
+    "Plan": "pyedge.cloud.compression.plan",
+    "Structure": "pyedge.cloud.graph.structure",
+    "Student": "pyedge.cloud.compression.student",
+    "TrainOptions": "pyedge.cloud.training.options",
+    "compress": "pyedge.cloud.compression.compress",
+    "evaluate": "pyedge.cloud.training.evaluate",
+    "find_structure": "pyedge.cloud.graph.structure",
+    "fitnet": "pyedge.cloud.training.fitnet",
+    "plan": "pyedge.cloud.compression.compress",
+    "train": "pyedge.cloud.training.train",
+    "transfer": "pyedge.cloud.training.transfer",
 }
 
 if TYPE_CHECKING:
-    from pyedge.cloud.compress import compress, plan
-    from pyedge.cloud.evaluate import Evaluation, evaluate
-    from pyedge.cloud.fitnet import fitnet
-    from pyedge.cloud.options import TrainOptions
-    from pyedge.cloud.plan import Plan
-    from pyedge.cloud.structure import Structure, find_structure
-    from pyedge.cloud.student import Student
-    from pyedge.cloud.train import train
-    from pyedge.cloud.transfer import transfer
+    from pyedge.cloud.compression.compress import compress, plan
+    from pyedge.cloud.compression.plan import Plan
+    from pyedge.cloud.compression.student import Student
+    from pyedge.cloud.graph.structure import Structure, find_structure
+    from pyedge.cloud.training.evaluate import Evaluation, evaluate
+    from pyedge.cloud.training.fitnet import fitnet
+    from pyedge.cloud.training.options import TrainOptions
+    from pyedge.cloud.training.train import train
+    from pyedge.cloud.training.transfer import transfer
 
 __all__ = [
     "Evaluation",

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pyedge.cloud.channel_pad import ChannelPad
+from pyedge.cloud.graph.channel_pad import ChannelPad
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 

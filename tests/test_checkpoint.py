@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tiny_pair import batches, changed, pair, state_of
 from torch import nn
 
-from pyedge.cloud.checkpoint import load_checkpoint, save_checkpoint
-from pyedge.cloud.fitnet import fitnet
-from pyedge.cloud.options import TrainOptions
-from pyedge.cloud.train import train
-from pyedge.cloud.transfer import transfer
+from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
+from pyedge.cloud.training.fitnet import fitnet
+from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.train import train
+from pyedge.cloud.training.transfer import transfer
 from pyedge.errors import FormatError
 
 QUICK = TrainOptions(epochs=4, lr=0.05, progress=False)

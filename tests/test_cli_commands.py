@@ -214,7 +214,7 @@ def test_cli_interrupted_training_resumes_to_the_same_bits(
         return evaluate(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pyedge.cloud.loop.evaluate", interrupting)
+        patch.setattr("pyedge.cloud.training.loop.evaluate", interrupting)
         assert main([*line.split(), *TINY, "--quiet", "--out", "halves.pt"]) == 130
     assert capsys.readouterr().err == (
         "pyedge train: interrupted; the same command with --resume goes on\n"

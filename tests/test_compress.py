@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import pyedge
 from pyedge import models
-from pyedge.cloud.surgery import recalibrate
-from pyedge.cloud.taps import tap_teacher
+from pyedge.cloud.compression.surgery import recalibrate
+from pyedge.cloud.graph.taps import tap_teacher
 
 MAKERS = [tiny_wrn, tiny_resnet]
 

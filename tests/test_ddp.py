@@ -13,16 +13,16 @@ from tiny_pair import batches, pair, state_of, taught_pair
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from pyedge.cloud.fitnet import Hinted
-from pyedge.cloud.loop import DivergedError, Job, Trainer
-from pyedge.cloud.objectives import (
+from pyedge.cloud.training.fitnet import Hinted
+from pyedge.cloud.training.loop import DivergedError, Job, Trainer
+from pyedge.cloud.training.objectives import (
     HintObjective,
     LabelObjective,
     SoftTargetObjective,
     TransferObjective,
 )
-from pyedge.cloud.options import TrainOptions
-from pyedge.cloud.transfer import transfer
+from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.transfer import transfer
 
 # The sum over a batch is split in two and added in another order: float32 rounding, over 6 steps.
 TOLERANCE = 2e-5

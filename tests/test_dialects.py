@@ -17,8 +17,8 @@ from dialects import DIALECTS, Dialect, get
 from torch import Tensor, nn
 
 import pyedge
-from pyedge.cloud.plan import Plan
-from pyedge.cloud.student import Student
+from pyedge.cloud.compression.plan import Plan
+from pyedge.cloud.compression.student import Student
 
 TAKEN = [dialect.name for dialect in DIALECTS if dialect.refuses is None]
 REFUSED = [dialect.name for dialect in DIALECTS if dialect.refuses is not None]

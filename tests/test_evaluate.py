@@ -10,7 +10,7 @@ import torch
 from tiny_pair import batches, pair
 from torch import nn
 
-from pyedge.cloud.evaluate import Evaluation, evaluate
+from pyedge.cloud.training.evaluate import Evaluation, evaluate
 
 
 class Table(nn.Module):

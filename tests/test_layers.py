@@ -39,6 +39,16 @@ def test_cloud_knows_neither_cli_nor_demo_nor_teachers() -> None:
         assert not [n for n in imported_by(path) if n.startswith(above)], path
 
 
+def test_inside_cloud_graph_is_the_ground_for_compression_and_training() -> None:
+    cloud = "pyedge.cloud."
+    never = {"graph": ("compression", "training"), "compression": ("training",)}
+    never["training"] = ("compression",)
+    for folder, others in never.items():
+        above = tuple(cloud + other for other in others)
+        for path in python_files(f"cloud/{folder}"):
+            assert not [n for n in imported_by(path) if n.startswith(above)], path
+
+
 def test_models_and_data_stand_alone() -> None:
     for folder in ("models", "data"):
         for path in python_files(folder):

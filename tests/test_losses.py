@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyedge.cloud.losses import cross_entropy, hint_loss, logits_distance, soft_target_loss
+from pyedge.cloud.training.losses import cross_entropy, hint_loss, logits_distance, soft_target_loss
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pyedge import kernels
-from pyedge.cloud.matching import match, match_groups, zero_count, zero_count_affine
+from pyedge.cloud.training.matching import match, match_groups
+from pyedge.cloud.zeros import zero_count, zero_count_affine
 
 # Statistics run in float64 in both paths, so values agree to float32's last digit; a gradient is
 # rounded to the student's type, relative to its largest entry.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import pyedge
 from pyedge import models
-from pyedge.cloud.plan import Plan
+from pyedge.cloud.compression.plan import Plan
 
 # the paper's students (Table 1): widths in order, and their parameters
 WRN_STUDENTS = [

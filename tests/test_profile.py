@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyedge
-from pyedge.cloud.profile import ConvProfile, image_batches, measure, relu_after
-from pyedge.cloud.trace import trace
+from pyedge.cloud.compression.profile import ConvProfile, image_batches, measure, relu_after
+from pyedge.cloud.graph.trace import trace
 
 
 class Chain(nn.Module):

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from tiny_nets import images, tiny_resnet, tiny_wrn
 
 import pyedge
-from pyedge.cloud.report import figure_activation_maps, save_pictures
+from pyedge.cloud.compression.report import figure_activation_maps, save_pictures
 from pyedge.cloud.tables import count, text_table
 
 

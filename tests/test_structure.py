@@ -12,9 +12,9 @@ from torch.nn.utils import parametrizations, prune
 
 import pyedge
 from pyedge import models
-from pyedge.cloud.channel_affine import ChannelAffine
-from pyedge.cloud.clone import private_copy
-from pyedge.cloud.trace import trace
+from pyedge.cloud.graph.channel_affine import ChannelAffine
+from pyedge.cloud.graph.clone import private_copy
+from pyedge.cloud.graph.trace import trace
 
 IMAGE = torch.zeros(2, 3, 16, 16)
 

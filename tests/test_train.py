@@ -11,9 +11,9 @@ from tiny_pair import TinyStudent, batches, changed, pair, state_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pyedge.cloud.loop import DivergedError
-from pyedge.cloud.options import TrainOptions, learning_rate
-from pyedge.cloud.train import finetune, train
+from pyedge.cloud.training.loop import DivergedError
+from pyedge.cloud.training.options import TrainOptions, learning_rate
+from pyedge.cloud.training.train import finetune, train
 
 QUICK = TrainOptions(epochs=2, lr=0.05, progress=False)
 

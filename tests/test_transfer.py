@@ -7,9 +7,9 @@ import torch
 from tiny_pair import TinyTeacher, batches, changed, pair, state_of, taught_pair
 from torch import nn
 
-from pyedge.cloud.fitnet import fitnet
-from pyedge.cloud.options import TrainOptions
-from pyedge.cloud.transfer import transfer
+from pyedge.cloud.training.fitnet import fitnet
+from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.transfer import transfer
 
 QUICK = TrainOptions(epochs=12, lr=0.05, progress=False)
 LEARNS = {"groups.0.1.0.weight", "groups.1.1.0.weight", "head.weight", "head.bias"}

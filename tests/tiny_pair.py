@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pyedge.cloud.train import train
+from pyedge.cloud.training.train import train
 
 CLASSES = 3
 

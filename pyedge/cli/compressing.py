@@ -12,8 +12,8 @@ import pyedge
 from pyedge.cli import dataset, networks, training
 from pyedge.cli.console import Console
 from pyedge.cli.dataset import Data
+from pyedge.cloud.compression.plan import Plan
 from pyedge.cloud.network_file import NetworkInfo
-from pyedge.cloud.plan import Plan
 from pyedge.data import BatchLoader, standardise
 
 

@@ -10,7 +10,7 @@ from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError
 
 if TYPE_CHECKING:
-    from pyedge.cloud.evaluate import Evaluation
+    from pyedge.cloud.training.evaluate import Evaluation
 
 USAGE = "NETWORK DATA [options]"
 

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan and write the pictures."""
     from pyedge.cli import compressing
-    from pyedge.cloud.report import save_pictures
+    from pyedge.cloud.compression.report import save_pictures
     from pyedge.cloud.tables import text_table
 
     free = args.max_params is None and args.max_macs is None and args.widths is None

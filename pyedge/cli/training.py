@@ -14,9 +14,9 @@ import pyedge
 from pyedge import kernels
 from pyedge.cli.console import Console, EvaluationLog, percent
 from pyedge.cli.parsing import UsageError
-from pyedge.cloud.evaluate import Evaluation
-from pyedge.cloud.history import TrainResult
-from pyedge.cloud.options import TrainOptions
+from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.history import TrainResult
+from pyedge.cloud.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from pyedge.data import BatchLoader

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from pyedge.cli.dataset import Data
     from pyedge.cli.training import Score
-    from pyedge.cloud.evaluate import Evaluation
-    from pyedge.cloud.history import TrainResult
     from pyedge.cloud.network_file import NetworkInfo
-    from pyedge.cloud.options import TrainOptions
+    from pyedge.cloud.training.evaluate import Evaluation
+    from pyedge.cloud.training.history import TrainResult
+    from pyedge.cloud.training.options import TrainOptions
 
 USAGE = "STUDENT --teacher TEACHER DATA --out FILE [options]"
 
@@ -246,7 +246,7 @@ def _trained(
 
     import pyedge
     from pyedge.cli.dataset import evaluation_loader
-    from pyedge.cloud.taps import tap_teacher
+    from pyedge.cloud.graph.taps import tap_teacher
 
     val, test = evaluation_loader(data.val), evaluation_loader(data.test)
     common: dict[str, Any] = {

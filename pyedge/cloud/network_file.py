@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from pyedge import models
-from pyedge.cloud.compress import plan
-from pyedge.cloud.plan import Plan
-from pyedge.cloud.student import Student
+from pyedge.cloud.compression.compress import plan
+from pyedge.cloud.compression.plan import Plan
+from pyedge.cloud.compression.student import Student
 from pyedge.cloud.tensor_file import read_tensors, write_tensors
 from pyedge.errors import FormatError
 

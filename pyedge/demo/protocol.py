@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyedge.cloud.compress import plan
-from pyedge.cloud.evaluate import evaluate
-from pyedge.cloud.fitnet import fitnet
-from pyedge.cloud.plan import Plan
-from pyedge.cloud.report import save_pictures
-from pyedge.cloud.student import Student
-from pyedge.cloud.train import train
-from pyedge.cloud.transfer import transfer
+from pyedge.cloud.compression.compress import plan
+from pyedge.cloud.compression.plan import Plan
+from pyedge.cloud.compression.report import save_pictures
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.training.evaluate import evaluate
+from pyedge.cloud.training.fitnet import fitnet
+from pyedge.cloud.training.train import train
+from pyedge.cloud.training.transfer import transfer
 from pyedge.data import Augment, BatchLoader, ImageSet, class_incremental, unseen_split
 from pyedge.demo.presets import Preset
 from pyedge.models import create

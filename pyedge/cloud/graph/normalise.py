@@ -14,10 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from pyedge.cloud.layers import expand_batch_norms, own_weights_as_layers, sums_of_stacks_as_sums
-from pyedge.cloud.nodes import module_of, shape_of
-from pyedge.cloud.recognise import recognise_affines, recognise_channel_pads, recognise_relus
-from pyedge.cloud.rewrite import add_module, replace
+from pyedge.cloud.graph.layers import (
+    expand_batch_norms,
+    own_weights_as_layers,
+    sums_of_stacks_as_sums,
+)
+from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.cloud.graph.recognise import recognise_affines, recognise_channel_pads, recognise_relus
+from pyedge.cloud.graph.rewrite import add_module, replace
 
 _OUT_OF_PLACE_FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from pyedge.cloud.nodes import shape_of
+from pyedge.cloud.graph.nodes import shape_of
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyedge.cloud.evaluate import Evaluation
-from pyedge.cloud.history import TrainResult
-from pyedge.cloud.launch import run
-from pyedge.cloud.matching import NORMS
-from pyedge.cloud.objectives import TransferObjective
-from pyedge.cloud.options import TrainOptions, with_overrides
-from pyedge.cloud.trainable import modules_behind
+from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.history import TrainResult
+from pyedge.cloud.training.launch import run
+from pyedge.cloud.training.matching import NORMS
+from pyedge.cloud.training.objectives import TransferObjective
+from pyedge.cloud.training.options import TrainOptions, with_overrides
+from pyedge.cloud.training.trainable import modules_behind
 
 DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
 
@@ -124,7 +124,7 @@ def tapped_teacher(teacher: nn.Module, x: Tensor) -> nn.Module:
     """Return the teacher with its taps, which it may have already."""
     if getattr(teacher, "is_tapped", False):
         return teacher
-    from pyedge.cloud.taps import tap_teacher
+    from pyedge.cloud.graph.taps import tap_teacher
 
     device = next((p.device for p in teacher.parameters()), x.device)
     return tap_teacher(teacher, x[:1].to(device))

@@ -15,10 +15,10 @@ import torch
 import torch_pruning as tp
 from torch import fx, nn
 
-from pyedge.cloud import nodes
-from pyedge.cloud.channel_affine import ChannelAffine
-from pyedge.cloud.channel_pad import ChannelPad
-from pyedge.cloud.nodes import shape_of
+from pyedge.cloud.graph import nodes
+from pyedge.cloud.graph.channel_affine import ChannelAffine
+from pyedge.cloud.graph.channel_pad import ChannelPad
+from pyedge.cloud.graph.nodes import shape_of
 
 
 class _ChannelPadPruner(tp.pruner.BasePruningFunc):

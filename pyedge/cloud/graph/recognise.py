@@ -10,10 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from pyedge.cloud.channel_affine import ChannelAffine
-from pyedge.cloud.channel_pad import ChannelPad
-from pyedge.cloud.nodes import inputs_of, is_relu, module_of, shape_of
-from pyedge.cloud.rewrite import add_module, device_of, noise_like, random_input, replace, values
+from pyedge.cloud.graph.channel_affine import ChannelAffine
+from pyedge.cloud.graph.channel_pad import ChannelPad
+from pyedge.cloud.graph.nodes import inputs_of, is_relu, module_of, shape_of
+from pyedge.cloud.graph.rewrite import (
+    add_module,
+    device_of,
+    noise_like,
+    random_input,
+    replace,
+    values,
+)
 
 _RELU_SPELLINGS = {
     *("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_", "hardtanh", "hardtanh_"),

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from pyedge.cloud.losses import cross_entropy, hint_loss, logits_distance, soft_target_loss
-from pyedge.cloud.matching import match_groups
-from pyedge.cloud.trainable import set_layout, teaching_mode
+from pyedge.cloud.training.losses import cross_entropy, hint_loss, logits_distance, soft_target_loss
+from pyedge.cloud.training.matching import match_groups
+from pyedge.cloud.training.trainable import set_layout, teaching_mode
 
 
 @dataclass

@@ -10,15 +10,15 @@ import numpy
 import torch
 from torch import fx
 
-from pyedge.cloud.profile import relu_after
+from pyedge.cloud.compression.profile import relu_after
+from pyedge.cloud.compression.widths import kept_filters, mean_zero_fraction
 from pyedge.cloud.tables import count, text_table
-from pyedge.cloud.widths import kept_filters, mean_zero_fraction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pyedge.cloud.plan import Plan
+    from pyedge.cloud.compression.plan import Plan
 
 KEPT, REMOVED = "#2b6cb0", "#dd6b20"
 

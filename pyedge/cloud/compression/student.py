@@ -59,21 +59,3 @@ class Student(nn.Module):
     def params(self) -> int:
         """Number of parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-
-def with_taps(
-    traced: fx.GraphModule, taps: Sequence[Sequence[str]], classifier: str
-) -> fx.GraphModule:
-    """A graph over the same modules that returns (output, logits, *taps in one flat row).
-
-    taps: names of graph nodes, one list a group. logits is what the classifier gives, also
-    where the network goes on to a softmax.
-    """
-    graph = fx.Graph()
-    copied: dict[fx.Node, fx.Node] = {}
-    output = graph.graph_copy(traced.graph, copied)
-    by_name = {old.name: new for old, new in copied.items()}
-    logits = next(new for old, new in copied.items() if str(old.target) == classifier)
-    graph.output((output, logits, *(by_name[name] for group in taps for name in group)))
-    graph.lint()
-    return fx.GraphModule(traced, graph, class_name=type(traced).__name__)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import fx, nn
 
-from pyedge.cloud.structure import BlockNames, analyse
-from pyedge.cloud.student import with_taps
-from pyedge.cloud.trace import trace
+from pyedge.cloud.graph.structure import BlockNames, analyse
+from pyedge.cloud.graph.trace import trace
 
 
 class TappedTeacher(nn.Module):
@@ -46,3 +45,21 @@ def tap_teacher(
     taps = [[block.output for block in group.blocks] for group in found.groups]
     net = with_taps(traced, taps, found.classifier)
     return TappedTeacher(net.train(model.training), [len(group) for group in taps])
+
+
+def with_taps(
+    traced: fx.GraphModule, taps: Sequence[Sequence[str]], classifier: str
+) -> fx.GraphModule:
+    """A graph over the same modules that returns (output, logits, *taps in one flat row).
+
+    taps: names of graph nodes, one list a group. logits is what the classifier gives, also
+    where the network goes on to a softmax.
+    """
+    graph = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    output = graph.graph_copy(traced.graph, copied)
+    by_name = {old.name: new for old, new in copied.items()}
+    logits = next(new for old, new in copied.items() if str(old.target) == classifier)
+    graph.output((output, logits, *(by_name[name] for group in taps for name in group)))
+    graph.lint()
+    return fx.GraphModule(traced, graph, class_name=type(traced).__name__)

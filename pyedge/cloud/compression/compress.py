@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pyedge.cloud.clone import private_copy
-from pyedge.cloud.coupling import CostModel, FilterSet, dependency_graph, filter_sets
-from pyedge.cloud.depth import Head, Keep, make_shallow
-from pyedge.cloud.plan import Init, Plan, Teacher
-from pyedge.cloud.profile import Images, image_batches, measure
-from pyedge.cloud.rewrite import device_of
-from pyedge.cloud.structure import BlockNames, analyse
-from pyedge.cloud.trace import record_shapes, trace
-from pyedge.cloud.widths import (
+from pyedge.cloud.compression.coupling import CostModel, FilterSet, dependency_graph, filter_sets
+from pyedge.cloud.compression.depth import Head, Keep, make_shallow
+from pyedge.cloud.compression.plan import Init, Plan, Teacher
+from pyedge.cloud.compression.profile import Images, image_batches, measure
+from pyedge.cloud.compression.widths import (
     WidthRule,
     Widths,
     budget_threshold,
@@ -26,10 +22,14 @@ from pyedge.cloud.widths import (
     explicit_widths,
     threshold_widths,
 )
+from pyedge.cloud.graph.clone import private_copy
+from pyedge.cloud.graph.rewrite import device_of
+from pyedge.cloud.graph.structure import BlockNames, analyse
+from pyedge.cloud.graph.trace import record_shapes, trace
 from pyedge.errors import StructureError
 
 if TYPE_CHECKING:
-    from pyedge.cloud.student import Student
+    from pyedge.cloud.compression.student import Student
 
 _CALIBRATION_IMAGES = 256  # enough for means and variances over h x w x images
 

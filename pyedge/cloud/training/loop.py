@@ -15,13 +15,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from pyedge.cloud.checkpoint import load_checkpoint, save_checkpoint
-from pyedge.cloud.evaluate import Evaluation, evaluate
-from pyedge.cloud.history import Diary, TrainResult
-from pyedge.cloud.objectives import Objective
-from pyedge.cloud.options import TrainOptions, learning_rate
-from pyedge.cloud.progress import TrainingBar
-from pyedge.cloud.trainable import only_trainable, set_layout, training_mode
+from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
+from pyedge.cloud.training.evaluate import Evaluation, evaluate
+from pyedge.cloud.training.history import Diary, TrainResult
+from pyedge.cloud.training.objectives import Objective
+from pyedge.cloud.training.options import TrainOptions, learning_rate
+from pyedge.cloud.training.progress import TrainingBar
+from pyedge.cloud.training.trainable import only_trainable, set_layout, training_mode
 from pyedge.errors import FormatError, PyedgeError
 
 

@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from pyedge import kernels
-from pyedge.cloud.distributed import sum_over_processes, world_size
-from pyedge.cloud.matching_torch import (
+from pyedge.cloud.training.distributed import sum_over_processes, world_size
+from pyedge.cloud.training.matching_torch import (
     Chosen,
     Statistics,
     distance_of,
@@ -37,6 +37,7 @@ from pyedge.cloud.matching_torch import (
     match_sums,
     torch_gradient,
 )
+from pyedge.cloud.zeros import in_kernels
 
 NORMS = ("batch", "image")
 
@@ -276,21 +277,12 @@ def _gradient(student: Tensor, chosen: Chosen, grad: Tensor) -> Tensor:
     )
 
 
-def _in_kernels(x: Tensor) -> bool:
-    """Tell whether the kernels take this tensor as it lies in memory."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
-    )
-
-
 def _as_arrays(maps: Sequence[Tensor]) -> list[np.ndarray] | None:
     """Return the maps as the kernels take them, all in one layout; None if they are not for them.
 
     Tensors that already share a layout are not copied; an odd one out takes the first one's.
     """
-    if not all(x.numel() and _in_kernels(x) for x in maps):
+    if not all(x.numel() and in_kernels(x) for x in maps):
         return None
     for layout in (torch.contiguous_format, torch.channels_last):
         if all(x.is_contiguous(memory_format=layout) for x in maps):
@@ -302,39 +294,3 @@ def _as_arrays(maps: Sequence[Tensor]) -> list[np.ndarray] | None:
 
 def _positions(kept: Tensor | None) -> np.ndarray | None:
     return None if kept is None else kept.cpu().numpy()
-
-
-def zero_count(x: Tensor) -> Tensor:
-    """Count the zeros of each filter's map in each image: [n, c, h, w] to [n, c] int32 (Eq. 2).
-
-    A NaN is no zero. Raises ValueError where `x` is not four-dimensional.
-    """
-    _check_map("zero_count", x)
-    if x.numel() and _in_kernels(x):
-        return torch.from_numpy(kernels.zero_count(x.detach().numpy()))
-    return (x == 0).sum((2, 3), dtype=torch.int32)
-
-
-def zero_count_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Count what a ReLU after `scale * x + shift` would zero: [n, c, h, w] to [n, c] int32.
-
-    `scale` and `shift` are [c]. The activation itself is never stored on the CPU. Raises
-    ValueError for other shapes.
-    """
-    _check_map("zero_count_affine", x)
-    for name, value in (("scale", scale), ("shift", shift)):
-        if value.shape != (x.shape[1],):
-            raise ValueError(
-                f"zero_count_affine: {name} must be [{x.shape[1]}], one for each channel, "
-                f"got {list(value.shape)}"
-            )
-    if x.numel() and _in_kernels(x):
-        factors = [value.detach().float().numpy() for value in (scale, shift)]
-        return torch.from_numpy(kernels.zero_count_affine(x.detach().numpy(), *factors))
-    affine = x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
-    return (affine <= 0).sum((2, 3), dtype=torch.int32)
-
-
-def _check_map(name: str, x: Tensor) -> None:
-    if x.dim() != 4:
-        raise ValueError(f"{name}: x must be [n, c, h, w], got {tuple(x.shape)}")

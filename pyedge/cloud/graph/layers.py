@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from pyedge.cloud.nodes import module_of, shape_of
-from pyedge.cloud.rewrite import add_module, device_of, replace
+from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.cloud.graph.rewrite import add_module, device_of, replace
 from pyedge.errors import StructureError
 
 _CONV_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")

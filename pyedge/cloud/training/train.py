@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from pyedge.cloud.evaluate import Evaluation
-from pyedge.cloud.history import TrainResult
-from pyedge.cloud.launch import run
-from pyedge.cloud.objectives import LabelObjective
-from pyedge.cloud.options import TrainOptions, with_overrides
+from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.history import TrainResult
+from pyedge.cloud.training.launch import run
+from pyedge.cloud.training.objectives import LabelObjective
+from pyedge.cloud.training.options import TrainOptions, with_overrides
 
 
 def train(

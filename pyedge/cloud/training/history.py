@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pyedge.cloud.evaluate import Evaluation
+from pyedge.cloud.training.evaluate import Evaluation
 
 
 @dataclass

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyedge.cloud.evaluate import Evaluation
-from pyedge.cloud.history import TrainResult
-from pyedge.cloud.launch import run
-from pyedge.cloud.objectives import HintObjective, SoftTargetObjective
-from pyedge.cloud.options import TrainOptions, with_overrides
-from pyedge.cloud.trainable import modules_behind, trainable_modules
-from pyedge.cloud.transfer import first_images, tapped_teacher
+from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.history import TrainResult
+from pyedge.cloud.training.launch import run
+from pyedge.cloud.training.objectives import HintObjective, SoftTargetObjective
+from pyedge.cloud.training.options import TrainOptions, with_overrides
+from pyedge.cloud.training.trainable import modules_behind, trainable_modules
+from pyedge.cloud.training.transfer import first_images, tapped_teacher
 
 
 class Hinted(nn.Module):

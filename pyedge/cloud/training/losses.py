@@ -2,7 +2,7 @@
 
 `distributed=True` means that the processes of the default group each hold a part of the batch: the
 value is then that of the whole batch, and the gradient is scaled for DistributedDataParallel (see
-`pyedge.cloud.distributed`).
+`pyedge.cloud.training.distributed`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from pyedge.cloud.distributed import mean_over_processes, sum_over_processes, world_size
+from pyedge.cloud.training.distributed import mean_over_processes, sum_over_processes, world_size
 
 
 class _RootMeanSquare(torch.autograd.Function):

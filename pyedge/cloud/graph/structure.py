@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from pyedge.cloud import nodes
-from pyedge.cloud.clone import private_copy
-from pyedge.cloud.nodes import shape_of
-from pyedge.cloud.trace import trace
+from pyedge.cloud.graph import nodes
+from pyedge.cloud.graph.clone import private_copy
+from pyedge.cloud.graph.nodes import shape_of
+from pyedge.cloud.graph.trace import trace
 from pyedge.errors import StructureError
 
 BlockNames = Sequence[Sequence[str]]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyedge.cloud.distributed import sum_over_processes
+from pyedge.cloud.training.distributed import sum_over_processes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from pyedge.cloud.channel_affine import ChannelAffine
+from pyedge.cloud.graph.channel_affine import ChannelAffine
 
 # SyncBatchNorm is a batch norm too, and pruning works on it in the same way
 CHANNEL_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, ChannelAffine)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pyedge.cloud.coupling import CostModel, FilterSet
-from pyedge.cloud.profile import Profile
+from pyedge.cloud.compression.coupling import CostModel, FilterSet
+from pyedge.cloud.compression.profile import Profile
 
 Widths = Mapping[str, int] | Sequence[int]
 

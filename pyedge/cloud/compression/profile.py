@@ -11,9 +11,9 @@ import torch
 from torch import fx
 from torch.utils.data import DataLoader, Dataset
 
-from pyedge.cloud import nodes
-from pyedge.cloud.matching import zero_count
-from pyedge.cloud.nodes import shape_of
+from pyedge.cloud.graph import nodes
+from pyedge.cloud.graph.nodes import shape_of
+from pyedge.cloud.zeros import zero_count
 from pyedge.errors import StructureError
 
 Images = torch.Tensor | Dataset | Iterable[Any]

@@ -15,12 +15,12 @@ from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessi
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pyedge.cloud.checkpoint import load_checkpoint, save_checkpoint
-from pyedge.cloud.evaluate import Evaluation
-from pyedge.cloud.history import TrainResult
-from pyedge.cloud.loop import Job, Trainer
-from pyedge.cloud.objectives import Objective
-from pyedge.cloud.options import TrainOptions
+from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
+from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.history import TrainResult
+from pyedge.cloud.training.loop import Job, Trainer
+from pyedge.cloud.training.objectives import Objective
+from pyedge.cloud.training.options import TrainOptions
 
 
 def run(

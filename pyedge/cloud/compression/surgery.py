@@ -10,13 +10,14 @@ import torch
 import torch_pruning as tp
 from torch import fx, nn
 
-from pyedge.cloud.coupling import dependency_graph
-from pyedge.cloud.depth import classifier_name
-from pyedge.cloud.rewrite import device_of
-from pyedge.cloud.student import Student, with_taps
+from pyedge.cloud.compression.coupling import dependency_graph
+from pyedge.cloud.compression.depth import classifier_name
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.graph.rewrite import device_of
+from pyedge.cloud.graph.taps import with_taps
 
 if TYPE_CHECKING:
-    from pyedge.cloud.plan import Plan
+    from pyedge.cloud.compression.plan import Plan
 
 
 def build_student(plan: Plan) -> Student:

@@ -9,20 +9,20 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
-from pyedge.cloud.coupling import CostModel, FilterSet
-from pyedge.cloud.depth import Shallow
-from pyedge.cloud.profile import Profile
-from pyedge.cloud.report import plan_table
-from pyedge.cloud.structure import Structure
-from pyedge.cloud.student import Student
-from pyedge.cloud.surgery import build_student
-from pyedge.cloud.widths import (
+from pyedge.cloud.compression.coupling import CostModel, FilterSet
+from pyedge.cloud.compression.depth import Shallow
+from pyedge.cloud.compression.profile import Profile
+from pyedge.cloud.compression.report import plan_table
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.compression.surgery import build_student
+from pyedge.cloud.compression.widths import (
     WidthRule,
     check_threshold,
     kept_filters,
     mean_zero_fraction,
     threshold_widths,
 )
+from pyedge.cloud.graph.structure import Structure
 
 Init = Literal["inherit", "fresh"]
 

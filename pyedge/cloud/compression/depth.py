@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import fx, nn
 
-from pyedge.cloud import nodes
-from pyedge.cloud.nodes import shape_of
-from pyedge.cloud.rewrite import add_module
-from pyedge.cloud.structure import Structure
+from pyedge.cloud.graph import nodes
+from pyedge.cloud.graph.nodes import shape_of
+from pyedge.cloud.graph.rewrite import add_module
+from pyedge.cloud.graph.structure import Structure
 from pyedge.errors import StructureError
 
 Keep = Literal["first", "last"]

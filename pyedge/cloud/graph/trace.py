@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from pyedge.cloud.clone import unwrap
-from pyedge.cloud.normalise import normalise
-from pyedge.cloud.tracers import (
+from pyedge.cloud.graph.clone import unwrap
+from pyedge.cloud.graph.normalise import normalise
+from pyedge.cloud.graph.tracers import (
     DataDependentError,
     PlainTracer,
     SizedTracer,
