@@ -133,7 +133,7 @@ def test_augment_cutout_zeroes_one_rectangle_of_all_channels():
 def test_augment_keeps_shape_dtype_and_input(n, h, w, padding, flip, cutout, seed):
     images = batch(n, h, w)
     before = images.clone()
-    augment = Augment(padding, flip, cutout)
+    augment = Augment(padding, flip, min(cutout, 2 * min(h, w) - 1))
     out = augment(images, np.random.default_rng(seed))
     assert (out.shape, out.dtype) == (images.shape, torch.uint8)
     assert torch.equal(images, before)
@@ -158,3 +158,8 @@ def test_augment_bad_arguments_are_named():
 def test_standardise_array_of_uint8_and_float_agree():
     images = batch().numpy()
     assert np.array_equal(standardise_array(images), standardise_array(images.astype(np.float32)))
+
+
+def test_augment_refuses_a_cutout_that_leaves_nothing():
+    with pytest.raises(ValueError, match="cutout must be below 16 for images of 8 x 8"):
+        Augment()(torch.ones(2, 1, 8, 8), np.random.default_rng(0))

@@ -93,8 +93,16 @@ class Augment:
         )
 
     def apply(self, images: np.ndarray, draw: Draw) -> np.ndarray:
-        """Apply drawn choices to [n, c, h, w] of any dtype: a new array, the input untouched."""
+        """Apply drawn choices to [n, c, h, w] of any dtype: a new array, the input untouched.
+
+        Raises ValueError where the cutout would cover every image whole.
+        """
         n, _, h, w = images.shape
+        if self.cutout >= 2 * min(h, w):
+            raise ValueError(
+                f"Augment: cutout must be below {2 * min(h, w)} for images of {h} x {w}, "
+                f"or nothing is left of them, got {self.cutout}"
+            )
         if self.crop_padding:
             p = self.crop_padding
             padded = np.pad(images, ((0, 0), (0, 0), (p, p), (p, p)))
