@@ -1,6 +1,6 @@
 """Time the C++ kernels against torch and against the memory's bandwidth.
 
-    python -m bench.kernels [--json] [--quick] [--no-compile] [--isa NAME]
+    python -m bench.kernels [--json] [--quick] [--group 1|2|3] [--no-compile] [--isa NAME]
 
 The shapes are the groups of WRN-28-10 at batch 128, and students of the paper's ResNet 4. Each
 answer is checked before anything is timed; what is compared takes turns; medians are reported.
@@ -68,6 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="one group, batch 32, few rounds")
+    parser.add_argument(
+        "--group", type=int, choices=range(1, len(GROUPS) + 1), help="one group of WRN-28-10 only"
+    )
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--isa", choices=kernels.available_isas(), help="path to measure")
     parser.add_argument("--threads", type=int, help="threads for ours and for torch")
@@ -84,6 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(_HEADER)
     rows = []
     groups = GROUPS[:1] if options.quick else GROUPS
+    if options.group:
+        groups = GROUPS[options.group - 1 : options.group]
     for c, side, width in groups:
         for layout in LAYOUTS:
             if torch is not None:
@@ -91,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
             inputs = Inputs(32 if options.quick else 128, c, side, width, layout)
             compiled = not (options.quick or options.no_compile)
             for case in make_cases(inputs, compiled):
-                row = run_case(case, inputs, *((9, 4.0) if options.quick else (41, 20.0)))
+                row = run_case(case, inputs, *((9, 4.0) if options.quick else (21, 12.0)))
                 rows.append(row)
                 if not options.json:
                     print(_line(row), flush=True)
