@@ -36,7 +36,7 @@ demo: build
 	$(BIN)/pyedge demo --out demo
 
 test: build
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 test-neon:
 	tools/test_neon.sh

@@ -4,28 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pyedge.models.layers import PadShortcut, check_positive, conv3x3, global_pool, initialise
-
-
-class CifarBlock(nn.Module):
-    """Conv, BN, ReLU, conv, BN, added to the block's input, ReLU."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = conv3x3(c_in, c_out, stride)
-        self.bn1 = nn.BatchNorm2d(c_out)
-        self.relu1 = nn.ReLU()
-        self.conv2 = conv3x3(c_out, c_out)
-        self.bn2 = nn.BatchNorm2d(c_out)
-        self.relu2 = nn.ReLU()
-        changes = c_in != c_out or stride != 1
-        self.shortcut = PadShortcut(c_in, c_out, stride, pool=False) if changes else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        if self.shortcut is not None:
-            x = self.shortcut(x)
-        return self.relu2(x + y)
+from pyedge.models.basic_block import basic_groups
+from pyedge.models.layers import check_positive, conv3x3, global_pool, initialise
 
 
 class CifarResNet(nn.Module):
@@ -36,15 +16,8 @@ class CifarResNet(nn.Module):
         self.stem = conv3x3(in_channels, width)
         self.bn = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        groups, c_in = [], width
-        for g in range(3):
-            c_out = width * 2**g
-            group = [CifarBlock(c_in, c_out, 1 if g == 0 else 2)]
-            group += [CifarBlock(c_out, c_out, 1) for _ in range(blocks - 1)]
-            groups.append(nn.Sequential(*group))
-            c_in = c_out
-        self.groups = nn.Sequential(*groups)
-        self.classifier = nn.Linear(c_in, num_classes)
+        self.groups, c_out = basic_groups((blocks,) * 3, width, projection=False)
+        self.classifier = nn.Linear(c_out, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

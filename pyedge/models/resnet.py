@@ -6,31 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from pyedge.models.basic_block import basic_groups
 from pyedge.models.layers import check_positive, conv3x3, global_pool, initialise
-
-
-class BasicBlock(nn.Module):
-    """Conv, BN, ReLU, conv, BN, added to the (projected) input, ReLU."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = conv3x3(c_in, c_out, stride)
-        self.bn1 = nn.BatchNorm2d(c_out)
-        self.relu1 = nn.ReLU()
-        self.conv2 = conv3x3(c_out, c_out)
-        self.bn2 = nn.BatchNorm2d(c_out)
-        self.relu2 = nn.ReLU()
-        self.shortcut: nn.Module | None = None
-        if c_in != c_out or stride != 1:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(c_in, c_out, 1, stride=stride, bias=False), nn.BatchNorm2d(c_out)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        if self.shortcut is not None:
-            x = self.shortcut(x)
-        return self.relu2(x + y)
 
 
 class ResNet(nn.Module):
@@ -53,15 +30,8 @@ class ResNet(nn.Module):
         self.bn = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
         self.pool = None if small_input else nn.MaxPool2d(3, stride=2, padding=1)
-        groups, c_in = [], width
-        for g, count in enumerate(blocks):
-            c_out = width * 2**g
-            group = [BasicBlock(c_in, c_out, 1 if g == 0 else 2)]
-            group += [BasicBlock(c_out, c_out, 1) for _ in range(count - 1)]
-            groups.append(nn.Sequential(*group))
-            c_in = c_out
-        self.groups = nn.Sequential(*groups)
-        self.classifier = nn.Linear(c_in, num_classes)
+        self.groups, c_out = basic_groups(blocks, width, projection=True)
+        self.classifier = nn.Linear(c_out, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
