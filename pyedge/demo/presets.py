@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pyedge.cloud.training.transfer import DEFAULT_LAMBDAS
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -12,7 +14,8 @@ class Preset:
 
     Lengths are steps where a field says steps, else epochs. augment and unseen_augment are the
     arguments of pyedge.data.Augment. unseen_augment is for transfer without labels: the teacher
-    answers for the distorted image too, so even a mirrored digit teaches.
+    answers for the distorted image too, so even a mirrored digit teaches. lambdas weigh J_1, J_b
+    and J_3 wherever a whole student learns from its teacher.
     """
 
     name: str
@@ -27,6 +30,7 @@ class Preset:
     incremental: dict[str, Any]
     unseen: dict[str, Any]
     unseen_teacher_batch_norm: str = "frozen"
+    lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS
     thresholds: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)
     device_threshold: float = 0.7
     profile_images: int = 1024
@@ -57,7 +61,7 @@ IMAGES = Preset(
     batch_size=128,
     augment={"crop_padding": 4, "flip": True, "cutout": 0},
     unseen_augment={"crop_padding": 4, "flip": True, "cutout": 0},
-    teacher={"epochs": 6, "lr": 0.1, "channels_last": True},
+    teacher={"steps": 2500, "lr": 0.1, "channels_last": True},
     student={"steps": 312, "lr": 0.1, "channels_last": True},
     base={"steps": 624, "lr": 0.1, "channels_last": True},
     incremental=_INCREMENTAL,
@@ -65,6 +69,10 @@ IMAGES = Preset(
     # with the batch's statistics, as in the authors' runs, the teacher's answers to images that
     # are all of two categories spread over the other eight
     unseen_teacher_batch_norm="batch",
+    # Chosen on validation images (one seed, P = 0.9, 312 steps): 76.4 per cent with (5, 3, 1) and
+    # (3, 1, 1), 75.8 with (3, 3, 1), 74.5 with (3, 10, 1). On categories never shown (P = 0.7, 624
+    # steps) 66.4 with (5, 3), 65.1 with (3, 10), 59.9 with (1, 10).
+    lambdas=(5.0, 3.0, 1.0),
 )
 
 PRESETS = {preset.name: preset for preset in (DIGITS, IMAGES)}

@@ -108,7 +108,7 @@ def compression_job(job: Job) -> dict[str, Any]:
         at = plans.at(P)
         student = at.build()
         cut = _accuracy(student, test_set)
-        transferred = transfer(student, teacher, loader, **common)
+        transferred = transfer(student, teacher, loader, lambdas=job.preset.lambdas, **common)
         alone = train(at.build(), loader, **common)
         rows.append(
             {
@@ -147,6 +147,7 @@ def incremental_job(job: Job) -> dict[str, Any]:
         base,
         teacher,
         _batches(job, old_images, job.preset.augment),
+        lambdas=job.preset.lambdas,
         **_options(job, job.preset.base),
     )
     found = {"before": _old_and_new(base, test_set, new)}
@@ -176,7 +177,8 @@ def unseen_job(job: Job) -> dict[str, Any]:
     _, unseen_images = unseen_split(test_set, seen)
     loader = _batches(job, seen_images, job.preset.unseen_augment)
     options = _options(job, job.preset.unseen)
-    taught = {**options, "teacher_batch_norm": job.preset.unseen_teacher_batch_norm}
+    asked = {"teacher_batch_norm": job.preset.unseen_teacher_batch_norm}
+    taught = {**options, **asked, "lambdas": job.preset.lambdas}
     device = _device_plan(job, teacher, train_set)
     found = {"inherited": _accuracy(device.build(), unseen_images)}
     student = device.build()
@@ -189,7 +191,7 @@ def unseen_job(job: Job) -> dict[str, Any]:
     train(student, loader, **options)
     found["independent"] = _accuracy(student, unseen_images)
     student = device.build()
-    fitnet(student, teacher, loader, **taught)
+    fitnet(student, teacher, loader, **options, **asked)
     found["fitnet"] = _accuracy(student, unseen_images)
     return {**found, "seen": seen, "seconds": time.time() - start}
 
