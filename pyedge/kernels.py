@@ -25,10 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 from pyedge import _core
 
 __all__ = [
+    "Engine",
     "Match",
     "available_isas",
     "cosine_match",
     "cosine_match_gradient",
+    "fma_rate",
     "isa",
     "num_threads",
     "plain_sum",
@@ -39,6 +41,9 @@ __all__ = [
 ]
 
 FloatMaps = NDArray[np.float32]
+
+# The edge engine: pyedge.edge.learner is its user, csrc/engine/engine.hpp its description.
+Engine = _core.Engine
 
 
 class Match(NamedTuple):
@@ -93,6 +98,13 @@ def set_num_threads(count: int) -> None:
 def plain_sum(x: FloatMaps) -> float:
     """Add up x [n, c, h, w] as fast as it can be read: the benchmarks' floor, not for results."""
     return _core.plain_sum(_maps("plain_sum", "x", x))
+
+
+def fma_rate(seconds: float = 0.2) -> float:
+    """Measure the machine's GFLOP/s (two a multiply-add) over all threads, for benchmarks."""
+    if not 0 < seconds < 60:
+        raise ValueError(f"fma_rate: seconds must lie between 0 and 60, not {seconds}")
+    return _core.fma_rate(seconds)
 
 
 def zero_count(x: FloatMaps) -> NDArray[np.int32]:

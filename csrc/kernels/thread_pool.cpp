@@ -46,6 +46,7 @@ struct Job {
   detail::Task task;
   const void* context;
   std::atomic<std::int64_t> next{0};
+  std::atomic<int> next_worker{0};
   std::exception_ptr error;  // guarded by mutex
   std::mutex mutex;
 
@@ -53,9 +54,10 @@ struct Job {
     const DefaultFloatEnvironment environment;
     const bool nested = inside_a_body;
     inside_a_body = true;
+    const int worker = next_worker.fetch_add(1, std::memory_order_relaxed);
     for (std::int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) {
       try {
-        task(context, item);
+        task(context, item, worker);
       } catch (...) {
         const std::lock_guard<std::mutex> lock(mutex);
         if (!error) error = std::current_exception();

@@ -14,7 +14,7 @@ int num_threads();
 void set_num_threads(int count);
 
 namespace detail {
-using Task = void (*)(const void* context, std::int64_t item);
+using Task = void (*)(const void* context, std::int64_t item, int worker);
 void run(std::int64_t items, Task task, const void* context);
 }  // namespace detail
 
@@ -26,7 +26,21 @@ template <typename Body>
 void parallel_for(std::int64_t items, const Body& body) {
   detail::run(
       items,
-      [](const void* context, std::int64_t item) { (*static_cast<const Body*>(context))(item); },
+      [](const void* context, std::int64_t item, int) {
+        (*static_cast<const Body*>(context))(item);
+      },
+      &body);
+}
+
+// The same with body(item, worker): no two bodies run at once with the same worker, a number from
+// 0 to num_threads() - 1, so that each worker can have scratch memory of its own.
+template <typename Body>
+void parallel_for_workers(std::int64_t items, const Body& body) {
+  detail::run(
+      items,
+      [](const void* context, std::int64_t item, int worker) {
+        (*static_cast<const Body*>(context))(item, worker);
+      },
       &body);
 }
 

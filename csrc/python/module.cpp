@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, module) {
   register_plain_sum(module);
   register_zero_count(module);
   register_cosine_match(module);
+  register_engine(module);
 }

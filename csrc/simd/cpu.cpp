@@ -36,8 +36,8 @@ bool all(std::uint64_t have, std::uint64_t want) {
 
 bool cpu_has_avx2() {
   constexpr std::uint64_t xmm_ymm = 0x6;
-  constexpr unsigned fma = 1u << 12, avx = 1u << 28, avx2 = 1u << 5;
-  return all(saved_state(), xmm_ymm) && all(cpuid(1).c, fma | avx) && all(cpuid(7).b, avx2);
+  constexpr unsigned fma = 1u << 12, avx = 1u << 28, f16c = 1u << 29, avx2 = 1u << 5;
+  return all(saved_state(), xmm_ymm) && all(cpuid(1).c, fma | avx | f16c) && all(cpuid(7).b, avx2);
 }
 
 bool cpu_has_avx512() {

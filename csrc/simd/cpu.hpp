@@ -4,7 +4,7 @@
 
 namespace pyedge {
 
-bool cpu_has_avx2();    // AVX2 and FMA, registers saved by the operating system
+bool cpu_has_avx2();    // AVX2, FMA and F16C, registers saved by the operating system
 bool cpu_has_avx512();  // F, DQ, BW, VL, registers saved by the operating system
 
 }  // namespace pyedge

@@ -10,14 +10,22 @@
 #include "simd/tables.hpp"
 
 #include "kernels/cosine_match.simd.hpp"
+#include "kernels/gemm.simd.hpp"
 #include "kernels/plain_sum.simd.hpp"
+#include "kernels/region.simd.hpp"
 #include "kernels/zero_count.simd.hpp"
+// these stand on region.simd.hpp
+#include "kernels/layers.simd.hpp"
+#include "kernels/match_map.simd.hpp"
+#include "kernels/winograd.simd.hpp"
 
 namespace {
 
 constexpr pyedge::KernelTable make_table() {
   return {Vec::name,
           Vec::wide_lanes,
+          Vec::lanes,
+          Vec::tile_vectors,
           plain_sum,
           zero_count_rows,
           zero_count_affine_rows,
@@ -26,7 +34,30 @@ constexpr pyedge::KernelTable make_table() {
           match_rows,
           match_pixels,
           gradient_row,
-          gradient_pixels};
+          gradient_pixels,
+          gemm_pixels,
+          gemm_channels,
+          copy_region,
+          finish_region,
+          winograd_input,
+          winograd_gradient,
+          winograd_output,
+          winograd_weights,
+          winograd_weight_gradient,
+          add_views,
+          average_pool,
+          max_pool,
+          average_pool_backward,
+          max_pool_backward,
+          global_average,
+          spread_average,
+          pad_channels,
+          unpad_channels,
+          channel_sums,
+          combine,
+          map_dot,
+          map_square,
+          map_gradient};
 }
 
 }  // namespace

@@ -4,6 +4,10 @@
 
 #include <cstdint>
 
+#include "kernels/gemm.hpp"
+#include "kernels/layers.hpp"
+#include "kernels/region.hpp"
+
 namespace pyedge {
 
 // One wide vector's worth of teacher channels: which of them the student kept, and where the
@@ -45,7 +49,9 @@ struct GradientFactors {
 
 struct KernelTable {
   const char* name;
-  int wide_lanes;  // teacher channels in one LaneStep
+  int wide_lanes;    // teacher channels in one LaneStep
+  int lanes;         // floats in a vector: the engine pads a pixel's channels to whole vectors
+  int tile_vectors;  // vectors in a panel of packed weights
 
   float (*plain_sum)(const float* x, std::int64_t count);
 
@@ -69,6 +75,47 @@ struct KernelTable {
   void (*gradient_pixels)(const float* teacher, const float* student, const LaneStep* steps,
                           std::int64_t student_channels, std::int64_t teacher_channels,
                           std::int64_t pixels, GradientFactors factors, float* gradient);
+
+  // The engine's: see gemm.simd.hpp, region.simd.hpp, winograd.simd.hpp, layers.simd.hpp,
+  // match_map.simd.hpp, each on one image or less.
+  void (*gemm_pixels)(const PixelGemm& g);
+  void (*gemm_channels)(const ChannelGemm& g);
+  void (*copy_region)(const Region& region);
+  void (*finish_region)(const Finish& finish, const float* values, std::int64_t rows,
+                        std::int64_t columns, const PixelGrid& grid);
+  void (*winograd_input)(const float* from, std::int64_t row, std::int64_t stride,
+                         std::int64_t tiles, float* to, std::int64_t position);
+  void (*winograd_gradient)(const float* from, std::int64_t row, std::int64_t stride,
+                            std::int64_t tiles, float* to, std::int64_t position);
+  void (*winograd_output)(const float* products, std::int64_t position, std::int64_t tiles,
+                          const Finish& finish, std::int64_t h, std::int64_t w, std::int64_t top);
+  void (*winograd_weights)(const float* weights, std::int64_t k, std::int64_t n, float* to);
+  void (*winograd_weight_gradient)(const float* products, std::int64_t position,
+                                   std::int64_t floats, float* gradient, std::int64_t tap);
+  void (*add_views)(const ImageView& a, const ImageView& b, float* out);
+  void (*average_pool)(const ImageView& image, const PoolWindow& window, float* out);
+  void (*max_pool)(const ImageView& image, const PoolWindow& window, float* out);
+  void (*average_pool_backward)(const ImageView& image, const PoolWindow& window, const float* from,
+                                float* gradient);
+  void (*max_pool_backward)(const ImageView& image, const PoolWindow& window, const float* from,
+                            float* gradient);
+  void (*global_average)(const ImageView& image, float* out);
+  void (*spread_average)(const float* gradient, std::int64_t h, std::int64_t w,
+                         const Finish& finish);
+  void (*pad_channels)(const ImageView& image, const std::int32_t* position, std::int64_t c,
+                       float* out, std::int64_t out_stride, float* buffer);
+  void (*unpad_channels)(const float* gradient, std::int64_t pixels, std::int64_t out_stride,
+                         const std::int32_t* position, std::int64_t c, float* values,
+                         std::int64_t stride);
+  void (*channel_sums)(const float* a, const float* b, std::int64_t pixels, std::int64_t stride,
+                       double* sums);
+  void (*combine)(const float* g, const float* x, std::int64_t pixels, std::int64_t stride,
+                  const float* by_gradient, const float* by_map, const float* constant, float* out,
+                  bool accumulate);
+  double (*map_dot)(const ImageView& student, const TeacherMap& teacher, std::int64_t c);
+  double (*map_square)(const ImageView& student);
+  void (*map_gradient)(const ImageView& student, const TeacherMap& teacher, std::int64_t c,
+                       float by_teacher, float by_student, const Finish& finish);
 };
 
 }  // namespace pyedge

@@ -44,6 +44,50 @@ struct Vec {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
   }
 
+  static Float zero() { return _mm256_setzero_ps(); }
+  static void store(float* p, Float v) { _mm256_storeu_ps(p, v); }
+  static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
+  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
+  static Float div(Float a, Float b) { return _mm256_div_ps(a, b); }
+  static Float sqrt(Float a) { return _mm256_sqrt_ps(a); }
+  // x where it lies in [low, high]; a NaN stays one (the second operand wins)
+  static Float clamp(Float x, Float low, Float high) {
+    return _mm256_min_ps(high, _mm256_max_ps(low, x));
+  }
+  static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
+  // gradient where low < x < high, else 0
+  static Float inside(Float gradient, Float x, Float low, Float high) {
+    const Float above = _mm256_cmp_ps(x, low, _CMP_GT_OQ);
+    const Float below = _mm256_cmp_ps(x, high, _CMP_LT_OQ);
+    return _mm256_and_ps(_mm256_and_ps(above, below), gradient);
+  }
+  // a where x == y, else 0
+  static Float where_equal(Float a, Float x, Float y) {
+    return _mm256_and_ps(_mm256_cmp_ps(x, y, _CMP_EQ_OQ), a);
+  }
+  static Float load_half(const std::uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Float load_int8(const std::int8_t* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+  }
+
+  // The micro-kernels' tile: 6 x 2 accumulators, 2 vectors of weights and a broadcast take 15 of
+  // 16 registers.
+  static constexpr int tile_rows = 6;
+  static constexpr int tile_vectors = 2;
+  using Quad = const float*;  // broadcast loads
+  static Quad load_quad(const float* p) { return p; }
+  template <int i>
+  static Float fma_quad(Float sum, Float b, Quad a) {
+    return _mm256_fmadd_ps(_mm256_broadcast_ss(a + i), b, sum);
+  }
+  static Float fma_one(Float sum, Float b, const float* a) {
+    return _mm256_fmadd_ps(_mm256_broadcast_ss(a), b, sum);
+  }
+
   static Count no_counts() { return _mm256_setzero_si256(); }
   static Count load_counts(const std::int32_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -90,6 +134,14 @@ struct Vec {
   static double sum(Wide v) {
     const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+  }
+  static void store_wide(double* p, Wide v) { _mm256_storeu_pd(p, v); }
+  static constexpr int wide_parts = 2;  // Wides in a Float
+  static void add_products(Wide (&sum)[2], Float a, Float b) {
+    sum[0] = fma(_mm256_cvtps_pd(_mm256_castps256_ps128(a)),
+                 _mm256_cvtps_pd(_mm256_castps256_ps128(b)), sum[0]);
+    sum[1] = fma(_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)),
+                 _mm256_cvtps_pd(_mm256_extractf128_ps(b, 1)), sum[1]);
   }
   static void narrow(float* p, Wide v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
   static void narrow(float* p, Wide v, int n) {

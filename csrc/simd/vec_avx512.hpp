@@ -26,6 +26,49 @@ struct Vec {
   static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
   static float sum(Float v) { return _mm512_reduce_add_ps(v); }
 
+  static Float zero() { return _mm512_setzero_ps(); }
+  static void store(float* p, Float v) { _mm512_storeu_ps(p, v); }
+  static Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
+  static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+  static Float div(Float a, Float b) { return _mm512_div_ps(a, b); }
+  static Float sqrt(Float a) { return _mm512_sqrt_ps(a); }
+  // x where it lies in [low, high]; a NaN stays one (the second operand wins)
+  static Float clamp(Float x, Float low, Float high) {
+    return _mm512_min_ps(high, _mm512_max_ps(low, x));
+  }
+  static Float max(Float a, Float b) { return _mm512_max_ps(a, b); }
+  // gradient where low < x < high, else 0
+  static Float inside(Float gradient, Float x, Float low, Float high) {
+    const __mmask16 above = _mm512_cmp_ps_mask(x, low, _CMP_GT_OQ);
+    return _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(above, x, high, _CMP_LT_OQ), gradient);
+  }
+  // a where x == y, else 0
+  static Float where_equal(Float a, Float x, Float y) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, y, _CMP_EQ_OQ), a);
+  }
+  static Float load_half(const std::uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Float load_int8(const std::int8_t* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+
+  // The micro-kernels' tile: 14 x 2 accumulators, 2 vectors of weights and a broadcast take 31 of
+  // 32 registers; 2 FMA ports x 4 cycles of latency want 8 accumulators or more.
+  static constexpr int tile_rows = 14;
+  static constexpr int tile_vectors = 2;
+  using Quad = const float*;  // FMA broadcasts from memory
+  static Quad load_quad(const float* p) { return p; }
+  template <int i>
+  static Float fma_quad(Float sum, Float b, Quad a) {
+    return _mm512_fmadd_ps(_mm512_set1_ps(a[i]), b, sum);
+  }
+  static Float fma_one(Float sum, Float b, const float* a) {
+    return _mm512_fmadd_ps(_mm512_set1_ps(*a), b, sum);
+  }
+
   static Count no_counts() { return _mm512_setzero_si512(); }
   static Count load_counts(const std::int32_t* p) { return _mm512_loadu_si512(p); }
   static Count load_counts(const std::int32_t* p, int n) {
@@ -62,6 +105,14 @@ struct Vec {
   static Wide fma(Wide a, Wide b, Wide c) { return _mm512_fmadd_pd(a, b, c); }
   static Wide mul(Wide a, Wide b) { return _mm512_mul_pd(a, b); }
   static double sum(Wide v) { return _mm512_reduce_add_pd(v); }
+  static void store_wide(double* p, Wide v) { _mm512_storeu_pd(p, v); }
+  static constexpr int wide_parts = 2;  // Wides in a Float
+  static void add_products(Wide (&sum)[2], Float a, Float b) {
+    sum[0] = fma(_mm512_cvtps_pd(_mm512_castps512_ps256(a)),
+                 _mm512_cvtps_pd(_mm512_castps512_ps256(b)), sum[0]);
+    sum[1] = fma(_mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)),
+                 _mm512_cvtps_pd(_mm512_extractf32x8_ps(b, 1)), sum[1]);
+  }
   static void narrow(float* p, Wide v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
   static void narrow(float* p, Wide v, int n) {
     _mm256_mask_storeu_ps(p, first_wide(n), _mm512_cvtpd_ps(v));

@@ -26,6 +26,47 @@ struct Vec {
   static Float add(Float a, Float b) { return vaddq_f32(a, b); }
   static float sum(Float v) { return vaddvq_f32(v); }
 
+  static Float zero() { return vdupq_n_f32(0.0f); }
+  static void store(float* p, Float v) { vst1q_f32(p, v); }
+  static Float sub(Float a, Float b) { return vsubq_f32(a, b); }
+  static Float mul(Float a, Float b) { return vmulq_f32(a, b); }
+  static Float fma(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
+  static Float div(Float a, Float b) { return vdivq_f32(a, b); }
+  static Float sqrt(Float a) { return vsqrtq_f32(a); }
+  // x where it lies in [low, high]; a NaN stays one
+  static Float clamp(Float x, Float low, Float high) { return vminq_f32(vmaxq_f32(x, low), high); }
+  static Float max(Float a, Float b) { return vmaxq_f32(a, b); }
+  // gradient where low < x < high, else 0
+  static Float inside(Float gradient, Float x, Float low, Float high) {
+    const uint32x4_t on = vandq_u32(vcgtq_f32(x, low), vcltq_f32(x, high));
+    return vreinterpretq_f32_u32(vandq_u32(on, vreinterpretq_u32_f32(gradient)));
+  }
+  // a where x == y, else 0
+  static Float where_equal(Float a, Float x, Float y) {
+    return vreinterpretq_f32_u32(vandq_u32(vceqq_f32(x, y), vreinterpretq_u32_f32(a)));
+  }
+  static Float load_half(const std::uint16_t* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+  }
+  static Float load_int8(const std::int8_t* p) {
+    std::int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    const int16x8_t half = vmovl_s8(vcreate_s8(static_cast<std::uint32_t>(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(half)));
+  }
+
+  // The micro-kernels' tile: 8 x 2 accumulators, 8 quads of inputs and 2 vectors of weights take
+  // 26 of 32 registers. Inputs are multiplied by lane: one load feeds four multiply-adds a vector.
+  static constexpr int tile_rows = 8;
+  static constexpr int tile_vectors = 2;
+  using Quad = float32x4_t;
+  static Quad load_quad(const float* p) { return vld1q_f32(p); }
+  template <int i>
+  static Float fma_quad(Float sum, Float b, Quad a) {
+    return vfmaq_laneq_f32(sum, b, a, i);
+  }
+  static Float fma_one(Float sum, Float b, const float* a) { return vfmaq_n_f32(sum, b, *a); }
+
   static Count no_counts() { return vdupq_n_s32(0); }
   static Count load_counts(const std::int32_t* p) { return vld1q_s32(p); }
   static Count load_counts(const std::int32_t* p, int n) {
@@ -63,6 +104,14 @@ struct Vec {
   }
   static Wide mul(Wide a, Wide b) { return {vmulq_f64(a.low, b.low), vmulq_f64(a.high, b.high)}; }
   static double sum(Wide v) { return vaddvq_f64(vaddq_f64(v.low, v.high)); }
+  static void store_wide(double* p, Wide v) {
+    vst1q_f64(p, v.low);
+    vst1q_f64(p + 2, v.high);
+  }
+  static constexpr int wide_parts = 1;  // Wides in a Float
+  static void add_products(Wide (&sum)[1], Float a, Float b) {
+    sum[0] = fma(widen(a), widen(b), sum[0]);
+  }
   static void narrow(float* p, Wide v) { vst1q_f32(p, narrowed(v)); }
   static void narrow(float* p, Wide v, int n) {
     float lane[4];

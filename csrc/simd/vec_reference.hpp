@@ -21,6 +21,48 @@ struct Vec {
   static Float add(Float a, Float b) { return a + b; }
   static float sum(Float v) { return v; }
 
+  static Float zero() { return 0.0f; }
+  static void store(float* p, Float v) { *p = v; }
+  static Float sub(Float a, Float b) { return a - b; }
+  static Float mul(Float a, Float b) { return a * b; }
+  static Float fma(Float a, Float b, Float c) { return a * b + c; }
+  static Float div(Float a, Float b) { return a / b; }
+  static Float sqrt(Float a) { return __builtin_sqrtf(a); }
+  // x where it lies in [low, high]; a NaN stays one
+  static Float clamp(Float x, Float low, Float high) { return x < low ? low : x > high ? high : x; }
+  static Float max(Float a, Float b) { return a > b ? a : b; }
+  // gradient where low < x < high, else 0
+  static Float inside(Float gradient, Float x, Float low, Float high) {
+    return low < x && x < high ? gradient : 0.0f;
+  }
+  // a where x == y, else 0
+  static Float where_equal(Float a, Float x, Float y) { return x == y ? a : 0.0f; }
+  static Float load_half(const std::uint16_t* p) {
+    const std::uint32_t sign = static_cast<std::uint32_t>(*p & 0x8000) << 16;
+    const std::uint32_t exponent = *p >> 10 & 31, fraction = *p & 1023;
+    if (exponent == 0) {  // zero and denormals: multiples of 2^-24
+      const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+      return sign ? -magnitude : magnitude;
+    }
+    const std::uint32_t bits =
+        sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+  static Float load_int8(const std::int8_t* p) { return *p; }
+
+  // The micro-kernels' tile.
+  static constexpr int tile_rows = 4;
+  static constexpr int tile_vectors = 1;
+  using Quad = const float*;
+  static Quad load_quad(const float* p) { return p; }
+  template <int i>
+  static Float fma_quad(Float sum, Float b, Quad a) {
+    return a[i] * b + sum;
+  }
+  static Float fma_one(Float sum, Float b, const float* a) { return *a * b + sum; }
+
   static Count no_counts() { return 0; }
   static Count load_counts(const std::int32_t* p) { return *p; }
   static Count load_counts(const std::int32_t* p, int) { return *p; }
@@ -48,6 +90,11 @@ struct Vec {
   static Wide fma(Wide a, Wide b, Wide c) { return a * b + c; }
   static Wide mul(Wide a, Wide b) { return a * b; }
   static double sum(Wide v) { return v; }
+  static void store_wide(double* p, Wide v) { *p = v; }
+  static constexpr int wide_parts = 1;  // Wides in a Float
+  static void add_products(Wide (&sum)[1], Float a, Float b) {
+    sum[0] += static_cast<double>(a) * b;
+  }
   static void narrow(float* p, Wide v) { *p = static_cast<float>(v); }
   static void narrow(float* p, Wide v, int) { *p = static_cast<float>(v); }
   static void compress(float* to, const float* from, unsigned mask) {

@@ -1,0 +1,317 @@
+// Setting an engine up: weights, norms, plans, what is trainable, what goes in and out.
+#include "engine/engine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "kernels/thread_pool.hpp"
+#include "simd/dispatch.hpp"
+
+namespace pyedge {
+namespace {
+
+std::size_t at(int index) {
+  return static_cast<std::size_t>(index);
+}
+
+}  // namespace
+
+Engine::Engine(Graph graph) : graph_(std::move(graph)), table_(&kernel_table()) {
+  graph_.check();
+  program_ = lower(graph_, table_->lanes);
+  trainable_.assign(graph_.nodes.size(), false);
+  convs_.resize(program_.steps.size());
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    const Step& step = program_.steps[i];
+    if (step.kind != StepKind::conv) continue;
+    const Node& node = graph_.nodes[at(step.node)];
+    const ConvShape s = conv_shape(graph_, program_, step, 1);
+    convs_[i].weight = parameters_.add(graph_, step.node, node.weight,
+                                       {s.c_out, s.c_in, s.taps(), s.out_stride, node.groups});
+    if (!node.bias.empty()) {
+      convs_[i].bias = parameters_.add(graph_, step.node, node.bias, {s.c_out, 1, 1, s.out_stride});
+    }
+  }
+  for (const Norm& norm : program_.norms) {
+    const Node& node = graph_.nodes[at(norm.node)];
+    const Tensor& t = program_.tensors[at(norm.tensor)];
+    const WeightLayout layout{t.c, 1, 1, t.stride};
+    NormState state;
+    state.weight = parameters_.add(graph_, norm.node, node.weight, layout);
+    state.bias = parameters_.add(graph_, norm.node, node.bias, layout);
+    if (norm.has_statistics) {
+      state.mean = graph_.array(node.mean).values;
+      state.variance = graph_.array(node.variance).values;
+    }
+    state.scale = Buffer(t.stride);
+    state.shift = Buffer(t.stride);
+    norms_.push_back(std::move(state));
+  }
+  // the weights live in the engine's layout from here on
+  for (auto& [name, array] : graph_.arrays) std::vector<float>().swap(array.values);
+  parameters_.set_trainable(trainable_, false);
+  fold_norms();
+}
+
+void Engine::fold_norms() {
+  for (std::size_t i = 0; i < norms_.size(); ++i) {
+    NormState& n = norms_[i];
+    const Norm& norm = program_.norms[i];
+    const Node& node = graph_.nodes[at(norm.node)];
+    const float *weight = parameters_[n.weight].values.data(),
+                *bias = parameters_[n.bias].values.data();
+    for (std::int64_t c = 0; c < program_.tensors[at(norm.tensor)].c; ++c) {
+      const auto k = static_cast<std::size_t>(c);
+      double scale = weight[c], mean = 0.0;
+      if (norm.has_statistics) {
+        scale /= std::sqrt(static_cast<double>(n.variance[k]) + node.eps);
+        mean = n.mean[k];
+      }
+      n.scale.data()[c] = static_cast<float>(scale);
+      n.shift.data()[c] = static_cast<float>(bias[c] - mean * scale);
+    }
+  }
+}
+
+void Engine::set_trainable(const std::vector<std::string>& nodes) {
+  std::vector<bool> wanted(graph_.nodes.size(), false);
+  for (const std::string& name : nodes) {
+    const auto found = std::find_if(graph_.nodes.begin(), graph_.nodes.end(),
+                                    [&](const Node& n) { return n.name == name; });
+    if (found == graph_.nodes.end()) {
+      throw std::invalid_argument("set_trainable: no node is called '" + name + "'");
+    }
+    if (found->op != Op::conv2d && found->op != Op::linear && found->op != Op::batch_norm &&
+        found->op != Op::affine) {
+      throw std::invalid_argument("set_trainable: node '" + name + "' has no weights");
+    }
+    wanted[static_cast<std::size_t>(found - graph_.nodes.begin())] = true;
+  }
+  parameters_.set_trainable(wanted, optimizer_.adam);
+  trainable_ = wanted;
+  forget_plans();
+}
+
+void Engine::set_batch_statistics(bool on) {
+  batch_statistics_ = on;
+  forget_plans();
+}
+
+void Engine::set_optimizer(const OptimizerSettings& settings) {
+  optimizer_ = settings;
+  parameters_.set_trainable(trainable_, settings.adam);
+  gradients_ready_ = false;
+}
+
+void Engine::set_preprocessing(const Preprocessing& preprocessing) {
+  if (preprocessing.kind == Preprocessing::Kind::channel) {
+    const auto c = static_cast<std::size_t>(graph_.input.c);
+    if (preprocessing.mean.size() != c || preprocessing.deviation.size() != c) {
+      throw std::invalid_argument(
+          "set_preprocessing: want a mean and a deviation for each channel");
+    }
+    for (std::size_t i = 0; i < c; ++i) {
+      if (!std::isfinite(preprocessing.mean[i]) || !(preprocessing.deviation[i] > 0.0f) ||
+          !std::isfinite(preprocessing.deviation[i])) {
+        throw std::invalid_argument("set_preprocessing: means must be finite, deviations positive");
+      }
+    }
+  }
+  preprocessing_ = preprocessing;
+}
+
+void Engine::forget_plans() {
+  plans_[0].reset();
+  plans_[1].reset();
+  gradients_ready_ = false;
+}
+
+std::int64_t Engine::classes() const {
+  return program_.tensors[at(program_.output.tensor)].c;
+}
+
+Wishes Engine::wishes(bool training) const {
+  Wishes w;
+  w.training = training;
+  w.batch_statistics = training && batch_statistics_;
+  for (const Step& step : program_.steps) {
+    w.step_learns.push_back(step.kind == StepKind::conv && trainable_[at(step.node)]);
+  }
+  for (const Norm& norm : program_.norms) w.norm_learns.push_back(trainable_[at(norm.node)]);
+  return w;
+}
+
+std::int64_t Engine::memory(std::int64_t n, bool training) const {
+  const Plan plan = make_plan(graph_, program_, wishes(training), n, *table_, num_threads());
+  return plan.floats * static_cast<std::int64_t>(sizeof(float));
+}
+
+std::int64_t Engine::weight_bytes() const {
+  std::int64_t floats = 0;
+  for (const ConvWeights& c : convs_) floats += c.forward.floats() + c.backward.floats();
+  for (const NormState& n : norms_) floats += 4 * n.scale.floats();
+  return floats * static_cast<std::int64_t>(sizeof(float)) + parameters_.bytes();
+}
+
+const Plan& Engine::plan(std::int64_t n, bool training) {
+  const int workers = num_threads();
+  if (workers != workers_) {
+    plans_[0].reset();
+    plans_[1].reset();
+    workers_ = workers;
+  }
+  std::unique_ptr<Plan>& mine = plans_[training ? 1 : 0];
+  if (!mine || mine->n != n) {
+    mine =
+        std::make_unique<Plan>(make_plan(graph_, program_, wishes(training), n, *table_, workers));
+  }
+  if (arena_.floats() < mine->floats) {
+    arena_ = Buffer();  // not both at once
+    arena_ = Buffer(mine->floats);
+  }
+  return *mine;
+}
+
+void Engine::predict(const ImageBatch& images, float* logits) {
+  if (images.n == 0) return;
+  gradients_ready_ = false;  // the arena is used anew
+  const Plan& p = plan(images.n, false);
+  run_forward(p, images, false);
+  const float* from = tensor(p, program_.output.tensor);
+  const std::int64_t stride = program_.tensors[at(program_.output.tensor)].stride;
+  for (std::int64_t i = 0; i < images.n; ++i) {
+    std::copy_n(from + i * stride, classes(), logits + i * classes());
+  }
+}
+
+void Engine::update(double lr) {
+  if (!gradients_ready_) throw std::logic_error("update: there are no gradients; call step first");
+  parameters_.update(optimizer_, lr, gradient_norm_);
+  if (batch_statistics_) {
+    for (std::size_t i = 0; i < norms_.size(); ++i) {
+      if (!program_.norms[i].has_statistics) continue;
+      norms_[i].mean = norms_[i].next_mean;
+      norms_[i].variance = norms_[i].next_variance;
+    }
+  }
+  fold_norms();
+  gradients_ready_ = false;
+}
+
+namespace {
+
+[[noreturn]] void unknown_array(const std::string& name) {
+  throw std::invalid_argument("Engine: no array is called '" + name + "'");
+}
+
+}  // namespace
+
+const std::vector<std::int64_t>& Engine::shape(const std::string& name) const {
+  const auto found = graph_.arrays.find(name);
+  if (found == graph_.arrays.end()) unknown_array(name);
+  return found->second.shape;
+}
+
+std::vector<std::string> Engine::array_names() const {
+  std::vector<std::string> names;
+  for (const Parameter& p : parameters_.all()) names.push_back(p.name);
+  for (std::size_t i = 0; i < norms_.size(); ++i) {
+    if (!program_.norms[i].has_statistics) continue;
+    const Node& node = graph_.nodes[at(program_.norms[i].node)];
+    names.push_back(node.mean);
+    names.push_back(node.variance);
+  }
+  return names;
+}
+
+std::vector<float> Engine::array(const std::string& name) const {
+  const int index = parameters_.find(name);
+  if (index >= 0) {
+    const Parameter& p = parameters_[index];
+    std::vector<float> values(static_cast<std::size_t>(p.layout.torch_floats()));
+    p.layout.to_torch(p.values.data(), values.data());
+    return values;
+  }
+  for (std::size_t i = 0; i < norms_.size(); ++i) {
+    const Node& node = graph_.nodes[at(program_.norms[i].node)];
+    if (!program_.norms[i].has_statistics) continue;
+    if (node.mean == name) return norms_[i].mean;
+    if (node.variance == name) return norms_[i].variance;
+  }
+  unknown_array(name);
+}
+
+std::vector<float> Engine::gradient(const std::string& name) const {
+  const int index = parameters_.find(name);
+  if (index < 0 || !parameters_[index].trainable) {
+    throw std::invalid_argument("gradient: '" + name + "' is not trainable");
+  }
+  if (!gradients_ready_) throw std::logic_error("gradient: there are none; call step first");
+  const Parameter& p = parameters_[index];
+  std::vector<float> values(static_cast<std::size_t>(p.layout.torch_floats()));
+  p.layout.to_torch(p.gradient.data(), values.data());
+  return values;
+}
+
+void Engine::set_array(const std::string& name, const float* values) {
+  const int index = parameters_.find(name);
+  gradients_ready_ = false;
+  if (index >= 0) {
+    Parameter& p = parameters_[index];
+    p.layout.to_engine(values, p.values.data());
+    ++p.version;
+    fold_norms();
+    return;
+  }
+  for (std::size_t i = 0; i < norms_.size(); ++i) {
+    const Node& node = graph_.nodes[at(program_.norms[i].node)];
+    if (!program_.norms[i].has_statistics || (node.mean != name && node.variance != name)) continue;
+    std::vector<float>& to = node.mean == name ? norms_[i].mean : norms_[i].variance;
+    std::copy_n(values, to.size(), to.begin());
+    fold_norms();
+    return;
+  }
+  unknown_array(name);
+}
+
+std::map<std::string, std::vector<float>> Engine::slots() const {
+  std::map<std::string, std::vector<float>> found;
+  for (const Parameter& p : parameters_.all()) {
+    if (!p.trainable) continue;
+    std::vector<float> values(static_cast<std::size_t>(p.layout.torch_floats()));
+    p.layout.to_torch(p.first.data(), values.data());
+    found["first." + p.name] = values;
+    if (!optimizer_.adam) continue;
+    p.layout.to_torch(p.second.data(), values.data());
+    found["second." + p.name] = values;
+  }
+  return found;
+}
+
+void Engine::set_slots(const std::map<std::string, std::vector<float>>& slots, std::int64_t steps) {
+  if (steps < 0) throw std::invalid_argument("set_state: steps must not be negative");
+  const auto wanted = this->slots();
+  for (const auto& [name, values] : wanted) {
+    const auto found = slots.find(name);
+    if (found == slots.end() || found->second.size() != values.size()) {
+      throw std::invalid_argument("set_state: wants '" + name + "' with " +
+                                  std::to_string(values.size()) + " numbers");
+    }
+  }
+  if (slots.size() != wanted.size()) {
+    throw std::invalid_argument("set_state: holds slots of arrays that do not learn here");
+  }
+  for (Parameter& p : parameters_.all()) {
+    if (!p.trainable) continue;
+    p.layout.to_engine(slots.at("first." + p.name).data(), p.first.data());
+    if (optimizer_.adam) p.layout.to_engine(slots.at("second." + p.name).data(), p.second.data());
+  }
+  parameters_.steps = steps;
+}
+
+std::vector<OperationTime> Engine::take_profile() {
+  return std::exchange(profile_, {});
+}
+
+}  // namespace pyedge

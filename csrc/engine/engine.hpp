@@ -1,0 +1,143 @@
+// A student that runs and learns: forward, masked backward (paper Sec. 4.1: only what is trainable
+// learns), losses, optimizer. No Python, no torch. Not safe for several threads at once; it uses
+// the thread pool itself, and no result depends on the number of threads.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/images.hpp"
+#include "engine/losses.hpp"
+#include "engine/parameters.hpp"
+#include "engine/plan.hpp"
+
+namespace pyedge {
+
+struct StepResult {
+  double loss = 0.0, j1 = 0.0, jb = 0.0, j3 = 0.0, gradient_norm = 0.0;
+  std::vector<int> pairs;  // the chosen block of each group
+};
+
+struct OperationTime {
+  std::string name, phase;
+  double ms;
+};
+
+class Engine {
+ public:
+  explicit Engine(Graph graph);
+
+  // By the names of conv2d, linear, batch_norm and affine nodes. Throws std::invalid_argument.
+  void set_trainable(const std::vector<std::string>& nodes);
+  void set_batch_statistics(bool on);
+  void set_optimizer(const OptimizerSettings& settings);
+  void set_preprocessing(const Preprocessing& preprocessing);
+
+  std::int64_t classes() const;
+  const Graph& graph() const { return graph_; }
+  // Bytes of the arena for a batch of n; of weights, packed copies, gradients and slots.
+  std::int64_t memory(std::int64_t n, bool training) const;
+  std::int64_t weight_bytes() const;
+
+  // logits [n, classes]
+  void predict(const ImageBatch& images, float* logits);
+  // Losses and gradients; changes no weight. Throws std::invalid_argument for what is not finite.
+  StepResult step(const ImageBatch& images, const Knowledge& knowledge);
+  void update(double lr);  // throws std::logic_error without gradients
+
+  // In torch's layout.
+  const std::vector<std::int64_t>& shape(const std::string& name) const;
+  std::vector<float> array(const std::string& name) const;
+  std::vector<float> gradient(const std::string& name) const;
+  void set_array(const std::string& name, const float* values);
+  std::vector<std::string> array_names() const;
+
+  // The optimizer's slots and the count of its steps.
+  std::map<std::string, std::vector<float>> slots() const;
+  void set_slots(const std::map<std::string, std::vector<float>>& slots, std::int64_t steps);
+  std::int64_t optimizer_steps() const { return parameters_.steps; }
+
+  void set_profiling(bool on) { profiling_ = on; }
+  std::vector<OperationTime> take_profile();
+
+ private:
+  // A batch norm or affine in numbers: what readers of its tensor apply.
+  struct NormState {
+    int weight, bias;                               // parameters
+    std::vector<float> mean, variance;              // running, [c]
+    Buffer scale, shift;                            // of the running statistics, [stride]
+    Buffer batch_scale, batch_shift;                // of the last batch
+    std::vector<double> batch_mean, batch_inverse;  // inverse deviation
+    std::vector<float> next_mean, next_variance;    // running ones after this batch
+  };
+  struct ConvWeights {
+    int weight = -1, bias = -1;
+    Buffer forward, backward;
+    std::uint64_t forward_version = 0, backward_version = 0;
+  };
+
+  const KernelTable& table() const { return *table_; }
+  Wishes wishes(bool training) const;
+  const Plan& plan(std::int64_t n, bool training);
+  void forget_plans();
+  void fold_norms();
+
+  float* tensor(const Plan& plan, int index);
+  Lens lens(const View& view, bool batch) const;
+  ImageView image_view(const Plan& plan, const View& view, std::int64_t image, bool batch);
+  void run_forward(const Plan& plan, const ImageBatch& images, bool batch);
+  void forward_step(const Plan& plan, int index, bool batch);
+  void gather_statistics(const Plan& plan, int tensor_index);
+  void pack_forward(const Plan& plan, int index);
+  void pack_backward(const Plan& plan, int index);
+
+  void run_backward(const Plan& plan, const Knowledge& knowledge,
+                    const std::vector<GroupMatch>& matches);
+  void backward_step(const Plan& plan, const BackwardStep& b);
+  void backward_conv(const Plan& plan, const BackwardStep& b);
+  void backward_pool(const Plan& plan, const BackwardStep& b);
+  void backward_norm(const Plan& plan, const BackwardStep& b);
+  void bias_gradient(const Plan& plan, int step);
+  void deliver(const Plan& plan, const Target& target, const View& view, const float* gradient);
+  bool finish_for(const Plan& plan, const Target& target, const View& view, Finish& finish);
+  GroupMatch match(const Plan& plan, int group, const Knowledge& knowledge);
+  void match_gradient(const Plan& plan, const BackwardStep& b, const Knowledge& knowledge,
+                      const GroupMatch& match);
+
+  template <typename Body>
+  void timed(const std::string& name, const char* phase, const Body& body);
+
+  Graph graph_;
+  const KernelTable* table_;
+  Program program_;
+  Parameters parameters_;
+  std::vector<NormState> norms_;    // by norm
+  std::vector<ConvWeights> convs_;  // by step
+  std::vector<bool> trainable_;     // by node
+  bool batch_statistics_ = false;
+  OptimizerSettings optimizer_;
+  Preprocessing preprocessing_;
+  std::unique_ptr<Plan> plans_[2];  // inference, training: of the last batch size
+  Buffer arena_;
+  int workers_ = 0;
+  bool gradients_ready_ = false;
+  double gradient_norm_ = 0.0;
+  bool profiling_ = false;
+  std::vector<OperationTime> profile_;
+};
+
+template <typename Body>
+void Engine::timed(const std::string& name, const char* phase, const Body& body) {
+  if (!profiling_) return body();
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+  profile_.push_back({name, phase, spent.count()});
+}
+
+}  // namespace pyedge

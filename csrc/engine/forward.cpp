@@ -1,0 +1,183 @@
+// The forward pass, step by step over the whole batch.
+#include <algorithm>
+#include <cmath>
+
+#include "engine/engine.hpp"
+#include "engine/kernel_terms.hpp"
+#include "kernels/thread_pool.hpp"
+
+namespace pyedge {
+namespace {
+
+std::size_t at(int index) {
+  return static_cast<std::size_t>(index);
+}
+
+const char* kind_name(StepKind kind) {
+  switch (kind) {
+    case StepKind::add:
+      return "add";
+    case StepKind::channel_pad:
+      return "channel_pad";
+    case StepKind::avg_pool:
+      return "avg_pool";
+    case StepKind::max_pool:
+      return "max_pool";
+    case StepKind::global_avg_pool:
+      return "global_avg_pool";
+    default:
+      return "copy";
+  }
+}
+
+}  // namespace
+
+float* Engine::tensor(const Plan& p, int index) {
+  return arena_.data() + p.tensor_at[at(index)];
+}
+
+Lens Engine::lens(const View& view, bool batch) const {
+  Lens found;
+  if (view.norm >= 0) {
+    const NormState& n = norms_[at(view.norm)];
+    const bool of_batch = batch && program_.norms[at(view.norm)].has_statistics;
+    found.scale = of_batch ? n.batch_scale.data() : n.scale.data();
+    found.shift = of_batch ? n.batch_shift.data() : n.shift.data();
+  }
+  if (view.clamp != Clamp::none) found.low = 0.0f;
+  if (view.clamp == Clamp::relu6) found.high = 6.0f;
+  return found;
+}
+
+ImageView Engine::image_view(const Plan& p, const View& view, std::int64_t image, bool batch) {
+  const Tensor& t = program_.tensors[at(view.tensor)];
+  return {tensor(p, view.tensor) + image * t.image(), t.h, t.w, t.stride, lens(view, batch)};
+}
+
+void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch) {
+  const Tensor& input = program_.tensors[0];
+  timed("images", "forward", [&] {
+    load_images(images, preprocessing_, input.c, input.h, input.w, input.stride, tensor(p, 0));
+  });
+  if (batch) gather_statistics(p, 0);
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    const Step& step = program_.steps[i];
+    const int index = static_cast<int>(i);
+    if (step.kind == StepKind::conv) pack_forward(p, index);
+    timed(step.node >= 0 ? graph_.nodes[at(step.node)].name : kind_name(step.kind), "forward",
+          [&] { forward_step(p, index, batch); });
+    if (batch) gather_statistics(p, step.out);
+  }
+}
+
+void Engine::pack_forward(const Plan& p, int index) {
+  ConvWeights& c = convs_[at(index)];
+  const Parameter& weight = parameters_[c.weight];
+  if (c.forward_version == weight.version) return;
+  timed(weight.name, "pack", [&] {
+    if (c.forward.floats() == 0) c.forward = Buffer(p.forward[at(index)].packed_floats());
+    p.forward[at(index)].pack(weight.values.data(), c.forward.data());
+  });
+  c.forward_version = weight.version;
+}
+
+void Engine::forward_step(const Plan& p, int index, bool batch) {
+  const Step& step = program_.steps[at(index)];
+  const Tensor& out = program_.tensors[at(step.out)];
+  float* to = tensor(p, step.out);
+  float* scratch = arena_.data() + p.scratch_at;
+  if (step.kind == StepKind::conv) {
+    const ConvWeights& c = convs_[at(index)];
+    Finish finish(to, out.w * out.stride, out.stride);
+    if (c.bias >= 0) finish.bias = parameters_[c.bias].values.data();
+    if (step.residual.tensor >= 0) {
+      finish.residual = tensor(p, step.residual.tensor);
+      finish.residual_lens = lens(step.residual, batch);
+    }
+    p.forward[at(index)].run(tensor(p, step.in[0].tensor), lens(step.in[0], batch),
+                             c.forward.data(), finish, scratch);
+    return;
+  }
+  parallel_for_workers(p.n, [&](std::int64_t i, int worker) {
+    const ImageView from = image_view(p, step.in[0], i, batch);
+    float* image = to + i * out.image();
+    switch (step.kind) {
+      case StepKind::add:
+        return table().add_views(from, image_view(p, step.in[1], i, batch), image);
+      case StepKind::channel_pad: {
+        const Node& node = graph_.nodes[at(step.node)];
+        return table().pad_channels(from, node.position.data(),
+                                    static_cast<std::int64_t>(node.position.size()), image,
+                                    out.stride, scratch + worker * from.stride);
+      }
+      case StepKind::avg_pool:
+        return table().average_pool(from, pool_window(graph_.nodes[at(step.node)], out), image);
+      case StepKind::max_pool:
+        return table().max_pool(from, pool_window(graph_.nodes[at(step.node)], out), image);
+      case StepKind::global_avg_pool:
+        return table().global_average(from, image);
+      default:
+        return table().copy_region(
+            {from.data, from.h, from.w, from.stride, 0, 0, from.h, from.w, from.lens, image});
+    }
+  });
+}
+
+// The mean and variance of each channel over the batch, for the norms that read this tensor.
+void Engine::gather_statistics(const Plan& p, int index) {
+  const bool wanted = std::any_of(program_.norms.begin(), program_.norms.end(), [&](const Norm& n) {
+    return n.tensor == index && n.has_statistics;
+  });
+  if (!wanted) return;
+  const Tensor& t = program_.tensors[at(index)];
+  const float* x = tensor(p, index);
+  // 64-byte aligned floats serve as float64 too
+  auto* sums = reinterpret_cast<double*>(arena_.data() + p.scratch_at);
+  timed("statistics", "forward", [&] {
+    parallel_for(p.n, [&](std::int64_t i) {
+      const float* image = x + i * t.image();
+      table().channel_sums(image, image, t.h * t.w, t.stride, sums + i * 2 * t.stride);
+    });
+  });
+  const double count = static_cast<double>(p.n * t.h * t.w);
+  std::vector<double> mean(static_cast<std::size_t>(t.c)), variance(mean.size());
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    for (std::int64_t c = 0; c < t.c; ++c) {
+      mean[static_cast<std::size_t>(c)] += sums[i * 2 * t.stride + c];
+      variance[static_cast<std::size_t>(c)] += sums[(2 * i + 1) * t.stride + c];
+    }
+  }
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    mean[c] /= count;
+    variance[c] = std::max(variance[c] / count - mean[c] * mean[c], 0.0);
+  }
+  for (std::size_t k = 0; k < norms_.size(); ++k) {
+    const Norm& norm = program_.norms[k];
+    if (norm.tensor != index || !norm.has_statistics) continue;
+    NormState& n = norms_[k];
+    if (n.batch_scale.floats() == 0) {
+      n.batch_scale = Buffer(t.stride);
+      n.batch_shift = Buffer(t.stride);
+    }
+    n.batch_mean = mean;
+    n.batch_inverse.resize(mean.size());
+    n.next_mean = n.mean;
+    n.next_variance = n.variance;
+    const float *weight = parameters_[n.weight].values.data(),
+                *bias = parameters_[n.bias].values.data();
+    const double eps = graph_.nodes[at(norm.node)].eps;
+    const double unbiased = count > 1.0 ? count / (count - 1.0) : 1.0;
+    for (std::size_t c = 0; c < mean.size(); ++c) {
+      n.batch_inverse[c] = 1.0 / std::sqrt(variance[c] + eps);
+      const double scale = weight[c] * n.batch_inverse[c];
+      n.batch_scale.data()[c] = static_cast<float>(scale);
+      n.batch_shift.data()[c] = static_cast<float>(bias[c] - mean[c] * scale);
+      constexpr double momentum = 0.1;  // torch's
+      n.next_mean[c] = static_cast<float>((1.0 - momentum) * n.mean[c] + momentum * mean[c]);
+      n.next_variance[c] =
+          static_cast<float>((1.0 - momentum) * n.variance[c] + momentum * variance[c] * unbiased);
+    }
+  }
+}
+
+}  // namespace pyedge

@@ -1,0 +1,83 @@
+// Per-image standardisation as in Sec. 5 of the paper, and the views of an image that a knowledge
+// pack may hold.
+#include "engine/images.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/thread_pool.hpp"
+
+namespace pyedge {
+namespace {
+
+struct Affine {
+  float scale, shift;
+};
+
+// (x - mean) / max(deviation, 1 / sqrt(count)): an even image becomes zeros.
+Affine of_image(const std::uint8_t* pixels, std::int64_t count) {
+  std::int64_t sum = 0, squares = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    sum += pixels[i];
+    squares += static_cast<std::int64_t>(pixels[i]) * pixels[i];
+  }
+  const double n = static_cast<double>(count), mean = static_cast<double>(sum) / n;
+  // whole numbers: exact up to 2^53
+  const double spread =
+      (static_cast<double>(squares) * n - static_cast<double>(sum) * static_cast<double>(sum)) / n;
+  const double scale = std::sqrt(n) / std::max(std::sqrt(std::max(spread, 0.0)), 1.0);
+  return {static_cast<float>(scale), static_cast<float>(-mean * scale)};
+}
+
+}  // namespace
+
+void load_images(const ImageBatch& batch, const Preprocessing& how, std::int64_t c, std::int64_t h,
+                 std::int64_t w, std::int64_t stride, float* maps) {
+  const std::int64_t size = c * h * w;
+  const std::int64_t channel_step = batch.channels_last ? 1 : h * w;
+  const std::int64_t pixel_step = batch.channels_last ? c : 1;
+  parallel_for(batch.n, [&](std::int64_t i) {
+    const std::int64_t row = batch.rows != nullptr ? batch.rows[i] : i;
+    const auto* bytes = static_cast<const std::uint8_t*>(batch.data) + row * size;
+    const float* floats = static_cast<const float*>(batch.data) + row * size;
+    std::vector<Affine> affine(static_cast<std::size_t>(c), {1.0f / 255.0f, 0.0f});
+    if (batch.is_float) {
+      if (!std::all_of(floats, floats + size, [](float x) { return std::isfinite(x); })) {
+        throw std::invalid_argument("images must be finite, but image " + std::to_string(row) +
+                                    " holds NaN or infinity");
+      }
+    } else if (how.kind == Preprocessing::Kind::image) {
+      std::fill(affine.begin(), affine.end(), of_image(bytes, size));
+    } else if (how.kind == Preprocessing::Kind::channel) {
+      for (std::size_t ch = 0; ch < affine.size(); ++ch) {
+        affine[ch] = {1.0f / (255.0f * how.deviation[ch]), -how.mean[ch] / how.deviation[ch]};
+      }
+    }
+    const std::int64_t dy = batch.shift != nullptr ? batch.shift[2 * i] : 0;
+    const std::int64_t dx = batch.shift != nullptr ? batch.shift[2 * i + 1] : 0;
+    const bool flipped = batch.flip != nullptr && batch.flip[i];
+    float* to = maps + i * h * w * stride;
+    std::fill_n(to, h * w * stride, 0.0f);
+    for (std::int64_t y = 0; y < h; ++y) {
+      const std::int64_t from_y = y + dy;
+      if (from_y < 0 || from_y >= h) continue;
+      for (std::int64_t x = 0; x < w; ++x) {
+        std::int64_t from_x = x + dx;
+        if (from_x < 0 || from_x >= w) continue;
+        if (flipped) from_x = w - 1 - from_x;
+        const std::int64_t at = (from_y * w + from_x) * pixel_step;
+        float* pixel = to + (y * w + x) * stride;
+        for (std::int64_t ch = 0; ch < c; ++ch) {
+          const std::int64_t source = at + ch * channel_step;
+          const Affine& a = affine[static_cast<std::size_t>(ch)];
+          pixel[ch] = batch.is_float ? floats[source]
+                                     : a.scale * static_cast<float>(bytes[source]) + a.shift;
+        }
+      }
+    }
+  });
+}
+
+}  // namespace pyedge

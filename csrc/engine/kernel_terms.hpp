@@ -1,0 +1,24 @@
+// Small translations from the graph's terms to the kernels'.
+#pragma once
+
+#include "engine/losses.hpp"
+#include "engine/program.hpp"
+#include "kernels/layers.hpp"
+
+namespace pyedge {
+
+inline PoolWindow pool_window(const Node& node, const Tensor& out) {
+  return {node.kernel[0],  node.kernel[1],  node.stride[0], node.stride[1],
+          node.padding[0], node.padding[1], out.h,          out.w};
+}
+
+// One image's map out of a pack's.
+inline TeacherMap teacher_map(const TeacherMaps& maps, std::int64_t row, std::int64_t size) {
+  const std::int64_t element = maps.type == MapType::float32   ? 4
+                               : maps.type == MapType::float16 ? 2
+                                                               : 1;
+  return {static_cast<const char*>(maps.data) + row * size * element, maps.type,
+          maps.scales != nullptr ? maps.scales[row] : 1.0f};
+}
+
+}  // namespace pyedge

@@ -1,0 +1,106 @@
+// J_1, J_b and J_3 (paper Sec. 4.1; the formula of J_3 lacks its minus sign there).
+#include "engine/losses.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace pyedge {
+
+double logits_distance(const float* student, const float* teacher, std::int64_t n,
+                       std::int64_t classes, std::int64_t stride, double weight, float* gradient) {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const double d = static_cast<double>(student[i * stride + c]) - teacher[i * classes + c];
+      sum += d * d;
+    }
+  }
+  const double count = static_cast<double>(n * classes), value = std::sqrt(sum / count);
+  if (value == 0.0) return value;  // the gradient has no direction there
+  const double slope = weight / (value * count);
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const double d = static_cast<double>(student[i * stride + c]) - teacher[i * classes + c];
+      gradient[i * stride + c] += static_cast<float>(slope * d);
+    }
+  }
+  return value;
+}
+
+double cross_entropy(const float* student, const std::int64_t* labels, std::int64_t n,
+                     std::int64_t classes, std::int64_t stride, double weight, float* gradient) {
+  double total = 0.0;
+  const double share = weight / static_cast<double>(n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float* x = student + i * stride;
+    const double most = *std::max_element(x, x + classes);
+    double sum = 0.0;
+    for (std::int64_t c = 0; c < classes; ++c) sum += std::exp(x[c] - most);
+    total += std::log(sum) + most - x[labels[i]];
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const double p = std::exp(x[c] - most) / sum;
+      gradient[i * stride + c] += static_cast<float>(share * (p - (c == labels[i] ? 1.0 : 0.0)));
+    }
+  }
+  return total / static_cast<double>(n);
+}
+
+namespace {
+
+struct Pairing {
+  double cosine, distance, by_teacher, by_student;
+};
+
+// A zero map has no direction: cosine 0, distance sqrt(2), gradient 0.
+Pairing pair(double dot, double teacher_square, double student_square) {
+  const double t = std::sqrt(teacher_square), s = std::sqrt(student_square);
+  if (!(t > 0.0) || !(s > 0.0)) {
+    const bool zero = t == 0.0 || s == 0.0;  // else NaN, which the loss must show
+    return {zero ? 0.0 : t + s, zero ? std::sqrt(2.0) : t + s, 0.0, 0.0};
+  }
+  const double cosine = std::clamp(dot / (t * s), -1.0, 1.0);
+  const double distance = std::sqrt(2.0 - 2.0 * cosine);
+  if (distance == 0.0) return {cosine, 0.0, 0.0, 0.0};
+  return {cosine, distance, -1.0 / (distance * s * t), cosine / (distance * s * s)};
+}
+
+double sum_of(const double* values, std::int64_t count) {
+  double total = 0.0;
+  for (std::int64_t i = 0; i < count; ++i) total += values[i];
+  return total;
+}
+
+}  // namespace
+
+GroupMatch match_group(const std::vector<double>& dots, const std::vector<double>& squares,
+                       const double* norms, std::int64_t blocks, std::int64_t n, bool by_image) {
+  const std::int64_t parts = by_image ? n : 1, length = by_image ? 1 : n;
+  std::vector<Pairing> pairs;
+  GroupMatch match{0.0, 0, {}, {}};
+  double best = -2.0 * static_cast<double>(parts);
+  for (std::int64_t k = 0; k < blocks; ++k) {
+    std::vector<Pairing> found;
+    double cosine = 0.0;
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const std::int64_t first = k * n + part;
+      found.push_back(pair(sum_of(dots.data() + first, length), sum_of(norms + first, length),
+                           sum_of(squares.data() + part, length)));
+      cosine += found.back().cosine;
+    }
+    if (k == 0 || cosine > best) {
+      best = cosine;
+      match.best = static_cast<int>(k);
+      pairs = std::move(found);
+    }
+  }
+  const double share = 1.0 / static_cast<double>(parts);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Pairing& p = pairs[static_cast<std::size_t>(by_image ? i : 0)];
+    match.by_teacher.push_back(static_cast<float>(share * p.by_teacher));
+    match.by_student.push_back(static_cast<float>(share * p.by_student));
+  }
+  for (const Pairing& p : pairs) match.distance += share * p.distance;
+  return match;
+}
+
+}  // namespace pyedge

@@ -1,0 +1,60 @@
+// The graph as the engine runs it: tensors, views of them, and the few steps that make tensors.
+//
+// Batch norm, ReLU and flatten are no steps. They are a view: whoever reads a tensor applies them
+// on the way in (Lens), so that their results never exist in memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/graph.hpp"
+
+namespace pyedge {
+
+// A map n h w c in memory.
+struct Tensor {
+  std::int64_t c, h, w, stride;  // stride: floats a pixel
+  int producer;                  // step, or -1 for the input
+  std::int64_t image() const { return h * w * stride; }
+};
+
+enum class Clamp { none, relu, relu6 };
+
+struct View {
+  int tensor = -1;
+  int norm = -1;  // index of a Norm, or none
+  Clamp clamp = Clamp::none;
+  bool plain() const { return norm < 0 && clamp == Clamp::none; }
+};
+
+// A batch norm or channel affine on a tensor.
+struct Norm {
+  int node;
+  int tensor;
+  bool has_statistics;  // batch norm
+};
+
+enum class StepKind { conv, add, channel_pad, avg_pool, max_pool, global_avg_pool, copy };
+
+struct Step {
+  StepKind kind;
+  int node;              // of the graph, or -1 for a copy
+  std::vector<View> in;  // add: two
+  View residual;         // conv: added to its result, or tensor -1
+  int out;
+};
+
+struct Program {
+  std::vector<Tensor> tensors;  // 0 is the input
+  std::vector<Norm> norms;
+  std::vector<Step> steps;
+  View output;  // plain
+  std::vector<View> taps;
+};
+
+// Lowers a checked graph. Channels are padded to multiples of `lanes`; the input's are not where
+// only convolutions by matrix product read it.
+Program lower(const Graph& graph, int lanes);
+
+}  // namespace pyedge

@@ -1,0 +1,166 @@
+// Convolution's weight gradient: a matrix product over pixels. The batch is taken in chunks of
+// images; within a chunk every piece of the result belongs to one item, which adds up its pixels
+// in order: the same bits for any number of threads.
+#include <algorithm>
+
+#include "kernels/conv2d.hpp"
+#include "kernels/thread_pool.hpp"
+#include "kernels/winograd.hpp"
+
+namespace pyedge {
+namespace {
+
+// Floats of a chunk's inputs (and transformed gradients): 6 MB, of which the products of one
+// position, an item's, fit a second-level cache.
+constexpr std::int64_t chunk_floats = 3 << 19;
+// Input channels an item: two tiles of AVX-512, more of the others.
+constexpr std::int64_t item_channels = 28;
+
+}  // namespace
+
+ConvWeightGradient::ConvWeightGradient(const ConvShape& shape, const KernelTable& table,
+                                       int workers)
+    : s_(shape), table_(&table) {
+  winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
+  const std::int64_t n = std::max<std::int64_t>(s_.n, 1);
+  if (winograd_) {
+    const std::int64_t tiles_h = (s_.out_h + 3) / 4, tiles_w = (s_.out_w + 3) / 4;
+    const std::int64_t image =
+        winograd_positions * tiles_h * tiles_w * (s_.in_stride + s_.out_stride);
+    chunk_ = std::clamp<std::int64_t>(chunk_floats / image, 1, n);
+    region_rows_ = 4 * tiles_h + 2;
+    region_columns_ = 4 * tiles_w + 2;
+    worker_floats_ = region_rows_ * region_columns_ * std::max(s_.in_stride, s_.out_stride) + 16;
+    scratch_floats_ = chunk_ * image + winograd_positions * s_.c_in * s_.out_stride +
+                      worker_floats_ * workers + 64;
+    return;
+  }
+  const bool unpadded = s_.padding_h == 0 && s_.padding_w == 0;
+  matrix_ =
+      unpadded &&
+      ((s_.kernel_h == s_.h && s_.kernel_w == s_.w && s_.dilation_h == 1 && s_.dilation_w == 1) ||
+       (s_.taps() == 1 && s_.stride_h == 1 && s_.stride_w == 1));
+  region_rows_ = (s_.out_h - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
+  region_columns_ = (s_.out_w - 1) * s_.stride_w + (s_.kernel_w - 1) * s_.dilation_w + 1;
+  const std::int64_t image =
+      matrix_ ? s_.in_image() : region_rows_ * region_columns_ * s_.in_stride;
+  chunk_ = std::clamp<std::int64_t>(chunk_floats / std::max<std::int64_t>(image, 1), 1, n);
+  scratch_floats_ = chunk_ * image + 64;
+}
+
+void ConvWeightGradient::run(const float* input, const Lens& lens, const float* gradient,
+                             float* weights, float* scratch) const {
+  if (s_.n == 0) return std::fill_n(weights, s_.weight_floats(), 0.0f), void();
+  if (winograd_) return run_winograd(input, lens, gradient, weights, scratch);
+  run_direct(input, lens, gradient, weights, scratch);
+}
+
+void ConvWeightGradient::run_direct(const float* input, const Lens& lens, const float* gradient,
+                                    float* weights, float* scratch) const {
+  const std::int64_t image_floats =
+      matrix_ ? s_.in_image() : region_rows_ * region_columns_ * s_.in_stride;
+  const std::int64_t line = (matrix_ ? s_.w : region_columns_) * s_.in_stride;
+  const std::int64_t pieces = (s_.c_in + item_channels - 1) / item_channels;
+  for (std::int64_t first = 0; first < s_.n; first += chunk_) {
+    const std::int64_t images = std::min(chunk_, s_.n - first);
+    const float* from = input + first * s_.in_image();
+    if (!matrix_ || !lens.plain()) {
+      parallel_for(images, [&](std::int64_t i) {
+        table_->copy_region({from + i * s_.in_image(), s_.h, s_.w, s_.in_stride, -s_.padding_h,
+                             -s_.padding_w, matrix_ ? s_.h : region_rows_,
+                             matrix_ ? s_.w : region_columns_, lens, scratch + i * image_floats});
+      });
+      from = scratch;
+    }
+    parallel_for(s_.taps() * pieces, [&](std::int64_t item) {
+      const std::int64_t tap = item / pieces, c = item % pieces * item_channels;
+      const std::int64_t y = tap / s_.kernel_w * s_.dilation_h,
+                         x = tap % s_.kernel_w * s_.dilation_w;
+      ChannelGemm g{};
+      g.a = from + y * line + x * s_.in_stride + c;
+      g.b = gradient + first * s_.out_image();
+      g.c = weights + (tap * s_.c_in + c) * s_.out_stride;
+      g.rows = std::min(item_channels, s_.c_in - c);
+      g.c_step = g.b_step = s_.out_stride;
+      g.vectors = s_.out_stride / table_->lanes;
+      g.accumulate = first > 0;
+      if (s_.out_h * s_.out_w == 1) {  // images are the pixels
+        g.images = g.runs = 1;
+        g.length = images;
+        g.a_step = image_floats;
+      } else {
+        g.images = images;
+        g.a_image = image_floats;
+        g.b_image = s_.out_image();
+        g.runs = s_.out_h;
+        g.a_run = s_.stride_h * line;
+        g.b_run = s_.out_w * s_.out_stride;
+        g.length = s_.out_w;
+        g.a_step = s_.stride_w * s_.in_stride;
+      }
+      table_->gemm_channels(g);
+    });
+  }
+}
+
+void ConvWeightGradient::run_winograd(const float* input, const Lens& lens, const float* gradient,
+                                      float* weights, float* scratch) const {
+  const std::int64_t tiles_h = (s_.out_h + 3) / 4, tiles_w = (s_.out_w + 3) / 4;
+  const std::int64_t image_tiles = tiles_h * tiles_w;
+  const bool whole_tiles = s_.out_h % 4 == 0 && s_.out_w % 4 == 0;
+  float* patches = scratch;
+  float* sums =
+      scratch + chunk_ * winograd_positions * image_tiles * (s_.in_stride + s_.out_stride);
+  float* regions = sums + winograd_positions * s_.c_in * s_.out_stride + 16;
+  for (std::int64_t first = 0; first < s_.n; first += chunk_) {
+    const std::int64_t images = std::min(chunk_, s_.n - first);
+    const std::int64_t tiles = images * image_tiles;
+    float* slopes = patches + winograd_positions * tiles * s_.in_stride;
+    parallel_for_workers(images, [&](std::int64_t i, int worker) {
+      float* region = regions + worker * worker_floats_;
+      std::int64_t line = region_columns_ * s_.in_stride;
+      table_->copy_region({input + (first + i) * s_.in_image(), s_.h, s_.w, s_.in_stride,
+                           -s_.padding_h, -s_.padding_w, region_rows_, region_columns_, lens,
+                           region});
+      for (std::int64_t row = 0; row < tiles_h; ++row) {
+        table_->winograd_input(region + 4 * row * line, line, s_.in_stride, tiles_w,
+                               patches + (i * image_tiles + row * tiles_w) * s_.in_stride,
+                               tiles * s_.in_stride);
+      }
+      const float* from = gradient + (first + i) * s_.out_image();
+      line = s_.out_w * s_.out_stride;
+      if (!whole_tiles) {
+        line = 4 * tiles_w * s_.out_stride;
+        table_->copy_region(
+            {from, s_.out_h, s_.out_w, s_.out_stride, 0, 0, 4 * tiles_h, 4 * tiles_w, {}, region});
+        from = region;
+      }
+      for (std::int64_t row = 0; row < tiles_h; ++row) {
+        table_->winograd_gradient(from + 4 * row * line, line, s_.out_stride, tiles_w,
+                                  slopes + (i * image_tiles + row * tiles_w) * s_.out_stride,
+                                  tiles * s_.out_stride);
+      }
+    });
+    parallel_for(winograd_positions, [&](std::int64_t position) {
+      ChannelGemm g{};
+      g.a = patches + position * tiles * s_.in_stride;
+      g.b = slopes + position * tiles * s_.out_stride;
+      g.c = sums + position * s_.c_in * s_.out_stride;
+      g.images = g.runs = 1;
+      g.length = tiles;
+      g.a_step = s_.in_stride;
+      g.b_step = g.c_step = s_.out_stride;
+      g.rows = s_.c_in;
+      g.vectors = s_.out_stride / table_->lanes;
+      g.accumulate = first > 0;
+      table_->gemm_channels(g);
+    });
+  }
+  parallel_for(s_.c_in, [&](std::int64_t c) {
+    table_->winograd_weight_gradient(sums + c * s_.out_stride, s_.c_in * s_.out_stride,
+                                     s_.out_stride, weights + c * s_.out_stride,
+                                     s_.c_in * s_.out_stride);
+  });
+}
+
+}  // namespace pyedge

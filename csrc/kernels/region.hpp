@@ -1,0 +1,72 @@
+// What happens to a map on its way into a convolution and out of it.
+//
+// Maps are NHWC with a pixel's channels padded to whole vectors; the padding is always zero.
+#pragma once
+
+#include <cstdint>
+
+namespace pyedge {
+
+// What a reader applies to a map: clamp(scale[c] * x + shift[c], low, high). A batch norm is a
+// scale and a shift, ReLU is low = 0, ReLU6 high = 6 as well. Null scale: the map as it is.
+struct Lens {
+  const float* scale = nullptr;
+  const float* shift = nullptr;
+  float low = -__builtin_inff();
+  float high = __builtin_inff();
+  bool clamps() const { return low == 0.0f; }
+  bool plain() const { return scale == nullptr && !clamps(); }
+};
+
+// A part of an image, seen through a lens, with zeros where it lies outside the image.
+struct Region {
+  const float* image;
+  std::int64_t h, w, stride;   // stride: floats a pixel
+  std::int64_t top, left;      // may be negative
+  std::int64_t rows, columns;  // of the part
+  Lens lens;
+  float* to;  // [rows, columns, stride]
+};
+
+// What becomes of a computed value y of a pixel, a vector of channels at a time:
+//   base given      y = gradient through base's lens: 0 where it clamps, times gain; + beta * base
+//   bias given      y += bias
+//   residual given  y += residual through its lens
+//   accumulate      y += out
+//   out = y
+// base and residual lie like out, and may be out itself.
+struct Finish {
+  float* out = nullptr;  // an image; rows `row` floats apart, pixels `stride`
+  std::int64_t row = 0, stride = 0;
+  const float* bias = nullptr;
+  const float* base = nullptr;
+  Lens lens;  // of base
+  const float* gain = nullptr;
+  float beta = 0.0f;
+  const float* residual = nullptr;
+  Lens residual_lens;
+  bool accumulate = false;
+
+  Finish() = default;
+  Finish(float* to, std::int64_t row_floats, std::int64_t pixel_floats)
+      : out(to), row(row_floats), stride(pixel_floats) {}
+  // The same for a later image of a batch.
+  Finish at(std::int64_t floats) const {
+    Finish moved = *this;
+    moved.out += floats;
+    if (base != nullptr) moved.base += floats;
+    if (residual != nullptr) moved.residual += floats;
+    return moved;
+  }
+  // Nothing to do but to store.
+  bool stores() const {
+    return bias == nullptr && base == nullptr && residual == nullptr && !accumulate;
+  }
+};
+
+// Pixels that lie `step` apart from a corner on.
+struct PixelGrid {
+  std::int64_t top, left, step_h, step_w;
+};
+
+}  // namespace pyedge

@@ -1,0 +1,379 @@
+// The engine as a class. Arguments are checked here, since an engine that trusts them would read
+// beyond arrays; pyedge/edge gives the errors for people.
+#include "engine/engine.hpp"
+
+#include <pybind11/stl.h>
+
+#include <array>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/fma_rate.hpp"
+#include "python/arrays.hpp"
+#include "python/register.hpp"
+
+namespace py = pybind11;
+using pyedge::Engine;
+
+namespace {
+
+using ContiguousFloats = py::array_t<float, py::array::c_style>;
+using Rows = py::array_t<std::int64_t, py::array::c_style>;
+
+pyedge::Pair pair(const py::dict& node, const char* key, pyedge::Pair otherwise) {
+  if (!node.contains(key)) return otherwise;
+  return node[key].cast<pyedge::Pair>();
+}
+
+std::string text(const py::dict& node, const char* key) {
+  if (!node.contains(key) || node[key].is_none()) return "";
+  return node[key].cast<std::string>();
+}
+
+pyedge::Node read_node(const py::dict& from, const py::dict& arrays) {
+  pyedge::Node node;
+  node.op = pyedge::op_named(text(from, "op"));
+  node.name = text(from, "name");
+  if (from.contains("inputs")) node.inputs = from["inputs"].cast<std::vector<int>>();
+  node.weight = text(from, "weight");
+  node.bias = text(from, "bias");
+  node.mean = text(from, "mean");
+  node.variance = text(from, "variance");
+  node.kernel = pair(from, "kernel", {1, 1});
+  node.stride = pair(from, "stride", {1, 1});
+  node.padding = pair(from, "padding", {0, 0});
+  node.dilation = pair(from, "dilation", {1, 1});
+  if (from.contains("groups")) node.groups = from["groups"].cast<std::int64_t>();
+  if (from.contains("eps")) node.eps = from["eps"].cast<float>();
+  if (node.op == pyedge::Op::conv2d && arrays.contains(node.weight)) {
+    const auto weight = py::array(arrays[py::str(node.weight)]);
+    require(weight.ndim() == 4, "Engine: a convolution's weight must have four axes");
+    node.kernel = {weight.shape(2), weight.shape(3)};
+  }
+  if (node.op == pyedge::Op::channel_pad) {
+    const std::string name = text(from, "position");
+    require(arrays.contains(name), "Engine: a channel_pad names a position that is not there");
+    node.position = arrays[py::str(name)].cast<std::vector<std::int32_t>>();
+    node.channels = from["channels"].cast<std::int64_t>();
+  }
+  return node;
+}
+
+std::unique_ptr<Engine> make_engine(const py::list& nodes, const py::dict& arrays,
+                                    const std::vector<std::int64_t>& input_shape, int output,
+                                    const std::vector<int>& taps) {
+  require(input_shape.size() == 3, "Engine: input_shape must be [c, h, w]");
+  pyedge::Graph graph;
+  graph.input = {input_shape[0], input_shape[1], input_shape[2]};
+  graph.output = output;
+  graph.taps = taps;
+  for (const py::handle node : nodes) {
+    graph.nodes.push_back(read_node(node.cast<py::dict>(), arrays));
+  }
+  for (const auto& [key, value] : arrays) {
+    const auto array = value.cast<py::array>();
+    if (!py::isinstance<py::array_t<float>>(array)) continue;
+    const ContiguousFloats floats = ContiguousFloats::ensure(array);
+    pyedge::Array& to = graph.arrays[key.cast<std::string>()];
+    to.shape.assign(floats.shape(), floats.shape() + floats.ndim());
+    to.values.assign(floats.data(), floats.data() + floats.size());
+  }
+  return std::make_unique<Engine>(std::move(graph));
+}
+
+// Pointers into the caller's arrays, which its frame holds until the call returns.
+pyedge::ImageBatch image_batch(const Engine& engine, const py::array& images,
+                               const std::optional<Rows>& rows, bool channels_last) {
+  const pyedge::Dims& in = engine.graph().input;
+  pyedge::ImageBatch batch;
+  batch.channels_last = channels_last;
+  batch.is_float = py::isinstance<py::array_t<float>>(images);
+  if (!batch.is_float && !py::isinstance<py::array_t<std::uint8_t>>(images)) {
+    throw py::type_error("Engine: images must be uint8 or float32");
+  }
+  if (!(images.flags() & py::array::c_style)) {
+    throw py::type_error("Engine: images must be C-contiguous");
+  }
+  const std::int64_t c = channels_last ? 3 : 1, y = channels_last ? 1 : 2,
+                     x = channels_last ? 2 : 3;
+  require(images.ndim() == 4 && images.shape(c) == in.c && images.shape(y) == in.h &&
+              images.shape(x) == in.w,
+          "Engine: images must be [n, c, h, w] of the student's input shape, or [n, h, w, c] with "
+          "channels_last");
+  batch.data = images.data();
+  batch.n = images.shape(0);
+  if (rows) {
+    require(rows->ndim() == 1, "Engine: rows must have one axis");
+    batch.n = rows->shape(0);
+    batch.rows = rows->data();
+    for (std::int64_t i = 0; i < batch.n; ++i) {
+      require(batch.rows[i] >= 0 && batch.rows[i] < images.shape(0),
+              "Engine: rows must name images that are there");
+    }
+  }
+  return batch;
+}
+
+ContiguousFloats predict(Engine& engine, const py::array& images, const std::optional<Rows>& rows,
+                         bool channels_last) {
+  const pyedge::ImageBatch batch = image_batch(engine, images, rows, channels_last);
+  ContiguousFloats logits({batch.n, engine.classes()});
+  float* to = logits.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    engine.predict(batch, to);
+  }
+  return logits;
+}
+
+// A group's maps: (array [rows, h, w, c] of float32, float16 or int8, scales or None) for each
+// block.
+std::vector<pyedge::TeacherMaps> teacher_maps(const py::list& blocks, const pyedge::Dims& tap,
+                                              std::int64_t& rows) {
+  std::vector<pyedge::TeacherMaps> found;
+  for (const py::handle item : blocks) {
+    const auto block = item.cast<py::tuple>();
+    require(block.size() == 2, "Engine.step: a block's maps are a pair (maps, scales or None)");
+    const auto maps = block[0].cast<py::array>();
+    require((maps.flags() & py::array::c_style) && maps.ndim() == 4 && maps.shape(1) == tap.h &&
+                maps.shape(2) == tap.w && maps.shape(3) == tap.c,
+            "Engine.step: maps must be C-contiguous [rows, h, w, c] like the student's group");
+    pyedge::TeacherMaps to{maps.data(), pyedge::MapType::float32, nullptr};
+    const char kind = maps.dtype().kind();
+    const py::ssize_t size = maps.itemsize();
+    if (kind == 'f' && size == 2) {
+      to.type = pyedge::MapType::float16;
+    } else if (kind == 'i' && size == 1) {
+      to.type = pyedge::MapType::int8;
+    } else if (!(kind == 'f' && size == 4)) {
+      throw py::type_error("Engine.step: maps must be float32, float16 or int8");
+    }
+    require(rows < 0 || rows == maps.shape(0), "Engine.step: maps differ in their rows");
+    rows = maps.shape(0);
+    if (!block[1].is_none()) {
+      const auto scales = block[1].cast<py::array>();
+      require(py::isinstance<py::array_t<float>>(scales) && scales.ndim() == 1 &&
+                  scales.shape(0) == rows && (scales.flags() & py::array::c_style),
+              "Engine.step: scales must be float32, one for each row of the maps");
+      to.scales = static_cast<const float*>(scales.data());
+    }
+    found.push_back(to);
+  }
+  require(!found.empty(), "Engine.step: a group has no maps");
+  return found;
+}
+
+py::dict step(Engine& engine, const py::array& images, const Rows& rows, bool channels_last,
+              const std::optional<py::array_t<std::int32_t, py::array::c_style>>& shift,
+              const std::optional<py::array_t<bool, py::array::c_style>>& flip,
+              const std::optional<Rows>& labels, const std::optional<ContiguousFloats>& logits,
+              const std::optional<py::list>& maps, const std::optional<Rows>& map_rows,
+              const std::optional<std::vector<DoubleArray>>& norms,
+              const std::array<double, 3>& lambdas, bool norms_by_image) {
+  pyedge::ImageBatch batch = image_batch(engine, images, rows, channels_last);
+  const std::int64_t n = batch.n;
+  require(n > 0, "Engine.step: a batch needs at least one image");
+  if (shift) {
+    require(shift->ndim() == 2 && shift->shape(0) == n && shift->shape(1) == 2,
+            "Engine.step: shift must be [n, 2]");
+    batch.shift = shift->data();
+  }
+  if (flip) {
+    require(flip->ndim() == 1 && flip->shape(0) == n, "Engine.step: flip must be [n]");
+    batch.flip = flip->data();
+  }
+  pyedge::Knowledge knowledge;
+  knowledge.norms_by_image = norms_by_image;
+  for (std::size_t i = 0; i < 3; ++i) {
+    require(std::isfinite(lambdas[i]) && lambdas[i] >= 0.0,
+            "Engine.step: lambdas must be finite and not negative");
+    knowledge.lambdas[i] = lambdas[i];
+  }
+  if (labels) {
+    require(labels->ndim() == 1 && labels->shape(0) == n, "Engine.step: labels must be [n]");
+    for (std::int64_t i = 0; i < n; ++i) {
+      require(labels->data()[i] >= 0 && labels->data()[i] < engine.classes(),
+              "Engine.step: labels must be classes of the student");
+    }
+    knowledge.labels = labels->data();
+  }
+  if (logits) {
+    require(logits->ndim() == 2 && logits->shape(0) == n && logits->shape(1) == engine.classes(),
+            "Engine.step: logits must be [n, classes]");
+    knowledge.logits = logits->data();
+  }
+  if (maps) {
+    require(map_rows && norms, "Engine.step: maps need map_rows and norms");
+    const std::vector<int>& taps = engine.graph().taps;
+    require(maps->size() == taps.size() && norms->size() == taps.size(),
+            "Engine.step: maps and norms must have one entry a group");
+    std::int64_t count = -1;
+    for (std::size_t group = 0; group < taps.size(); ++group) {
+      const auto blocks = (*maps)[group].cast<py::list>();
+      knowledge.maps.push_back(
+          teacher_maps(blocks, engine.graph().dims[static_cast<std::size_t>(taps[group])], count));
+      const DoubleArray& squares = (*norms)[group];
+      require(squares.ndim() == 2 && squares.shape(0) == static_cast<py::ssize_t>(blocks.size()) &&
+                  squares.shape(1) == n,
+              "Engine.step: norms must be float64 [blocks, n] for each group");
+      knowledge.norms.push_back(squares.data());
+    }
+    require(map_rows->ndim() == 1 && map_rows->shape(0) == n, "Engine.step: map_rows must be [n]");
+    for (std::int64_t i = 0; i < n; ++i) {
+      require(map_rows->data()[i] >= 0 && map_rows->data()[i] < count,
+              "Engine.step: map_rows must name rows of the maps");
+    }
+    knowledge.map_rows = map_rows->data();
+  }
+  require(labels || logits || maps, "Engine.step: nothing to learn from");
+  pyedge::StepResult result;
+  {
+    const py::gil_scoped_release release;
+    result = engine.step(batch, knowledge);
+  }
+  py::dict found;
+  found["loss"] = result.loss;
+  found["J_1"] = result.j1;
+  found["J_b"] = result.jb;
+  found["J_3"] = result.j3;
+  found["pairs"] = result.pairs;
+  found["gradient_norm"] = result.gradient_norm;
+  return found;
+}
+
+ContiguousFloats shaped(const std::vector<std::int64_t>& shape, const std::vector<float>& values) {
+  ContiguousFloats array(shape);
+  std::copy(values.begin(), values.end(), array.mutable_data());
+  return array;
+}
+
+void set_optimizer(Engine& engine, const std::string& kind, double momentum, bool nesterov,
+                   double weight_decay, double beta1, double beta2, double epsilon, double clip) {
+  require(kind == "sgd" || kind == "adam", "set_optimizer: kind must be \"sgd\" or \"adam\"");
+  require(momentum >= 0.0 && momentum < 1.0, "set_optimizer: momentum must lie in [0, 1)");
+  require(beta1 >= 0.0 && beta1 < 1.0 && beta2 >= 0.0 && beta2 < 1.0,
+          "set_optimizer: beta1 and beta2 must lie in [0, 1)");
+  require(weight_decay >= 0.0 && std::isfinite(weight_decay) && epsilon > 0.0 &&
+              std::isfinite(epsilon) && clip >= 0.0 && std::isfinite(clip),
+          "set_optimizer: weight_decay, epsilon and clip must be finite and not negative");
+  engine.set_optimizer(
+      {kind == "adam", momentum, nesterov, weight_decay, beta1, beta2, epsilon, clip});
+}
+
+void set_preprocessing(Engine& engine, const std::string& kind, const std::vector<float>& mean,
+                       const std::vector<float>& deviation) {
+  using Kind = pyedge::Preprocessing::Kind;
+  require(kind == "none" || kind == "image" || kind == "channel",
+          "set_preprocessing: kind must be \"none\", \"image\" or \"channel\"");
+  engine.set_preprocessing({kind == "image"     ? Kind::image
+                            : kind == "channel" ? Kind::channel
+                                                : Kind::none,
+                            mean, deviation});
+}
+
+py::dict state(const Engine& engine) {
+  py::dict found;
+  for (const auto& [name, values] : engine.slots()) {
+    found[py::str(name)] = shaped(engine.shape(name.substr(name.find('.') + 1)), values);
+  }
+  found["steps"] = py::array(py::int_(engine.optimizer_steps()));
+  return found;
+}
+
+void set_state(Engine& engine, const py::dict& from) {
+  require(from.contains("steps"), "set_state: wants 'steps'");
+  std::map<std::string, std::vector<float>> slots;
+  for (const auto& [key, value] : from) {
+    const auto name = key.cast<std::string>();
+    if (name == "steps") continue;
+    const ContiguousFloats array = ContiguousFloats::ensure(value);
+    require(static_cast<bool>(array), "set_state: slots must be float32 arrays");
+    slots[name].assign(array.data(), array.data() + array.size());
+  }
+  engine.set_slots(slots, from["steps"].cast<std::int64_t>());
+}
+
+void set_array(Engine& engine, const std::string& name, const ContiguousFloats& values) {
+  const std::vector<std::int64_t>& shape = engine.shape(name);
+  bool same = values.ndim() == static_cast<py::ssize_t>(shape.size());
+  for (std::size_t i = 0; same && i < shape.size(); ++i) {
+    same = values.shape(static_cast<py::ssize_t>(i)) == shape[i];
+  }
+  require(same, "set_array: the values must have the array's shape");
+  for (py::ssize_t i = 0; i < values.size(); ++i) {
+    require(std::isfinite(values.data()[i]), "set_array: the values must be finite");
+  }
+  engine.set_array(name, values.data());
+}
+
+py::list take_profile(Engine& engine) {
+  py::list found;
+  for (const pyedge::OperationTime& time : engine.take_profile()) {
+    found.append(py::make_tuple(time.name, time.phase, time.ms));
+  }
+  return found;
+}
+
+}  // namespace
+
+void register_engine(py::module_& module) {
+  module.def("fma_rate", &pyedge::fma_rate, py::arg("seconds"),
+             py::call_guard<py::gil_scoped_release>());
+  py::class_<Engine>(module, "Engine")
+      .def(py::init(&make_engine), py::arg("nodes"), py::arg("arrays"), py::arg("input_shape"),
+           py::arg("output"), py::arg("taps"))
+      .def("set_trainable", &Engine::set_trainable, py::arg("nodes"))
+      .def(
+          "set_batch_norm",
+          [](Engine& engine, const std::string& mode) {
+            require(mode == "frozen" || mode == "batch",
+                    "set_batch_norm: mode must be \"frozen\" or \"batch\"");
+            engine.set_batch_statistics(mode == "batch");
+          },
+          py::arg("mode"))
+      .def("set_optimizer", &set_optimizer, py::arg("kind") = "sgd", py::arg("momentum") = 0.9,
+           py::arg("nesterov") = true, py::arg("weight_decay") = 5e-4, py::arg("beta1") = 0.9,
+           py::arg("beta2") = 0.999, py::arg("epsilon") = 1e-8, py::arg("clip") = 5.0)
+      .def("set_preprocessing", &set_preprocessing, py::arg("kind"),
+           py::arg("mean") = std::vector<float>(), py::arg("deviation") = std::vector<float>())
+      .def(
+          "memory",
+          [](const Engine& engine, std::int64_t batch, bool training) {
+            require(batch >= 0 && batch <= 1 << 20, "memory: batch must be from 0 to 2^20");
+            return engine.memory(batch, training);
+          },
+          py::arg("batch"), py::arg("training"))
+      .def_property_readonly("weight_bytes", &Engine::weight_bytes)
+      .def_property_readonly("classes", &Engine::classes)
+      .def("predict", &predict, py::arg("images"), py::arg("rows").noconvert() = py::none(),
+           py::arg("channels_last") = false)
+      .def("step", &step, py::arg("images"), py::arg("rows").noconvert(),
+           py::arg("channels_last") = false, py::arg("shift").noconvert() = py::none(),
+           py::arg("flip").noconvert() = py::none(), py::arg("labels").noconvert() = py::none(),
+           py::arg("logits").noconvert() = py::none(), py::arg("maps") = py::none(),
+           py::arg("map_rows").noconvert() = py::none(), py::arg("norms") = py::none(),
+           py::arg("lambdas") = std::array<double, 3>{1.0, 10.0, 1.0},
+           py::arg("norms_by_image") = false)
+      .def("update", &Engine::update, py::arg("lr"), py::call_guard<py::gil_scoped_release>())
+      .def(
+          "gradient",
+          [](const Engine& engine, const std::string& name) {
+            return shaped(engine.shape(name), engine.gradient(name));
+          },
+          py::arg("name"))
+      .def(
+          "array",
+          [](const Engine& engine, const std::string& name) {
+            return shaped(engine.shape(name), engine.array(name));
+          },
+          py::arg("name"))
+      .def("set_array", &set_array, py::arg("name"), py::arg("values").noconvert())
+      .def_property_readonly("array_names", &Engine::array_names)
+      .def("state", &state)
+      .def("set_state", &set_state, py::arg("state"))
+      .def("set_profiling", &Engine::set_profiling, py::arg("on"))
+      .def("profile", &take_profile);
+}
