@@ -65,12 +65,15 @@ GroupMatch Engine::match(const Plan& p, int group, const Knowledge& knowledge) {
   std::vector<double> squares(static_cast<std::size_t>(p.n));
   const std::int64_t size = t.h * t.w * t.c;
   parallel_for(p.n, [&](std::int64_t i) {
-    const ImageView student = image_view(p, tap, i, batch_statistics_);
-    squares[static_cast<std::size_t>(i)] = table().map_square(student);
+    std::vector<TeacherMap> maps;
+    for (const TeacherMaps& block : blocks) {
+      maps.push_back(teacher_map(block, knowledge.map_rows[i], size));
+    }
+    std::vector<double> found(maps.size());
+    table().map_sums(image_view(p, tap, i, batch_statistics_), maps.data(), count, t.c,
+                     found.data(), &squares[static_cast<std::size_t>(i)]);
     for (std::int64_t k = 0; k < count; ++k) {
-      const TeacherMap map =
-          teacher_map(blocks[static_cast<std::size_t>(k)], knowledge.map_rows[i], size);
-      dots[static_cast<std::size_t>(k * p.n + i)] = table().map_dot(student, map, t.c);
+      dots[static_cast<std::size_t>(k * p.n + i)] = found[static_cast<std::size_t>(k)];
     }
   });
   return match_group(dots, squares, knowledge.norms[at(group)], count, p.n,
@@ -79,6 +82,12 @@ GroupMatch Engine::match(const Plan& p, int group, const Knowledge& knowledge) {
 
 void Engine::run_backward(const Plan& p, const Knowledge& knowledge,
                           const std::vector<GroupMatch>& matches) {
+  by_student_.assign(program_.taps.size(), {});
+  for (std::size_t i = 0; i < matches.size(); ++i) {
+    for (const float factor : matches[i].by_student) {
+      by_student_[i].push_back(static_cast<float>(knowledge.lambdas[1]) * factor);
+    }
+  }
   for (Parameter& parameter : parameters_.all()) {
     if (parameter.trainable) {
       std::fill_n(parameter.gradient.data(), parameter.gradient.floats(), 0.0f);
@@ -111,6 +120,13 @@ bool Engine::finish_for(const Plan& p, const Target& target, const View& view, F
     if (!target.norm) finish.gain = finish.lens.scale;
     finish.base = tensor(p, view.tensor);
   }
+  if (!target.norm && !target.accumulate && p.in_place[at(view.tensor)]) {
+    for (std::size_t i = 0; i < program_.taps.size(); ++i) {
+      if (program_.taps[i].tensor != view.tensor || by_student_[i].empty()) continue;
+      finish.betas = by_student_[i].data();  // the values' own share of J_b's gradient
+      finish.image_floats = t.image();
+    }
+  }
   return true;
 }
 
@@ -126,12 +142,15 @@ void Engine::match_gradient(const Plan& p, const BackwardStep& b, const Knowledg
   }
   const TeacherMaps& block = knowledge.maps[at(b.index)][at(match.best)];
   const auto weight = static_cast<float>(knowledge.lambdas[1]);
+  // where the gradient lies over the values, their share is in it already
+  const bool counted = p.in_place[at(tap.tensor)];
+  finish.betas = nullptr;
   parallel_for(p.n, [&](std::int64_t i) {
     const auto k = static_cast<std::size_t>(i);
     table().map_gradient(image_view(p, tap, i, batch_statistics_),
                          teacher_map(block, knowledge.map_rows[i], t.h * t.w * t.c), t.c,
-                         weight * match.by_teacher[k], weight * match.by_student[k],
-                         finish.at(i * t.image()));
+                         weight * match.by_teacher[k],
+                         counted ? 0.0f : by_student_[at(b.index)][k], finish.at(i * t.image()));
   });
 }
 
@@ -170,6 +189,11 @@ void Engine::backward_conv(const Plan& p, const BackwardStep& b) {
   ConvWeights& c = convs_[at(b.index)];
   const float* gradient = arena_.data() + p.gradient_at[at(step.out)];
   float* scratch = arena_.data() + p.scratch_at;
+  if (b.again >= 0) {
+    repeated_[at(program_.steps[at(b.again)].out)] = true;
+    timed(graph_.nodes[at(program_.steps[at(b.again)].node)].name, "forward again",
+          [&] { forward_step(p, b.again, batch_statistics_); });
+  }
   if (b.weights) {
     Parameter& weight = parameters_[c.weight];
     timed(name, "weight gradient", [&] {
@@ -228,21 +252,23 @@ void Engine::backward_pool(const Plan& p, const BackwardStep& b) {
   const Tensor &in = program_.tensors[at(view.tensor)], &out = program_.tensors[at(step.out)];
   const float* gradient = arena_.data() + p.gradient_at[at(step.out)];
   float* scratch = arena_.data() + p.scratch_at;
-  const std::int64_t worker_floats = (in.image() + 15) / 16 * 16;
+  const std::int64_t worker_floats = (in.image() + 31) / 16 * 16;
   parallel_for_workers(p.n, [&](std::int64_t i, int worker) {
     const float* from = gradient + i * out.image();
     const Finish put = finish.at(i * in.image());
     if (step.kind == StepKind::global_avg_pool) {
       return table().spread_average(from, in.h, in.w, put);
     }
+    const PoolWindow window = pool_window(node, out);
+    if (step.kind == StepKind::avg_pool && tiles(window, in)) {
+      return table().average_tiles_backward(from, window, put);
+    }
     const ImageView image = image_view(p, view, i, batch_statistics_);
     float* values = scratch + worker * worker_floats;
     if (step.kind == StepKind::channel_pad) {
-      table().unpad_channels(from, in.h * in.w, out.stride, node.position.data(), in.c, values,
-                             in.stride);
+      table().unpad_channels(from, in.h * in.w, out.stride, places(b.index), values, in.stride);
     } else {
       std::fill_n(values, in.image(), 0.0f);
-      const PoolWindow window = pool_window(node, out);
       if (step.kind == StepKind::avg_pool) {
         table().average_pool_backward(image, window, from, values);
       } else {

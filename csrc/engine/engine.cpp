@@ -15,6 +15,24 @@ std::size_t at(int index) {
   return static_cast<std::size_t>(index);
 }
 
+// See ChannelPlaces. Empty where positions do not rise one after another.
+std::vector<LaneStep> lane_steps(const std::vector<std::int32_t>& position, std::int64_t out_stride,
+                                 int wide_lanes) {
+  for (std::size_t i = 0; i < position.size(); ++i) {
+    if (position[i] < 0 || (i > 0 && position[i] <= position[i - 1])) return {};
+  }
+  std::vector<LaneStep> steps;
+  std::uint32_t next = 0;
+  for (std::int64_t o = 0; o < out_stride; o += wide_lanes) {
+    LaneStep step{next, 0, 0};
+    for (; next < position.size() && position[next] < o + wide_lanes; ++next, ++step.count) {
+      step.mask = static_cast<std::uint16_t>(step.mask | 1u << (position[next] - o));
+    }
+    steps.push_back(step);
+  }
+  return steps;
+}
+
 }  // namespace
 
 Engine::Engine(Graph graph) : graph_(std::move(graph)), table_(&kernel_table()) {
@@ -48,10 +66,24 @@ Engine::Engine(Graph graph) : graph_(std::move(graph)), table_(&kernel_table()) 
     state.shift = Buffer(t.stride);
     norms_.push_back(std::move(state));
   }
+  for (const Step& step : program_.steps) {
+    lane_steps_.push_back(step.kind == StepKind::channel_pad
+                              ? lane_steps(graph_.nodes[at(step.node)].position,
+                                           program_.tensors[at(step.out)].stride,
+                                           table_->wide_lanes)
+                              : std::vector<LaneStep>());
+  }
   // the weights live in the engine's layout from here on
   for (auto& [name, array] : graph_.arrays) std::vector<float>().swap(array.values);
   parameters_.set_trainable(trainable_, false);
   fold_norms();
+}
+
+ChannelPlaces Engine::places(int step) const {
+  const std::vector<std::int32_t>& position = graph_.nodes[at(program_.steps[at(step)].node)].position;
+  const std::vector<LaneStep>& steps = lane_steps_[at(step)];
+  return {position.data(), steps.empty() ? nullptr : steps.data(),
+          static_cast<std::int64_t>(position.size())};
 }
 
 void Engine::fold_norms() {

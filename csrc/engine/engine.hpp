@@ -87,6 +87,7 @@ class Engine {
   void forget_plans();
   void fold_norms();
 
+  ChannelPlaces places(int step) const;
   float* tensor(const Plan& plan, int index);
   Lens lens(const View& view, bool batch) const;
   ImageView image_view(const Plan& plan, const View& view, std::int64_t image, bool batch);
@@ -118,10 +119,13 @@ class Engine {
   Parameters parameters_;
   std::vector<NormState> norms_;    // by norm
   std::vector<ConvWeights> convs_;  // by step
-  std::vector<bool> trainable_;     // by node
+  std::vector<std::vector<LaneStep>> lane_steps_;  // by step, of channel pads
+  std::vector<bool> trainable_;                    // by node
   bool batch_statistics_ = false;
   OptimizerSettings optimizer_;
   Preprocessing preprocessing_;
+  std::vector<bool> repeated_;       // tensors that have been computed a second time
+  std::vector<std::vector<float>> by_student_;  // by tap and image, of J_b's gradient
   std::unique_ptr<Plan> plans_[2];  // inference, training: of the last batch size
   Buffer arena_;
   int workers_ = 0;

@@ -33,7 +33,7 @@ const char* kind_name(StepKind kind) {
 }  // namespace
 
 float* Engine::tensor(const Plan& p, int index) {
-  return arena_.data() + p.tensor_at[at(index)];
+  return arena_.data() + (repeated_[at(index)] ? p.again_at[at(index)] : p.tensor_at[at(index)]);
 }
 
 Lens Engine::lens(const View& view, bool batch) const {
@@ -56,6 +56,7 @@ ImageView Engine::image_view(const Plan& p, const View& view, std::int64_t image
 
 void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch) {
   const Tensor& input = program_.tensors[0];
+  repeated_.assign(program_.tensors.size(), false);
   timed("images", "forward", [&] {
     load_images(images, preprocessing_, input.c, input.h, input.w, input.stride, tensor(p, 0));
   });
@@ -104,12 +105,9 @@ void Engine::forward_step(const Plan& p, int index, bool batch) {
     switch (step.kind) {
       case StepKind::add:
         return table().add_views(from, image_view(p, step.in[1], i, batch), image);
-      case StepKind::channel_pad: {
-        const Node& node = graph_.nodes[at(step.node)];
-        return table().pad_channels(from, node.position.data(),
-                                    static_cast<std::int64_t>(node.position.size()), image,
-                                    out.stride, scratch + worker * from.stride);
-      }
+      case StepKind::channel_pad:
+        return table().pad_channels(from, places(index), image, out.stride,
+                                    scratch + worker * (from.stride + 16));
       case StepKind::avg_pool:
         return table().average_pool(from, pool_window(graph_.nodes[at(step.node)], out), image);
       case StepKind::max_pool:

@@ -12,6 +12,12 @@ inline PoolWindow pool_window(const Node& node, const Tensor& out) {
           node.padding[0], node.padding[1], out.h,          out.w};
 }
 
+// Every pixel lies in exactly one window.
+inline bool tiles(const PoolWindow& p, const Tensor& in) {
+  return p.kernel_h == p.stride_h && p.kernel_w == p.stride_w && p.padding_h == 0 &&
+         p.padding_w == 0 && p.out_h * p.kernel_h == in.h && p.out_w * p.kernel_w == in.w;
+}
+
 // One image's map out of a pack's.
 inline TeacherMap teacher_map(const TeacherMaps& maps, std::int64_t row, std::int64_t size) {
   const std::int64_t element = maps.type == MapType::float32   ? 4

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace pyedge {
 namespace {
@@ -30,11 +31,12 @@ class Planner {
     plan_.n = n;
     tensors_.resize(program.tensors.size());
     gradients_.resize(program.tensors.size());
+    again_.resize(program.tensors.size());
     norm_gradients_.resize(program.norms.size());
     alias_.resize(program.tensors.size());
     std::iota(alias_.begin(), alias_.end(), 0);
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      tensors_[i].floats = gradients_[i].floats = n * program.tensors[i].image();
+      tensors_[i].floats = gradients_[i].floats = again_[i].floats = n * program.tensors[i].image();
     }
     for (std::size_t i = 0; i < norm_gradients_.size(); ++i) {
       norm_gradients_[i].floats = n * tensor(program.norms[i].tensor).image();
@@ -47,6 +49,7 @@ class Planner {
     plan_.input_gradient.resize(steps);
     plan_.weight_gradient.resize(steps);
     plan_.live.assign(program_.norms.size(), false);
+    plan_.in_place.assign(program_.tensors.size(), false);
     loss_time_ = static_cast<int>(steps);
     forward();
     if (wishes_.training) {
@@ -75,9 +78,10 @@ class Planner {
         plan_.forward[i] = ConvForward(shape, table_, workers_);
         scratch(plan_.forward[i].scratch_floats());
       } else if (step.kind == StepKind::channel_pad) {
-        scratch(workers_ * tensor(step.in[0].tensor).stride);
+        scratch(workers_ * (tensor(step.in[0].tensor).stride + alignment));
       }
     }
+    share_residuals();
     if (wishes_.training && wishes_.batch_statistics) {
       for (const Norm& norm : program_.norms) {
         if (norm.has_statistics) scratch(statistics_floats(tensor(norm.tensor)));
@@ -86,6 +90,16 @@ class Planner {
     tensors_[at(program_.output.tensor)].use(loss_time_);
     if (wishes_.training) {
       for (const View& tap : program_.taps) tensors_[at(tap.tensor)].use(loss_time_);
+    }
+  }
+
+  // A convolution that adds a residual nobody else reads writes its sum over it.
+  void share_residuals() {
+    for (const Step& step : program_.steps) {
+      const View& r = step.residual;
+      if (step.kind == StepKind::conv && r.tensor >= 0 && r.plain() && readers(r.tensor) == 1) {
+        same_memory_.push_back({step.out, r.tensor});
+      }
     }
   }
 
@@ -106,6 +120,50 @@ class Planner {
       for (const View& view : step.in) wanted = wanted || wants(view);
       wanted_[at(step.out)] = wanted;
     }
+    for (std::size_t t = 0; t < tensors_.size(); ++t) {
+      plan_.in_place[t] = wanted_[t] && overwritable(static_cast<int>(t));
+    }
+  }
+
+  // Whether the first step of the backward pass that adds to the tensor's gradient is the last one
+  // to need its values: they end where the gradient begins, element by element.
+  bool overwritable(int t) const {
+    int last = -1;
+    for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+      const Step& step = program_.steps[i];
+      for (const View& view : step.in) {
+        if (view.tensor == t) last = static_cast<int>(i);
+      }
+      if (step.residual.tensor == t) last = static_cast<int>(i);
+    }
+    if (last < 0) return false;
+    for (int i = 0; i <= last; ++i) {
+      const Step& step = program_.steps[at(i)];
+      if (step.residual.tensor == t) return false;
+      for (const View& view : step.in) {
+        if (view.tensor != t) continue;
+        if (i < last) {
+          const bool needs_values = step.kind == StepKind::max_pool || step.kind == StepKind::conv;
+          if (!view.plain() || needs_values) return false;
+          continue;
+        }
+        if (view.norm >= 0 && plan_.live[at(view.norm)]) return false;
+        const bool fits = step.kind == StepKind::conv
+                              ? !wishes_.step_learns[at(i)] && !pointwise(step)
+                              : step.kind == StepKind::global_avg_pool;
+        if (view.plain() || !fits) return false;
+      }
+    }
+    for (std::size_t i = 0; i < program_.norms.size(); ++i) {
+      if (program_.norms[i].tensor == t && plan_.live[i]) return false;
+    }
+    return std::all_of(program_.taps.begin(), program_.taps.end(), [&](const View& tap) {
+      return tap.tensor != t || tap.plain();
+    });
+  }
+
+  bool pointwise(const Step& step) const {
+    return conv_shape(graph_, program_, step, 1).taps() == 1;
   }
 
   bool wants(const View& view) const {
@@ -114,7 +172,7 @@ class Planner {
   }
 
   // The target of a gradient of the view's values, at `time`; notes what it touches.
-  Target target(const View& view, int time) {
+  Target target(const View& view, int time, int again = -1) {
     if (!wants(view)) return {};
     Target found;
     if (view.norm >= 0 && plan_.live[at(view.norm)]) {
@@ -126,32 +184,75 @@ class Planner {
       gradients_[at(alias_[at(t)])].use(time);
       gradient_begun_[at(t)] = true;
     }
-    if (view.clamp != Clamp::none) tensors_[at(view.tensor)].use(time);  // its mask
+    if (view.clamp != Clamp::none) keep(view.tensor, again, time);  // its mask
     return found;
+  }
+
+  // The tensor's values are read at `time`, of the backward pass.
+  void keep(int t, int again, int time) {
+    if (again < 0) return tensors_[at(t)].use(time);
+    again_[at(t)].use(time);
+    tensors_[at(program_.steps[at(again)].in[0].tensor)].use(time);
+  }
+
+  // Frozen convolutions widen their input at little cost (14 channels to 120, where the layer that
+  // learns behind them takes ten times as much): such a result is worth less than its memory. The
+  // step that made the tensor, or -1 if its values had better be kept.
+  int step_to_repeat(int t) const {
+    const int index = tensor(t).producer;
+    if (index < 0 || wishes_.batch_statistics || wishes_.step_learns[at(index)]) return -1;
+    const Step& step = program_.steps[at(index)];
+    if (step.kind != StepKind::conv || step.residual.tensor >= 0) return -1;
+    int uses = 0;
+    for (const Step& other : program_.steps) {
+      for (const View& view : other.in) uses += view.tensor == t;
+      uses += other.residual.tensor == t;
+    }
+    for (const View& tap : program_.taps) uses += tap.tensor == t;
+    double all = 0.0;
+    for (const Step& other : program_.steps) all += multiplications(other);
+    const bool cheap = multiplications(step) <= 0.1 * all;
+    return uses == 1 && cheap && tensor(t).image() >= 2 * tensor(step.in[0].tensor).image() ? index
+                                                                                            : -1;
+  }
+
+  double multiplications(const Step& step) const {
+    if (step.kind != StepKind::conv) return 0.0;
+    const ConvShape s = conv_shape(graph_, program_, step, 1);
+    return static_cast<double>(s.taps() * s.c_in * s.c_out) *
+           static_cast<double>(s.out_h * s.out_w);
   }
 
   void backward() {
     gradient_begun_.assign(program_.tensors.size(), false);
     int time = loss_time_;
-    for (std::size_t i = 0; i < program_.taps.size(); ++i) {
-      const View& tap = program_.taps[i];
-      tensors_[at(tap.tensor)].use(time);
-      push({BackwardKind::tap, static_cast<int>(i), {target(tap, time), {}}});
-    }
     gradient_begun_[at(program_.output.tensor)] = true;
     gradients_[at(program_.output.tensor)].use(time);
     for (std::size_t i = program_.steps.size(); i-- > 0;) {
       const Step& step = program_.steps[i];
+      time = taps_of(step.out, time);
       time = norms_of(step.out, time);
       if (!wanted_[at(step.out)] || !gradient_begun_[at(step.out)]) continue;
       ++time;
       gradients_[at(alias_[at(step.out)])].use(time);
       backward_step(static_cast<int>(i), step, time);
     }
-    norms_of(0, time);
+    norms_of(0, taps_of(0, time));
   }
 
   void push(const BackwardStep& step) { plan_.backward.push_back(step); }
+
+  // A tap's share of a gradient comes last, so that the gradient need not live since the loss.
+  int taps_of(int t, int time) {
+    for (std::size_t i = 0; i < program_.taps.size(); ++i) {
+      const View& tap = program_.taps[i];
+      if (tap.tensor != t || !wants(tap)) continue;
+      ++time;
+      tensors_[at(t)].use(time);
+      push({BackwardKind::tap, static_cast<int>(i), {target(tap, time), {}}});
+    }
+    return time;
+  }
 
   // Norms on a tensor come before the step that made it: by then their gradient is whole.
   int norms_of(int t, int time) {
@@ -179,14 +280,15 @@ class Planner {
           plan_.weight_gradient[at(index)] = ConvWeightGradient(shape, table_, workers_);
           scratch(plan_.weight_gradient[at(index)].scratch_floats());
           scratch(statistics_floats(tensor(step.out)));  // of a bias
-          tensors_[at(step.in[0].tensor)].use(time);
+          b.again = step_to_repeat(step.in[0].tensor);
+          keep(step.in[0].tensor, b.again, time);
         }
         if (wants(step.in[0])) {
           plan_.input_gradient[at(index)] = ConvInputGradient(shape, table_, workers_);
           scratch(plan_.input_gradient[at(index)].scratch_floats());
           scratch(plan_.input_gradient[at(index)].pack_scratch_floats());
         }
-        b.target[0] = target(step.in[0], time);
+        b.target[0] = target(step.in[0], time, b.again);
         residual(b, step, time);
         break;
       }
@@ -199,7 +301,7 @@ class Planner {
         [[fallthrough]];
       case StepKind::avg_pool:
       case StepKind::channel_pad:
-        scratch(workers_ * (in.image() + alignment));
+        scratch(workers_ * (in.image() + 2 * alignment));
         b.target[0] = target(step.in[0], time);
         break;
       default:
@@ -241,15 +343,30 @@ class Planner {
       std::int64_t start = 0;
     };
     plan_.tensor_at.assign(tensors_.size(), -1);
+    plan_.again_at.assign(again_.size(), -1);
     plan_.gradient_at.assign(gradients_.size(), -1);
     plan_.norm_gradient_at.assign(norm_gradients_.size(), -1);
     std::vector<Block> blocks;
+    for (const auto& [sum, residual] : same_memory_) {
+      Life& whole = tensors_[at(sum)];
+      const Life& part = tensors_[at(residual)];
+      whole.use(part.first);
+      whole.use(part.last);
+      tensors_[at(residual)].last = -1;
+    }
+    for (std::size_t t = 0; t < tensors_.size(); ++t) {
+      if (!plan_.in_place[t] || gradients_[t].last < 0 || alias_[t] != static_cast<int>(t)) continue;
+      tensors_[t].use(gradients_[t].first);
+      tensors_[t].use(gradients_[t].last);
+      gradients_[t].last = -1;
+    }
     const auto add = [&](const std::vector<Life>& lives, std::vector<std::int64_t>& offsets) {
       for (std::size_t i = 0; i < lives.size(); ++i) {
         if (lives[i].last >= 0) blocks.push_back({lives[i], &offsets[i]});
       }
     };
     add(tensors_, plan_.tensor_at);
+    add(again_, plan_.again_at);
     add(gradients_, plan_.gradient_at);
     add(norm_gradients_, plan_.norm_gradient_at);
     std::stable_sort(blocks.begin(), blocks.end(),
@@ -278,8 +395,16 @@ class Planner {
       end = std::max(end, start + floats);
       placed.push_back(&block);
     }
+    for (std::size_t t = 0; t < tensors_.size(); ++t) {
+      if (plan_.in_place[t] && alias_[t] == static_cast<int>(t)) {
+        plan_.gradient_at[t] = plan_.tensor_at[t];
+      }
+    }
     for (std::size_t i = 0; i < alias_.size(); ++i) {
       plan_.gradient_at[i] = plan_.gradient_at[at(alias_[i])];
+    }
+    for (const auto& [sum, residual] : same_memory_) {
+      plan_.tensor_at[at(residual)] = plan_.tensor_at[at(sum)];
     }
     plan_.scratch_at = end;
     plan_.floats = end + scratch_ + alignment;
@@ -291,8 +416,9 @@ class Planner {
   const KernelTable& table_;
   int workers_;
   Plan plan_;
-  std::vector<Life> tensors_, gradients_, norm_gradients_;
+  std::vector<Life> tensors_, again_, gradients_, norm_gradients_;
   std::vector<int> alias_;
+  std::vector<std::pair<int, int>> same_memory_;  // sum, residual
   std::vector<bool> wanted_, norm_wanted_, gradient_begun_;
   std::int64_t scratch_ = 0;
   int loss_time_ = 0;

@@ -33,6 +33,7 @@ struct BackwardStep {
   int index;         // tap, step or norm
   Target target[2];  // of the step's inputs; a convolution's second is its residual
   bool weights = false;
+  int again = -1;     // a step to run anew first: its result was not kept
   bool alias = false;  // the second target's gradient is the step's own, in place
 };
 
@@ -45,10 +46,11 @@ struct Plan {
   std::vector<BackwardStep> backward;
   // floats from the arena's start; -1 where there is none
   std::vector<std::int64_t> tensor_at, gradient_at, norm_gradient_at;
+  std::vector<std::int64_t> again_at;  // tensors that are computed a second time
   std::int64_t scratch_at = 0;
   std::int64_t floats = 0;
-  bool norm_is_live(int norm) const { return live[static_cast<std::size_t>(norm)]; }
-  std::vector<bool> live;  // norms whose backward is a step of its own
+  std::vector<bool> live;      // norms whose backward is a step of its own
+  std::vector<bool> in_place;  // tensors whose gradient is written over their values
 };
 
 ConvShape conv_shape(const Graph& graph, const Program& program, const Step& step, std::int64_t n);

@@ -24,6 +24,7 @@ class Lowering {
     for (const int tap : graph_.taps) {
       program_.taps.push_back(views_[static_cast<std::size_t>(tap)]);
     }
+    shortcuts_first();
     number_producers();
     narrow_input();
     return std::move(program_);
@@ -119,6 +120,24 @@ class Lowering {
   int new_tensor(std::int64_t c, std::int64_t h, std::int64_t w) {
     program_.tensors.push_back({c, h, w, (c + lanes_ - 1) / lanes_ * lanes_, -1});
     return static_cast<int>(program_.tensors.size()) - 1;
+  }
+
+  // Pools and pads of a shortcut run as soon as their input is there. Backward, they then come
+  // last: after the convolution beside them has used its input's values for the last time.
+  void shortcuts_first() {
+    std::vector<Step>& steps = program_.steps;
+    for (std::size_t i = 1; i < steps.size(); ++i) {
+      if (steps[i].kind == StepKind::conv || !steps[i].in[0].plain()) continue;
+      std::size_t to = i;
+      const auto reads = [&](const Step& before) {
+        return std::any_of(steps[i].in.begin(), steps[i].in.end(),
+                           [&](const View& view) { return view.tensor == before.out; });
+      };
+      while (to > 0 && !reads(steps[to - 1])) --to;
+      std::rotate(steps.begin() + static_cast<std::ptrdiff_t>(to),
+                  steps.begin() + static_cast<std::ptrdiff_t>(i),
+                  steps.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    }
   }
 
   void number_producers() {

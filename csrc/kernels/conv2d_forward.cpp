@@ -49,7 +49,8 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
     columns_ = 4 * tiles_w + 2;
     const std::int64_t tiles = images_per_item_ * band_ * tiles_w;
     worker_floats_ = region_rows_ * columns_ * s_.in_stride +
-                     winograd_positions * tiles * (s_.in_stride + s_.out_stride);
+                     winograd_positions * (winograd_step(tiles, s_.in_stride) +
+                                           winograd_step(tiles, s_.out_stride));
   } else {
     const bool unpadded = s_.padding_h == 0 && s_.padding_w == 0;
     if (unpadded && s_.kernel_h == s_.h && s_.kernel_w == s_.w && s_.dilation_h == 1 &&
@@ -161,31 +162,32 @@ void ConvForward::run_winograd(const float* input, const Lens& lens, const float
     const std::int64_t images = std::min(images_per_item_, s_.n - first_image);
     const std::int64_t rows = std::min(band_, tiles_h - first);
     const std::int64_t tiles = images * rows * tiles_w;
+    const std::int64_t in_step = winograd_step(tiles, s_.in_stride);
+    const std::int64_t out_step = winograd_step(tiles, s_.out_stride);
     float* region = scratch + worker * worker_floats_;
     float* patches = region + region_rows_ * line;
-    float* products = patches + winograd_positions * tiles * s_.in_stride;
+    float* products = patches + winograd_positions * in_step;
     for (std::int64_t i = 0; i < images; ++i) {
       table_->copy_region({input + (first_image + i) * s_.in_image(), s_.h, s_.w, s_.in_stride,
                            4 * first - s_.padding_h, -s_.padding_w, 4 * rows + 2, columns_, lens,
                            region});
       for (std::int64_t row = 0; row < rows; ++row) {
         table_->winograd_input(region + 4 * row * line, line, s_.in_stride, tiles_w,
-                               patches + (i * rows + row) * tiles_w * s_.in_stride,
-                               tiles * s_.in_stride);
+                               patches + (i * rows + row) * tiles_w * s_.in_stride, in_step);
       }
     }
     const std::int64_t no_offset = 0;
     for (int position = 0; position < winograd_positions; ++position) {
       table_->gemm_pixels(
-          {patches + position * tiles * s_.in_stride, packed + position * s_.c_in * s_.out_stride,
-           products + position * tiles * s_.out_stride, &no_offset, 1, 0, 0, tiles, s_.in_stride,
+          {patches + position * in_step, packed + position * s_.c_in * s_.out_stride,
+           products + position * out_step, &no_offset, 1, 0, 0, tiles, s_.in_stride,
            s_.out_stride, 1, s_.c_in, s_.out_stride / table_->lanes, false});
     }
     for (std::int64_t i = 0; i < images; ++i) {
       const Finish put = finish.at((first_image + i) * s_.out_image());
       for (std::int64_t row = 0; row < rows; ++row) {
         table_->winograd_output(products + (i * rows + row) * tiles_w * s_.out_stride,
-                                tiles * s_.out_stride, tiles_w, put, s_.out_h, s_.out_w,
+                                out_step, tiles_w, put, s_.out_h, s_.out_w,
                                 4 * (first + row));
       }
     }

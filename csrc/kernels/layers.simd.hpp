@@ -143,10 +143,10 @@ void spread_average(const float* gradient, std::int64_t h, std::int64_t w,
   }
 }
 
-// out [pixels, out_stride] = 0, then the view's channel c at position[c] where that is >= 0.
-// `buffer` holds one pixel of the view.
-void pad_channels(const pyedge::ImageView& image, const std::int32_t* position, std::int64_t c,
-                  float* out, std::int64_t out_stride, float* buffer) {
+// out [pixels, out_stride] = the view's channels at their places, zeros elsewhere. `buffer` holds
+// one pixel of the view. Reads up to wide_lanes floats beyond a pixel's last channel.
+void pad_channels(const pyedge::ImageView& image, const pyedge::ChannelPlaces& places, float* out,
+                  std::int64_t out_stride, float* buffer) {
   const float* from = image.data;
   for (std::int64_t p = 0; p < image.h * image.w; ++p, from += image.stride, out += out_stride) {
     const float* x = from;
@@ -154,22 +154,57 @@ void pad_channels(const pyedge::ImageView& image, const std::int32_t* position, 
       copy_through(image.lens, buffer, from, 1, image.stride);
       x = buffer;
     }
+    if (places.steps != nullptr) {
+      const pyedge::LaneStep* step = places.steps;
+      for (std::int64_t o = 0; o < out_stride; o += Vec::wide_lanes, ++step) {
+        Vec::expand(out + o, x + step->student_channel, step->mask);
+      }
+      continue;
+    }
     fill_zero(out, out_stride);
-    for (std::int64_t i = 0; i < c; ++i) {
-      if (position[i] >= 0) out[position[i]] = x[i];
+    for (std::int64_t i = 0; i < places.c; ++i) {
+      if (places.position[i] >= 0) out[places.position[i]] = x[i];
     }
   }
 }
 
-// values [pixels, stride] = gradient [pixels, out_stride] at position[c], 0 elsewhere
+// values [pixels, stride] = gradient [pixels, out_stride] at each channel's place, 0 if it has none.
+// Writes up to wide_lanes floats beyond the last pixel.
 void unpad_channels(const float* gradient, std::int64_t pixels, std::int64_t out_stride,
-                    const std::int32_t* position, std::int64_t c, float* values,
-                    std::int64_t stride) {
+                    const pyedge::ChannelPlaces& places, float* values, std::int64_t stride) {
   for (std::int64_t p = 0; p < pixels; ++p, gradient += out_stride, values += stride) {
-    for (std::int64_t i = 0; i < c; ++i) {
-      values[i] = position[i] >= 0 ? gradient[position[i]] : 0.0f;
+    if (places.steps != nullptr) {
+      const pyedge::LaneStep* step = places.steps;
+      for (std::int64_t o = 0; o < out_stride; o += Vec::wide_lanes, ++step) {
+        if (step->mask) Vec::compress(values + step->student_channel, gradient + o, step->mask);
+      }
+    } else {
+      for (std::int64_t i = 0; i < places.c; ++i) {
+        values[i] = places.position[i] >= 0 ? gradient[places.position[i]] : 0.0f;
+      }
     }
-    for (std::int64_t i = c; i < stride; ++i) values[i] = 0.0f;
+    for (std::int64_t i = places.c; i < stride; ++i) values[i] = 0.0f;
+  }
+}
+
+// Windows that tile the image: every pixel has one, and its gradient is ready at once.
+void average_tiles_backward(const float* from, const pyedge::PoolWindow& p,
+                            const pyedge::Finish& finish) {
+  const FinishVectors put(finish);
+  const Vec::Float share = Vec::splat(1.0f / static_cast<float>(p.kernel_h * p.kernel_w));
+  for (std::int64_t oy = 0; oy < p.out_h; ++oy) {
+    for (std::int64_t ox = 0; ox < p.out_w; ++ox, from += finish.stride) {
+      const std::int64_t corner =
+          oy * p.kernel_h * finish.row + ox * p.kernel_w * finish.stride;
+      for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
+        const Vec::Float g = Vec::mul(Vec::load(from + c), share);
+        for (std::int64_t y = 0; y < p.kernel_h; ++y) {
+          for (std::int64_t x = 0; x < p.kernel_w; ++x) {
+            put(g, corner + y * finish.row + x * finish.stride, c);
+          }
+        }
+      }
+    }
   }
 }
 

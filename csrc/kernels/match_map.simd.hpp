@@ -21,69 +21,105 @@ struct FromInt8 {
   static Vec::Float load(const std::int8_t* p) { return Vec::load_int8(p); }
 };
 
-// A pixel's last channels: the elements behind them are another pixel's, or no memory at all.
+// The last vector of a pixel: behind the student's channels lie another pixel's, or no memory at
+// all. `last`: this is the map's last pixel.
 template <typename From>
-inline Vec::Float load_part(const typename From::Element* p, std::int64_t count) {
+inline Vec::Float load_part(const typename From::Element* p, int count, bool last) {
+  if (!last) return Vec::keep_first(From::load(p), count);
   typename From::Element part[Vec::lanes] = {};
-  for (std::int64_t i = 0; i < count; ++i) part[i] = p[i];
+  for (int i = 0; i < count; ++i) part[i] = p[i];
   return From::load(part);
 }
 
-// Calls body(at, c, t): floats from the map's start, channel, and the teacher's vector there.
-template <typename From, typename Body>
-inline void each_vector(const void* data, std::int64_t pixels, std::int64_t c, std::int64_t stride,
-                        const Body& body) {
-  const auto* t = static_cast<const typename From::Element*>(data);
-  const std::int64_t whole = c / Vec::lanes * Vec::lanes;
-  for (std::int64_t p = 0; p < pixels; ++p, t += c) {
-    for (std::int64_t i = 0; i < whole; i += Vec::lanes) body(p * stride + i, i, From::load(t + i));
-    if (whole < c) body(p * stride + whole, whole, load_part<From>(t + whole, c - whole));
-  }
-}
-
-template <typename Body>
-inline void each_teacher_vector(const pyedge::TeacherMap& teacher, std::int64_t pixels,
-                                std::int64_t c, std::int64_t stride, const Body& body) {
-  switch (teacher.type) {
-    case pyedge::MapType::float32:
-      return each_vector<FromFloat>(teacher.data, pixels, c, stride, body);
-    case pyedge::MapType::float16:
-      return each_vector<FromHalf>(teacher.data, pixels, c, stride, body);
-    case pyedge::MapType::int8:
-      return each_vector<FromInt8>(teacher.data, pixels, c, stride, body);
-  }
-}
-
-// <t, s>, in float64 (in float32, 2 - 2 cos is 9 % off at distance 1e-3)
-double map_dot(const pyedge::ImageView& student, const pyedge::TeacherMap& teacher,
-               std::int64_t c) {
+// Sums for `blocks` maps at once, so that the student's map is read and widened once for them all.
+template <typename From, int blocks>
+void sums_of(const pyedge::ImageView& student, const pyedge::TeacherMap* teachers, std::int64_t c,
+             double* dots, double* square) {
   const LensVectors look(student.lens);
-  Vec::Wide sum[Vec::wide_parts];
-  for (Vec::Wide& part : sum) part = Vec::no_sum();
-  each_teacher_vector(teacher, student.h * student.w, c, student.stride,
-                      [&](std::int64_t at, std::int64_t channel, Vec::Float t) {
-                        Vec::add_products(sum, look(Vec::load(student.data + at), channel), t);
-                      });
-  double total = 0.0;
-  for (const Vec::Wide& part : sum) total += Vec::sum(part);
-  return total * static_cast<double>(teacher.scale);
-}
-
-// <s, s>; the padding is zero through any lens that keeps zero: its scale and shift are zero there
-double map_square(const pyedge::ImageView& student) {
-  const LensVectors look(student.lens);
-  Vec::Wide sum[Vec::wide_parts];
-  for (Vec::Wide& part : sum) part = Vec::no_sum();
+  Vec::Wide dot[blocks][Vec::wide_parts], own[Vec::wide_parts];
+  const typename From::Element* t[blocks];
+  for (Vec::Wide& part : own) part = Vec::no_sum();
+  for (int k = 0; k < blocks; ++k) {
+    t[k] = static_cast<const typename From::Element*>(teachers[k].data);
+    for (Vec::Wide& part : dot[k]) part = Vec::no_sum();
+  }
+  const std::int64_t pixels = student.h * student.w;
   const float* x = student.data;
-  for (std::int64_t p = 0; p < student.h * student.w; ++p, x += student.stride) {
-    for (std::int64_t c = 0; c < student.stride; c += Vec::lanes) {
-      const Vec::Float s = look(Vec::load(x + c), c);
-      Vec::add_products(sum, s, s);
+  for (std::int64_t p = 0; p < pixels; ++p, x += student.stride) {
+    for (std::int64_t i = 0; i < c; i += Vec::lanes) {
+      // the padding is zero through any lens: its scale and shift are zero there
+      Vec::Wide s[Vec::wide_parts];
+      Vec::widen_all(s, look(Vec::load(x + i), i));
+      for (int part = 0; part < Vec::wide_parts; ++part) {
+        own[part] = Vec::fma(s[part], s[part], own[part]);
+      }
+      const std::int64_t left = c - i;
+      for (int k = 0; k < blocks; ++k) {
+        Vec::Wide v[Vec::wide_parts];
+        Vec::widen_all(v, left >= Vec::lanes
+                              ? From::load(t[k] + i)
+                              : load_part<From>(t[k] + i, static_cast<int>(left), p + 1 == pixels));
+        for (int part = 0; part < Vec::wide_parts; ++part) {
+          dot[k][part] = Vec::fma(s[part], v[part], dot[k][part]);
+        }
+      }
+    }
+    for (int k = 0; k < blocks; ++k) t[k] += c;
+  }
+  *square = 0.0;
+  for (const Vec::Wide& part : own) *square += Vec::sum(part);
+  for (int k = 0; k < blocks; ++k) {
+    double total = 0.0;
+    for (const Vec::Wide& part : dot[k]) total += Vec::sum(part);
+    dots[k] = total * static_cast<double>(teachers[k].scale);
+  }
+}
+
+template <typename From>
+void sums_of_any(const pyedge::ImageView& student, const pyedge::TeacherMap* teachers,
+                 std::int64_t blocks, std::int64_t c, double* dots, double* square) {
+  for (; blocks >= 4; blocks -= 4, teachers += 4, dots += 4) {
+    sums_of<From, 4>(student, teachers, c, dots, square);
+  }
+  if (blocks == 3) sums_of<From, 3>(student, teachers, c, dots, square);
+  if (blocks == 2) sums_of<From, 2>(student, teachers, c, dots, square);
+  if (blocks == 1) sums_of<From, 1>(student, teachers, c, dots, square);
+}
+
+// dots [blocks] <t, s> and square <s, s>, in float64 (in float32, 2 - 2 cos is 9 % off at distance
+// 1e-3). All maps have the type of the first.
+void map_sums(const pyedge::ImageView& student, const pyedge::TeacherMap* teachers,
+              std::int64_t blocks, std::int64_t c, double* dots, double* square) {
+  switch (teachers[0].type) {
+    case pyedge::MapType::float32:
+      return sums_of_any<FromFloat>(student, teachers, blocks, c, dots, square);
+    case pyedge::MapType::float16:
+      return sums_of_any<FromHalf>(student, teachers, blocks, c, dots, square);
+    case pyedge::MapType::int8:
+      return sums_of_any<FromInt8>(student, teachers, blocks, c, dots, square);
+  }
+}
+
+template <typename From>
+void gradient_of(const pyedge::ImageView& student, const pyedge::TeacherMap& teacher,
+                 std::int64_t c, float by_teacher, float by_student,
+                 const pyedge::Finish& finish) {
+  const LensVectors look(student.lens);
+  const FinishVectors put(finish);
+  const Vec::Float a = Vec::splat(by_teacher * teacher.scale), b = Vec::splat(by_student);
+  const auto* t = static_cast<const typename From::Element*>(teacher.data);
+  const std::int64_t pixels = student.h * student.w;
+  for (std::int64_t p = 0; p < pixels; ++p, t += c) {
+    for (std::int64_t i = 0; i < c; i += Vec::lanes) {
+      const std::int64_t left = c - i;
+      const Vec::Float v =
+          left >= Vec::lanes
+              ? From::load(t + i)
+              : load_part<From>(t + i, static_cast<int>(left), p + 1 == pixels);
+      const Vec::Float s = look(Vec::load(student.data + p * student.stride + i), i);
+      put(Vec::fma(v, a, Vec::mul(s, b)), p * student.stride, i);
     }
   }
-  double total = 0.0;
-  for (const Vec::Wide& part : sum) total += Vec::sum(part);
-  return total;
 }
 
 // finish takes by_teacher * t + by_student * s, the gradient of J_b; in float32, where the two
@@ -91,14 +127,14 @@ double map_square(const pyedge::ImageView& student) {
 void map_gradient(const pyedge::ImageView& student, const pyedge::TeacherMap& teacher,
                   std::int64_t c, float by_teacher, float by_student,
                   const pyedge::Finish& finish) {
-  const LensVectors look(student.lens);
-  const FinishVectors put(finish);
-  const Vec::Float a = Vec::splat(by_teacher * teacher.scale), b = Vec::splat(by_student);
-  each_teacher_vector(teacher, student.h * student.w, c, student.stride,
-                      [&](std::int64_t at, std::int64_t channel, Vec::Float t) {
-                        const Vec::Float s = look(Vec::load(student.data + at), channel);
-                        put(Vec::fma(t, a, Vec::mul(s, b)), at - channel, channel);
-                      });
+  switch (teacher.type) {
+    case pyedge::MapType::float32:
+      return gradient_of<FromFloat>(student, teacher, c, by_teacher, by_student, finish);
+    case pyedge::MapType::float16:
+      return gradient_of<FromHalf>(student, teacher, c, by_teacher, by_student, finish);
+    case pyedge::MapType::int8:
+      return gradient_of<FromInt8>(student, teacher, c, by_teacher, by_student, finish);
+  }
 }
 
 }  // namespace

@@ -43,6 +43,8 @@ struct Finish {
   Lens lens;  // of base
   const float* gain = nullptr;
   float beta = 0.0f;
+  const float* betas = nullptr;  // one for each image of `image_floats`, instead of beta
+  std::int64_t image_floats = 0;
   const float* residual = nullptr;
   Lens residual_lens;
   bool accumulate = false;
@@ -55,6 +57,7 @@ struct Finish {
     Finish moved = *this;
     moved.out += floats;
     if (base != nullptr) moved.base += floats;
+    if (betas != nullptr) moved.beta = betas[floats / image_floats];
     if (residual != nullptr) moved.residual += floats;
     return moved;
   }

@@ -160,6 +160,8 @@ std::vector<pyedge::TeacherMaps> teacher_maps(const py::list& blocks, const pyed
               "Engine.step: scales must be float32, one for each row of the maps");
       to.scales = static_cast<const float*>(scales.data());
     }
+    require(found.empty() || found[0].type == to.type,
+            "Engine.step: a group's maps must be of one dtype");
     found.push_back(to);
   }
   require(!found.empty(), "Engine.step: a group has no maps");

@@ -53,10 +53,10 @@ constexpr pyedge::KernelTable make_table() {
           spread_average,
           pad_channels,
           unpad_channels,
+          average_tiles_backward,
           channel_sums,
           combine,
-          map_dot,
-          map_square,
+          map_sums,
           map_gradient};
 }
 

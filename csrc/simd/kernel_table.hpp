@@ -10,14 +10,6 @@
 
 namespace pyedge {
 
-// One wide vector's worth of teacher channels: which of them the student kept, and where the
-// first of those lies among the student's channels.
-struct LaneStep {
-  std::uint32_t student_channel;
-  std::uint16_t mask;
-  std::uint16_t count;
-};
-
 // One piece of a group's match. Teachers, and the student where it applies, are already offset
 // to the piece. Sums go out as [dot of each teacher, squared norm of each teacher, squared norm
 // of the student].
@@ -102,18 +94,19 @@ struct KernelTable {
   void (*global_average)(const ImageView& image, float* out);
   void (*spread_average)(const float* gradient, std::int64_t h, std::int64_t w,
                          const Finish& finish);
-  void (*pad_channels)(const ImageView& image, const std::int32_t* position, std::int64_t c,
-                       float* out, std::int64_t out_stride, float* buffer);
+  void (*pad_channels)(const ImageView& image, const ChannelPlaces& places, float* out,
+                       std::int64_t out_stride, float* buffer);
   void (*unpad_channels)(const float* gradient, std::int64_t pixels, std::int64_t out_stride,
-                         const std::int32_t* position, std::int64_t c, float* values,
-                         std::int64_t stride);
+                         const ChannelPlaces& places, float* values, std::int64_t stride);
+  void (*average_tiles_backward)(const float* from, const PoolWindow& window,
+                                 const Finish& finish);
   void (*channel_sums)(const float* a, const float* b, std::int64_t pixels, std::int64_t stride,
                        double* sums);
   void (*combine)(const float* g, const float* x, std::int64_t pixels, std::int64_t stride,
                   const float* by_gradient, const float* by_map, const float* constant, float* out,
                   bool accumulate);
-  double (*map_dot)(const ImageView& student, const TeacherMap& teacher, std::int64_t c);
-  double (*map_square)(const ImageView& student);
+  void (*map_sums)(const ImageView& student, const TeacherMap* teachers, std::int64_t blocks,
+                   std::int64_t c, double* dots, double* square);
   void (*map_gradient)(const ImageView& student, const TeacherMap& teacher, std::int64_t c,
                        float by_teacher, float by_student, const Finish& finish);
 };

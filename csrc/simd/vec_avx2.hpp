@@ -62,6 +62,8 @@ struct Vec {
     const Float below = _mm256_cmp_ps(x, high, _CMP_LT_OQ);
     return _mm256_and_ps(_mm256_and_ps(above, below), gradient);
   }
+  // the first n lanes, zeros behind them
+  static Float keep_first(Float v, int n) { return _mm256_and_ps(v, _mm256_castsi256_ps(first(n))); }
   // a where x == y, else 0
   static Float where_equal(Float a, Float x, Float y) {
     return _mm256_and_ps(_mm256_cmp_ps(x, y, _CMP_EQ_OQ), a);
@@ -137,15 +139,19 @@ struct Vec {
   }
   static void store_wide(double* p, Wide v) { _mm256_storeu_pd(p, v); }
   static constexpr int wide_parts = 2;  // Wides in a Float
-  static void add_products(Wide (&sum)[2], Float a, Float b) {
-    sum[0] = fma(_mm256_cvtps_pd(_mm256_castps256_ps128(a)),
-                 _mm256_cvtps_pd(_mm256_castps256_ps128(b)), sum[0]);
-    sum[1] = fma(_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)),
-                 _mm256_cvtps_pd(_mm256_extractf128_ps(b, 1)), sum[1]);
+  static void widen_all(Wide (&to)[2], Float v) {
+    to[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+    to[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
   }
   static void narrow(float* p, Wide v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
   static void narrow(float* p, Wide v, int n) {
     _mm_maskstore_ps(p, first_wide(n), _mm256_cvtpd_ps(v));
+  }
+  // Stores wide_lanes floats: the next ones of `from` where the mask is on, zeros elsewhere.
+  static void expand(float* to, const float* from, unsigned mask) {
+    const __m128i packed = _mm_castps_si128(_mm_loadu_ps(from));
+    const __m128i apart = _mm_shuffle_epi8(packed, shuffle(shuffles4.expand[mask]));
+    _mm_storeu_ps(to, _mm_castsi128_ps(apart));
   }
   // Writes all 4 lanes: `to` needs room for 4 beyond what is kept.
   static void compress(float* to, const float* from, unsigned mask) {

@@ -43,6 +43,8 @@ struct Vec {
     const __mmask16 above = _mm512_cmp_ps_mask(x, low, _CMP_GT_OQ);
     return _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(above, x, high, _CMP_LT_OQ), gradient);
   }
+  // the first n lanes, zeros behind them
+  static Float keep_first(Float v, int n) { return _mm512_maskz_mov_ps(first(n), v); }
   // a where x == y, else 0
   static Float where_equal(Float a, Float x, Float y) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, y, _CMP_EQ_OQ), a);
@@ -107,15 +109,18 @@ struct Vec {
   static double sum(Wide v) { return _mm512_reduce_add_pd(v); }
   static void store_wide(double* p, Wide v) { _mm512_storeu_pd(p, v); }
   static constexpr int wide_parts = 2;  // Wides in a Float
-  static void add_products(Wide (&sum)[2], Float a, Float b) {
-    sum[0] = fma(_mm512_cvtps_pd(_mm512_castps512_ps256(a)),
-                 _mm512_cvtps_pd(_mm512_castps512_ps256(b)), sum[0]);
-    sum[1] = fma(_mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)),
-                 _mm512_cvtps_pd(_mm512_extractf32x8_ps(b, 1)), sum[1]);
+  static void widen_all(Wide (&to)[2], Float v) {
+    to[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+    to[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
   }
   static void narrow(float* p, Wide v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
   static void narrow(float* p, Wide v, int n) {
     _mm256_mask_storeu_ps(p, first_wide(n), _mm512_cvtpd_ps(v));
+  }
+  // Stores wide_lanes floats: the next ones of `from` where the mask is on, zeros elsewhere.
+  static void expand(float* to, const float* from, unsigned mask) {
+    const __m256 packed = _mm256_loadu_ps(from);
+    _mm256_storeu_ps(to, _mm256_maskz_expand_ps(static_cast<__mmask8>(mask), packed));
   }
   // Writes all 8 lanes: `to` needs room for 8 beyond what is kept.
   static void compress(float* to, const float* from, unsigned mask) {

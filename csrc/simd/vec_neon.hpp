@@ -41,6 +41,12 @@ struct Vec {
     const uint32x4_t on = vandq_u32(vcgtq_f32(x, low), vcltq_f32(x, high));
     return vreinterpretq_f32_u32(vandq_u32(on, vreinterpretq_u32_f32(gradient)));
   }
+  // the first n lanes, zeros behind them
+  static Float keep_first(Float v, int n) {
+    const uint32x4_t lane = {0, 1, 2, 3};
+    const uint32x4_t on = vcltq_u32(lane, vdupq_n_u32(static_cast<std::uint32_t>(n)));
+    return vreinterpretq_f32_u32(vandq_u32(on, vreinterpretq_u32_f32(v)));
+  }
   // a where x == y, else 0
   static Float where_equal(Float a, Float x, Float y) {
     return vreinterpretq_f32_u32(vandq_u32(vceqq_f32(x, y), vreinterpretq_u32_f32(a)));
@@ -109,14 +115,17 @@ struct Vec {
     vst1q_f64(p + 2, v.high);
   }
   static constexpr int wide_parts = 1;  // Wides in a Float
-  static void add_products(Wide (&sum)[1], Float a, Float b) {
-    sum[0] = fma(widen(a), widen(b), sum[0]);
-  }
+  static void widen_all(Wide (&to)[1], Float v) { to[0] = widen(v); }
   static void narrow(float* p, Wide v) { vst1q_f32(p, narrowed(v)); }
   static void narrow(float* p, Wide v, int n) {
     float lane[4];
     vst1q_f32(lane, narrowed(v));
     for (int i = 0; i < n; ++i) p[i] = lane[i];
+  }
+  // Stores wide_lanes floats: the next ones of `from` where the mask is on, zeros elsewhere.
+  static void expand(float* to, const float* from, unsigned mask) {
+    const uint8x16_t packed = vreinterpretq_u8_f32(vld1q_f32(from));
+    vst1q_f32(to, vreinterpretq_f32_u8(vqtbl1q_u8(packed, vld1q_u8(shuffles4.expand[mask]))));
   }
   // Writes all 4 lanes: `to` needs room for 4 beyond what is kept.
   static void compress(float* to, const float* from, unsigned mask) {

@@ -35,6 +35,8 @@ struct Vec {
   static Float inside(Float gradient, Float x, Float low, Float high) {
     return low < x && x < high ? gradient : 0.0f;
   }
+  // the first n lanes, zeros behind them
+  static Float keep_first(Float v, int n) { return n > 0 ? v : 0.0f; }
   // a where x == y, else 0
   static Float where_equal(Float a, Float x, Float y) { return x == y ? a : 0.0f; }
   static Float load_half(const std::uint16_t* p) {
@@ -92,11 +94,11 @@ struct Vec {
   static double sum(Wide v) { return v; }
   static void store_wide(double* p, Wide v) { *p = v; }
   static constexpr int wide_parts = 1;  // Wides in a Float
-  static void add_products(Wide (&sum)[1], Float a, Float b) {
-    sum[0] += static_cast<double>(a) * b;
-  }
+  static void widen_all(Wide (&to)[1], Float v) { to[0] = v; }
   static void narrow(float* p, Wide v) { *p = static_cast<float>(v); }
   static void narrow(float* p, Wide v, int) { *p = static_cast<float>(v); }
+  // Stores wide_lanes floats: the next ones of `from` where the mask is on, zeros elsewhere.
+  static void expand(float* to, const float* from, unsigned mask) { *to = mask ? *from : 0.0f; }
   static void compress(float* to, const float* from, unsigned mask) {
     if (mask) *to = *from;
   }
