@@ -56,9 +56,32 @@ def test_models_and_data_stand_alone() -> None:
             assert not [n for n in imported_by(path) if n.startswith(above)], path
 
 
-def test_kernels_know_no_python_and_no_torch() -> None:
-    sources = [*ROOT.glob("csrc/kernels/*"), *ROOT.glob("csrc/simd/*")]
-    assert len(sources) > 10
+def test_edge_knows_neither_torch_nor_the_cloud() -> None:
+    device = [
+        *python_files("edge"),
+        ROOT / "pyedge" / "student_file.py",
+        ROOT / "pyedge/kernels.py",
+    ]
+    above = ("torch", "pyedge.cloud", "pyedge.data", "pyedge.demo", "pyedge.cli", "pyedge.models")
+    for path in device:
+        assert not [n for n in imported_by(path) if n.startswith(above)], path
+
+
+def test_engine_stands_on_kernels_and_kernels_know_no_engine() -> None:
+    for path in [*ROOT.glob("csrc/kernels/*"), *ROOT.glob("csrc/simd/*")]:
+        assert '#include "engine/' not in path.read_text(encoding="utf-8"), path
+    for path in [
+        *ROOT.glob("csrc/kernels/*"),
+        *ROOT.glob("csrc/simd/*"),
+        *ROOT.glob("csrc/engine/*"),
+    ]:
+        assert '#include "python/' not in path.read_text(encoding="utf-8"), path
+
+
+def test_kernels_and_engine_know_no_python_and_no_torch() -> None:
+    folders = ("kernels", "simd", "engine")
+    sources = [path for folder in folders for path in ROOT.glob(f"csrc/{folder}/*")]
+    assert len(sources) > 30
     for path in sources:
         includes = re.findall(r"#\s*include\s*[<\"]([^>\"]+)", path.read_text(encoding="utf-8"))
         assert not [name for name in includes if re.match(r"(Python\.h|pybind11|torch|ATen)", name)]

@@ -124,6 +124,7 @@ Dims result(const Graph& graph, const Node& node, const std::vector<Dims>& dims)
     case Op::max_pool:
       want(!in.flat, node, "pools a flat map");
       check_window(node);
+      want(node.dilation == Pair{1, 1}, node, "pools with a dilation");
       want(2 * node.padding[0] <= node.kernel[0] && 2 * node.padding[1] <= node.kernel[1], node,
            "has a padding of more than half its window");
       return {in.c, slid(node, in.h, 0), slid(node, in.w, 1)};
@@ -176,9 +177,15 @@ void Graph::check() {
     }
   }
   dims.clear();
-  std::map<std::string, int> names;
+  std::map<std::string, int> names, readers;
   for (const Node& node : nodes) {
     if (names[node.name]++ > 0) fail(node, "has the name of another node");
+    // each has one layout and one gradient
+    for (const std::string& name : {node.weight, node.bias, node.mean, node.variance}) {
+      if (!name.empty() && readers[name]++ > 0) {
+        fail(node, "names the array '" + name + "', which is read elsewhere already");
+      }
+    }
     const Dims found = result(*this, node, dims);
     want(found.c <= largest && found.h <= largest && found.w <= largest &&
              found.c * found.h * found.w <= std::int64_t{1} << 32,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace pyedge {
 
@@ -54,10 +55,11 @@ struct Pairing {
 // A zero map has no direction: cosine 0, distance sqrt(2), gradient 0.
 Pairing pair(double dot, double teacher_square, double student_square) {
   const double t = std::sqrt(teacher_square), s = std::sqrt(student_square);
-  if (!(t > 0.0) || !(s > 0.0)) {
-    const bool zero = t == 0.0 || s == 0.0;  // else NaN, which the loss must show
-    return {zero ? 0.0 : t + s, zero ? std::sqrt(2.0) : t + s, 0.0, 0.0};
+  if (!std::isfinite(dot) || !std::isfinite(t) || !std::isfinite(s)) {
+    const double none = std::numeric_limits<double>::quiet_NaN();  // the loss must show it
+    return {none, none, 0.0, 0.0};
   }
+  if (t == 0.0 || s == 0.0) return {0.0, std::sqrt(2.0), 0.0, 0.0};
   const double cosine = std::clamp(dot / (t * s), -1.0, 1.0);
   const double distance = std::sqrt(2.0 - 2.0 * cosine);
   if (distance == 0.0) return {cosine, 0.0, 0.0, 0.0};
@@ -87,7 +89,7 @@ GroupMatch match_group(const std::vector<double>& dots, const std::vector<double
                            sum_of(squares.data() + part, length)));
       cosine += found.back().cosine;
     }
-    if (k == 0 || cosine > best) {
+    if (k == 0 || cosine > best || std::isnan(cosine)) {
       best = cosine;
       match.best = static_cast<int>(k);
       pairs = std::move(found);

@@ -69,6 +69,10 @@ int Parameters::find(const std::string& name) const {
 
 void Parameters::set_trainable(const std::vector<bool>& by_node, bool adam) {
   steps = 0;
+  // Before any is made anew: a system's heap fills such gaps, but does not give them back.
+  for (Parameter& p : all_) {
+    for (Buffer* buffer : {&p.gradient, &p.first, &p.second}) *buffer = Buffer();
+  }
   for (Parameter& p : all_) {
     p.trainable = by_node[static_cast<std::size_t>(p.node)];
     p.gradient = p.trainable ? Buffer(p.layout.floats()) : Buffer();

@@ -140,25 +140,41 @@ void winograd_gradient(const float* from, std::int64_t row, std::int64_t stride,
   transform_tiles<GradientTransform>(from, row, stride, tiles, to, position);
 }
 
-// products [36, tiles, stride] -> 4x4 pixels a tile, from (top, left) on; those outside h x w are
+template <typename Put>
+inline void output_tile(const float* products, std::int64_t position, const Put& put,
+                        std::int64_t row, std::int64_t stride, std::int64_t corner, int rows,
+                        int columns) {
+  const auto from = [&](std::int64_t c) {
+    return [=](int i, int j) { return Vec::load(products + (6 * i + j) * position + c); };
+  };
+  if (rows == 4 && columns == 4) {
+    for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+      both_sides<OutputTransform>(
+          from(c), [&](int i, int j, V v) { put(v, corner + i * row + j * stride, c); });
+    }
+    return;
+  }
+  for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+    both_sides<OutputTransform>(from(c), [&](int i, int j, V v) {
+      if (i < rows && j < columns) put(v, corner + i * row + j * stride, c);
+    });
+  }
+}
+
+// products [36, tiles, stride] -> 4x4 pixels a tile, from row `top` on; those outside h x w are
 // dropped.
 void winograd_output(const float* products, std::int64_t position, std::int64_t tiles,
                      const pyedge::Finish& finish, std::int64_t h, std::int64_t w,
                      std::int64_t top) {
-  const FinishVectors put(finish);
   const int rows = h - top < 4 ? static_cast<int>(h - top) : 4;
-  for (std::int64_t tile = 0; tile < tiles; ++tile, products += finish.stride) {
-    const std::int64_t left = 4 * tile;
-    const int columns = w - left < 4 ? static_cast<int>(w - left) : 4;
-    const std::int64_t corner = top * finish.row + left * finish.stride;
-    for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
-      both_sides<OutputTransform>(
-          [&](int i, int j) { return Vec::load(products + (6 * i + j) * position + c); },
-          [&](int i, int j, V v) {
-            if (i < rows && j < columns) put(v, corner + i * finish.row + j * finish.stride, c);
-          });
+  with_finish(finish, [&](const auto& put) {
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+      const std::int64_t left = 4 * tile;
+      const int columns = w - left < 4 ? static_cast<int>(w - left) : 4;
+      output_tile(products + tile * finish.stride, position, put, finish.row, finish.stride,
+                  top * finish.row + left * finish.stride, rows, columns);
     }
-  }
+  });
 }
 
 // weights [9, k, n] -> 36 packed matrices (see PixelGemm), each panels of [k, panel]

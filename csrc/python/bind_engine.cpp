@@ -142,7 +142,7 @@ std::vector<pyedge::TeacherMaps> teacher_maps(const py::list& blocks, const pyed
                 maps.shape(2) == tap.w && maps.shape(3) == tap.c,
             "Engine.step: maps must be C-contiguous [rows, h, w, c] like the student's group");
     pyedge::TeacherMaps to{maps.data(), pyedge::MapType::float32, nullptr};
-    const char kind = maps.dtype().kind();
+    const char kind = maps.dtype().kind(), order = maps.dtype().byteorder();
     const py::ssize_t size = maps.itemsize();
     if (kind == 'f' && size == 2) {
       to.type = pyedge::MapType::float16;
@@ -150,6 +150,9 @@ std::vector<pyedge::TeacherMaps> teacher_maps(const py::list& blocks, const pyed
       to.type = pyedge::MapType::int8;
     } else if (!(kind == 'f' && size == 4)) {
       throw py::type_error("Engine.step: maps must be float32, float16 or int8");
+    }
+    if (order != '=' && order != '|') {
+      throw py::type_error("Engine.step: maps must be in the machine's byte order");
     }
     require(rows < 0 || rows == maps.shape(0), "Engine.step: maps differ in their rows");
     rows = maps.shape(0);
@@ -221,6 +224,10 @@ py::dict step(Engine& engine, const py::array& images, const Rows& rows, bool ch
       require(squares.ndim() == 2 && squares.shape(0) == static_cast<py::ssize_t>(blocks.size()) &&
                   squares.shape(1) == n,
               "Engine.step: norms must be float64 [blocks, n] for each group");
+      for (py::ssize_t i = 0; i < squares.size(); ++i) {
+        require(std::isfinite(squares.data()[i]) && squares.data()[i] >= 0.0,
+                "Engine.step: norms must be finite and not negative");
+      }
       knowledge.norms.push_back(squares.data());
     }
     require(map_rows->ndim() == 1 && map_rows->shape(0) == n, "Engine.step: map_rows must be [n]");
