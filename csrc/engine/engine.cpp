@@ -5,6 +5,10 @@
 #include <cmath>
 #include <stdexcept>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
 
@@ -75,6 +79,9 @@ Engine::Engine(Graph graph) : graph_(std::move(graph)), table_(&kernel_table()) 
   }
   // the weights live in the engine's layout from here on
   for (auto& [name, array] : graph_.arrays) std::vector<float>().swap(array.values);
+#if defined(__GLIBC__)
+  malloc_trim(0);  // or the process keeps them
+#endif
   parameters_.set_trainable(trainable_, false);
   fold_norms();
 }
@@ -180,8 +187,17 @@ std::int64_t Engine::memory(std::int64_t n, bool training) const {
 }
 
 std::int64_t Engine::weight_bytes() const {
+  // packed copies come with the first step; they are counted from the beginning
+  const Plan training = make_plan(graph_, program_, wishes(true), 1, *table_, 1);
   std::int64_t floats = 0;
-  for (const ConvWeights& c : convs_) floats += c.forward.floats() + c.backward.floats();
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    if (program_.steps[i].kind == StepKind::conv) floats += training.forward[i].packed_floats();
+  }
+  for (const BackwardStep& b : training.backward) {
+    if (b.kind != BackwardKind::step || b.target[0].index < 0) continue;
+    if (program_.steps[at(b.index)].kind != StepKind::conv) continue;
+    floats += training.input_gradient[at(b.index)].packed_floats();
+  }
   for (const NormState& n : norms_) floats += 4 * n.scale.floats();
   return floats * static_cast<std::int64_t>(sizeof(float)) + parameters_.bytes();
 }

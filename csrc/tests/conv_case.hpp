@@ -1,0 +1,107 @@
+// Convolutions for tests: shapes, and the three products as plain loops in float64.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/conv2d.hpp"
+#include "maps.hpp"
+
+namespace check {
+
+struct ConvSizes {
+  std::int64_t n, c_in, c_out, h, w;
+  std::int64_t kernel_h, kernel_w;
+  std::int64_t stride = 1, padding = 0, dilation = 1;
+};
+
+struct ConvCase {
+  pyedge::ConvShape s{};
+  Map input, output;           // the output is a gradient too
+  std::vector<float> weights;  // [tap, c_in, out_stride]
+
+  // in_lanes 1: an input without padding, as images are
+  ConvCase(const ConvSizes& z, std::int64_t lanes, std::int64_t in_lanes, std::mt19937& random)
+      // a tile may be read in quads of channels
+      : input(z.n, z.h, z.w, z.c_in, in_lanes, 4),
+        output(z.n, slid(z.h, z.kernel_h, z), slid(z.w, z.kernel_w, z), z.c_out, lanes, 4) {
+    s = {z.n,      z.c_in,    z.h,           z.w,        input.stride, z.c_out,
+         output.h, output.w,  output.stride, z.kernel_h, z.kernel_w,   z.stride,
+         z.stride, z.padding, z.padding,     z.dilation, z.dilation};
+    input.fill(random);
+    output.fill(random);
+    weights.resize(static_cast<std::size_t>(s.weight_floats()));
+    std::normal_distribution<float> normal;
+    for (std::int64_t row = 0; row < s.taps() * s.c_in; ++row) {
+      for (std::int64_t o = 0; o < s.c_out; ++o) weight_at(row, o) = normal(random);
+    }
+  }
+
+  static std::int64_t slid(std::int64_t size, std::int64_t kernel, const ConvSizes& z) {
+    return (size + 2 * z.padding - (kernel - 1) * z.dilation - 1) / z.stride + 1;
+  }
+  float& weight_at(std::int64_t row, std::int64_t o) {
+    return weights[static_cast<std::size_t>(row * s.out_stride + o)];
+  }
+  float weight(std::int64_t tap, std::int64_t i, std::int64_t o) const {
+    return weights[static_cast<std::size_t>((tap * s.c_in + i) * s.out_stride + o)];
+  }
+
+  // Calls body(input y, input x, tap) for each tap of an output pixel that lies in the image.
+  template <typename Body>
+  void each_tap(std::int64_t oy, std::int64_t ox, const Body& body) const {
+    for (std::int64_t ky = 0; ky < s.kernel_h; ++ky) {
+      for (std::int64_t kx = 0; kx < s.kernel_w; ++kx) {
+        const std::int64_t y = oy * s.stride_h - s.padding_h + ky * s.dilation_h;
+        const std::int64_t x = ox * s.stride_w - s.padding_w + kx * s.dilation_w;
+        if (y >= 0 && y < s.h && x >= 0 && x < s.w) body(y, x, ky * s.kernel_w + kx);
+      }
+    }
+  }
+  Sum forward(const pyedge::Lens& lens, std::int64_t i, std::int64_t oy, std::int64_t ox,
+              std::int64_t o) const {
+    Sum sum;
+    each_tap(oy, ox, [&](std::int64_t y, std::int64_t x, std::int64_t tap) {
+      for (std::int64_t k = 0; k < s.c_in; ++k) {
+        sum.add(look(lens, input.get(i, y, x, k), k) * weight(tap, k, o));
+      }
+    });
+    return sum;
+  }
+  // [input map]
+  std::vector<Sum> input_gradient() const {
+    std::vector<Sum> sums(input.values.size());
+    output.each([&](auto i, auto oy, auto ox, auto o) {
+      each_tap(oy, ox, [&](std::int64_t y, std::int64_t x, std::int64_t tap) {
+        for (std::int64_t k = 0; k < s.c_in; ++k) {
+          sums[input.at(i, y, x, k)].add(static_cast<double>(weight(tap, k, o)) *
+                                         output.get(i, oy, ox, o));
+        }
+      });
+    });
+    return sums;
+  }
+  // [tap, c_in, out_stride]
+  std::vector<Sum> weight_gradient(const pyedge::Lens& lens) const {
+    std::vector<Sum> sums(weights.size());
+    output.each([&](auto i, auto oy, auto ox, auto o) {
+      each_tap(oy, ox, [&](std::int64_t y, std::int64_t x, std::int64_t tap) {
+        for (std::int64_t k = 0; k < s.c_in; ++k) {
+          sums[static_cast<std::size_t>((tap * s.c_in + k) * s.out_stride + o)].add(
+              look(lens, input.get(i, y, x, k), k) * output.get(i, oy, ox, o));
+        }
+      });
+    });
+    return sums;
+  }
+};
+
+inline std::string describe(const std::string& isa, const ConvSizes& z, int threads) {
+  const auto text = [](std::int64_t value) { return std::to_string(value); };
+  return isa + " n" + text(z.n) + " c" + text(z.c_in) + ">" + text(z.c_out) + " " + text(z.h) +
+         "x" + text(z.w) + " kernel " + text(z.kernel_h) + "x" + text(z.kernel_w) + " stride " +
+         text(z.stride) + " padding " + text(z.padding) + " dilation " + text(z.dilation) +
+         " threads " + std::to_string(threads);
+}
+
+}  // namespace check

@@ -1,0 +1,260 @@
+// Convolution and its two gradients on every path, against plain loops in float64.
+#include <algorithm>
+
+#include "conv_case.hpp"
+#include "kernels/thread_pool.hpp"
+#include "simd/dispatch.hpp"
+
+using check::ConvCase;
+using check::ConvSizes;
+using check::Map;
+using check::Sum;
+using pyedge::Finish;
+using pyedge::Lens;
+
+namespace {
+
+// A term's rounding is 6e-8 of it, sums in float32 of some hundred of them stay below 1e-6 of their
+// sizes together; Winograd's transforms add terms that are 20 times as large and cancel.
+constexpr double tolerance = 5e-6;
+
+const std::vector<ConvSizes>& shapes() {
+  static const std::vector<ConvSizes> all{
+      // about the vectors' widths
+      {2, 1, 1, 1, 1, 1, 1},
+      {2, 3, 5, 4, 3, 1, 1},
+      {1, 17, 33, 5, 4, 1, 1},
+      {2, 5, 7, 6, 5, 3, 3, 1, 1},
+      {1, 4, 16, 7, 9, 3, 3, 2, 1},
+      {1, 15, 31, 3, 3, 3, 3, 1, 1},
+      {3, 9, 8, 5, 5, 2, 2, 2, 0},
+      // strides larger than the window, windows larger than the image, one line, dilation
+      {2, 6, 5, 9, 7, 1, 1, 3, 0},
+      {1, 3, 4, 7, 8, 2, 3, 3, 2},
+      {2, 7, 9, 3, 2, 5, 4, 1, 2},
+      {1, 8, 5, 1, 19, 1, 5, 1, 0},
+      {1, 5, 6, 9, 9, 3, 3, 1, 2, 2},
+      {1, 5, 6, 9, 8, 3, 2, 2, 1, 3},
+      {1, 2, 18, 12, 11, 7, 7, 2, 2},
+      // the window covers the image: a linear layer
+      {5, 6, 10, 3, 4, 3, 4},
+      {171, 3, 2, 2, 1, 2, 1},
+      // wide enough for Winograd, with whole tiles and with parts
+      {2, 34, 37, 8, 8, 3, 3, 1, 1},
+      {1, 40, 33, 7, 10, 3, 3, 1, 0},
+      {5, 33, 34, 4, 3, 3, 3, 1, 1},
+      {1, 48, 34, 5, 6, 3, 3, 1, 2},
+  };
+  return all;
+}
+
+// A heap block that ends with numbers which nobody may change.
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t floats)
+      : values_(static_cast<std::size_t>(floats + 16), check::canary) {}
+  float* data() { return values_.data(); }
+  bool whole() const {
+    return std::all_of(values_.end() - 16, values_.end(),
+                       [](float x) { return x == check::canary; });
+  }
+
+ private:
+  std::vector<float> values_;
+};
+
+// Calls body(case, name) for every shape and path, with one thread and with three.
+template <typename Body>
+void on_each_case(const Body& body) {
+  check::on_each_isa([&](const std::string& isa) {
+    std::mt19937 random(7);
+    const std::int64_t lanes = pyedge::kernel_table().lanes;
+    for (const ConvSizes& sizes : shapes()) {
+      for (const int threads : {1, 3}) {
+        pyedge::set_num_threads(threads);
+        ConvCase one(sizes, lanes, lanes, random);
+        body(one, check::describe(isa, sizes, threads), random);
+      }
+    }
+  });
+  pyedge::set_num_threads(2);
+}
+
+void run_forward(const ConvCase& c, const Lens& lens, const Finish& finish,
+                 const std::string& where) {
+  const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
+  Scratch packed(conv.packed_floats()), scratch(conv.scratch_floats());
+  conv.pack(c.weights.data(), packed.data());
+  conv.run(c.input.data(), lens, packed.data(), finish, scratch.data());
+  CHECK_AT(packed.whole(), where);
+  CHECK_AT(scratch.whole(), where);
+}
+
+Finish into(Map& map) {
+  return {map.data(), map.w * map.stride, map.stride};
+}
+
+}  // namespace
+
+TEST(conv_forward_equals_the_sum_of_products) {
+  on_each_case([](ConvCase& c, const std::string& where, std::mt19937&) {
+    Map& out = c.output;
+    run_forward(c, {}, into(out), where);
+    out.each([&](auto i, auto y, auto x, auto o) {
+      CHECK_AT(c.forward({}, i, y, x, o).near(out(i, y, x, o), tolerance), where);
+    });
+    CHECK_AT(out.padding_is_zero(), where);
+  });
+}
+
+TEST(conv_forward_looks_through_a_lens_and_adds_what_it_is_told) {
+  on_each_case([](ConvCase& c, const std::string& where, std::mt19937& random) {
+    Lens lens, residual_lens;
+    const std::vector<float> scale = check::by_channel(c.input, 1.0f, random),
+                             shift = check::by_channel(c.input, 0.0f, random),
+                             bias = check::by_channel(c.output, 0.0f, random);
+    lens.scale = scale.data();
+    lens.shift = shift.data();
+    lens.low = 0.0f;
+    lens.high = 1.5f;
+    residual_lens.low = 0.0f;
+    const Map residual = Map(c.output).fill(random);
+    Map& out = c.output;
+    const Map before = out;
+    Finish finish = into(out);
+    finish.bias = bias.data();
+    finish.residual = residual.data();
+    finish.residual_lens = residual_lens;
+    finish.accumulate = true;
+    run_forward(c, lens, finish, where);
+    out.each([&](auto i, auto y, auto x, auto o) {
+      Sum sum = c.forward(lens, i, y, x, o);
+      sum.add(bias[static_cast<std::size_t>(o)]);
+      sum.add(check::look(residual_lens, residual.get(i, y, x, o), o));
+      sum.add(before.get(i, y, x, o));
+      CHECK_AT(sum.near(out(i, y, x, o), tolerance), where);
+    });
+    CHECK_AT(out.padding_is_zero(), where);
+  });
+}
+
+TEST(conv_forward_of_images_without_padding) {
+  check::on_each_isa([](const std::string& isa) {
+    std::mt19937 random(8);
+    for (const ConvSizes& sizes :
+         {ConvSizes{2, 3, 14, 8, 9, 3, 3, 1, 1}, ConvSizes{1, 3, 20, 12, 12, 7, 7, 2, 2},
+          ConvSizes{2, 1, 6, 5, 4, 1, 1}}) {
+      ConvCase c(sizes, pyedge::kernel_table().lanes, 1, random);
+      const std::string where = check::describe(isa, sizes, 2);
+      const std::vector<Sum> wanted = c.weight_gradient({});
+      const pyedge::ConvWeightGradient conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
+      Scratch scratch(conv.scratch_floats());
+      std::vector<float> gradient(c.weights.size());
+      conv.run(c.input.data(), {}, c.output.data(), gradient.data(), scratch.data());
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        CHECK_AT(wanted[i].near(gradient[i], tolerance), where);
+      }
+      CHECK_AT(scratch.whole(), where);
+      run_forward(c, {}, into(c.output), where);
+      c.output.each([&](auto i, auto y, auto x, auto o) {
+        CHECK_AT(c.forward({}, i, y, x, o).near(c.output(i, y, x, o), tolerance), where);
+      });
+    }
+  });
+}
+
+TEST(conv_input_gradient_equals_the_sum_of_products) {
+  on_each_case([](ConvCase& c, const std::string& where, std::mt19937& random) {
+    std::vector<Sum> wanted = c.input_gradient();
+    const pyedge::ConvInputGradient conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
+    if (conv.winograd()) check::share_sizes(wanted);
+    Scratch packed(conv.packed_floats()), scratch(conv.scratch_floats()),
+        turned(conv.pack_scratch_floats());
+    conv.pack(c.weights.data(), packed.data(), turned.data());
+    Map plain(c.input), finished = Map(c.input).fill(random);
+    conv.run(c.output.data(), packed.data(), into(plain), scratch.data());
+    // through a norm and a ReLU, added to what is there
+    const Map before = finished;
+    Lens lens;
+    const std::vector<float> scale = check::by_channel(c.input, 1.0f, random),
+                             shift = check::by_channel(c.input, 0.0f, random);
+    lens.scale = scale.data();
+    lens.shift = shift.data();
+    lens.low = 0.0f;
+    Finish finish = into(finished);
+    finish.base = c.input.data();
+    finish.lens = lens;
+    finish.gain = scale.data();
+    finish.accumulate = true;
+    conv.run(c.output.data(), packed.data(), finish, scratch.data());
+    CHECK_AT(packed.whole() && scratch.whole() && turned.whole(), where);
+    CHECK_AT(plain.padding_is_zero() && finished.padding_is_zero(), where);
+    plain.each([&](auto i, auto y, auto x, auto k) {
+      const std::size_t at = plain.at(i, y, x, k);
+      CHECK_AT(wanted[at].near(plain.values[at], tolerance), where);
+      const double gain = scale[static_cast<std::size_t>(k)];
+      const double open = check::look(lens, c.input.values[at], k) > 0.0 ? gain : 0.0;
+      Sum sum{wanted[at].value * open, wanted[at].size * std::abs(open)};
+      sum.add(before.values[at]);
+      CHECK_AT(sum.near(finished.values[at], tolerance), where);
+    });
+  });
+}
+
+TEST(conv_weight_gradient_equals_the_sum_of_products) {
+  on_each_case([](ConvCase& c, const std::string& where, std::mt19937& random) {
+    Lens lens;
+    const std::vector<float> scale = check::by_channel(c.input, 1.0f, random),
+                             shift = check::by_channel(c.input, 0.0f, random);
+    lens.scale = scale.data();
+    lens.shift = shift.data();
+    lens.low = 0.0f;
+    lens.high = 6.0f;
+    for (const Lens& seen : {Lens{}, lens}) {
+      std::vector<Sum> wanted = c.weight_gradient(seen);
+      const pyedge::ConvWeightGradient conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
+      if (conv.winograd()) check::share_sizes(wanted);
+      Scratch scratch(conv.scratch_floats()), gradient(c.s.weight_floats());
+      conv.run(c.input.data(), seen, c.output.data(), gradient.data(), scratch.data());
+      CHECK_AT(scratch.whole() && gradient.whole(), where);
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        CHECK_AT(wanted[i].near(gradient.data()[i], tolerance), where);
+      }
+    }
+  });
+}
+
+// A 3x3 window in the middle of a 5x5 one of zeros: the same product, and no Winograd.
+TEST(conv_winograd_equals_direct) {
+  check::on_each_isa([](const std::string& isa) {
+    std::mt19937 random(9);
+    const std::int64_t lanes = pyedge::kernel_table().lanes;
+    for (const std::int64_t padding : {0, 1, 2}) {
+      for (const std::int64_t size : {6, 8, 13}) {
+        const ConvSizes small{3, 36, 41, size, size + 1, 3, 3, 1, padding};
+        const ConvSizes large{3, 36, 41, size, size + 1, 5, 5, 1, padding + 1};
+        ConvCase fast(small, lanes, lanes, random), direct(large, lanes, lanes, random);
+        CHECK(pyedge::ConvForward(fast.s, pyedge::kernel_table(), 1).winograd());
+        CHECK(!pyedge::ConvForward(direct.s, pyedge::kernel_table(), 1).winograd());
+        const std::string where = check::describe(isa, small, pyedge::num_threads());
+        direct.input = fast.input;
+        std::fill(direct.weights.begin(), direct.weights.end(), 0.0f);
+        const std::int64_t row = fast.s.c_in * fast.s.out_stride;
+        for (std::int64_t tap = 0; tap < 9; ++tap) {
+          const std::int64_t to = (tap / 3 + 1) * 5 + tap % 3 + 1;
+          std::copy_n(fast.weights.begin() + tap * row, row, direct.weights.begin() + to * row);
+        }
+        run_forward(fast, {}, into(fast.output), where);
+        run_forward(direct, {}, into(direct.output), where);
+        double difference = 0.0, square = 0.0;
+        fast.output.each([&](auto i, auto y, auto x, auto o) {
+          const double one = fast.output(i, y, x, o), other = direct.output(i, y, x, o);
+          difference += (one - other) * (one - other);
+          square += other * other;
+        });
+        // 4 to 6 bits are lost in transforms and back (Lavin & Gray 2016, Table 2)
+        CHECK_AT(difference < 4e-12 * square, where);
+      }
+    }
+  });
+}
