@@ -13,3 +13,15 @@ class FormatError(PyedgeError, ValueError):
 
 class StructureError(PyedgeError, ValueError):
     """A network cannot be taken apart into groups of blocks; the message says why."""
+
+
+class ExportError(PyedgeError, ValueError):
+    """A student cannot be exported; the message names the operator and its place in the network."""
+
+
+class DivergedError(PyedgeError, ArithmeticError):
+    """A loss or gradient was not finite.
+
+    On the cloud side the network has the weights of the last good evaluation (those of before the
+    run where it had spawned processes), on the device those that the learner had before.
+    """

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from pyedge.atomic import write_atomically
 from pyedge.errors import FormatError
 
 # What zipfile and torch.load are known to raise on bytes that are not theirs.
@@ -34,40 +32,9 @@ _UNREADABLE = (
 def write_tensors(path: str | PathLike[str], content: dict[str, Any]) -> None:
     """Write tensors and plain values to `path`, which holds the old content or the new one.
 
-    The file is written beside, flushed to the disk and renamed; it gets the permissions of any new
-    file. Raises OSError where that fails; the old file is then untouched.
+    Raises OSError where that fails; the old file is then untouched.
     """
-    target = Path(path)
-    handle, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, _mode_of_new_files())
-        os.replace(beside, target)
-    except BaseException:
-        os.unlink(beside)
-        raise
-    _sync_folder(target.parent)
-
-
-def _mode_of_new_files() -> int:
-    """mkstemp makes files that nobody else can read; a network is meant to be passed on."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself last through a power cut; only POSIX can open a folder for this."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_atomically(path, lambda file: torch.save(content, file))
 
 
 def read_tensors(path: str | PathLike[str], what: str) -> dict[str, Any]:

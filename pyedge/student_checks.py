@@ -1,0 +1,153 @@
+"""What a sound student is: checks of a `StudentFile`, for files that are read and to be written.
+
+Each raises ValueError that names the field and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyedge.npy_archive import DTYPES, ArraySpec
+from pyedge.student_graph import LEARNS, Layer, good_name, infer_layers
+
+if TYPE_CHECKING:
+    from pyedge.student_file import StudentFile
+
+_LONGEST_NAME = 200
+
+
+def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> None:
+    """Check all that can be said without the values of the arrays."""
+    layers = infer_layers(student.nodes, arrays, student.input_shape)
+    by_name = {layer.name: layer for layer in layers}
+    classifier = _classifier(student, layers)
+    _check_classes(student.classes, classifier.shape[0])
+    _check_groups(student, layers)
+    _check_names("last_convs", student.last_convs, by_name, ("conv2d",))
+    if len(student.last_convs) != len(student.taps):
+        raise ValueError("last_convs must name one convolution for each group")
+    _check_names("trainable", student.trainable, by_name, LEARNS)
+    _check_preprocessing(student.preprocessing, student.input_shape[0])
+    _check_plain("optimizer", student.optimizer)
+    if not isinstance(student.record, (tuple, list)):
+        raise ValueError("record must be a list of objects")
+    for entry in student.record:
+        _check_object("record", entry)
+
+
+def check_values(student: StudentFile) -> None:
+    """Check the values of the arrays, once they are there."""
+    for part, arrays in (("arrays", student.arrays), ("state", student.state)):
+        for name, array in arrays.items():
+            if not good_name(name):
+                raise ValueError(f"{part}: {name!r} is no name for an array")
+            if array.dtype.name not in DTYPES:
+                raise ValueError(f"{part}: {name!r} has the dtype {array.dtype}")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"{part}: {name!r} holds NaN or infinity")
+    for node in student.nodes:
+        if node["op"] == "batch_norm" and (student.arrays[node["variance"]] < 0).any():
+            raise ValueError(f"node {node['name']!r}: variance must not be negative")
+        if node["op"] == "channel_pad":
+            position = student.arrays[node["position"]]
+            placed = position[position >= 0]
+            if (position < -1).any() or (position >= node["channels"]).any():
+                raise ValueError(
+                    f"node {node['name']!r}: position must lie from -1 to {node['channels'] - 1}"
+                )
+            if len(np.unique(placed)) != len(placed):
+                raise ValueError(f"node {node['name']!r}: position puts two channels in one place")
+
+
+def _classifier(student: StudentFile, layers: Sequence[Layer]) -> Layer:
+    if type(student.output) is not int or not 0 <= student.output < len(layers):
+        raise ValueError(f"output must be the number of a node, not {student.output!r}")
+    found = layers[student.output]
+    if found.op != "linear" or found.name != student.classifier:
+        raise ValueError(
+            f"output must be the classifier, a linear node: {student.classifier!r} is named, "
+            f"{found.name!r} ({found.op}) is the output"
+        )
+    return found
+
+
+def _check_classes(classes: Any, count: int) -> None:
+    if not isinstance(classes, (tuple, list)) or not all(map(_good_class, classes)):
+        raise ValueError(f"classes must be names of 1 to {_LONGEST_NAME} characters")
+    if len(set(classes)) != len(classes):
+        raise ValueError("classes must differ from each other")
+    if len(classes) != count:
+        raise ValueError(f"there are {len(classes)} classes, but {count} logits")
+
+
+def _good_class(name: Any) -> bool:
+    # any text that a folder may be called, a control character excepted
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and all(c >= " " for c in name)
+
+
+def _check_groups(student: StudentFile, layers: Sequence[Layer]) -> None:
+    taps, channels = student.taps, student.teacher_channels
+    for name, value in (("taps", taps), ("teacher_channels", channels)):
+        if not isinstance(value, (tuple, list)) or not all(type(item) is int for item in value):
+            raise ValueError(f"{name} must be a list of whole numbers")
+    if not len(taps) == len(channels) == len(student.kept):
+        raise ValueError("taps, kept and teacher_channels must have an entry for each group")
+    for group, (tap, kept, width) in enumerate(zip(taps, student.kept, channels, strict=True)):
+        if not 0 <= tap < len(layers) or len(layers[tap].shape) != 3:
+            raise ValueError(f"taps: group {group} must have the number of a node that gives a map")
+        if kept.dtype != np.int64 or kept.shape != layers[tap].shape[:1]:
+            raise ValueError(
+                f"kept: group {group} must have {layers[tap].shape[0]} channels (int64), not "
+                f"{list(kept.shape)} ({kept.dtype})"
+            )
+        if not 0 <= kept[0] <= kept[-1] < width < 1 << 24 or (np.diff(kept) <= 0).any():
+            raise ValueError(f"kept: group {group} must rise strictly within [0, {width})")
+
+
+def _check_names(
+    field: str, names: Any, layers: Mapping[str, Layer], operators: tuple[str, ...]
+) -> None:
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{field} must be a list of names of nodes")
+    if len(set(names)) != len(names):
+        raise ValueError(f"{field} must not name a node twice")
+    for name in names:
+        if name not in layers or layers[name].op not in operators:
+            raise ValueError(f"{field}: {name!r} is no node with {' or '.join(operators)}")
+
+
+def _check_preprocessing(settings: Any, channels: int) -> None:
+    if not isinstance(settings, Mapping) or settings.keys() != {"kind", "mean", "deviation"}:
+        raise ValueError("preprocessing must have kind, mean and deviation")
+    kind = settings["kind"]
+    if kind not in ("none", "image", "channel"):
+        raise ValueError(f'preprocessing: kind must be "none", "image" or "channel", not {kind!r}')
+    wanted = channels if kind == "channel" else 0
+    for name in ("mean", "deviation"):
+        values = settings[name]
+        if not isinstance(values, (tuple, list)) or len(values) != wanted:
+            raise ValueError(f"preprocessing: {name} must have {wanted} numbers for kind {kind!r}")
+        # far beyond any pixel's value, and a float32 whatever is computed with it
+        least = -1e6 if name == "mean" else 1e-6
+        if not all(type(value) in (int, float) and least <= value <= 1e6 for value in values):
+            raise ValueError(f"preprocessing: {name} must have numbers from {least:g} to 1e6")
+
+
+def _check_object(field: str, value: Any) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{field} must hold values by name")
+
+
+def _check_plain(field: str, value: Any) -> None:
+    _check_object(field, value)
+    for name, item in value.items():
+        if isinstance(item, (str, bool)) or item is None:
+            continue
+        # a whole number beyond 64 bits fits nothing that an optimizer takes
+        finite = isinstance(item, float) and math.isfinite(item)
+        if not finite and not (type(item) is int and -(1 << 63) <= item < 1 << 63):
+            raise ValueError(f"{field}: {name!r} must be a plain value, not {item!r}")

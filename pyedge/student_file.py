@@ -1,0 +1,221 @@
+"""Student files (.pyedge): all that a device needs to predict with a student and to teach it.
+
+A zip of graph.json and .npy arrays; docs/format.md describes it. numpy alone reads and writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.errors import FormatError
+from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
+from pyedge.student_checks import check_description, check_values
+from pyedge.student_graph import Layer, Node, infer_layers
+
+if TYPE_CHECKING:
+    from pyedge.kernels import Engine
+
+FORMAT = "pyedge-student"
+VERSION = 1
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class StudentFile:
+    """A student as a file holds it; `dataclasses.replace` makes another.
+
+    nodes: the graph, in the order of execution (docs/format.md). arrays: float32 weights by name;
+    positions of channel_pad are int32. input_shape: c h w. output: index of the classifier's node.
+    taps: for each group, the index of its block's output. kept: for each group, int64 positions
+    of the block's channels among the teacher's, of which there are teacher_channels. last_convs,
+    classifier, trainable: names of nodes. classes: names, in the order of the logits.
+    preprocessing: kind ("none", "image" or "channel"), mean and deviation (one number a channel
+    for "channel", else empty). optimizer: settings of the optimizer, plain values, and state, its
+    slots; both may be empty. record: what happened to the student so far, plain values.
+    """
+
+    nodes: tuple[Node, ...]
+    arrays: Arrays
+    input_shape: tuple[int, int, int]
+    output: int
+    taps: tuple[int, ...]
+    kept: tuple[NDArray[np.int64], ...]
+    teacher_channels: tuple[int, ...]
+    last_convs: tuple[str, ...]
+    classifier: str
+    trainable: tuple[str, ...]
+    classes: tuple[str, ...]
+    preprocessing: Mapping[str, Any] = field(
+        default_factory=lambda: {"kind": "image", "mean": [], "deviation": []}
+    )
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    state: Arrays = field(default_factory=dict)
+    record: tuple[Mapping[str, Any], ...] = ()
+
+    def layers(self) -> list[Layer]:
+        """Tell shape, parameters and multiply-accumulates of every node, in order."""
+        specs = {name: ArraySpec.of(array) for name, array in self.arrays.items()}
+        return infer_layers(self.nodes, specs, self.input_shape)
+
+    @property
+    def params(self) -> int:
+        """Number of weights and biases."""
+        return sum(layer.params for layer in self.layers())
+
+    @property
+    def structure_digest(self) -> str:
+        """Tell students apart by how they are built, in 64 hexadecimal digits of a SHA-256.
+
+        Weights do not count, since they change as the student learns, nor do the classes and the
+        rows of the classifier, since classes are added. Positions of channel_pad are structure.
+        """
+        digest = hashlib.sha256()
+        shapes = {name: list(array.shape) for name, array in self.arrays.items()}
+        for node in self.nodes:
+            if node["op"] == "linear" and node["name"] == self.classifier:
+                shapes[node["weight"]] = shapes[node["weight"]][1:]
+                shapes.pop(node["bias"], None)
+        structure = {
+            "input_shape": list(self.input_shape),
+            "nodes": [dict(node) for node in self.nodes],
+            "shapes": shapes,
+            "output": self.output,
+            "taps": list(self.taps),
+            "kept": [positions.tolist() for positions in self.kept],
+            "teacher_channels": list(self.teacher_channels),
+        }
+        digest.update(json.dumps(structure, sort_keys=True, separators=(",", ":")).encode())
+        for name in sorted(self.arrays):
+            if self.arrays[name].dtype == np.int32:
+                digest.update(np.asarray(self.arrays[name], "<i4", order="C").tobytes())
+        return digest.hexdigest()
+
+    def engine(self) -> Engine:
+        """Make an engine with these weights, ready to predict and to train what is trainable.
+
+        The optimizer is the engine's default; its settings and state are the learner's business.
+        """
+        from pyedge.kernels import Engine
+
+        engine = Engine(
+            [dict(node) for node in self.nodes],
+            dict(self.arrays),
+            list(self.input_shape),
+            self.output,
+            list(self.taps),
+        )
+        engine.set_trainable(list(self.trainable))
+        engine.set_preprocessing(**self.preprocessing)
+        return engine
+
+
+def write_student(path: str | PathLike[str], student: StudentFile) -> None:
+    """Write a student to `path`, atomically: the old file or the new one, never a part.
+
+    Raises FormatError for a student that `read_student` would refuse, OSError where writing fails.
+    """
+    specs = {name: ArraySpec.of(array) for name, array in student.arrays.items()}
+    try:
+        check_description(student, specs)
+        check_values(student)
+    except ValueError as error:
+        raise FormatError(f"write_student: {error}") from error
+    document: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    for each in fields(student):
+        document[each.name] = getattr(student, each.name)
+    document["nodes"] = [dict(node) for node in student.nodes]
+    document["kept"] = [positions.tolist() for positions in student.kept]
+    document["record"] = [dict(entry) for entry in student.record]
+    for part in ("preprocessing", "optimizer"):
+        document[part] = dict(document[part])
+    members = {}
+    for part in ("arrays", "state"):
+        document[part] = {}
+        for name, array in getattr(student, part).items():
+            document[part][name] = {"dtype": array.dtype.name, "shape": list(array.shape)}
+            members[_member(part, name)] = array
+    try:
+        write_archive(path, document, members)
+    except (ValueError, TypeError) as error:  # what JSON does not hold
+        raise FormatError(f"write_student: {error}") from error
+
+
+def read_student(path: str | PathLike[str]) -> StudentFile:
+    """Read a student; its arrays are read-only.
+
+    The file may be from anybody: all it says is checked before memory is taken for it, and nothing
+    in it is executed. Raises FormatError for a file that is truncated, altered, foreign, of a later
+    version, or does not fit together; OSError where it cannot be opened.
+    """
+    with open_archive(path, "a student of pyedge") as archive:
+        document = archive.document()
+        try:
+            return _student(archive, document)
+        except FormatError:
+            raise
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise FormatError(f"{path}: {error}") from error
+
+
+def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
+    if document.get("format") != FORMAT:
+        archive.fail("not a student of pyedge")
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
+        archive.fail(f"a student file of version {version!r}; this pyedge reads version {VERSION}")
+    names = {each.name for each in fields(StudentFile)}
+    for name in sorted({"format", "version", *names} ^ document.keys()):
+        archive.fail(f"graph.json {'lacks' if name in names else 'holds an unknown'} {name!r}")
+    specs = {part: _specs(archive, document, part) for part in ("arrays", "state")}
+    plain = {name: _tuple(document[name]) for name in names - {"arrays", "state", "kept"}}
+    student = StudentFile(**plain, kept=_kept(archive, document["kept"]), arrays={}, state={})
+    check_description(student, specs["arrays"])
+    archive.check_names(
+        {_member(p, name): spec for p, each in specs.items() for name, spec in each.items()}
+    )
+    for part, loaded in (("arrays", student.arrays), ("state", student.state)):
+        assert isinstance(loaded, dict)  # made a few lines above
+        for name, spec in specs[part].items():
+            loaded[name] = archive.array(_member(part, name), spec)
+    check_values(student)
+    return student
+
+
+def _specs(archive: Archive, document: dict[str, Any], part: str) -> dict[str, ArraySpec]:
+    listed = document[part]
+    if not isinstance(listed, dict):
+        archive.fail(f"{part} must be an object of arrays by name")
+    specs = {}
+    for name, value in listed.items():
+        spec = spec_of(value)
+        if spec is None:
+            archive.fail(f"{part}: {name!r} must have a known dtype and a shape")
+        specs[name] = spec
+    return specs
+
+
+def _kept(archive: Archive, value: Any) -> tuple[NDArray[np.int64], ...]:
+    if not isinstance(value, list) or not all(isinstance(each, list) for each in value):
+        archive.fail("kept must be a list of lists of channels")
+    if not all(type(i) is int and 0 <= i < 1 << 24 for each in value for i in each):
+        archive.fail("kept must hold channels of the teacher, whole numbers")
+    return tuple(np.array(each, np.int64) for each in value)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _member(part: str, name: str) -> str:
+    # a name may hold any printable character; this one is safe in a zip and on a disk
+    return f"{part}/{quote(name, safe='')}"
