@@ -37,18 +37,28 @@ def add_own_code(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_general(parser: argparse.ArgumentParser) -> None:
-    """Add what every command has."""
+def add_general(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
+    """Add what every command has; `device` False: one that computes on the processor only."""
     group = parser.add_argument_group("machine and output")
     group.add_argument(
         "--threads", type=parsing.whole(1), metavar="N", help="CPU threads (default: all cores)"
     )
-    group.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where to compute (default: the GPU if there is one)",
-    )
+    if device:
+        group.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda"),
+            default="auto",
+            help="where to compute (default: the GPU if there is one)",
+        )
+    _add_output(group)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add what every command has to one that takes no time on any machine."""
+    _add_output(parser.add_argument_group("output"))
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object, for programs"
     )
@@ -140,15 +150,56 @@ def add_compression(parser: argparse.ArgumentParser, P: float | None) -> None:
     )
 
 
+def add_losses(group: argparse._ArgumentGroup) -> None:
+    """Add what a student is taught with: --no-labels, --lambdas, --norms."""
+    group.add_argument(
+        "--no-labels", action="store_true", help="do not use the names of the class folders"
+    )
+    group.add_argument(
+        "--lambdas",
+        type=parsing.lambdas,
+        default=(1.0, 10.0, 1.0),
+        metavar="L1,L2,L3",
+        help="weights of J_1, J_b and J_3 (default 1,10,1)",
+    )
+    group.add_argument(
+        "--norms",
+        choices=("batch", "image"),
+        default="batch",
+        help="maps are compared over the whole batch (default, the paper) or image by image",
+    )
+
+
 def add_training(parser: argparse.ArgumentParser, *, lr: str) -> None:
     """Add length, optimizer and the rest of a training run; `lr` explains the default rate."""
+    add_length(parser, epochs=20)
+    learning = add_learning(parser, lr=lr, batch_size=128)
+    learning.add_argument(
+        "--augment",
+        type=_augmentations,
+        default=["auto"],
+        metavar="LIST",
+        help="change each image a little each time: crop, flip, cutout (the paper has all three), "
+        "none; default: crop,flip for colour images, crop for grey ones, whose mirror image may "
+        "mean something else",
+    )
+    learning.add_argument(
+        "--precision",
+        choices=("32-true", "16-mixed", "bf16-mixed"),
+        default="32-true",
+        help="(default 32-true; 16-mixed is faster on a GPU)",
+    )
+
+
+def add_length(parser: argparse.ArgumentParser, *, epochs: int) -> None:
+    """Add how long to learn, and how often to validate."""
     length = parser.add_argument_group("length")
     length.add_argument(
         "--epochs",
         type=parsing.whole(0),
-        default=20,
+        default=epochs,
         metavar="N",
-        help="passes over the images (default 20)",
+        help=f"passes over the images (default {epochs})",
     )
     length.add_argument(
         "--steps", type=parsing.whole(1), metavar="N", help="batches, instead of --epochs"
@@ -170,6 +221,12 @@ def add_training(parser: argparse.ArgumentParser, *, lr: str) -> None:
         action="store_true",
         help="go on where an interrupted run of the same command stopped (OUT.checkpoint)",
     )
+
+
+def add_learning(
+    parser: argparse.ArgumentParser, *, lr: str, batch_size: int
+) -> argparse._ArgumentGroup:
+    """Add how to learn: rate, batch, optimizer, schedule. Returns the group, for more of it."""
     learning = parser.add_argument_group("learning")
     learning.add_argument(
         "--lr", type=parsing.number(0, above=True), metavar="X", help=f"learning rate ({lr})"
@@ -177,9 +234,9 @@ def add_training(parser: argparse.ArgumentParser, *, lr: str) -> None:
     learning.add_argument(
         "--batch-size",
         type=parsing.whole(1),
-        default=128,
+        default=batch_size,
         metavar="N",
-        help="images a step (default 128)",
+        help=f"images a step (default {batch_size})",
     )
     learning.add_argument(
         "--optimizer",
@@ -203,21 +260,7 @@ def add_training(parser: argparse.ArgumentParser, *, lr: str) -> None:
         metavar="N",
         help="steps in which the rate rises (default 0)",
     )
-    learning.add_argument(
-        "--augment",
-        type=_augmentations,
-        default=["auto"],
-        metavar="LIST",
-        help="change each image a little each time: crop, flip, cutout (the paper has all three), "
-        "none; default: crop,flip for colour images, crop for grey ones, whose mirror image may "
-        "mean something else",
-    )
-    learning.add_argument(
-        "--precision",
-        choices=("32-true", "16-mixed", "bf16-mixed"),
-        default="32-true",
-        help="(default 32-true; 16-mixed is faster on a GPU)",
-    )
+    return learning
 
 
 def _augmentations(text: str) -> list[str]:

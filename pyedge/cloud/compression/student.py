@@ -24,8 +24,12 @@ class Student(nn.Module):
         kept: Sequence[torch.Tensor],
         last_convs: Sequence[str],
         classifier: str,
+        teacher_channels: Sequence[int],
     ) -> None:
-        """net returns (output, logits, tap of group 0, tap of group 1, ...)."""
+        """net returns (output, logits, tap of group 0, tap of group 1, ...).
+
+        teacher_channels: for each group, how many channels the teacher's blocks give.
+        """
         super().__init__()
         self.net = net
         self.groups = len(kept)
@@ -33,6 +37,7 @@ class Student(nn.Module):
             self.register_buffer(f"kept_{group}", positions.to(torch.int64))
         self.last_convs = tuple(f"net.{name}" for name in last_convs)
         self.classifier = f"net.{classifier}"
+        self.teacher_channels = tuple(teacher_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.net(x)[0]

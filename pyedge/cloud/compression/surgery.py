@@ -47,6 +47,7 @@ def build_student(plan: Plan) -> Student:
         [kept[place_of[conv]].to(device_of(net)) for conv in last_convs],
         last_convs,
         classifier,
+        [plan.sets[place_of[conv]].filters for conv in last_convs],
     ).eval()
     if plan.init == "inherit" and not _is_whole(plan):
         recalibrate(student, plan.calibration)

@@ -1,0 +1,108 @@
+"""Translate sums, products with constants, and concatenation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import fx
+
+from pyedge.cloud.exporting.arguments import channel_constant, given
+from pyedge.cloud.graph.nodes import shape_of
+
+if TYPE_CHECKING:
+    from pyedge.cloud.exporting.lower import Lowering
+
+_SUM = ("input", "other", "alpha")
+
+
+def add(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """a + b, torch.add(a, b, alpha=2)."""
+    return _sum(lowering, node, 1.0)
+
+
+def sub(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """a - b."""
+    return _sum(lowering, node, -1.0)
+
+
+def _sum(lowering: Lowering, node: fx.Node, sign: float) -> int | None:
+    if len(node.args) < 2:
+        return None
+    builder, name = lowering.builder, lowering.name(node)
+    alpha = sign * float(given(lowering.constants, node, _SUM).get("alpha", 1))
+    first, second = (_Operand.of(lowering, node, arg) for arg in node.args[:2])
+    if first.index is not None and second.constant is not None:
+        return builder.affine(name, first.index, 1.0, alpha * second.constant)
+    if first.constant is not None and second.index is not None:
+        return builder.affine(name, second.index, alpha, first.constant)
+    if first.index is None or second.index is None:
+        return None
+    if first.index == second.index:
+        return builder.affine(name, first.index, 1 + alpha, 0.0)
+    scaled = builder.affine(f"{name}.scale", second.index, alpha, 0.0)
+    return builder.add("add", name, [first.index, scaled])
+
+
+def mul(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """A map times a constant."""
+    first, second = (_Operand.of(lowering, node, arg) for arg in node.args[:2])
+    for one, other in ((first, second), (second, first)):
+        if one.index is not None and other.constant is not None:
+            return lowering.builder.affine(lowering.name(node), one.index, other.constant, 0.0)
+    return None
+
+
+def div(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """A map over a constant."""
+    first, second = (_Operand.of(lowering, node, arg) for arg in node.args[:2])
+    if first.index is None or second.constant is None or node.kwargs.get("rounding_mode"):
+        return None
+    if (second.constant == 0).any():
+        raise ValueError("it divides by zero")
+    return lowering.builder.affine(lowering.name(node), first.index, 1 / second.constant, 0.0)
+
+
+def neg(lowering: Lowering, node: fx.Node, source: int) -> int:
+    """-a."""
+    return lowering.builder.affine(lowering.name(node), source, -1.0, 0.0)
+
+
+class _Operand:
+    """A lowered map of the shape of the result, or a constant, or neither."""
+
+    def __init__(self, index: int | None, constant: Any) -> None:
+        self.index = index
+        self.constant = constant
+
+    @classmethod
+    def of(cls, lowering: Lowering, node: fx.Node, arg: Any) -> _Operand:
+        constant = channel_constant(lowering.constants, node, arg)
+        lowered = isinstance(arg, fx.Node) and arg in lowering.index
+        if constant is not None or not lowered or shape_of(arg) != shape_of(node):
+            return cls(None, constant)
+        return cls(lowering.index[arg], None)
+
+
+def cat(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """Maps side by side: a channel pad of each to the whole width, and their sum."""
+    found = given(lowering.constants, node, ("tensors", "dim"))
+    parts = list(found["tensors"])
+    if found.get("dim", 0) not in (1, 1 - len(shape_of(node))):
+        return None
+    if not all(isinstance(part, fx.Node) and part in lowering.index for part in parts):
+        return None
+    builder, name = lowering.builder, lowering.name(node)
+    places = [lowering.index[part] for part in parts]
+    if any(len(builder.shape(place)) != 3 for place in places):
+        return None
+    width = sum(builder.shape(place)[0] for place in places)
+    total, start = -1, 0
+    for place in places:
+        end = start + builder.shape(place)[0]
+        position = np.arange(start, end, dtype=np.int32)
+        fields = {"position": position, "channels": width}
+        index = builder.add("channel_pad", f"{name}.part", [place], **fields)
+        total = index if total < 0 else builder.add("add", name, [total, index])
+        start = end
+    return total

@@ -1,0 +1,217 @@
+"""Check an exported student against torch: the same logits, the same gradients.
+
+The engine computes in float32, torch here in float64. An activation that lies nearer to a kink (a
+ReLU at 0, two equal maxima of a pool) than float32 can tell may fall on the other side, and then
+the gradients of two right programs differ, by some 0.001 of their norm for one activation. Of a few
+million activations one always does. So if no batch is free of it, the check goes in two steps: the
+file's graph must be torch's network, both in float64; and the engine must be right on the graph
+without its kinks.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from pyedge.cloud.exporting.interpret import interpret, tensors_of
+from pyedge.cloud.exporting.lower import Lowered
+from pyedge.cloud.exporting.noise import Batch, Forward, gradients
+from pyedge.errors import ExportError
+from pyedge.student_file import StudentFile
+
+if TYPE_CHECKING:
+    from pyedge.kernels import Engine
+
+TOLERANCE = 1e-4  # relative to the norm; what the engine promises of its gradients
+LOWERING_TOLERANCE = 1e-5  # of the graph, in float64; constants in it are float32
+KINKS = 0.05  # more than a few activations on the other side of a kink can do
+_IMAGES = 2
+_ATTEMPTS = 3  # on new images each
+_HOPELESS = 1 << 21  # activations an image, of which some are at a kink whatever the image
+# An array whose gradient is small beside the whole is mostly cancellation: errors in it are
+# measured against this share of the whole gradient's norm.
+_SHARE = 1e-3
+
+Gradients = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest relative differences between the engine and torch.
+
+    worst: the array whose gradient differs most. smooth: the difference on the graph without its
+    kinks, where that was needed.
+    """
+
+    logits: float
+    gradients: float
+    worst: str
+    smooth: float | None = None
+
+
+def check_against_torch(student: StudentFile, lowered: Lowered, seed: int = 0) -> Agreement:
+    """Compare logits, and gradients with the file's trainable layers and with all that can learn.
+
+    Batch norm is frozen. Raises ExportError where they differ by more than `TOLERANCE`, or where
+    the engine refuses the graph.
+    """
+    engine = _engine(student)
+    net = copy.deepcopy(lowered.net).double().eval().requires_grad_(True)
+    weights = _weights(student, lowered, net)
+    every = tuple(lowered.modules)
+    sets = [every] if student.trainable in ((), every) else [student.trainable, every]
+    best: Agreement | None = None
+    for attempt in range(_ATTEMPTS if _kinks(student) < _HOPELESS else 1):
+        batch = Batch.of(student, _IMAGES, seed + attempt)
+        expected = gradients(_forward_of_net(net), weights, batch)
+        found = _worst([_compared(student, engine, names, batch, *expected) for names in sets])
+        if best is None or found.gradients < best.gradients:
+            best = found
+        if best.logits > TOLERANCE or best.gradients <= TOLERANCE:
+            break  # the logits are continuous: no kink excuses them
+    assert best is not None
+    if best.logits <= TOLERANCE and TOLERANCE < best.gradients <= KINKS:
+        best = dataclasses.replace(best, smooth=_without_kinks(student, net, weights, sets, seed))
+    gradient = best.gradients if best.smooth is None else best.smooth
+    if best.logits > TOLERANCE or gradient > TOLERANCE:
+        raise ExportError(
+            "export: the engine does not compute what torch does: logits differ by "
+            f"{best.logits:.1e}, the gradient of {best.worst} by {gradient:.1e} of its norm, at "
+            f"most {TOLERANCE:.0e} is expected; please report this network"
+        )
+    return best
+
+
+def _without_kinks(
+    student: StudentFile,
+    net: fx.GraphModule,
+    weights: Mapping[str, Tensor],
+    sets: Sequence[tuple[str, ...]],
+    seed: int,
+) -> float:
+    """Compare the file's graph with torch in float64, then the engine on the smooth graph."""
+    batch = Batch.of(student, _IMAGES, seed)
+    logits, wanted = gradients(_forward_of_net(net), weights, batch)
+    arrays = tensors_of(student.arrays)
+    mine = {name: arrays[name] for name in wanted}
+    same, got = gradients(_forward_of_file(student, arrays), mine, batch)
+    error, _ = _largest({name: got[name] for name in wanted}, wanted)
+    if max(error, _relative(same, logits)) > LOWERING_TOLERANCE:
+        return math.inf
+    smooth = without_kinks(student)
+    expected = gradients(_forward_of_file(smooth, arrays), mine, batch)
+    engine = _engine(smooth)
+    found = _worst([_compared(smooth, engine, names, batch, *expected) for names in sets])
+    return max(found.logits, found.gradients)
+
+
+def without_kinks(student: StudentFile) -> StudentFile:
+    """Return the student with every ReLU left out, and averages in the place of maxima."""
+    place: list[int] = []
+    nodes: list[dict[str, Any]] = []
+    for node in student.nodes:
+        inputs = [place[i] for i in node["inputs"]]
+        if node["op"] in ("relu", "relu6"):
+            place.append(inputs[0])
+            continue
+        op = "avg_pool" if node["op"] == "max_pool" else node["op"]
+        place.append(len(nodes))
+        nodes.append({**node, "op": op, "inputs": inputs})
+    taps = tuple(place[tap] for tap in student.taps)
+    return dataclasses.replace(student, nodes=tuple(nodes), taps=taps, output=place[student.output])
+
+
+def _kinks(student: StudentFile) -> int:
+    """How many numbers of one image go through a ReLU or into a maximum."""
+    layers = student.layers()
+    return sum(
+        math.prod(layers[i].shape)
+        for node in student.nodes
+        for i in node["inputs"]
+        if node["op"] in ("relu", "relu6", "max_pool")
+    )
+
+
+def _engine(student: StudentFile) -> Engine:
+    try:
+        engine = student.engine()
+    except ValueError as error:
+        raise ExportError(f"export: the engine does not take the graph: {error}") from error
+    engine.set_batch_norm("frozen")
+    return engine
+
+
+def _weights(student: StudentFile, lowered: Lowered, net: fx.GraphModule) -> dict[str, Tensor]:
+    """The parameters of torch's network, by the names of the file's arrays."""
+    nodes = {node["name"]: node for node in student.nodes}
+    return {
+        nodes[name][field]: parameter
+        for name, path in lowered.modules.items()
+        for field, parameter in net.get_submodule(path).named_parameters()
+    }
+
+
+def _forward_of_net(net: fx.GraphModule) -> Forward:
+    def forward(images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        _, logits, *taps = net(images)
+        return logits, taps
+
+    return forward
+
+
+def _forward_of_file(student: StudentFile, arrays: Mapping[str, Tensor]) -> Forward:
+    def forward(images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        values = interpret(student.nodes, arrays, images)
+        return values[student.output], [values[tap] for tap in student.taps]
+
+    return forward
+
+
+def _compared(
+    student: StudentFile,
+    engine: Engine,
+    names: tuple[str, ...],
+    batch: Batch,
+    logits: NDArray[np.float64],
+    wanted: Gradients,
+) -> Agreement:
+    engine.set_trainable(list(names))
+    error = _relative(engine.predict(batch.images), logits)
+    engine.step(batch.images, batch.rows, **batch.knowledge())
+    nodes = {node["name"]: node for node in student.nodes}
+    arrays = [nodes[n][f] for n in names for f in ("weight", "bias") if nodes[n][f] is not None]
+    got = {array: engine.gradient(array) for array in arrays}
+    return Agreement(error, *_largest(got, wanted))
+
+
+def _largest(got: Mapping[str, NDArray[Any]], wanted: Gradients) -> tuple[float, str]:
+    """The largest relative difference between gradients, and the array where it is."""
+    whole = math.sqrt(sum(_norm(wanted[name]) ** 2 for name in got))
+    differences = {
+        # reshaped: a linear layer may have become a convolution, with the same weights
+        name: _relative(gradient.reshape(wanted[name].shape), wanted[name], _SHARE * whole)
+        for name, gradient in got.items()
+    }
+    worst = max(differences, key=lambda name: differences[name])
+    return differences[worst], worst
+
+
+def _worst(found: Sequence[Agreement]) -> Agreement:
+    return max(found, key=lambda each: max(each.logits, each.gradients))
+
+
+def _relative(got: NDArray[Any], wanted: NDArray[Any], least: float = 0.0) -> float:
+    error = _norm(np.asarray(got, np.float64) - wanted) / max(_norm(wanted), least, 1e-30)
+    return math.inf if math.isnan(error) else error
+
+
+def _norm(array: NDArray[Any]) -> float:
+    return float(np.linalg.norm(array.ravel()))

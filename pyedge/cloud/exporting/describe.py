@@ -1,0 +1,150 @@
+"""A student of torch as a StudentFile: lowered, with all that a device wants to know besides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import pyedge
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.exporting.lower import Lowered, lower
+from pyedge.errors import ExportError
+from pyedge.student_file import StudentFile
+
+Preprocessing = str | Mapping[str, Any]
+Trainable = str | Sequence[str]
+
+
+def student_file(
+    student: Student,
+    *,
+    classes: Sequence[str] | None = None,
+    preprocessing: Preprocessing = "image",
+    trainable: Trainable = "last_conv",
+    input_shape: Sequence[int] | None = None,
+    record: Sequence[Mapping[str, Any]] = (),
+) -> StudentFile:
+    """Make the StudentFile of `student`, as `pyedge.export` does, but without its check."""
+    return described(
+        lower(checked(student), input_shape), student, classes, preprocessing, trainable, record
+    )
+
+
+def described(
+    lowered: Lowered,
+    student: Student,
+    classes: Sequence[str] | None,
+    preprocessing: Preprocessing,
+    trainable: Trainable,
+    record: Sequence[Mapping[str, Any]],
+) -> StudentFile:
+    """Put a lowered student and its description together; ValueError where they do not fit."""
+    logits = len(lowered.arrays[lowered.nodes[lowered.output]["weight"]])
+    kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
+    entry = {"command": "export", "pyedge": pyedge.__version__}
+    return StudentFile(
+        nodes=lowered.nodes,
+        arrays=lowered.arrays,
+        input_shape=lowered.input_shape,
+        output=lowered.output,
+        taps=lowered.taps,
+        kept=tuple(kept),
+        teacher_channels=student.teacher_channels,
+        last_convs=lowered.last_convs,
+        classifier=lowered.classifier,
+        trainable=_trainable(lowered, trainable),
+        classes=_classes(classes, logits),
+        preprocessing=_preprocessing(preprocessing, lowered.input_shape[0]),
+        record=(*(dict(each) for each in record), entry),
+    )
+
+
+def checked(student: Any) -> Student:
+    """Refuse what is no student of `pyedge.compress`."""
+    if not isinstance(student, Student):
+        raise TypeError(
+            f"export: student must be the result of pyedge.compress, not {type(student).__name__}"
+        )
+    return student
+
+
+def _classes(classes: Sequence[str] | None, logits: int) -> tuple[str, ...]:
+    if classes is None:
+        return tuple(str(number) for number in range(logits))
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("export: classes must be a list of names, in the order of the logits")
+    if len(classes) != logits or len(set(classes)) != logits:
+        raise ValueError(
+            f"export: classes must have {logits} different names, one for each logit, got "
+            f"{len(classes)} ({', '.join(list(classes)[:12])})"
+        )
+    return tuple(classes)
+
+
+def _preprocessing(given: Preprocessing, channels: int) -> dict[str, Any]:
+    settings = {"kind": given} if isinstance(given, str) else dict(given)
+    kind = settings.get("kind")
+    unknown = sorted(settings.keys() - {"kind", "mean", "deviation"})
+    if kind not in ("none", "image", "channel") or unknown:
+        raise ValueError(
+            'export: preprocessing must be "image" (each image standardised), "none" (pixels over '
+            '255) or {"kind": "channel", "mean": [...], "deviation": [...]}, not ' + repr(given)
+        )
+    numbers = {}
+    for name in ("mean", "deviation"):
+        numbers[name] = [float(value) for value in settings.get(name, ())]
+        if len(numbers[name]) != (channels if kind == "channel" else 0):
+            raise ValueError(
+                f"export: preprocessing of kind {kind!r} must have "
+                f"{channels if kind == 'channel' else 'no'} numbers in {name}, got {numbers[name]}"
+            )
+    return {"kind": kind, **numbers}
+
+
+def _trainable(lowered: Lowered, trainable: Trainable) -> tuple[str, ...]:
+    """The names of the nodes that learn, in the graph's order.
+
+    A name stands for its node, or for all nodes of the module of that name.
+    """
+    words = {
+        "all": tuple(lowered.modules),
+        "last_conv": (*lowered.last_convs, lowered.classifier),
+        "classifier": (lowered.classifier,),
+    }
+    if isinstance(trainable, str):
+        if trainable not in words:
+            raise ValueError(
+                f"export: trainable must be one of {', '.join(words)}, or a list of names of "
+                f"layers, not {trainable!r}"
+            )
+        wanted = set(words[trainable])
+    else:
+        wanted = set()
+        for name in trainable:
+            plain = name.removeprefix("net.")
+            below = {n for n in lowered.modules if n == plain or n.startswith(f"{plain}.")}
+            if not below:
+                near = difflib.get_close_matches(plain, lowered.modules, n=3)
+                hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+                raise ValueError(
+                    f"export: trainable: the student has no layer {name!r} that could learn{hint}"
+                )
+            wanted |= below
+    _refuse_ties(lowered, wanted)
+    return tuple(name for name in lowered.modules if name in wanted)
+
+
+def _refuse_ties(lowered: Lowered, trainable: set[str]) -> None:
+    """Layers that share a weight have one each on the device; learning would part them."""
+    owner: dict[int, str] = {}
+    for name, path in lowered.modules.items():
+        for parameter in lowered.net.get_submodule(path).parameters():
+            other = owner.setdefault(id(parameter), name)
+            if other != name and {name, other} & trainable:
+                raise ExportError(
+                    f"export: {name} and {other} share a weight, which cannot learn on a device; "
+                    "leave both out of trainable="
+                )

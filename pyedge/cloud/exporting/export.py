@@ -1,0 +1,64 @@
+"""pyedge.export: a student of torch as a file for devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.exporting.check import check_against_torch
+from pyedge.cloud.exporting.describe import Preprocessing, Trainable, checked, described
+from pyedge.cloud.exporting.lower import lower
+from pyedge.cloud.exporting.onnx import write_onnx
+from pyedge.student_file import StudentFile, write_student
+
+
+def export(
+    student: Student,
+    path: str | PathLike[str],
+    *,
+    classes: Sequence[str] | None = None,
+    preprocessing: Preprocessing = "image",
+    trainable: Trainable = "last_conv",
+    input_shape: Sequence[int] | None = None,
+    record: Sequence[Mapping[str, Any]] = (),
+    format: Literal["pyedge", "onnx"] = "pyedge",
+) -> StudentFile | None:
+    """Write a student of `pyedge.compress` for devices, and return what the file holds.
+
+    classes: names in the order of the logits; without them "0", "1", ... preprocessing, of uint8
+    images on the device: "image" standardises each image as `pyedge.data.standardise` does, "none"
+    divides by 255, and {"kind": "channel", "mean": [...], "deviation": [...]} gives
+    (x / 255 - mean) / deviation, channel by channel. trainable: what learns on the device if
+    nothing else is asked for there: "last_conv" (the last convolution of each group and the
+    classifier, Sec. 4.1), "classifier", "all", or names of layers. input_shape: c h w, by default
+    of the images that the student was compressed with. record: what happened to the student so
+    far, plain values, to which the export is added, with the differences that its check found.
+
+    The file is written, atomically, after a check on random batches: the device's engine must give
+    torch's logits and gradients, within 1e-4 of their norm (`exporting.check` says what is done
+    about activations at the kink of a ReLU). format="onnx" writes an ONNX file for
+    inference elsewhere instead, by torch's own exporter (needs the package onnx), and returns None;
+    it takes preprocessed images, and knows nothing of classes, preprocessing and trainable.
+
+    Raises ExportError, with the operator and its place in the network, for what a device does not
+    have, and where the check fails; ValueError for arguments that do not fit.
+    """
+    checked(student)
+    if format == "onnx":
+        write_onnx(student, path, input_shape)
+        return None
+    if format != "pyedge":
+        raise ValueError(f'export: format must be "pyedge" or "onnx", not {format!r}')
+    lowered = lower(student, input_shape)
+    file = described(lowered, student, classes, preprocessing, trainable, record)
+    agreement = check_against_torch(file, lowered)
+    *before, entry = file.record
+    found = {"logits_error": agreement.logits, "gradient_error": agreement.gradients}
+    if agreement.smooth is not None:
+        found["gradient_error_without_kinks"] = agreement.smooth
+    file = dataclasses.replace(file, record=(*before, {**entry, **found}))
+    write_student(path, file)
+    return file

@@ -1,0 +1,212 @@
+"""Lower a student's torch.fx graph to the operators of a student file.
+
+Operators that a file knows are translated one to one, in `operators`. A stretch of others (the many
+spellings of a global pool, permutations that cancel out) is lowered as a whole if `probe` finds
+that it computes something known. Anything else is an ExportError with its place in the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.exporting import operators, probe
+from pyedge.cloud.exporting.builder import GraphBuilder
+from pyedge.cloud.graph.clone import private_copy
+from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.cloud.graph.trace import record_shapes
+from pyedge.errors import ExportError, StructureError
+
+_LEARNED_LAYERS = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
+_CASTS = ("float", "double", "type_as", "to")
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A student as the nodes of a student file.
+
+    last_convs, classifier: names of nodes. modules: the module of `net` behind each node with
+    weights that can learn, by the node's name; a node without one has numbers that pyedge made.
+    net: the copy of the student that was lowered, float32 on the CPU.
+    """
+
+    nodes: tuple[dict[str, Any], ...]
+    arrays: dict[str, NDArray[Any]]
+    input_shape: tuple[int, int, int]
+    output: int
+    taps: tuple[int, ...]
+    last_convs: tuple[str, ...]
+    classifier: str
+    modules: dict[str, str]
+    net: fx.GraphModule
+
+
+def lower(student: Student, input_shape: Sequence[int] | None = None) -> Lowered:
+    """Lower `student` for images c h w, by default those that it was compressed with.
+
+    Raises ExportError for an operator that a student file does not have.
+    """
+    net = private_copy(student).cpu().get_submodule("net")
+    assert isinstance(net, fx.GraphModule)
+    shape = images_shape(net, input_shape)
+    # three images: a number that pools and strides rarely have
+    example = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        record_shapes(net, example)
+        _drop_casts(net)
+    except StructureError as error:
+        raise ExportError(f"export: {error}") from error
+    lowering = Lowering(net, shape, example)
+    lowering.run()
+    return lowering.result(student)
+
+
+class Lowering:
+    """The state of one lowering: what each node of the torch graph became."""
+
+    def __init__(
+        self, net: fx.GraphModule, input_shape: tuple[int, int, int], example: Tensor
+    ) -> None:
+        self.net = net
+        self.input_shape = input_shape
+        self.builder = GraphBuilder(input_shape)
+        self.index: dict[fx.Node, int] = {}
+        self.padding: dict[fx.Node, tuple[int, int]] = {}  # left to the convolutions that read it
+        self.modules: dict[str, str] = {}
+        self.constants = probe.constants(net, example)
+        self._names: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Lower every node that the logits and the taps need."""
+        outputs = self._outputs()
+        needed: set[fx.Node] = set()
+        stack = list(outputs)
+        while stack:
+            node = stack.pop()
+            if node not in needed:
+                needed.add(node)
+                stack.extend(node.all_input_nodes)
+        for node in self.net.graph.nodes:
+            if node in needed and node not in self.constants:
+                self._lower(node)
+        for node in outputs:
+            if node not in self.index:
+                self.refuse(node)
+
+    def _lower(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self.index[node] = 0
+            return
+        try:
+            index = operators.lower_node(self, node)
+            if index is None:
+                index = probe.lower_stretch(self, node)
+        except ExportError:
+            raise
+        except ValueError as error:
+            raise ExportError(f"{self.place(node)} cannot be exported: {error}") from error
+        if index is None:
+            if isinstance(module_of(node), _LEARNED_LAYERS):
+                self.refuse(node)
+            return  # a part of a longer stretch, perhaps
+        expected, got = self.torch_shape(node), self.builder.shape(index)
+        if node not in self.padding and math.prod(expected) != math.prod(got):
+            raise ExportError(
+                f"{self.place(node)} cannot be exported: it gives {list(expected)}, and what "
+                f"pyedge made of it {list(got)}"
+            )
+        self.index[node] = index
+
+    def result(self, student: Student) -> Lowered:
+        """Put together what was made."""
+        logits, *taps = self._outputs()
+        nodes, (output, *places) = self.builder.pruned(
+            [self.index[logits], *(self.index[tap] for tap in taps)]
+        )
+        left = {node["name"] for node in nodes}
+        return Lowered(
+            nodes=tuple(nodes),
+            arrays=self.builder.arrays,
+            input_shape=self.input_shape,
+            output=output,
+            taps=tuple(places),
+            last_convs=tuple(self._node_name(name) for name in student.last_convs),
+            classifier=self._node_name(student.classifier),
+            modules={name: path for name, path in self.modules.items() if name in left},
+            net=self.net,
+        )
+
+    def _outputs(self) -> list[fx.Node]:
+        """The logits, and the tap of each group."""
+        output = next(node for node in self.net.graph.nodes if node.op == "output")
+        return list(output.args[0][1:])
+
+    def _node_name(self, module: str) -> str:
+        return self._names[module.removeprefix("net.")]
+
+    def remember(self, index: int, node: fx.Node, *, learns: bool) -> int:
+        """Note which module a node with weights stands for, and refuse a second call of it."""
+        path = str(node.target)
+        name = self.builder.nodes[index]["name"]
+        if path in self._names:
+            raise ExportError(
+                f"{self.place(node)} cannot be exported: {path} is called twice, and its weights "
+                "would have to learn in two places at once"
+            )
+        self._names[path] = name
+        if learns:
+            self.modules[name] = path
+        return index
+
+    def torch_shape(self, node: fx.Node) -> tuple[int, ...]:
+        """The shape of one image's part of a torch tensor."""
+        return shape_of(node)[1:]
+
+    def name(self, node: fx.Node) -> str:
+        """A name for a node without weights: its module's path, or the one that tracing gave it."""
+        return str(node.target) if node.op == "call_module" else node.name.removeprefix("model_")
+
+    def place(self, node: fx.Node) -> str:
+        """Name an operator and say where in the network it is."""
+        return probe.place(node)
+
+    def refuse(self, node: fx.Node) -> None:
+        """Raise an ExportError that names the first operator on the way to `node` that is unknown.
+
+        That may be `node` itself.
+        """
+        stretch, _ = probe.stretch(self, node)
+        first = next((each for each in stretch if each is not node), node)
+        raise ExportError(
+            f"{self.place(first)} cannot be exported: a student file has convolutions, batch norm, "
+            "ReLU, ReLU6, sums, channel pads, average, maximum and global pools, flatten and "
+            "linear layers, and nothing that amounts to this operator"
+        )
+
+
+def images_shape(net: fx.GraphModule, given: Sequence[int] | None) -> tuple[int, int, int]:
+    """Return c h w of the images: as given, or of those that the graph was traced with."""
+    placeholder = next(node for node in net.graph.nodes if node.op == "placeholder")
+    shape = (placeholder.meta.get("shape") or ())[1:] if given is None else tuple(given)
+    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError(
+            "export: input_shape must be (c, h, w) of the images that the student takes; this "
+            f"student does not know it itself, got {given!r}"
+        )
+    return shape  # type: ignore[return-value]
+
+
+def _drop_casts(net: fx.GraphModule) -> None:
+    """x.float() and x.to(...) go: on the device all is float32, and the check runs in float64."""
+    for node in list(net.graph.nodes):
+        if node.op == "call_method" and node.target in _CASTS and len(shape_of(node)) > 1:
+            node.replace_all_uses_with(node.args[0])
+            net.graph.erase_node(node)
+    net.recompile()

@@ -1,0 +1,170 @@
+"""Find out what a stretch of unknown operators computes, by running it on noise.
+
+The spellings of a global pool have no end (`x.mean(3).mean(2)`, `einsum("nchw->nc", x) / 16`,
+`x.view(n, c, -1).mean(2)`); what they compute is one of a few things. A stretch is lowered only if
+it gave the same numbers on noise of two very different sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+
+from pyedge.cloud.graph.nodes import module_of, shape_of
+
+if TYPE_CHECKING:
+    from pyedge.cloud.exporting.lower import Lowering
+
+_NOISE = (3.0, 1000.0)  # a clamp at 100 shows in the second, one at 1e-3 in the first
+_FACTOR_SPREAD = 1e-5  # float32 sums of a few thousand numbers, added in another order
+
+
+def constants(net: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
+    """Return the values of all nodes that no pixel reaches: sizes, parameters, tables."""
+    varying: set[fx.Node] = set()
+    found: dict[fx.Node, Any] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, node: fx.Node) -> Any:
+            value = super().run_node(node)
+            reached = any(source in varying for source in node.all_input_nodes)
+            if node.op == "placeholder" or (reached and _holds_tensor(value)):
+                varying.add(node)
+            elif node.op != "output":
+                found[node] = value
+            return value
+
+    with torch.no_grad():
+        Recorder(net).run(example)
+    return found
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, Tensor)
+
+
+def stretch(lowering: Lowering, node: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:
+    """Return the nodes from what is lowered already up to `node`, in order, and what they read."""
+    inside, sources, stack = {node}, set(), [node]
+    while stack:
+        for source in stack.pop().all_input_nodes:
+            if source in lowering.constants or source in inside:
+                continue
+            if source in lowering.index:
+                sources.add(source)
+            else:
+                inside.add(source)
+                stack.append(source)
+    order = list(lowering.net.graph.nodes)
+    return [n for n in order if n in inside], [n for n in order if n in sources]
+
+
+def lower_stretch(lowering: Lowering, node: fx.Node) -> int | None:
+    """Lower `node` with the unknown operators before it; None if they compute nothing known.
+
+    Only what comes out as a map n c h w or as a vector n f is looked at.
+    """
+    inside, sources = stretch(lowering, node)
+    shape = shape_of(node)
+    if len(sources) != 1 or len(shape) not in (2, 4):
+        return None
+    source = sources[0]
+    seen = []
+    for place, size in enumerate(_NOISE):
+        generator = torch.Generator().manual_seed(place)
+        noise = size * torch.randn(source.meta["shape"], generator=generator)
+        seen.append((noise, _values(lowering, inside, source, noise)))
+    if not all(isinstance(result, Tensor) for _, result in seen):
+        return None
+    for kind in _KINDS:
+        factors = [_factor(expected, got) for expected, got in _expected(kind, seen, shape)]
+        if len(factors) == len(seen) and None not in factors:
+            first, second = (float(factor) for factor in factors if factor is not None)
+            if abs(first - second) <= _FACTOR_SPREAD * abs(first):
+                return _lowered(lowering, kind, node, source, first)
+    return None
+
+
+def _values(lowering: Lowering, inside: list[fx.Node], source: fx.Node, noise: Tensor) -> Any:
+    """Run the nodes of a stretch with noise in the place of its source."""
+    interpreter = fx.Interpreter(lowering.net)
+    interpreter.env = {**lowering.constants, source: noise}
+    with torch.no_grad():
+        for node in inside:
+            interpreter.env[node] = interpreter.run_node(node)
+    return interpreter.env[inside[-1]]
+
+
+_KINDS = {
+    "same": lambda x: x,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "flat": lambda x: x.flatten(1),
+    "mean": lambda x: x.mean((2, 3)),
+    "max": lambda x: x.amax((2, 3)),
+}
+
+
+def _expected(
+    kind: str, seen: list[tuple[Tensor, Tensor]], shape: tuple[int, ...]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for noise, got in seen:
+        if kind in ("mean", "max") and noise.dim() != 4:
+            return
+        expected = _KINDS[kind](noise)
+        if kind in ("mean", "max") and len(shape) == 4:
+            expected = expected[:, :, None, None]
+        if kind == "flat" and expected.shape != got.shape and expected.dim() == 2:
+            expected = expected[:, :, None, None]  # a vector seen as a map of one pixel
+        if expected.shape != got.shape:
+            return
+        yield expected, got
+
+
+def _factor(expected: Tensor, got: Tensor) -> float | None:
+    """By which number `expected` must be multiplied to be `got`; None if there is none."""
+    if torch.equal(expected, got):
+        return 1.0
+    expected, got = expected.double(), got.double()
+    factor = float((expected * got).sum() / (expected * expected).sum())
+    # means are near zero here and there: errors are measured against the typical number
+    tolerance = _FACTOR_SPREAD * float(got.square().mean().sqrt())
+    close = bool(((factor * expected - got).abs() <= tolerance).all())
+    return factor if close and factor else None
+
+
+def _lowered(
+    lowering: Lowering, kind: str, node: fx.Node, source: fx.Node, factor: float
+) -> int | None:
+    builder, name = lowering.builder, lowering.name(node)
+    index = lowering.index[source]
+    shape = builder.shape(index)
+    if kind in ("relu", "relu6"):
+        index = builder.add(kind, name, [index])
+    elif kind == "flat" and shape[1:] not in ((), (1, 1)):
+        index = builder.add("flatten", name, [index])
+    elif kind in ("mean", "max") and shape[1:] != (1, 1):
+        window = (shape[1], shape[2])
+        index = builder.pool(
+            "avg_pool" if kind == "mean" else "max_pool", name, index, window, window
+        )
+    nearest = round(factor)
+    exact = nearest if nearest and abs(factor - nearest) <= _FACTOR_SPREAD * nearest else factor
+    return builder.affine(f"{name}.scale", index, exact, 0.0)
+
+
+def place(node: fx.Node) -> str:
+    """Name an operator and say where in the network it is."""
+    module = module_of(node)
+    if module is not None:
+        return f"operator {type(module).__name__} at {str(node.target)!r}"
+    operator = getattr(node.target, "__name__", str(node.target))
+    modules = [str(path) for path in node.meta.get("nn_module_stack", {})]
+    inside = modules[-1].removeprefix("model").removeprefix(".") if modules else ""
+    return f"operator {operator} (node {node.name!r}, in {inside or 'forward'})"
