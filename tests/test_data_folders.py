@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pyedge.data import ImageSet, load_cifar10, load_dataset, load_folder, sources
-from pyedge.data.decode import decode, decode_all
-from pyedge.data.sources import Entry, walk
+from pyedge.data import ImageSet, load_cifar10, load_dataset, load_folder
+from pyedge.edge import sources
+from pyedge.edge.decode import decode, decode_all
+from pyedge.edge.sources import Entry, walk
 from pyedge.errors import FormatError
 
 

@@ -10,24 +10,11 @@ import numpy as np
 import torch
 
 from pyedge.data import cifar
-from pyedge.data.decode import decode_all, is_image
 from pyedge.data.imageset import ImageSet
-from pyedge.data.sources import Entry, walk
+from pyedge.edge.class_folders import arrange
+from pyedge.edge.decode import decode_all, is_image
+from pyedge.edge.sources import Entry, walk
 from pyedge.errors import FormatError
-
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-
-
-def _split_of(folder: str) -> str | None:
-    return _SPLITS.get(folder.lower())
 
 
 @dataclass
@@ -74,69 +61,14 @@ def _chain(first: Entry, rest: Iterable[Entry]) -> Iterator[Entry]:
 def split_folders(path: str, found: Contents) -> dict[str | None, ImageSet]:
     """Arrange images by split and class: {"train": ..., "test": ...}, {None: ...} without splits.
 
-    Folders that merely wrap all others (archives often have one) are skipped. The class is the
-    folder below the split; folders below the class do not matter. Raises FormatError for images
-    outside class folders, for empty class folders, for classes that train does not have, and for
-    other folders beside train/.
+    Raises FormatError as `pyedge.edge.class_folders.arrange`, ValueError for images that differ in
+    size.
     """
-    depth = _wrapping([name.split("/") for name in found.images])
-    top = {name.split("/")[depth] for name in found.images}
-    splits = any(map(_split_of, top))
-    others = sorted(t for t in top if splits and not _split_of(t))
-    if others and any(_split_of(t) == "train" for t in top):
-        raise FormatError(
-            f"{path}: {', '.join(others)} beside train/; wanted train/, test/ and perhaps val/ only"
-        )
-    splits = splits and not others  # without train/, a class may well be called "test"
-    classes_at = depth + 1 if splits else depth
-    members: dict[str | None, dict[str, list[str]]] = {}
-    for name in sorted(found.images):
-        parts = name.split("/")
-        if len(parts) <= classes_at + 1:
-            raise FormatError(
-                f"{path}: {name} lies in no class folder; wanted <class>/<image> "
-                f"or train/<class>/<image> and test/<class>/<image>"
-            )
-        split = _split_of(parts[depth]) if splits else None
-        members.setdefault(split, {}).setdefault(parts[classes_at], []).append(name)
-    _check_no_empty(path, found, members, depth, classes_at, splits)
-    names = sorted(members.get("train", next(iter(members.values()))))
-    for split, classes in members.items():
-        extra = sorted(set(classes) - set(names))
-        if extra:
-            raise FormatError(f"{path}: {split} has classes that train lacks: {', '.join(extra)}")
+    arranged = arrange(path, found.images, found.folders)
     _check_one_size(path, found)
-    return {split: _stack(found, classes, names) for split, classes in members.items()}
-
-
-def _wrapping(names: Sequence[list[str]]) -> int:
-    """Count the top folders that hold everything in one folder further down."""
-    depth = 0
-    while (
-        all(len(parts) > depth + 2 for parts in names)
-        and len({parts[depth] for parts in names}) == 1
-        and not _split_of(names[0][depth])
-    ):
-        depth += 1
-    return depth
-
-
-def _check_no_empty(
-    path: str,
-    found: Contents,
-    members: dict[str | None, dict[str, list[str]]],
-    depth: int,
-    classes_at: int,
-    splits: bool,
-) -> None:
-    wrapper = next(iter(found.images)).split("/")[:depth]
-    for folder in found.folders:
-        parts = folder.split("/")
-        if len(parts) != classes_at + 1 or parts[:depth] != wrapper:
-            continue
-        split = _split_of(parts[depth]) if splits else None
-        if parts[-1] not in members.get(split, {}):
-            raise FormatError(f"{path}: the class folder {folder} holds no images")
+    return {
+        split: _stack(found, files, arranged.classes) for split, files in arranged.files.items()
+    }
 
 
 def _check_one_size(path: str, found: Contents) -> None:
@@ -150,8 +82,7 @@ def _check_one_size(path: str, found: Contents) -> None:
             )
 
 
-def _stack(found: Contents, classes: dict[str, list[str]], names: Sequence[str]) -> ImageSet:
-    files = [(name, label) for label, c in enumerate(names) for name in classes.get(c, ())]
+def _stack(found: Contents, files: Sequence[tuple[str, int]], names: Sequence[str]) -> ImageSet:
     h, w, _ = found.images[files[0][0]].shape
     images = np.empty((len(files), 3, h, w), dtype=np.uint8)
     for i, (name, _) in enumerate(files):

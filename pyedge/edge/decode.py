@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyedge.data.sources import Entry
+from pyedge.edge.sources import Entry
 from pyedge.errors import FormatError
 
 if TYPE_CHECKING:

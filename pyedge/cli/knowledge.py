@@ -1,0 +1,252 @@
+"""pyedge knowledge: write down what a teacher knows of images, for a device to learn from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from pyedge.cli import options, parsing
+from pyedge.cli.console import Console
+from pyedge.cli.parsing import UsageError, existing
+
+if TYPE_CHECKING:
+    from pyedge.cloud.network_file import NetworkInfo
+    from pyedge.data import Augment
+    from pyedge.edge.images import EdgeImages
+
+USAGE = "TEACHER STUDENT DATA --out FOLDER [options]"
+
+DESCRIPTION = """\
+Write down what a teacher knows of your images, for a device that could never run it.
+
+The result, a knowledge pack, is a folder: the teacher's answers to each image, and its maps inside
+where the student looks. A device with the student, the same images and the pack learns as if the
+teacher were there (pyedge learn STUDENT DATA --knowledge FOLDER). Labels are not needed.
+"""
+
+EXAMPLES = """\
+examples:
+  pyedge knowledge teacher.pt student.pyedge snapshots --out pack
+      snapshots/anything/*.jpg: nobody has sorted these images; the teacher knows.
+  pyedge knowledge teacher.pt student.pyedge photos --only-classes mug --dtype int8 --out pack
+      Images of one new class, at half the size.
+  pyedge knowledge teacher.pt student.pyedge photos --views 4 --out pack
+      Each image as it is, and cropped and mirrored in three other ways.
+  pyedge knowledge teacher.pt student.pyedge photos --out pack --estimate
+      The size of the pack, and nothing is written.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `pyedge knowledge`."""
+    parser.add_argument("teacher", metavar="TEACHER", help="a file of pyedge train")
+    parser.add_argument("student", metavar="STUDENT", help="a file of pyedge export (.pyedge)")
+    parser.add_argument(
+        "data", metavar="DATA", help=f"{options.DATA}; or arrays (.npy, .npz) as for pyedge learn"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="where to write the pack; it appears whole, in place of an older pack (required)",
+    )
+    what = parser.add_argument_group("what is written")
+    what.add_argument(
+        "--part",
+        choices=("all", "train", "val", "test"),
+        default="all",
+        help="which images of DATA (default all)",
+    )
+    what.add_argument(
+        "--only-classes",
+        "--classes",
+        type=parsing.listed(str),
+        metavar="NAMES",
+        help="only the images of these classes, the new ones",
+    )
+    what.add_argument(
+        "--dtype",
+        choices=("float16", "int8"),
+        default="float16",
+        help="how maps are stored: float16 (default), or int8: half the size, each value right to "
+        "1/254 of its map's largest",
+    )
+    what.add_argument(
+        "--views",
+        type=parsing.whole(1),
+        default=1,
+        metavar="N",
+        help="views of each image: the first as it is, the others changed a little (default 1)",
+    )
+    what.add_argument(
+        "--augment",
+        type=parsing.listed(str),
+        default=["auto"],
+        metavar="LIST",
+        help="how views differ: crop, flip, or none (default: both for colour images, crop for "
+        "grey ones, whose mirror image may mean something else)",
+    )
+    what.add_argument(
+        "--augmented-only", action="store_true", help="change the first view of each image, too"
+    )
+    what.add_argument("--estimate", action="store_true", help="tell the size, and write nothing")
+    how = parser.add_argument_group("how the teacher answers")
+    how.add_argument(
+        "--batch-size",
+        type=parsing.whole(1),
+        default=128,
+        metavar="N",
+        help="images at a time (default 128)",
+    )
+    how.add_argument(
+        "--teacher-batch-norm",
+        choices=("frozen", "batch"),
+        default="frozen",
+        help="the statistics that it was trained to (default), or those of each batch",
+    )
+    how.add_argument(
+        "--structure",
+        type=parsing.blocks,
+        metavar="BLOCKS",
+        help="where the teacher's blocks cannot be found: as for pyedge compress",
+    )
+    options.add_own_code(parser)
+    options.add_seed(parser, "the views")
+    options.add_general(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Write the pack, or tell its size."""
+    _check(args)
+    import torch
+
+    import pyedge
+    from pyedge.cli import networks, training
+    from pyedge.cloud.graph.taps import tap_teacher
+    from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
+    from pyedge.student_file import read_student
+
+    training.check_device(args.device)
+    training.use_threads(args.threads)
+    for path in (args.teacher, args.student):
+        existing(path)
+    teacher, info = networks.open_network(args.teacher, args.model, "teacher")
+    student = read_student(args.student)
+    if student.input_shape != info.input_shape:
+        sizes = ["x".join(map(str, each.input_shape)) for each in (student, info)]
+        raise UsageError(f"{args.student} takes images of {sizes[0]}, {args.teacher} of {sizes[1]}")
+    images = _images(args, console, info)
+    if args.device != "cpu" and torch.cuda.is_available():
+        teacher = teacher.cuda()
+    example = torch.zeros(1, *info.input_shape, device=next(teacher.parameters()).device)
+    tapped = tap_teacher(teacher, example, args.structure)
+    size = knowledge_bytes(tapped, student, images, dtype=args.dtype, views=args.views)
+    content: dict[str, Any] = {
+        "command": "knowledge",
+        "images": len(images),
+        "views": args.views,
+        "dtype": args.dtype,
+        "bytes": size,
+    }
+    what = f"{len(images)} images, {args.views} view{'s' if args.views > 1 else ''} of each"
+    if args.estimate:
+        console.result(f"{what}: {_size(size)} as {args.dtype}", {**content, "out": None})
+        return 0
+    console.note(f"{what}: the pack will take {_size(size)}")
+    began = time.monotonic()
+    pack = make_knowledge(
+        tapped,
+        student,
+        images,
+        args.out,
+        classes=info.classes,
+        dtype=args.dtype,
+        views=args.views,
+        augment=_augment(args, info),
+        plain_view=not args.augmented_only,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        teacher_batch_norm=args.teacher_batch_norm,
+        progress=console.shows_bar,
+    )
+    seconds = time.monotonic() - began
+    console.result(
+        f"{what}: {_size(pack.nbytes)} in {seconds:.0f} s\nwritten to {args.out}",
+        {
+            **content,
+            "bytes": pack.nbytes,
+            "out": args.out,
+            "classes": info.classes,
+            "seconds": seconds,
+            "pyedge": pyedge.__version__,
+        },
+    )
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    from pyedge.cloud.knowledge_folder import check_target
+
+    if args.student.endswith(".pt"):
+        raise UsageError(
+            f"{args.student} is a network file; pyedge export makes a student file (.pyedge) of it"
+        )
+    unknown = [name for name in args.augment if name not in ("auto", "none", "crop", "flip")]
+    if unknown or (len(args.augment) > 1 and {"auto", "none"} & set(args.augment)):
+        raise UsageError(
+            f"--augment: wanted crop, flip, both with a comma between them, or none, got "
+            f"{','.join(args.augment)!r}"
+        )
+    if args.views > 1 and args.augment == ["none"]:
+        raise UsageError(f"--views {args.views} and --augment none: all views would be the same")
+    parent = os.path.dirname(os.path.realpath(args.out))
+    if not os.path.isdir(parent):
+        raise UsageError(f"--out {args.out}: there is no folder {parent}")
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"--out {args.out}: the folder {parent} cannot be written to")
+    try:
+        check_target(args.out)
+    except FileExistsError as error:
+        raise UsageError(f"--out {error}") from error
+
+
+def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> EdgeImages:
+    """Read the images: all of them as a device reads them, or one part as training does."""
+    import torch
+
+    from pyedge.cli import dataset, device_images
+    from pyedge.edge.images import EdgeImages
+
+    if args.part == "all" and args.data != "digits":
+        chosen = args.only_classes is not None
+        found = device_images.load(args.data, info.input_shape, labelled=chosen)
+        return found.only_classes(args.only_classes) if chosen else found
+    data = dataset.load_for(console, args.data, info, of=args.teacher)
+    parts = {"train": data.train, "val": data.val, "test": data.test}
+    names = list(parts) if args.part == "all" else [args.part]
+    sets = [part for name in names if (part := parts[name]) is not None]
+    if args.only_classes is not None:
+        ids = dataset.class_ids(args.only_classes, info.classes, "--only-classes")
+        sets = [part.only_classes(ids) for part in sets]
+    if not sum(map(len, sets)):
+        raise UsageError(f"--part {args.part}: {args.data} has no such images")
+    pixels = torch.cat([part.images for part in sets]).numpy()
+    return EdgeImages.from_array(pixels, info.input_shape)
+
+
+def _augment(args: argparse.Namespace, info: NetworkInfo) -> Augment | None:
+    from pyedge.cli import dataset
+    from pyedge.data import Augment
+
+    c, h, _ = info.input_shape
+    return dataset.augment(args.augment, c, h) or Augment(crop_padding=0, flip=False, cutout=0)
+
+
+def _size(count: int) -> str:
+    """Write bytes as people read them: 1.31 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"

@@ -1,0 +1,192 @@
+"""make_knowledge: write down what a teacher knows about images, for a device that cannot run it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+import pyedge
+from pyedge.cloud.knowledge_folder import check_space, check_target, new_pack
+from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit, images_of, student_of
+from pyedge.cloud.knowledge_recorder import Recorder
+from pyedge.cloud.knowledge_views import draw_views, preprocess
+from pyedge.cloud.training.progress import TrainingBar
+from pyedge.cloud.training.trainable import teaching_mode
+from pyedge.data.augment import Augment
+from pyedge.edge.digests import image_digests, set_digest
+from pyedge.edge.knowledge import Knowledge
+from pyedge.edge.knowledge_format import DTYPES, Manifest
+
+BATCH_NORMS = ("frozen", "batch")
+_UNKNOWN = "0" * 64  # a digest that is not needed
+
+
+def make_knowledge(
+    teacher: nn.Module,
+    student: Any,
+    images: Any,
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] | None = None,
+    dtype: str = "float16",
+    views: int = 1,
+    augment: Augment | None = None,
+    plain_view: bool = True,
+    seed: int = 0,
+    batch_size: int = 128,
+    teacher_batch_norm: str = "frozen",
+    progress: bool = True,
+) -> Knowledge:
+    """Write a knowledge pack: the teacher's answers to images, and its maps where a student looks.
+
+    The pack is a folder at `path` that appears whole or not at all; an older pack there is
+    replaced, anything else is not. It serves one structure of student, with these images; labels
+    are neither needed nor kept. Maps are written as they are computed, so a pack may be larger
+    than memory; `knowledge_bytes` tells its size beforehand.
+
+    teacher: a network, or `tap_teacher` of one, on the device where it shall compute. student: its
+    file (.pyedge), a StudentFile, or the result of `pyedge.compress`. images: uint8 [n, c, h, w] or
+    [n, h, w, c], float32 that are preprocessed, an ImageSet, or a folder of class folders. classes:
+    names of the teacher's classes, needed where they are not the student's.
+
+    dtype: "float16", or "int8" for half the size: symmetric, with one scale for an image's map.
+    views: how many of each image, the first as it is (unless `plain_view` is False), the others
+    cropped and mirrored as `augment` draws from `seed`; by default Augment with an eighth of the
+    height, mirrored if images have three channels. A cutout cannot be made again on the device: it
+    must be 0. teacher_batch_norm: "frozen", or the statistics of each "batch" of images, which are
+    then taken in random order.
+
+    Raises ValueError where teacher, student and images do not fit each other, and for answers that
+    are not finite; FileExistsError and, on a full disk, OSError: before the work begins where that
+    can be known, and nothing is left behind.
+    """
+    _check_choice("dtype", dtype, DTYPES)
+    _check_choice("teacher_batch_norm", teacher_batch_norm, BATCH_NORMS)
+    for name, count, least in (
+        ("views", views, 1),
+        ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+    ):
+        _check_count(name, count, least)
+    check_target(path)
+    file = student_of(student)
+    given = images_of(images, file.input_shape)
+    augment = _checked(augment, file.input_shape)
+    pair = fit(teacher, file)
+    digests = image_digests(given)
+    manifest = replace(
+        _plan(pair, len(given), dtype, views),
+        classes=pair.class_names(classes),
+        teacher=digest_of(pair.teacher),
+        image_set=set_digest(digests),
+        settings={
+            "pyedge": pyedge.__version__,
+            "preprocessing": dict(file.preprocessing) if given.array.dtype == np.uint8 else None,
+            "augment": {"crop_padding": augment.crop_padding, "flip": augment.flip},
+            "plain_view": plain_view,
+            "seed": seed,
+            "teacher_batch_norm": teacher_batch_norm,
+            "batch_size": batch_size,
+        },
+    )
+    check_space(path, _bytes_of(manifest))
+    drawn = draw_views(len(given), views, file.input_shape, augment, seed, plain_view)
+    batches = _batches(manifest, batch_size, seed if teacher_batch_norm == "batch" else None)
+    with (
+        new_pack(path) as folder,
+        TrainingBar("knowledge", len(batches), progress) as bar,
+        Recorder(folder, manifest) as recorder,
+        teaching_mode(pair.teacher, teacher_batch_norm),
+    ):
+        for step, rows in enumerate(batches, 1):
+            x = preprocess(given, rows % len(given), file.preprocessing)
+            recorder.record(pair, drawn.apply(x, rows), rows)
+            bar.update(step, {}, ())
+        recorder.finish(drawn, digests)
+    return Knowledge(path, verify=False)
+
+
+def knowledge_bytes(
+    teacher: nn.Module, student: Any, images: Any, *, dtype: str = "float16", views: int = 1
+) -> int:
+    """Tell the size of the pack that `make_knowledge` would write, its manifest left out.
+
+    images: as there, or just their number. Runs the teacher on one image. A float16 pack gets 4
+    bytes more for an image, view and block if some maps do not fit float16 as they are. Raises as
+    `make_knowledge`.
+    """
+    _check_choice("dtype", dtype, DTYPES)
+    _check_count("views", views, 1)
+    file = student_of(student)
+    count = images if isinstance(images, int) else len(images_of(images, file.input_shape))
+    return _bytes_of(_plan(fit(teacher, file), count, dtype, views))
+
+
+def _plan(pair: Pair, images: int, dtype: str, views: int) -> Manifest:
+    """Return the manifest of a pack as far as its size goes."""
+    return Manifest(
+        images=images,
+        views=views,
+        classes=tuple(map(str, range(pair.logits))),
+        dtype=dtype,
+        input_shape=pair.student.input_shape,
+        groups=pair.groups,
+        student=pair.student.structure_digest,
+        teacher=_UNKNOWN,
+        image_set=_UNKNOWN,
+    )
+
+
+def _bytes_of(manifest: Manifest) -> int:
+    return sum(spec.file_bytes for spec in manifest.arrays().values())
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"make_knowledge: {name} must be one of {choices}, got {value!r}")
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(
+            f"make_knowledge: {name} must be a whole number from {least}, got {value!r}"
+        )
+
+
+def _checked(augment: Augment | None, shape: tuple[int, int, int]) -> Augment:
+    c, h, w = shape
+    if augment is None:
+        return Augment(crop_padding=max(1, h // 8), flip=c == 3, cutout=0)
+    if augment.cutout:
+        raise ValueError(
+            f"make_knowledge: augment must have cutout=0, since a device does not cut out, got "
+            f"{augment.cutout}"
+        )
+    if augment.crop_padding > min(h, w):
+        raise ValueError(
+            f"make_knowledge: augment must have crop_padding up to {min(h, w)}, the image's side, "
+            f"got {augment.crop_padding}"
+        )
+    return augment
+
+
+def _batches(manifest: Manifest, size: int, seed: int | None) -> list[NDArray[np.int64]]:
+    """Cut the rows of each view into batches that differ by one image at most, rows rising.
+
+    With `seed`, images are dealt out at random: folders hold one class after the other, and the
+    statistics of a batch of one class would not be those of the data.
+    """
+    n, batches = manifest.images, []
+    for view in range(manifest.views):
+        order = np.arange(n)
+        if seed is not None:
+            order = np.random.default_rng([seed, view, 1]).permutation(n)
+        for part in np.array_split(order, -(-n // size)):
+            batches.append(view * n + np.sort(part))
+    return batches

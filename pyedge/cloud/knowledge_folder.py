@@ -1,0 +1,140 @@
+"""A pack's folder appears whole or not at all, and takes the place of nothing but a pack."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+from pyedge.edge.knowledge_format import MANIFEST, read_manifest
+from pyedge.errors import FormatError
+
+try:
+    import fcntl
+except ImportError:  # no POSIX: two runs that write one pack at a time are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
+    """Give a folder to write a pack into, which takes the place of `path` at the end.
+
+    The folder is hidden beside `path` (.NAME.partial), and goes away if anything is raised; what a
+    killed run left there is cleared by the next one. An older pack at `path` is replaced at the
+    end. Raises FileExistsError where `path` is anything else, or another run is writing it.
+    """
+    target = Path(os.path.realpath(path))
+    check_target(target)
+    partial = target.with_name(f".{target.name}.partial")
+    lock = _take(partial)
+    try:
+        yield partial
+        _sync(partial)
+        _put_in_place(partial, target)
+        _sync(target.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def check_target(path: str | PathLike[str]) -> None:
+    """Raise FileExistsError unless a pack may be put at `path`: nothing there, or a pack.
+
+    And FileNotFoundError where there is no folder to put it into.
+    """
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target.parent}: there is no such folder to write a pack into")
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise FileExistsError(f"{target}: there is a file of this name, a pack is a folder")
+    present = {entry.name for entry in target.iterdir()}
+    if not present:
+        return
+    try:
+        manifest, _ = read_manifest(target)
+    except FormatError as error:
+        raise FileExistsError(
+            f"{target}: there is a folder that is no pack, which is not overwritten ({error})"
+        ) from error
+    foreign = sorted(present - manifest.files.keys() - {MANIFEST})
+    if foreign:
+        raise FileExistsError(
+            f"{target}: the pack there is not overwritten, since it also holds {foreign[0]}"
+        )
+
+
+def check_space(path: str | PathLike[str], wanted: int) -> None:
+    """Raise OSError (no space left) where the disk has less than `wanted` bytes free."""
+    folder = Path(os.path.realpath(path)).parent
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise OSError(
+            errno.ENOSPC,
+            f"the pack takes {wanted / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free",
+            str(path),
+        )
+
+
+def _take(partial: Path) -> int | None:
+    """Make the folder, or empty what a killed run left; hold a lock on it while it is written."""
+    handle = None
+    while True:
+        partial.mkdir(exist_ok=True)
+        if fcntl is None:
+            break
+        handle = _locked(partial)
+        # the run that held the lock before may have put the folder in place meanwhile
+        if partial.exists() and os.stat(partial).st_ino == os.fstat(handle).st_ino:
+            break
+        os.close(handle)
+    for left in partial.iterdir():
+        left.unlink()
+    return handle
+
+
+def _locked(folder: Path) -> int:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise FileExistsError(f"{folder}: another run is writing this pack") from None
+    except OSError:  # a file system without locks
+        pass
+    return handle
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.old")
+    if old.exists():
+        shutil.rmtree(old)  # of a run that was killed between the two renames
+    if not target.exists():
+        os.rename(partial, target)
+        return
+    os.rename(target, old)  # a folder that holds files cannot be replaced in one go
+    try:
+        os.rename(partial, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
+    shutil.rmtree(old)
+
+
+def _sync(folder: Path) -> None:
+    """Make names in a folder last through a power cut; only POSIX can open a folder for this."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

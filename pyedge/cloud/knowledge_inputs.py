@@ -1,0 +1,127 @@
+"""Who takes part in making a pack, and whether they fit: teacher, student's file, images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.exporting.describe import student_file
+from pyedge.cloud.graph.rewrite import device_of
+from pyedge.cloud.graph.taps import tap_teacher
+from pyedge.cloud.training.trainable import teaching_mode
+from pyedge.data.imageset import ImageSet
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.knowledge_format import GroupSpec
+from pyedge.student_file import StudentFile, read_student
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A tapped teacher and the student that learns from it, found to fit each other.
+
+    logits: how many classes the teacher knows. groups: candidate blocks, and their maps h w at
+    the student's c channels.
+    """
+
+    teacher: nn.Module
+    student: StudentFile
+    logits: int
+    groups: tuple[GroupSpec, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the teacher computes."""
+        return device_of(self.teacher)
+
+    def answer(self, images: np.ndarray) -> tuple[Tensor, list[list[Tensor]]]:
+        """Ask the teacher about preprocessed images [n, c, h, w]: its logits, and its maps."""
+        dtype = next((p.dtype for p in self.teacher.parameters()), torch.float32)
+        return self.teacher(torch.from_numpy(images).to(self.device, dtype))
+
+    def class_names(self, classes: Sequence[str] | None) -> tuple[str, ...]:
+        """Name the teacher's classes: as the caller says, or as the student does.
+
+        Raises ValueError where that is not one name for each logit.
+        """
+        names = self.student.classes if classes is None else tuple(classes)
+        if len(names) != self.logits or len(set(names)) != len(names):
+            hint = "; pass classes=, the teacher's" if classes is None else ""
+            raise ValueError(
+                f"make_knowledge: the teacher gives {self.logits} logits, wanted as many different "
+                f"names of classes, got {len(names)} ({', '.join(names[:12])}){hint}"
+            )
+        return names
+
+
+def student_of(student: Any) -> StudentFile:
+    """Return the student as a device knows it, as export would write it."""
+    if isinstance(student, StudentFile):
+        return student
+    if isinstance(student, (str, os.PathLike)):
+        return read_student(student)
+    if not isinstance(student, Student):
+        raise TypeError(
+            f"make_knowledge: student must be a StudentFile, the path of one, or the result of "
+            f"pyedge.compress, not {type(student).__name__}"
+        )
+    return student_file(student)
+
+
+def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
+    """Take the images as a device would; torch tensors and an ImageSet, too."""
+    if isinstance(images, ImageSet):
+        images = images.images
+    if isinstance(images, Tensor):
+        images = images.detach().cpu().numpy()
+    found = EdgeImages.of(images, input_shape)
+    if not len(found):
+        raise ValueError("make_knowledge: images holds no image")
+    return found
+
+
+def fit(teacher: nn.Module, student: StudentFile) -> Pair:
+    """Tap the teacher, run it on one image, and compare what it gives with what the student wants.
+
+    Raises ValueError where groups, channels or sizes of maps differ, StructureError for a teacher
+    whose groups cannot be found.
+    """
+    example = torch.zeros(1, *student.input_shape, device=device_of(teacher))
+    if not getattr(teacher, "is_tapped", False):
+        teacher = tap_teacher(teacher, example)
+    with torch.no_grad(), teaching_mode(teacher, "frozen"):
+        logits, maps = Pair(teacher, student, 0, ()).answer(example.cpu().numpy())
+    if len(maps) != len(student.taps):
+        raise ValueError(
+            f"make_knowledge: the teacher has {len(maps)} groups, the student {len(student.taps)}"
+        )
+    layers = student.layers()
+    groups = []
+    for g, blocks in enumerate(maps):
+        c, h, w = layers[student.taps[g]].shape
+        wanted = (student.teacher_channels[g], h, w)
+        for block in blocks:
+            if tuple(block.shape[1:]) != wanted:
+                raise ValueError(
+                    f"make_knowledge: in group {g} the student faces maps of {list(wanted)} c h w, "
+                    f"the teacher has {list(block.shape[1:])}: it is not the student's teacher"
+                )
+        groups.append(GroupSpec(len(blocks), (h, w, c)))
+    return Pair(teacher, student, logits.shape[1], tuple(groups))
+
+
+def digest_of(teacher: nn.Module) -> str:
+    """Return a digest of a network's weights: SHA-256 over names, dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(teacher.state_dict().items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {list(array.shape)} ".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

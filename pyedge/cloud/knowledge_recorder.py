@@ -1,0 +1,100 @@
+"""Recorder: what the teacher says of each batch, into the files of a pack."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pyedge.cloud.knowledge_inputs import Pair
+from pyedge.cloud.knowledge_maps import store_map
+from pyedge.cloud.knowledge_views import Views
+from pyedge.cloud.knowledge_writer import NpyWriter
+from pyedge.edge.knowledge_format import MANIFEST, FileRecord, Manifest, Spec
+
+
+class Recorder:
+    """Write the pack that `manifest` describes into `folder`.
+
+    Maps and logits go to the disk at once. Norms and scales, 12 bytes for a map of thousands of
+    values, stay in memory to the end.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._writers: dict[str, NpyWriter] = {}
+        rows = manifest.rows
+        self._norms = [np.empty((group.blocks, rows)) for group in manifest.groups]
+        self._scales = {name: np.ones(rows, dtype=np.float32) for name in manifest.scales()}
+
+    def __enter__(self) -> Recorder:
+        for name, spec in self._manifest.arrays().items():
+            if name.startswith(("maps", "logits")):
+                self._writers[name] = NpyWriter(self._folder / name, spec)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    @torch.no_grad()
+    def record(self, pair: Pair, images: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+        """Ask the teacher about preprocessed images, and write its answers as these rows.
+
+        Raises ValueError for an answer that is not finite.
+        """
+        logits, maps = pair.answer(images)
+        answers = logits.float().cpu().numpy()
+        finite = np.isfinite(answers).all(axis=1)
+        self._writers["logits.npy"].put(rows, answers)
+        for g, blocks in enumerate(maps):
+            kept = torch.from_numpy(pair.student.kept[g]).to(pair.device)
+            for k, block in enumerate(blocks):
+                stored = store_map(block, kept, self._manifest.dtype)
+                finite &= np.isfinite(stored.squares)
+                self._norms[g][k, rows] = stored.squares
+                self._scales[f"scales.{g}.{k}.npy"][rows] = stored.scales
+                self._writers[f"maps.{g}.{k}.npy"].put(rows, stored.values)
+        if not finite.all():
+            first = int(rows[int(finite.argmin())]) % self._manifest.images
+            raise ValueError(
+                f"make_knowledge: the teacher's answer to image {first} holds NaN or infinity"
+            )
+
+    def finish(self, views: Views, digests: NDArray[np.uint8]) -> None:
+        """Write the small files and the manifest, and bring everything to the disk."""
+        small: dict[str, NDArray[Any]] = {
+            "shift.npy": views.shift,
+            "flip.npy": views.flip,
+            "images.npy": digests,
+        }
+        small |= {f"norms.{g}.npy": norms for g, norms in enumerate(self._norms)}
+        for name, scales in self._scales.items():
+            if self._manifest.dtype == "int8" or (scales != 1).any():
+                small[name] = scales
+        for name, array in small.items():
+            self._writers[name] = NpyWriter(
+                self._folder / name, Spec(array.dtype.name, array.shape)
+            )
+            self._writers[name].put(np.arange(len(array)), array)
+        files = {name: writer.finish() for name, writer in self._writers.items()}
+        self._write_manifest(files)
+
+    def _write_manifest(self, files: dict[str, FileRecord]) -> None:
+        text = replace(self._manifest, files=files).to_json()
+        with (self._folder / MANIFEST).open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,83 @@
+"""Views: an image as it is, or shifted and flipped as augmentation does, and how to make it again.
+
+A view is the preprocessed image, mirrored first where `flip` says so, and then read at
+(y + dy, x + dx) with 0 outside: the engine does the same on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.data.augment import Augment, standardise_array
+from pyedge.edge.images import EdgeImages
+
+
+@dataclass(frozen=True)
+class Views:
+    """shift int32 [V*N, 2] (dy, dx) and flip bool [V*N] of view v of image i, at v * N + i."""
+
+    shift: NDArray[np.int32]
+    flip: NDArray[np.bool_]
+
+    def apply(self, images: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Make the views of these rows out of their preprocessed images [n, c, h, w]."""
+        shift, flip = self.shift[rows], self.flip[rows]
+        if not (shift.any() or flip.any()):
+            return images
+        p = int(np.abs(shift).max())
+        _, _, h, w = images.shape
+        mirrored = np.where(flip[:, None, None, None], images[..., ::-1], images)
+        padded = np.pad(mirrored, ((0, 0), (0, 0), (p, p), (p, p)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))
+        return windows[np.arange(len(rows)), :, shift[:, 0] + p, shift[:, 1] + p]
+
+
+def draw_views(
+    images: int, views: int, shape: tuple[int, int, int], augment: Augment, seed: int, plain: bool
+) -> Views:
+    """Draw the views of images c h w; with `plain`, the first view is the image as it is.
+
+    View v takes the choices that `augment` draws from the seed [seed, v].
+    """
+    _, h, w = shape
+    shifts, flips = [], []
+    for view in range(views):
+        draw = augment.draw(images, h, w, np.random.default_rng([seed, view]))
+        shift = (draw.shift - augment.crop_padding).astype(np.int32)
+        flip = draw.flip & augment.flip
+        if view == 0 and plain:
+            shift, flip = np.zeros_like(shift), np.zeros_like(flip)
+        # Augment mirrors after it has cropped, the engine before: the mirror turns dx round
+        shift[flip, 1] *= -1
+        shifts.append(shift)
+        flips.append(flip)
+    return Views(np.concatenate(shifts), np.concatenate(flips))
+
+
+def preprocess(
+    images: EdgeImages, index: NDArray[np.int64], preprocessing: Mapping[str, Any]
+) -> NDArray[np.float32]:
+    """Return some images as the networks take them, float32 [n, c, h, w].
+
+    preprocessing: kind "image" (`pyedge.data.standardise`), "channel" ((x/255 - mean) / deviation
+    of its channel) or "none" (x/255), for uint8 images; float32 ones are preprocessed already.
+    """
+    pixels = images.planar(index)
+    if pixels.dtype == np.float32:
+        return pixels
+    kind = preprocessing["kind"]
+    if kind == "image":
+        return standardise_array(pixels)
+    x = pixels.astype(np.float32) / np.float32(255)
+    if kind == "none":
+        return x
+    mean, deviation = (
+        np.asarray(preprocessing[name], dtype=np.float32)[:, None, None]
+        for name in ("mean", "deviation")
+    )
+    return (x - mean) / deviation

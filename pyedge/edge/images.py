@@ -1,0 +1,236 @@
+"""Images as the device takes them: arrays of pixels, with labels or without.
+
+Two dtypes: uint8 pixels, which the engine standardises on their way in, and float32 images that
+are preprocessed already. Two layouts: [n, c, h, w] and [n, h, w, c], told apart by the student's
+input shape. Neither is copied, so a memory-mapped array may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.edge.layout import Shape, check_dtype, checked_shape, one_or_more, place
+
+_CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeImages:
+    """Images, and what is known of them.
+
+    array: uint8 or float32, C-contiguous, [n, c, h, w], or [n, h, w, c] with channels_last.
+    labels: int64 [n], or None. class_names: what the labels stand for, where that is known.
+    Make one with `of`, which checks everything.
+    """
+
+    array: NDArray[Any]
+    channels_last: bool
+    labels: NDArray[np.int64] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        source: Any,
+        input_shape: Shape,
+        labels: Any = None,
+        *,
+        channels_last: bool | None = None,
+    ) -> EdgeImages:
+        """Take images from whatever they come in, for a student of `input_shape` c h w.
+
+        source: an array (`from_array`), a folder of class folders or a tar archive of one
+        (`from_folder`), an iterable of (image, label), (images, labels), or images alone
+        (`from_iterable`), or EdgeImages. labels: for arrays and EdgeImages.
+        """
+        if isinstance(source, EdgeImages):
+            if source.shape != checked_shape(input_shape):
+                raise ValueError(
+                    f"EdgeImages: images must be of {list(input_shape)} c h w for this student, "
+                    f"not {list(source.shape)}"
+                )
+            return source if labels is None else source.labelled(labels)
+        if isinstance(source, np.ndarray):
+            return cls.from_array(source, input_shape, labels, channels_last=channels_last)
+        if labels is not None:
+            raise ValueError(
+                f"EdgeImages: labels come with an array of images, not with "
+                f"{type(source).__name__}, which has its own"
+            )
+        if isinstance(source, (str, os.PathLike)):
+            return cls.from_folder(source, input_shape)
+        if isinstance(source, Iterable):
+            return cls.from_iterable(source, input_shape, channels_last=channels_last)
+        raise TypeError(
+            f"EdgeImages: images must be an array, a folder or an iterable of (image, label), "
+            f"not {type(source).__name__}"
+        )
+
+    @classmethod
+    def from_array(
+        cls,
+        array: NDArray[Any],
+        input_shape: Shape,
+        labels: Any = None,
+        *,
+        channels_last: bool | None = None,
+    ) -> EdgeImages:
+        """Take an array uint8 or float32, [n, c, h, w] or [n, h, w, c] (grey: [n, h, w], too).
+
+        channels_last says which of the two where the shape does not. labels: whole numbers [n], or
+        names. The memory is used as it lies; an array with gaps in it, such as every second image,
+        is copied. Raises TypeError for other dtypes, ValueError for shapes that do not fit the
+        student, NaN and infinity, and labels that do not fit the images.
+        """
+        check_dtype(array)
+        placed = place(array, checked_shape(input_shape), channels_last)
+        images = cls(placed.array, placed.channels_last)
+        images._check_finite()
+        return images if labels is None else images.labelled(labels)
+
+    @classmethod
+    def from_folder(
+        cls, path: str | os.PathLike[str], input_shape: Shape, *, labelled: bool = True
+    ) -> EdgeImages:
+        """Read class folders, <class>/<image>, or a tar archive of them; see `read_folder`."""
+        from pyedge.edge.folder import read_folder
+
+        return read_folder(path, checked_shape(input_shape), labelled=labelled)
+
+    @classmethod
+    def from_iterable(
+        cls, items: Iterable[Any], input_shape: Shape, *, channels_last: bool | None = None
+    ) -> EdgeImages:
+        """Collect (image, label), (images, labels), or images alone, each as in `from_array`.
+
+        Anything that numpy takes for an array will do. All of it is held in memory, so the
+        iterable must come to an end. Raises as `from_array`, and ValueError where only some of the
+        items have labels or where there are no items.
+        """
+        shape = checked_shape(input_shape)
+        arrays, labels = [], []
+        for item in items:
+            paired = isinstance(item, (tuple, list)) and len(item) == 2
+            images, label = item if paired else (item, None)
+            part = one_or_more(np.asarray(images), shape, channels_last)
+            arrays.append(part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array)
+            if label is not None:
+                labels.append(np.atleast_1d(np.asarray(label)))
+                if len(labels[-1]) != len(part.array):
+                    raise ValueError(
+                        f"EdgeImages: item {len(arrays) - 1} has {len(part.array)} images and "
+                        f"{len(labels[-1])} labels"
+                    )
+        if not arrays:
+            raise ValueError("EdgeImages: the iterable of images is empty")
+        if labels and len(labels) != len(arrays):
+            raise ValueError(
+                f"EdgeImages: {len(labels)} of {len(arrays)} items have labels, wanted all or none"
+            )
+        if len({a.dtype for a in arrays}) > 1:
+            raise TypeError("EdgeImages: some items are uint8 and some float32, wanted one dtype")
+        whole = np.concatenate(arrays)
+        return cls.from_array(
+            whole, shape, np.concatenate(labels) if labels else None, channels_last=False
+        )
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, height, width."""
+        a, b, c = self.array.shape[1:]
+        return (c, a, b) if self.channels_last else (a, b, c)
+
+    def labelled(self, labels: Any) -> EdgeImages:
+        """Give the images labels: whole numbers from 0, [n], or the names of their classes.
+
+        Raises TypeError for labels of another kind, ValueError for another number of them.
+        """
+        given = np.asarray(labels)
+        if given.shape != (len(self),):
+            raise ValueError(
+                f"EdgeImages: labels must have shape ({len(self)},), one for each image, "
+                f"not {given.shape}"
+            )
+        if given.dtype.kind == "U":
+            names, ids = np.unique(given, return_inverse=True)
+            return replace(
+                self, labels=ids.astype(np.int64), class_names=tuple(map(str, names.tolist()))
+            )
+        if given.dtype.kind not in "iu" and given.size:
+            raise TypeError(f"EdgeImages: labels must be whole numbers or names, not {given.dtype}")
+        if given.size and int(given.min()) < 0:
+            raise ValueError(f"EdgeImages: labels must not be negative, got {int(given.min())}")
+        if given.size and int(given.max()) > np.iinfo(np.int64).max:
+            raise ValueError(f"EdgeImages: label {int(given.max())} is no class id")
+        return replace(self, labels=given.astype(np.int64), class_names=None)
+
+    def with_classes(self, classes: Sequence[str]) -> EdgeImages:
+        """Give the labels the ids that a student has for them, by name where names are known.
+
+        Raises ValueError for a class that the student does not know and for labels out of range.
+        """
+        known = tuple(classes)
+        if self.labels is None:
+            return self
+        if self.class_names is None:
+            if len(self) and int(self.labels.max()) >= len(known):
+                raise ValueError(
+                    f"EdgeImages: labels must lie in 0..{len(known) - 1}, the student's "
+                    f"{len(known)} classes, got {int(self.labels.max())}"
+                )
+            return replace(self, class_names=known)
+        unknown = [name for name in self.class_names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"EdgeImages: the student knows no class {', '.join(unknown)}; it knows "
+                f"{', '.join(known)}"
+            )
+        ids = np.array([known.index(name) for name in self.class_names], dtype=np.int64)
+        return replace(self, labels=ids[self.labels], class_names=known)
+
+    def only_classes(self, names: Sequence[str]) -> EdgeImages:
+        """Take the images of these classes (a copy); ValueError for a name that is not there."""
+        if self.labels is None or self.class_names is None:
+            raise ValueError("EdgeImages: these images have no names of classes to choose by")
+        for name in names:
+            if name not in self.class_names:
+                raise ValueError(
+                    f"EdgeImages: no class is called {name!r}; there are "
+                    f"{', '.join(self.class_names)}"
+                )
+        ids = [self.class_names.index(name) for name in names]
+        return self.subset(np.flatnonzero(np.isin(self.labels, ids)))
+
+    def subset(self, rows: NDArray[np.int64]) -> EdgeImages:
+        """Take the images at these places, in this order (a copy)."""
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, array=self.array[rows], labels=labels)
+
+    def planar(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return the images at these places as C-contiguous [n, c, h, w] of their own dtype."""
+        part = self.array[rows]
+        return np.ascontiguousarray(part.transpose(0, 3, 1, 2) if self.channels_last else part)
+
+    def chunks(self) -> list[slice]:
+        """Places of a few images each, which together are all."""
+        length = max(1, _CHUNK_BYTES // max(1, self.array[:1].nbytes))
+        return [slice(i, i + length) for i in range(0, len(self), length)]
+
+    def _check_finite(self) -> None:
+        if self.array.dtype != np.float32:
+            return
+        for part in self.chunks():
+            good = np.isfinite(self.array[part]).all(axis=(1, 2, 3))
+            if not good.all():
+                raise ValueError(
+                    f"EdgeImages: image {part.start + int(good.argmin())} holds NaN or infinity"
+                )

@@ -1,0 +1,74 @@
+"""The two memory layouts of images, [n, c, h, w] and [n, h, w, c], told apart by their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]  # c h w
+
+
+class Placed(NamedTuple):
+    """An array without gaps, and which axis of it holds the channels."""
+
+    array: NDArray[Any]
+    channels_last: bool
+
+
+def checked_shape(input_shape: Sequence[int]) -> Shape:
+    """Return c h w as a tuple; ValueError for anything else."""
+    shape = tuple(int(side) for side in input_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"EdgeImages: input_shape must be c h w, each from 1, not {input_shape}")
+    return shape
+
+
+def check_dtype(array: Any) -> None:
+    """Raise TypeError unless `array` is a numpy array of uint8 or float32."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"EdgeImages: images must be a numpy array, not {type(array).__name__}")
+    if array.dtype not in (np.uint8, np.float32):
+        raise TypeError(
+            f"EdgeImages: images must be uint8 pixels, or float32 and preprocessed, "
+            f"not {array.dtype}"
+        )
+
+
+def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Placed:
+    """Tell which axis holds the channels, and make sure that the memory has no gaps."""
+    c, h, w = shape
+    first, last = array.shape[1:] == (c, h, w), array.shape[1:] == (h, w, c)
+    if array.shape[1:] == (h, w) and c == 1:
+        array, first = array[:, None], True
+    if channels_last is not None:
+        first, last = first and not channels_last, last and channels_last
+    if not (first or last):
+        grey = f" or [n, {h}, {w}]" if c == 1 else ""
+        hint = "; a single image is image[None]" if array.ndim == 3 else ""
+        raise ValueError(
+            f"EdgeImages: images must be [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{grey} for this "
+            f"student, not {list(array.shape)}{hint}"
+        )
+    if first and last and shape != (1, 1, 1):
+        raise ValueError(
+            f"EdgeImages: images of {c} x {h} x {w} do not show which side is the channels; pass "
+            f"channels_last=True or False"
+        )
+    if first and array.flags.c_contiguous:
+        return Placed(array, False)
+    # pixels [n, h, w, c] that are seen as [n, c, h, w], or the other way round
+    seen = array.transpose(0, 2, 3, 1) if first else array.transpose(0, 3, 1, 2)
+    if seen.flags.c_contiguous:
+        return Placed(seen, first)
+    return Placed(np.ascontiguousarray(array), not first)
+
+
+def one_or_more(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Placed:
+    """Take an item of an iterable: a batch, or one image."""
+    check_dtype(array)
+    c, h, w = shape
+    one = array.shape in ((c, h, w), (h, w, c)) or (c == 1 and array.shape == (h, w))
+    return place(array[None] if one else array, shape, channels_last)
