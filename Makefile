@@ -12,11 +12,12 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo test test-neon bench lint format build clean
+.PHONY: help demo test test-neon crash-test fuzz sanitize bench lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "also: make build (after a C++ change), bench, lint, format, test-neon, clean"
+	@echo "also: make build (after a C++ change), bench, lint, format, test-neon, crash-test, fuzz,"
+	@echo "sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,8 +42,20 @@ test: build
 test-neon:
 	tools/test_neon.sh
 
+crash-test: build
+	$(BIN)/python tools/crash_test.py
+
+fuzz: build
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt atheris
+	$(BIN)/python tests/fuzz/fuzz_student_file.py -runs=5000
+	$(BIN)/python tests/fuzz/fuzz_knowledge.py -runs=5000
+
+sanitize:
+	tools/sanitize.sh
+
 bench: build
 	$(BIN)/python -m bench.kernels
+	$(BIN)/python -m bench.edge_step
 
 lint: build
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """pyedge: compress a classifier by its zero activations, and let it go on learning on the device.
 
-`import pyedge` needs numpy alone. Names of the cloud side (torch) load on first use.
+`import pyedge` and the device's side need numpy alone. Names load on first use; those of the cloud
+side bring torch with them.
 """
 
 from __future__ import annotations
@@ -8,11 +9,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pyedge.errors import FormatError, PyedgeError, StructureError
+from pyedge.errors import DivergedError, ExportError, FormatError, PyedgeError, StructureError
 
 __version__ = "0.1.0"
 
-# name -> module that defines it; all of these need torch
+# name -> module that defines it; these need numpy alone
+_EDGE = {
+    "EdgeImages": "pyedge.edge.images",
+    "EdgeLearner": "pyedge.edge.learner",
+    "Knowledge": "pyedge.edge.knowledge",
+    "StudentFile": "pyedge.student_file",
+    "read_student": "pyedge.student_file",
+    "write_student": "pyedge.student_file",
+}
+# and all of these need torch
 _CLOUD = {
     "Evaluation": "pyedge.cloud.training.evaluate",
     "Plan": "pyedge.cloud.compression.plan",
@@ -21,8 +31,11 @@ _CLOUD = {
     "TrainOptions": "pyedge.cloud.training.options",
     "compress": "pyedge.cloud.compression.compress",
     "evaluate": "pyedge.cloud.training.evaluate",
+    "export": "pyedge.cloud.exporting.export",
     "find_structure": "pyedge.cloud.graph.structure",
     "fitnet": "pyedge.cloud.training.fitnet",
+    "knowledge_bytes": "pyedge.cloud.knowledge",
+    "make_knowledge": "pyedge.cloud.knowledge",
     "plan": "pyedge.cloud.compression.compress",
     "train": "pyedge.cloud.training.train",
     "transfer": "pyedge.cloud.training.transfer",
@@ -32,34 +45,53 @@ if TYPE_CHECKING:
     from pyedge.cloud.compression.compress import compress, plan
     from pyedge.cloud.compression.plan import Plan
     from pyedge.cloud.compression.student import Student
+    from pyedge.cloud.exporting.export import export
     from pyedge.cloud.graph.structure import Structure, find_structure
+    from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
     from pyedge.cloud.training.evaluate import Evaluation, evaluate
     from pyedge.cloud.training.fitnet import fitnet
     from pyedge.cloud.training.options import TrainOptions
     from pyedge.cloud.training.train import train
     from pyedge.cloud.training.transfer import transfer
+    from pyedge.edge.images import EdgeImages
+    from pyedge.edge.knowledge import Knowledge
+    from pyedge.edge.learner import EdgeLearner
+    from pyedge.student_file import StudentFile, read_student, write_student
 
 __all__ = [
+    "DivergedError",
+    "EdgeImages",
+    "EdgeLearner",
     "Evaluation",
+    "ExportError",
     "FormatError",
+    "Knowledge",
     "Plan",
     "PyedgeError",
     "Structure",
     "StructureError",
     "Student",
+    "StudentFile",
     "TrainOptions",
     "__version__",
     "compress",
     "evaluate",
+    "export",
     "find_structure",
     "fitnet",
+    "knowledge_bytes",
+    "make_knowledge",
     "plan",
+    "read_student",
     "train",
     "transfer",
+    "write_student",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _EDGE:
+        return getattr(importlib.import_module(_EDGE[name]), name)
     if name not in _CLOUD:
         raise AttributeError(f"module 'pyedge' has no attribute {name!r}")
     try:

@@ -25,6 +25,11 @@ COMMANDS = {
     "compress": ("pyedge.cli.compress", "cut a small network, the student, out of the teacher"),
     "transfer": ("pyedge.cli.transfer", "train the student on what the teacher knows"),
     "evaluate": ("pyedge.cli.evaluate", "see how often a network is right, class by class"),
+    "export": ("pyedge.cli.export", "write the student as a file for a device"),
+    "knowledge": ("pyedge.cli.knowledge", "write down what the teacher knows of images"),
+    "learn": ("pyedge.cli.learn", "on the device: learn new categories, without torch"),
+    "predict": ("pyedge.cli.predict", "on the device: tell what is on images"),
+    "inspect": ("pyedge.cli.inspect", "on the device: look into a student file"),
     "demo": ("pyedge.demo", "see the whole idea at work in a few minutes, on digits"),
 }
 
@@ -45,6 +50,11 @@ From images to a small network in four commands:
   pyedge plan teacher.pt photos
   pyedge compress teacher.pt photos --P 0.8 --out student.pt
   pyedge transfer student.pt --teacher teacher.pt photos --out trained.pt
+
+and on to a device, where numpy alone is needed:
+  pyedge export trained.pt --out student.pyedge
+  pyedge knowledge teacher.pt student.pyedge new-photos --out new.pack
+  pyedge learn student.pyedge new-photos --knowledge new.pack --out student.pyedge
 
 pyedge COMMAND --help explains a command. Without images at hand, the word "digits" in place of
 photos takes handwritten digits that come with scikit-learn.
