@@ -17,14 +17,16 @@ __version__ = "0.1.0"
 _EDGE = {
     "EdgeImages": "pyedge.edge.images",
     "EdgeLearner": "pyedge.edge.learner",
+    "Evaluation": "pyedge.evaluation",
     "Knowledge": "pyedge.edge.knowledge",
+    "LearnOptions": "pyedge.edge.options",
+    "LearnResult": "pyedge.edge.result",
     "StudentFile": "pyedge.student_file",
     "read_student": "pyedge.student_file",
     "write_student": "pyedge.student_file",
 }
 # and all of these need torch
 _CLOUD = {
-    "Evaluation": "pyedge.cloud.training.evaluate",
     "Plan": "pyedge.cloud.compression.plan",
     "Structure": "pyedge.cloud.graph.structure",
     "Student": "pyedge.cloud.compression.student",
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from pyedge.cloud.exporting.export import export
     from pyedge.cloud.graph.structure import Structure, find_structure
     from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
-    from pyedge.cloud.training.evaluate import Evaluation, evaluate
+    from pyedge.cloud.training.evaluate import evaluate
     from pyedge.cloud.training.fitnet import fitnet
     from pyedge.cloud.training.options import TrainOptions
     from pyedge.cloud.training.train import train
@@ -56,6 +58,9 @@ if TYPE_CHECKING:
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.knowledge import Knowledge
     from pyedge.edge.learner import EdgeLearner
+    from pyedge.edge.options import LearnOptions
+    from pyedge.edge.result import LearnResult
+    from pyedge.evaluation import Evaluation
     from pyedge.student_file import StudentFile, read_student, write_student
 
 __all__ = [
@@ -66,6 +71,8 @@ __all__ = [
     "ExportError",
     "FormatError",
     "Knowledge",
+    "LearnOptions",
+    "LearnResult",
     "Plan",
     "PyedgeError",
     "Structure",

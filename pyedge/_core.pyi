@@ -1,5 +1,6 @@
 # The compiled kernels. pyedge/kernels.py is the only module that may import this one.
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,3 +32,73 @@ def cosine_match_gradient(
     scale: float,
     gradient: NDArray[np.float32],
 ) -> None: ...
+def fma_rate(seconds: float) -> float: ...
+
+_Floats = NDArray[np.float32]
+_Indices = NDArray[np.int64]
+_Images = NDArray[np.uint8] | NDArray[np.float32]
+# of one block of the teacher: maps [rows, h, w, c], and a scale for each row
+_Maps = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8]
+_Block = tuple[_Maps, _Floats | None]
+
+class Engine:
+    def __init__(
+        self,
+        nodes: list[dict[str, Any]],
+        arrays: dict[str, NDArray[Any]],
+        input_shape: Sequence[int],
+        output: int,
+        taps: Sequence[int],
+    ) -> None: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def array_names(self) -> list[str]: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    def set_trainable(self, nodes: Sequence[str]) -> None: ...
+    def set_batch_norm(self, mode: str) -> None: ...
+    def set_optimizer(
+        self,
+        kind: str = "sgd",
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        weight_decay: float = 5e-4,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        clip: float = 5.0,
+    ) -> None: ...
+    def set_preprocessing(
+        self,
+        kind: str,
+        mean: Sequence[float] = ...,
+        deviation: Sequence[float] = ...,
+    ) -> None: ...
+    def memory(self, batch: int, training: bool) -> int: ...
+    def predict(
+        self, images: _Images, rows: _Indices | None = None, channels_last: bool = False
+    ) -> _Floats: ...
+    def step(
+        self,
+        images: _Images,
+        rows: _Indices,
+        channels_last: bool = False,
+        shift: NDArray[np.int32] | None = None,
+        flip: NDArray[np.bool_] | None = None,
+        labels: _Indices | None = None,
+        logits: _Floats | None = None,
+        maps: list[list[_Block]] | None = None,
+        map_rows: _Indices | None = None,
+        norms: Sequence[NDArray[np.float64]] | None = None,
+        lambdas: tuple[float, float, float] = (1.0, 10.0, 1.0),
+        norms_by_image: bool = False,
+    ) -> dict[str, Any]: ...
+    def update(self, lr: float) -> None: ...
+    def gradient(self, name: str) -> _Floats: ...
+    def array(self, name: str) -> _Floats: ...
+    def set_array(self, name: str, values: _Floats) -> None: ...
+    def state(self) -> dict[str, NDArray[Any]]: ...
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None: ...
+    def set_profiling(self, on: bool) -> None: ...
+    def profile(self) -> list[tuple[str, str, float]]: ...

@@ -15,19 +15,19 @@ torch = pytest.importorskip("torch")
 
 from pyedge import demo  # noqa: E402
 from pyedge.data import load_dataset  # noqa: E402
-from pyedge.demo.figures import as_png, figure_compression  # noqa: E402
-from pyedge.demo.page import write_page  # noqa: E402
-from pyedge.demo.presets import DIGITS, Preset  # noqa: E402
-from pyedge.demo.protocol import (  # noqa: E402
-    Job,
-    compression_job,
+from pyedge.demo import edge_job  # noqa: E402
+from pyedge.demo.device import (  # noqa: E402
     incremental_job,
     new_classes,
-    save_sets,
     seen_classes,
-    teacher_job,
     unseen_job,
 )
+from pyedge.demo.edge_process import EdgeTask, on_device  # noqa: E402
+from pyedge.demo.figures import as_png, figure_compression  # noqa: E402
+from pyedge.demo.job import Job, save_sets  # noqa: E402
+from pyedge.demo.page import write_page  # noqa: E402
+from pyedge.demo.presets import DIGITS, Preset  # noqa: E402
+from pyedge.demo.protocol import compression_job, teacher_job  # noqa: E402
 from pyedge.demo.summary import as_text, summarise  # noqa: E402
 
 SHORT: Preset = dataclasses.replace(
@@ -83,6 +83,33 @@ def test_demo_transfer_keeps_old_classes_better_than_finetuning(report: dict[str
 def test_demo_unseen_categories_need_the_teacher(report: dict[str, Any]) -> None:
     assert report["unseen"]["independent"] < 0.05
     assert report["unseen"]["transfer"] > 0.3
+
+
+def test_demo_device_learns_what_torch_learns(
+    report: dict[str, Any], results: tuple[dict[str, Any], Path]
+) -> None:
+    # one seed of a short schedule: views that are drawn beforehand make some points of difference
+    incremental, unseen = report["incremental"], report["unseen"]
+    for way in ("transfer", "finetune"):
+        for key in ("old", "new"):
+            there, here = incremental["torch"][way][key], incremental[way][key]
+            assert here == pytest.approx(there, abs=0.12), (way, key)
+    for way in ("transfer", "fresh"):
+        assert unseen[way] == pytest.approx(unseen["torch"][way], abs=0.25), way
+    for part in ("incremental", "unseen"):
+        for more in results[0][part][0]["engine"]:
+            assert more["last_loss"] < more["first_loss"]
+
+
+def test_demo_device_refuses_to_work_where_torch_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tasks.json").write_text("[]")
+    assert edge_job.main(tmp_path) == 1  # here torch can be imported
+    assert "torch can be imported here" in capsys.readouterr().err
+    assert on_device(tmp_path, []) == []  # and in the device's own process it cannot
+    with pytest.raises(RuntimeError, match="the device's process failed"):
+        on_device(tmp_path, [EdgeTask(student="none.pyedge", test="none.npz")])
 
 
 def test_demo_report_has_the_promised_keys(report: dict[str, Any]) -> None:

@@ -55,10 +55,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.widths is not None and (args.max_params or args.max_macs):
         raise UsageError("--widths and --max-params or --max-macs exclude each other")
     import pyedge
-    from pyedge.cli import compressing, dataset, training
+    from pyedge.cli import compressing, dataset, outputs
     from pyedge.cloud.network_file import StudentSettings, save_network
 
-    training.check_out(args.out, args.network)
+    outputs.check_out(args.out, args.network)
     made = compressing.plan_of(args, console, args.init)
     student = made.plan.build()
     settings = StudentSettings.of(

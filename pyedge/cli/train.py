@@ -101,10 +101,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import torch
 
     import pyedge
-    from pyedge.cli import dataset, networks, training
+    from pyedge.cli import dataset, networks, outputs, training
     from pyedge.cloud.network_file import NetworkInfo, save_network
 
-    training.check_out(args.out, args.weights)
+    outputs.check_out(args.out, args.weights)
     training.check_device(args.device)
     training.use_threads(args.threads)
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +11,7 @@ import torch
 import pyedge
 from pyedge import kernels
 from pyedge.cli.console import Console, EvaluationLog, percent
+from pyedge.cli.outputs import checkpoint_of
 from pyedge.cli.parsing import UsageError
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
@@ -35,26 +34,6 @@ def check_device(device: str) -> None:
     """Raise UsageError for a GPU that is not there."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA GPU here; leave it out, or take cpu")
-
-
-def check_out(out: str, *inputs: str | None) -> None:
-    """Make sure, before hours of work, that the result can be written and hides no input."""
-    target = Path(out)
-    folder = target.parent
-    if target.is_dir():
-        raise UsageError(f"--out {out} is a folder, wanted the name of a file")
-    if not folder.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"--out {out}: the folder {folder} cannot be written to")
-    for path in inputs:
-        if path is not None and target.exists() and os.path.samefile(path, target):
-            raise UsageError(f"--out {out} would replace {path}, which this command reads")
-
-
-def checkpoint_of(out: str) -> Path:
-    """Where the training of `out` keeps its state until it is done."""
-    return Path(f"{out}.checkpoint")
 
 
 def options_of(

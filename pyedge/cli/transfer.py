@@ -60,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="transfer (default); to compare with, fitnet (a hint of the teacher's, then its "
         "answers) or labels (no teacher)",
     )
-    what.add_argument(
-        "--no-labels", action="store_true", help="do not use the names of the class folders"
-    )
+    options.add_losses(what)
     what.add_argument(
         "--only-classes",
         type=parsing.listed(str),
@@ -78,24 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or names of modules",
     )
     what.add_argument(
-        "--lambdas",
-        type=parsing.lambdas,
-        default=(1.0, 10.0, 1.0),
-        metavar="L1,L2,L3",
-        help="weights of J_1, J_b and J_3 (default 1,10,1)",
-    )
-    what.add_argument(
         "--padding",
         choices=("kept", "end"),
         default="kept",
         help="a student's channel faces the teacher's it comes from (kept, default), or they stand "
         "in a row (end, the paper)",
-    )
-    what.add_argument(
-        "--norms",
-        choices=("batch", "image"),
-        default="batch",
-        help="maps are compared over the whole batch (default, the paper) or image by image",
     )
     what.add_argument(
         "--batch-norm",
@@ -118,10 +103,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Train and write the student."""
     _check(args)
-    from pyedge.cli import dataset, networks, training
+    from pyedge.cli import dataset, networks, outputs, training
     from pyedge.cloud.network_file import save_network
 
-    training.check_out(args.out, args.teacher)
+    outputs.check_out(args.out, args.teacher)
     training.check_device(args.device)
     training.use_threads(args.threads)
     for path in (args.network, args.teacher or args.network):

@@ -57,7 +57,9 @@ def write_page(report: dict[str, Any], table: str, pictures: Path) -> str:
             "The student learnt all categories but one, then sees images of the missing one alone "
             f"(here: {new}). Both ways take the same steps, rate and layers (the last convolution "
             "of each group and the classifier) and are measured after the last step. With transfer "
-            "the teacher, who knows the new category, is followed instead of the labels."
+            "the teacher, who knows the new category, is followed instead of the labels. The "
+            "student learns on the edge engine, in a process that has no torch, from what the "
+            "teacher has written down about the images; rows marked (torch) are the same in torch."
         ),
         _table(*incremental_rows(report)),
         _image(as_png(figure_incremental(report)), "old and new categories"),

@@ -11,16 +11,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from pyedge.demo.device import incremental_job, unseen_job
+from pyedge.demo.job import Job, Sets, save_sets
 from pyedge.demo.presets import Preset
-from pyedge.demo.protocol import (
-    Job,
-    Sets,
-    compression_job,
-    incremental_job,
-    save_sets,
-    teacher_job,
-    unseen_job,
-)
+from pyedge.demo.protocol import compression_job, teacher_job
 
 Say = Callable[[str], None]
 _SECOND_STAGE: tuple[tuple[str, Callable[[Job], dict[str, Any]]], ...] = (

@@ -18,6 +18,7 @@ from pyedge.demo.presets import Preset
 
 INCREMENTAL = ("before", "transfer", "finetune")
 UNSEEN = ("inherited", "transfer", "fresh", "independent", "fitnet")
+TORCH = {"incremental": ("transfer", "finetune"), "unseen": ("transfer", "fresh")}
 EXPLAINED = {
     "before": "before the new images",
     "transfer": "with transfer",
@@ -25,7 +26,7 @@ EXPLAINED = {
     "inherited": "as cut, nothing learned",
     "fresh": "transfer, fresh weights",
     "independent": "labels, no teacher",
-    "fitnet": "FitNet",
+    "fitnet": "FitNet (torch)",
 }
 
 
@@ -44,9 +45,15 @@ def summarise(
     incremental: dict[str, Any] = {
         way: _spreads([run[way] for run in results["incremental"]]) for way in INCREMENTAL
     }
-    unseen: dict[str, Any] = {}
+    incremental["torch"] = {
+        way: _spreads([run["torch"][way] for run in results["incremental"]])
+        for way in TORCH["incremental"]
+    }
+    unseen: dict[str, Any] = {"torch": {}}
     for way in UNSEEN:
         unseen.update(_spread(way, [run[way] for run in results["unseen"]]))
+    for way in TORCH["unseen"]:
+        unseen["torch"].update(_spread(way, [run["torch"][way] for run in results["unseen"]]))
     return {
         "data": data,
         "preset": preset.name,
@@ -148,19 +155,25 @@ def compression_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
 
 def incremental_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of the table of a new category."""
-    rows = [
-        (
-            EXPLAINED[way],
-            *(cell(report["incremental"][way], key) for key in ("old", "new", "mean", "weighted")),
-        )
-        for way in INCREMENTAL
-    ]
-    return ("", "old", "new", "mean", "weighted"), rows
+    found = report["incremental"]
+    entries = [(EXPLAINED[way], found[way]) for way in INCREMENTAL]
+    entries += [(_in_torch(way), found["torch"][way]) for way in TORCH["incremental"]]
+    keys = ("old", "new", "mean", "weighted")
+    rows = [(name, *(cell(entry, key) for key in keys)) for name, entry in entries]
+    return ("", *keys), rows
 
 
 def unseen_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of the table of unseen categories."""
-    return ("", "unseen"), [(EXPLAINED[way], cell(report["unseen"], way)) for way in UNSEEN]
+    found = report["unseen"]
+    rows: list[tuple[str, ...]] = [(EXPLAINED[way], cell(found, way)) for way in UNSEEN]
+    rows += [(_in_torch(way), cell(found["torch"], way)) for way in TORCH["unseen"]]
+    return ("", "unseen"), rows
+
+
+def _in_torch(way: str) -> str:
+    """The name of a row that tells what torch makes of the same."""
+    return f"{EXPLAINED[way]} (torch)"
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -174,6 +187,9 @@ def as_text(report: dict[str, Any]) -> str:
             "",
             "Compression by zero activations",
             text_table(*compression_rows(report)),
+            "",
+            "What follows is learned on the edge engine, in a process without torch, from what the",
+            "teacher has written down; rows marked (torch) are the same in torch, to compare with.",
             "",
             f"A new category, from its images alone (student of P = {P:g})",
             text_table(*incremental_rows(report)),

@@ -1,10 +1,8 @@
-"""Evaluate a classifier: accuracy by class, confusion, loss, and the subsets the paper reports."""
+"""Evaluate a classifier: what it took for what, and its loss."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,80 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyedge.cloud.training.distributed import sum_over_processes
+from pyedge.evaluation import Evaluation
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Hold what a classifier did on labelled images; everything follows from the confusion.
-
-    `confusion` [classes, classes] int64 counts images by true class (row) and predicted class.
-    `loss` is the mean cross entropy.
-    """
-
-    confusion: Tensor
-    loss: float
-
-    @property
-    def count(self) -> int:
-        """The number of images."""
-        return int(self.confusion.sum())
-
-    @property
-    def accuracy(self) -> float:
-        """The share of images predicted right; NaN without images."""
-        return _share(self.confusion.diagonal().sum(), self.confusion.sum())
-
-    @property
-    def per_class(self) -> tuple[float, ...]:
-        """The accuracy of each class; NaN for a class without images."""
-        rows = self.confusion.sum(1)
-        return tuple(map(_share, self.confusion.diagonal(), rows))
-
-    def accuracy_on(self, classes: Iterable[int]) -> float:
-        """Return the accuracy on the images of some classes, the argmax taken over all classes.
-
-        This is how old, new and unseen categories are scored: the network may answer with any
-        class. NaN where no image belongs to them. Raises ValueError for a class out of range.
-        """
-        index = sorted(set(classes))
-        total = self.confusion.shape[0]
-        for c in index:
-            if not 0 <= c < total:
-                raise ValueError(f"accuracy_on: classes must lie in 0..{total - 1}, got {c}")
-        rows = self.confusion[index]
-        return _share(self.confusion.diagonal()[index].sum(), rows.sum())
-
-    def old_and_new(self, new: Sequence[int]) -> dict[str, float]:
-        """Return {"old", "new", "mean", "weighted"} accuracy for a split into new and old classes.
-
-        "mean" is (old + new) / 2 and "weighted" the share of all images; Table 4's "Avg" is the
-        former in some rows and the latter in others, so both are reported.
-        """
-        old = sorted(set(range(self.confusion.shape[0])) - set(new))
-        result = {"old": self.accuracy_on(old), "new": self.accuracy_on(new)}
-        return {
-            **result,
-            "mean": (result["old"] + result["new"]) / 2,
-            "weighted": self.accuracy,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers and lists, ready for JSON (a class without images is None)."""
-        return {
-            "accuracy": _plain(self.accuracy),
-            "per_class": [_plain(a) for a in self.per_class],
-            "confusion": self.confusion.tolist(),
-            "count": self.count,
-            "loss": _plain(self.loss),
-        }
-
-
-def _share(right: Tensor, of: Tensor) -> float:
-    return float(right) / float(of) if float(of) else math.nan
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
+__all__ = ["Evaluation", "evaluate"]
 
 
 def evaluate(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.loss_window import Window
 
 
 @dataclass
@@ -54,31 +53,6 @@ class TrainResult:
             "stopped_early": self.stopped_early,
             "stages": [stage.to_dict() for stage in self.stages],
         }
-
-
-@dataclass
-class Window:
-    """Sums the losses and counts the pairs of the steps since the last evaluation."""
-
-    steps: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    pairs: list[Counter[int]] = field(default_factory=list)
-
-    def add(self, values: Mapping[str, float], pairs: Sequence[int]) -> None:
-        """Add one step."""
-        self.steps += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        if not self.pairs:
-            self.pairs = [Counter() for _ in pairs]
-        for counter, k in zip(self.pairs, pairs, strict=True):
-            counter[k] += 1
-
-    def row(self) -> dict[str, Any]:
-        """Return the means and the counts, as they stand in a row of the history."""
-        means: dict[str, Any] = {name: total / self.steps for name, total in self.sums.items()}
-        means["pairs"] = [{str(k): c[k] for k in sorted(c)} for c in self.pairs]
-        return means
 
 
 class Diary:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,8 @@ from pyedge.cloud.training.objectives import Objective
 from pyedge.cloud.training.options import TrainOptions, learning_rate
 from pyedge.cloud.training.progress import TrainingBar
 from pyedge.cloud.training.trainable import only_trainable, set_layout, training_mode
-from pyedge.errors import FormatError, PyedgeError
-
-
-class DivergedError(PyedgeError, ArithmeticError):
-    """A loss or gradient was not finite; the network has the weights of the last good evaluation.
-
-    In a run of spawned processes the caller's network is as it was before the run.
-    """
+from pyedge.errors import DivergedError, FormatError
+from pyedge.run_state import RunState
 
 
 @dataclass
@@ -44,22 +38,6 @@ class Job:
     test_loader: Any
     score: Callable[[Evaluation], float] | None
     options: TrainOptions
-
-
-@dataclass
-class _State:
-    """Where a run stands; all of it is in a checkpoint."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch that are done
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_score: float | None = None
-    best_epoch: int = 0
-    best_step: int = 0
-    waited: int = 0
-    stopped_early: bool = False
-    seconds: float = 0.0
 
 
 class _Step(nn.Module):
@@ -87,7 +65,7 @@ class Trainer:
         self._options = job.options
         self._model = job.model
         self._distributed = fabric.world_size > 1
-        self._state = _State()
+        self._state = RunState()
         self._kept: dict[str, Tensor] = {}
         self._layout = torch.channels_last if job.options.channels_last else torch.preserve_format
         self._loader = _shared(job.loader, fabric)
@@ -239,21 +217,14 @@ class Trainer:
             **self._diary.close_window().row(),
         }
         evaluation = self._evaluate(self._job.val_loader)
-        better = evaluation is None
+        score = None
         if evaluation is not None:
             score = evaluation.accuracy if self._job.score is None else self._job.score(evaluation)
             row.update(val_accuracy=evaluation.accuracy, val_loss=evaluation.loss, val_score=score)
-            better = state.best_score is None or score > state.best_score
-            if better:
-                state.best_score = score
             self._bar.validated(evaluation.accuracy, score)
         state.history.append(row)
-        state.waited = 0 if better else state.waited + 1
-        if better or not self._options.keep_best:
-            state.best_epoch, state.best_step = epoch, state.step
+        if state.judge(score, epoch, self._options):
             self._kept = _snapshot(self._model)
-        if self._options.patience is not None and state.waited >= self._options.patience:
-            state.stopped_early = True
         self._save()
 
     def _evaluate(self, loader: Any) -> Evaluation | None:
@@ -308,7 +279,7 @@ class Trainer:
             self._optimizer.load_state_dict(saved["optimizer"])
             self._fabric.strategy.precision.load_state_dict(saved["precision"])
             self._kept = saved["kept"]
-            self._state = _State(**saved["state"])
+            self._state = RunState(**saved["state"])
             self._resume_rng = saved["random"]
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise FormatError(f"{path}: the checkpoint does not fit this network") from error

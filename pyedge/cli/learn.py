@@ -1,0 +1,293 @@
+"""pyedge learn: teach a student new images where it lives, with numpy alone."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pyedge.cli import options, outputs, parsing
+from pyedge.cli.console import Console, EvaluationLog, percent
+from pyedge.cli.parsing import UsageError, existing
+
+if TYPE_CHECKING:
+    from pyedge.edge.images import EdgeImages
+    from pyedge.edge.learner import EdgeLearner
+    from pyedge.edge.options import LearnOptions
+    from pyedge.edge.result import LearnResult
+    from pyedge.evaluation import Evaluation
+
+USAGE = "STUDENT DATA --out FILE [--knowledge PACK] [options]"
+
+DESCRIPTION = """\
+Let a student learn from new images on the device where it runs. This needs no torch.
+
+With --knowledge it follows what a large network, the teacher, has left about these images (pyedge
+knowledge writes it down), and keeps what it knows already. Labels are the names of the class
+folders; --no-labels does without them. By default only the last convolution of each group and the
+classifier learn, which saves time and memory.
+"""
+
+EXAMPLES = """\
+examples:
+  pyedge learn student.pyedge photos --knowledge pack --add mug,cup --out taught.pyedge
+      Two new classes, from the labels and from the teacher.
+  pyedge learn student.pyedge snapshots --knowledge pack --no-labels --out taught.pyedge
+      snapshots/anything/*.jpg: nobody has sorted these images; the teacher knows.
+  pyedge learn student.pyedge photos --val 0.2 --patience 3 --max-memory 200M --out taught.pyedge
+      Labels alone; a fifth of the images tells when to stop. Beware: what is not among the images
+      is soon forgotten without a teacher.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `pyedge learn`."""
+    parser.add_argument("student", metavar="STUDENT", help="a file of pyedge export (.pyedge)")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="images: a folder or archive of class folders, or arrays (.npy, .npz)",
+    )
+    options.add_out(parser, "the taught student")
+    what = parser.add_argument_group("what is learned")
+    what.add_argument(
+        "--knowledge", metavar="PACK", help="a folder of pyedge knowledge, about these images"
+    )
+    options.add_losses(what)
+    what.add_argument(
+        "--add",
+        type=parsing.listed(str),
+        default=[],
+        metavar="NAMES",
+        help="new classes, appended to those that the student knows",
+    )
+    what.add_argument(
+        "--only-classes",
+        type=parsing.listed(str),
+        metavar="NAMES",
+        help="learn from images of these classes alone",
+    )
+    what.add_argument(
+        "--trainable",
+        type=parsing.listed(str),
+        metavar="WHAT",
+        help="last_conv (the last convolution of each group and the classifier), classifier, all, "
+        "or names of layers (default: what the student's file says)",
+    )
+    what.add_argument(
+        "--batch-norm",
+        choices=("frozen", "batch"),
+        default="frozen",
+        help="batch norm stays as it is (default), or learns from each batch",
+    )
+    what.add_argument(
+        "--val",
+        metavar="WHAT",
+        help="images to validate on: a folder or file as DATA, or a share of DATA to hold back, "
+        "such as 0.1; the weights of the best validation are the result",
+    )
+    what.add_argument(
+        "--score",
+        choices=("accuracy", "balanced"),
+        default="accuracy",
+        help="what is best: the share of all images (default), or the mean over classes",
+    )
+    options.add_seed(parser, "order, shifts, views and what is held back")
+    options.add_length(parser, epochs=10)
+    learning = options.add_learning(parser, lr="default 0.01", batch_size=64)
+    learning.add_argument(
+        "--augment",
+        type=parsing.listed(str),
+        default=["none"],
+        metavar="LIST",
+        help="change each image a little each time: crop, flip, or none (default; with "
+        "--knowledge the views of the pack do it)",
+    )
+    learning.add_argument(
+        "--warm-start",
+        action="store_true",
+        help="go on with the momentum of the learning before, which the file keeps",
+    )
+    learning.add_argument(
+        "--max-memory",
+        type=parsing.amount,
+        metavar="BYTES",
+        help="at most this much for weights and a batch (200M); batches get smaller if need be",
+    )
+    options.add_general(parser, device=False)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Learn, and write the student."""
+    _check(args)
+    existing(args.student)
+    outputs.check_out(args.out, args.student)
+    from pyedge.cli import device_images
+    from pyedge.edge.learner import EdgeLearner
+
+    learner = EdgeLearner(args.student, threads=args.threads, max_memory=args.max_memory)
+    learner.add_classes(args.add)
+    labelled = not args.no_labels
+    images = device_images.load(
+        args.data, learner.input_shape, labelled=labelled or args.only_classes is not None
+    )
+    if args.only_classes is not None:
+        images = images.only_classes(args.only_classes)
+    _check_classes(args, images, learner)
+    val = _validation(args, learner)
+    console.note(f"{args.data}: {len(images)} images, {len(learner.classes)} classes")
+    log = EvaluationLog(console)
+
+    def score(found: Evaluation) -> float:
+        log.add(found.accuracy, found.loss)
+        if args.score == "accuracy":
+            return found.accuracy
+        shares = [share for share in found.per_class if share == share]  # NaN: no images
+        return sum(shares) / len(shares)
+
+    with _resumable(args, console):
+        result = learner.learn(
+            images,
+            True if labelled else None,
+            knowledge=args.knowledge,
+            val=val,
+            score=None if val is None else score,
+            options=_options(args, console),
+        )
+    learner.save(args.out)
+    outputs.checkpoint_of(args.out).unlink(missing_ok=True)
+    console.result(
+        f"{_summary(result)}\nwritten to {args.out}",
+        {
+            "command": "learn",
+            "out": args.out,
+            "images": len(images),
+            "labels": labelled,
+            "knowledge": args.knowledge,
+            "classes": learner.classes,
+            "added": args.add,
+            "memory_bytes": learner.memory(result.batch_size),
+            "training": result.to_dict(),
+        },
+    )
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.student.endswith(".pt"):
+        raise UsageError(
+            f"{args.student} is a network file; pyedge export makes a student file (.pyedge) of it"
+        )
+    if args.no_labels and args.knowledge is None:
+        raise UsageError("--no-labels without --knowledge leaves nothing to learn from")
+    if args.no_labels and not any(args.lambdas[:2]):
+        raise UsageError("--lambdas: without labels J_3 is dropped; one of J_1, J_b must remain")
+    if not any(args.lambdas):
+        raise UsageError("--lambdas 0,0,0 leave nothing to learn")
+    if not args.epochs and not args.steps:
+        raise UsageError("--epochs 0 leaves nothing to do")
+    if args.patience is not None and args.val is None:
+        raise UsageError("--patience needs --val, to tell better from worse")
+    unknown = [name for name in args.augment if name not in ("none", "crop", "flip")]
+    if unknown or (len(args.augment) > 1 and "none" in args.augment):
+        raise UsageError(
+            f"--augment: wanted crop, flip, both with a comma between them, or none, got "
+            f"{','.join(args.augment)!r}"
+        )
+    if args.knowledge is not None and args.augment != ["none"]:
+        raise UsageError(
+            "--augment: the pack knows its own views alone; pyedge knowledge --views N makes some"
+        )
+
+
+def _check_classes(args: argparse.Namespace, images: EdgeImages, learner: EdgeLearner) -> None:
+    if args.no_labels or images.class_names is None:
+        return
+    unknown = [name for name in images.class_names if name not in learner.classes]
+    if unknown:
+        raise UsageError(
+            f"{args.data} has classes that {args.student} does not know: {', '.join(unknown)}; "
+            f"--add {','.join(unknown)} adds them"
+        )
+
+
+def _validation(args: argparse.Namespace, learner: EdgeLearner) -> Any:
+    if args.val is None:
+        return None
+    with contextlib.suppress(ValueError):
+        share = float(args.val)
+        if not 0 < share < 1:
+            raise UsageError(f"--val {args.val}: a share must lie between 0 and 1")
+        return share
+    from pyedge.cli import device_images
+
+    return device_images.load(args.val, learner.input_shape, labelled=True)
+
+
+def _options(args: argparse.Namespace, console: Console) -> LearnOptions:
+    from pyedge.edge.options import LearnOptions
+
+    trainable: Any = None if args.trainable is None else tuple(args.trainable)
+    if (
+        trainable is not None
+        and len(trainable) == 1
+        and trainable[0]
+        in (
+            "last_conv",
+            "classifier",
+            "all",
+        )
+    ):
+        trainable = trainable[0]
+    return LearnOptions(
+        epochs=max(1, args.epochs),
+        steps=args.steps,
+        batch_size=args.batch_size,
+        optimizer=args.optimizer,
+        lr=0.01 * (1.0 if args.optimizer == "sgd" else 0.1) if args.lr is None else args.lr,
+        weight_decay=args.weight_decay,
+        schedule=args.schedule,
+        warmup_steps=args.warmup_steps,
+        warm_start=args.warm_start,
+        lambdas=args.lambdas,
+        norms=args.norms,
+        trainable=trainable,
+        batch_norm=args.batch_norm,
+        crop_padding=1 if "crop" in args.augment else 0,
+        flip="flip" in args.augment,
+        eval_every=args.eval_every,
+        patience=args.patience,
+        seed=args.seed,
+        progress=console.shows_bar,
+        checkpoint=outputs.checkpoint_of(args.out),
+        resume=args.resume,
+    )
+
+
+@contextlib.contextmanager
+def _resumable(args: argparse.Namespace, console: Console) -> Iterator[None]:
+    """Tell about a checkpoint that is there, and after an interruption how to go on from it."""
+    checkpoint = outputs.checkpoint_of(args.out)
+    if checkpoint.exists() and not args.resume:
+        console.note(f"note: {checkpoint} is left by an interrupted run; starting anew instead")
+    if args.resume and not checkpoint.exists():
+        console.note(f"note: there is no {checkpoint} to resume from; starting anew")
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            raise KeyboardInterrupt("the same command with --resume goes on") from None
+        raise
+
+
+def _summary(result: LearnResult) -> str:
+    early = ", stopped early" if result.stopped_early else ""
+    lines = [f"{result.steps} steps of {result.batch_size} images in {result.seconds:.0f} s{early}"]
+    rows = [row for row in result.history if row["step"] == result.best_step]
+    if rows and "val_accuracy" in rows[0]:
+        lines.append(
+            f"best validation at epoch {result.best_epoch}, step {result.best_step}: "
+            f"{percent(rows[0]['val_accuracy'])}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,236 @@
+"""The device's part of the main job, one seed at a time: a new category, and unseen ones.
+
+The students learn on the edge engine, in a process that cannot import torch, from what the teacher
+has written down. The same is done in torch, to compare with. Each function is one job that runs in
+a process of its own; all figures are of test images that no training and no choice has seen.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.exporting.export import export
+from pyedge.cloud.knowledge import make_knowledge
+from pyedge.cloud.training.fitnet import fitnet
+from pyedge.cloud.training.train import train
+from pyedge.cloud.training.transfer import transfer
+from pyedge.data import Augment, ImageSet, class_incremental, unseen_split
+from pyedge.demo.edge_process import EdgeTask, on_device, save_images
+from pyedge.demo.job import (
+    Job,
+    batches,
+    begin,
+    device_plan,
+    load_sets,
+    load_teacher,
+    options_of,
+    tested,
+)
+
+
+def new_classes(classes: int, seed: int) -> list[int]:
+    """The category that arrives later: another one for each seed, the last one first."""
+    return [(classes - 1 - seed) % classes]
+
+
+def seen_classes(classes: int, seed: int) -> list[int]:
+    """The two categories that the device has images of: another pair for each seed."""
+    first = 2 * seed % classes
+    return sorted({first, (first + 1) % classes})
+
+
+def incremental_job(job: Job) -> dict[str, Any]:
+    """Nine categories first, then images of the tenth alone (Table 4): with transfer, without.
+
+    Both learn with the same steps, rate and layers; both are measured after the last step.
+    Transfer leaves the labels (J_3) out: the teacher knows the new category, and labels that are
+    all the same are what drives out the old ones.
+    """
+    start = begin(job)
+    train_set, _, test_set = load_sets(job.folder)
+    teacher = load_teacher(job, train_set)
+    new = new_classes(len(train_set.classes), job.seed)
+    old_images, new_images = class_incremental(train_set, new)
+    base = device_plan(job, teacher, train_set).build()
+    transfer(
+        base,
+        teacher,
+        batches(job, old_images, job.preset.augment),
+        lambdas=job.preset.lambdas,
+        **options_of(job, job.preset.base),
+    )
+    device = _Device(job, job.scratch("incremental"), new_images, test_set)
+    student = device.student(base, "base")
+    pack = device.knowledge(teacher, student, job.preset.augment)
+    options = {**job.preset.incremental, **_edge_options(job)}
+    answers = device.do(
+        [
+            device.task(student),
+            device.task(student, options=options, knowledge=pack),
+            device.task(student, options={**options, **_shifts(job.preset.augment)}, labels=True),
+        ]
+    )
+    before, transferred, tuned = (found.old_and_new(new) for found, _ in answers)
+    return {
+        "before": before,
+        "transfer": transferred,
+        "finetune": tuned,
+        "torch": _incremental_in_torch(job, base, teacher, new_images, test_set, new),
+        "engine": [more for _, more in answers[1:]],
+        "new": new,
+        "seconds": time.time() - start,
+    }
+
+
+def _incremental_in_torch(
+    job: Job,
+    base: Student,
+    teacher: nn.Module,
+    new_images: ImageSet,
+    test_set: ImageSet,
+    new: list[int],
+) -> dict[str, Any]:
+    loader = batches(job, new_images, job.preset.augment)
+    options = options_of(job, job.preset.incremental)
+    student = copy.deepcopy(base)
+    transfer(student, teacher, loader, labels=None, **options)
+    found = {"transfer": tested(student, test_set).old_and_new(new)}
+    student = copy.deepcopy(base)
+    train(student, loader, **options)
+    return {**found, "finetune": tested(student, test_set).old_and_new(new)}
+
+
+def unseen_job(job: Job) -> dict[str, Any]:
+    """Images of two categories; the other eight are asked for (Table 7), ten answers possible.
+
+    transfer has no labels. independent has labels and no teacher. fitnet has both, in torch.
+    "inherited" is the student as it was cut, and "fresh" is transfer to a student whose weights
+    have seen no image at all: inherited weights have, in the teacher, seen every category.
+    """
+    start = begin(job)
+    train_set, _, test_set = load_sets(job.folder)
+    teacher = load_teacher(job, train_set)
+    seen = seen_classes(len(train_set.classes), job.seed)
+    seen_images, _ = unseen_split(train_set, seen)
+    _, unseen_images = unseen_split(test_set, seen)
+    preset = job.preset
+    inherited = device_plan(job, teacher, train_set).build()
+    fresh = device_plan(job, teacher, train_set, init="fresh").build()
+    device = _Device(job, job.scratch("unseen"), seen_images, unseen_images)
+    student, blank = device.student(inherited, "inherited"), device.student(fresh, "fresh")
+    asked: dict[str, Any] = {"teacher_batch_norm": preset.unseen_teacher_batch_norm}
+    # inherited and fresh weights are of one structure, and so is what the teacher tells them
+    pack = device.knowledge(teacher, student, preset.unseen_augment, **asked)
+    options = {
+        "steps": preset.unseen["steps"],
+        "lr": preset.unseen["lr"],
+        "trainable": "all",
+        "batch_norm": "batch",
+        **_edge_options(job),
+    }
+    taught = {**options, "lambdas": preset.lambdas}
+    alone = {**options, **_shifts(preset.unseen_augment)}
+    answers = device.do(
+        [
+            device.task(student),
+            device.task(student, options=taught, knowledge=pack),
+            device.task(blank, options=taught, knowledge=pack),
+            device.task(student, options=alone, labels=True),
+        ]
+    )
+    ways = ("inherited", "transfer", "fresh", "independent")
+    found = {way: each.accuracy for way, (each, _) in zip(ways, answers, strict=True)}
+    loader = batches(job, seen_images, preset.unseen_augment)
+    torch_options = options_of(job, preset.unseen)
+    in_torch = {}
+    for way, model in (("transfer", copy.deepcopy(inherited)), ("fresh", fresh)):
+        transfer(
+            model, teacher, loader, labels=None, lambdas=preset.lambdas, **torch_options, **asked
+        )
+        in_torch[way] = tested(model, unseen_images).accuracy
+    fitnet(inherited, teacher, loader, **torch_options, **asked)
+    return {
+        **found,
+        "fitnet": tested(inherited, unseen_images).accuracy,
+        "torch": in_torch,
+        "engine": [more for _, more in answers[1:]],
+        "seen": seen,
+        "seconds": time.time() - start,
+    }
+
+
+class _Device:
+    """The files that go to the device for one job, and the tasks that it does with them."""
+
+    def __init__(self, job: Job, folder: Path, images: ImageSet, test: ImageSet) -> None:
+        self._job = job
+        self._folder = folder
+        self._pixels = images.images.numpy()
+        self._images = save_images(images, folder / "images.npz")
+        self._test = save_images(test, folder / "test.npz")
+        self._classes = images.classes
+
+    def student(self, model: Student, name: str) -> Path:
+        """Export a student."""
+        path = self._folder / f"{name}.pyedge"
+        export(model, path, classes=self._classes)
+        return path
+
+    def knowledge(
+        self, teacher: nn.Module, student: Path, augment: dict[str, Any], **more: Any
+    ) -> Path:
+        """Write down what the teacher knows of the images, in several views of each."""
+        preset = self._job.preset
+        make_knowledge(
+            teacher,
+            student,
+            self._pixels,
+            self._folder / "pack",
+            dtype=preset.knowledge_dtype,
+            views=preset.knowledge_views,
+            augment=Augment(**augment),
+            plain_view=False,
+            seed=self._job.seed,
+            batch_size=preset.batch_size,
+            progress=False,
+            **more,
+        )
+        return self._folder / "pack"
+
+    def task(
+        self,
+        student: Path,
+        *,
+        options: dict[str, Any] | None = None,
+        knowledge: Path | None = None,
+        labels: bool = False,
+    ) -> EdgeTask:
+        """Make a task with these images."""
+        return EdgeTask(
+            student=str(student),
+            test=self._test,
+            images=self._images,
+            labels=labels,
+            knowledge=None if knowledge is None else str(knowledge),
+            options=options,
+            threads=self._job.threads,
+        )
+
+    def do(self, tasks: list[EdgeTask]) -> list[tuple[Any, dict[str, Any]]]:
+        """Do the tasks on the device."""
+        return on_device(self._folder, tasks)
+
+
+def _edge_options(job: Job) -> dict[str, Any]:
+    return {"seed": job.seed, "batch_size": job.preset.batch_size}
+
+
+def _shifts(augment: dict[str, Any]) -> dict[str, Any]:
+    """What the engine itself does to images that are learned from labels alone."""
+    return {"crop_padding": augment["crop_padding"], "flip": augment["flip"]}

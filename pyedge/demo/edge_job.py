@@ -1,0 +1,76 @@
+"""The device's part of the demonstration: a program that cannot import torch.
+
+    python -m pyedge.demo.edge_job FOLDER
+
+reads FOLDER/tasks.json, lets a student learn for each task, and writes FOLDER/answers.json.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# None in their place makes any import of them fail, as on a device where they are not installed
+NEVER = ("torch", "torch_pruning", "lightning_fabric", "torchmetrics", "sklearn", "PIL")
+for _name in NEVER if __name__ == "__main__" else ():
+    sys.modules[_name] = None  # type: ignore[assignment]
+
+import json  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from pyedge.edge.learner import EdgeLearner  # noqa: E402
+
+
+def work(task: dict[str, Any]) -> dict[str, Any]:
+    """Let a student learn what a task says, if anything, and tell what it is worth then."""
+    learner = EdgeLearner(task["student"], threads=task["threads"])
+    answer: dict[str, Any] = {}
+    if task["options"] is not None:
+        with np.load(task["images"]) as data:
+            images, labels = data["images"], data["labels"]
+        result = learner.learn(
+            images,
+            labels if task["labels"] else None,
+            knowledge=task["knowledge"],
+            progress=False,
+            **task["options"],
+        )
+        rows = result.history
+        answer = {
+            "first_loss": rows[0]["loss"],
+            "last_loss": rows[-1]["loss"],
+            "seconds": result.seconds,
+            "memory_bytes": learner.memory(result.batch_size),
+        }
+    with np.load(task["test"]) as data:
+        found = learner.evaluate(data["images"], data["labels"])
+    return {**answer, "confusion": found.confusion.tolist(), "loss": found.loss}
+
+
+def without_torch() -> bool:
+    """Try to import torch, and tell whether that failed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return not any(
+            name.partition(".")[0] == "torch" and sys.modules[name] for name in sys.modules
+        )
+    return False
+
+
+def main(folder: Path) -> int:
+    """Do every task of a folder."""
+    tasks = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    if not without_torch():
+        print("edge_job: torch can be imported here, and must not be", file=sys.stderr)
+        return 1
+    answers = [work(task) for task in tasks]
+    report = {"without_torch": without_torch(), "answers": answers}
+    (folder / "answers.json").write_text(json.dumps(report), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

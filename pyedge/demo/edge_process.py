@@ -1,0 +1,64 @@
+"""Send tasks to the device's process, which has numpy alone, and read its answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyedge.data import ImageSet
+from pyedge.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class EdgeTask:
+    """What a student shall learn on the device, all by paths of files, and what it is tested on.
+
+    options are keywords of EdgeLearner.learn; None: nothing is learned, the student is tested as
+    it is. knowledge: the folder of a pack, or None.
+    """
+
+    student: str
+    test: str
+    images: str = ""
+    labels: bool = False
+    knowledge: str | None = None
+    options: Mapping[str, Any] | None = None
+    threads: int = 1
+
+
+def save_images(images: ImageSet, path: Path) -> str:
+    """Write images and labels as the device reads them, and return the path."""
+    np.savez(path, images=images.images.numpy(), labels=images.labels.numpy())
+    return str(path)
+
+
+def on_device(folder: Path, tasks: Sequence[EdgeTask]) -> list[tuple[Evaluation, dict[str, Any]]]:
+    """Do tasks in a process that cannot import torch: for each its evaluation, and more about it.
+
+    Raises RuntimeError with the process's own words where it fails.
+    """
+    (folder / "tasks.json").write_text(json.dumps([asdict(task) for task in tasks]))
+    done = subprocess.run(
+        [sys.executable, "-m", "pyedge.demo.edge_job", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # numpy's own threads, if it has any
+    )
+    if done.returncode:
+        raise RuntimeError(f"demo: the device's process failed:\n{done.stderr}")
+    report = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    if report["without_torch"] is not True:
+        raise RuntimeError("demo: the device's process has torch")
+    return [
+        (Evaluation(np.array(answer.pop("confusion")), answer["loss"]), answer)
+        for answer in report["answers"]
+    ]

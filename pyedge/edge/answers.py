@@ -1,0 +1,61 @@
+"""What a student answers: logits in batches, probabilities, and how often it is right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.edge.images import EdgeImages
+from pyedge.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from pyedge.kernels import Engine
+
+PREDICT_BATCH = 128  # images at a time
+
+Rows = NDArray[np.int64]
+Logits = NDArray[np.float32]
+
+
+class Prediction(NamedTuple):
+    """What a student takes images for: ids int64 [n], probabilities float32 [n, classes]."""
+
+    ids: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+
+def logits_of(
+    engine: Engine, images: EdgeImages, batch: int, classes: int, rows: Rows | None = None
+) -> Logits:
+    """Return the logits of the images at `rows` (None: of all), float32 [n, classes]."""
+    if rows is None:
+        rows = np.arange(len(images), dtype=np.int64)
+    found = np.empty((len(rows), classes), dtype=np.float32)
+    for start in range(0, len(rows), batch):
+        part = np.ascontiguousarray(rows[start : start + batch])
+        found[start : start + batch] = engine.predict(
+            images.array, rows=part, channels_last=images.channels_last
+        )
+    return found
+
+
+def prediction(logits: Logits) -> Prediction:
+    """Take the largest logit, the first of equal ones, and the softmax of them all."""
+    return Prediction(logits.argmax(axis=1), np.exp(_log_softmax(logits)).astype(np.float32))
+
+
+def evaluation(logits: Logits, labels: NDArray[np.int64]) -> Evaluation:
+    """Count what images of each class were taken for."""
+    n, classes = logits.shape
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+    loss = float(-_log_softmax(logits)[np.arange(n), labels].mean())
+    return Evaluation(confusion, loss)
+
+
+def _log_softmax(logits: Logits) -> NDArray[np.float64]:
+    x = logits.astype(np.float64)
+    x -= x.max(axis=1, keepdims=True, initial=-np.inf)
+    return x - np.log(np.exp(x).sum(axis=1, keepdims=True))

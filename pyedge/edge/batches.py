@@ -1,0 +1,87 @@
+"""The batches of a run: which images, which views and which shifts, from seed, epoch and place.
+
+Nothing here has a state, so a resumed run sees the batches that the interrupted one would have
+seen. Order, shifts and flips are those of `pyedge.data.BatchLoader` with the same seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Which images a step takes, and what is done to each; None: nothing.
+
+    rows int64 [n]: places of the images. views int64 [n]: which of the pack's views. shift int32
+    [n, 2] (dy, dx) and flip bool [n] are the engine's: mirrored first, then read from that offset.
+    """
+
+    rows: Rows
+    views: Rows | None
+    shift: NDArray[np.int32] | None
+    flip: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of every epoch over the images at `rows`.
+
+    The last batch of an epoch has what remains, but is left out where it has fewer than `least`
+    images (batch statistics of one image are none). `views` of a pack, or None without one.
+    """
+
+    rows: Rows
+    size: int
+    seed: int
+    least: int = 1
+    views: int | None = None
+    crop_padding: int = 0
+    mirrored: bool = False
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.rows), self.size)
+        return whole + (rest >= self.least)
+
+    def epoch(self, epoch: int) -> Rows:
+        """Return the places of all images in the order of an epoch."""
+        return self.rows[np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))]
+
+    def batch(self, order: Rows, epoch: int, index: int) -> Batch:
+        """Return a batch of an epoch, whose `order` is that of `epoch`."""
+        rows = order[index * self.size :][: self.size]
+        n = len(rows)
+        random = np.random.default_rng([self.seed, epoch, index])
+        if self.views is not None:
+            return Batch(rows, random.integers(0, self.views, size=n), None, None)
+        if not (self.crop_padding or self.mirrored):
+            return Batch(rows, None, None, None)
+        # the loader crops before it mirrors, so the engine, which mirrors first, reads the
+        # mirrored image at the opposite offset
+        shift = random.integers(0, 2 * self.crop_padding + 1, size=(n, 2)) - self.crop_padding
+        flip = (random.random(n) < 0.5) & self.mirrored
+        shift[flip, 1] *= -1
+        return Batch(rows, None, shift.astype(np.int32), flip)
+
+
+def hold_back(
+    count: int, labels: NDArray[np.int64] | None, share: float, seed: int
+) -> tuple[Rows, Rows]:
+    """Split 0..count - 1 into (to learn from, held back), a share of each class where labelled.
+
+    Raises ValueError where either part would be empty.
+    """
+    order = np.random.default_rng([seed]).permutation(count)
+    groups = [order]
+    if labels is not None:
+        groups = [order[labels[order] == label] for label in np.unique(labels)]
+    held = np.concatenate([part[: round(share * len(part))] for part in groups])
+    if not 0 < len(held) < count:
+        raise ValueError(f"learn: val={share:g} of {count} images holds back {len(held)} of them")
+    back = np.sort(held).astype(np.int64)
+    return np.setdiff1d(np.arange(count, dtype=np.int64), back), back

@@ -1,0 +1,119 @@
+"""Checkpoints of a run on the device: one file, written atomically, read without trust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from glob import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.errors import FormatError
+from pyedge.npy_archive import ArraySpec, open_archive, spec_of, write_archive
+
+FORMAT = "pyedge-learning"
+VERSION = 1
+_WHAT = "a checkpoint of pyedge's learner"
+_PARTS = ("now", "best", "optimizer")
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Where a run stands. Arrays that never change are left out: they are the student's.
+
+    identity: what decides the result, as text by name. state: plain values. now and best: arrays
+    by name, as they are and as they were at the best evaluation. optimizer: its slots.
+    """
+
+    identity: Mapping[str, str]
+    state: Mapping[str, Any]
+    now: Arrays
+    best: Arrays
+    optimizer: Arrays
+
+
+def write_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write to `path`, which holds the old checkpoint or the new one, never a part.
+
+    Raises OSError where that fails, on a full disk for example; the old file is then untouched.
+    """
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "identity": dict(checkpoint.identity),
+        "state": dict(checkpoint.state),
+    }
+    members = {}
+    for part in _PARTS:
+        document[part] = {}
+        for name, array in getattr(checkpoint, part).items():
+            document[part][name] = {"dtype": array.dtype.name, "shape": list(array.shape)}
+            members[_member(part, name)] = array
+    write_archive(path, document, members)
+
+
+def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+    """Read a file of `write_checkpoint`.
+
+    Raises FormatError for a truncated, altered or foreign file, OSError where it cannot be opened.
+    """
+    with open_archive(path, _WHAT) as archive:
+        document = archive.document()
+        if document.get("format") != FORMAT:
+            archive.fail(f"not {_WHAT}")
+        if document.get("version") != VERSION:
+            archive.fail(
+                f"a checkpoint of version {document.get('version')!r}; this pyedge reads {VERSION}"
+            )
+        specs: dict[str, ArraySpec] = {}
+        for part in ("identity", "state", *_PARTS):
+            if not isinstance(document.get(part), dict):
+                archive.fail(f"graph.json lacks {part!r}")
+        for part in _PARTS:
+            for name, value in document[part].items():
+                spec = spec_of(value)
+                if spec is None:
+                    archive.fail(f"{part}: {name!r} must have a known dtype and a shape")
+                specs[_member(part, name)] = spec
+        archive.check_names(specs)
+        arrays: dict[str, dict[str, NDArray[Any]]] = {part: {} for part in _PARTS}
+        for member, spec in specs.items():
+            part, _, name = member.partition("/")
+            array = archive.array(member, spec)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                archive.fail(f"{member} holds NaN or infinity")
+            arrays[part][unquote(name)] = array
+        return Checkpoint(document["identity"], document["state"], **arrays)
+
+
+def remove_leftovers(path: str | PathLike[str]) -> None:
+    """Remove what a process that was killed while it wrote a checkpoint has left beside it.
+
+    A checkpoint belongs to one process at a time, so nobody is writing these any more.
+    """
+    target = Path(path)
+    for file in target.parent.glob(f".{escape(target.name)}.????????"):
+        file.unlink(missing_ok=True)
+
+
+def check_same_run(
+    path: str | PathLike[str], there: Mapping[str, str], here: Mapping[str, str]
+) -> None:
+    """Raise FormatError that names a difference between a checkpoint's run and this one."""
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise FormatError(
+                f"{path}: the checkpoint is of another run: {name} is {there.get(name)} there and "
+                f"{here.get(name)} here"
+            )
+
+
+def _member(part: str, name: str) -> str:
+    return f"{part}/{quote(name, safe='')}"

@@ -1,0 +1,228 @@
+"""Lesson: what a run learns from, checked before anything is changed.
+
+Images, labels or none, what a teacher left about them, and images held back to validate on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.edge.batches import Rows, hold_back
+from pyedge.edge.digests import image_digests, set_digest
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.knowledge import Knowledge
+from pyedge.edge.options import LearnOptions
+
+if TYPE_CHECKING:
+    from pyedge.student_file import StudentFile
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Images to validate on: those at `rows` of `images`, with a label each."""
+
+    images: EdgeImages
+    rows: Rows
+    labels: Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a run learns from: the images at `rows`, each with what is known of it.
+
+    labels int64 [n], or None. places int64 [n]: where the pack has each image, and `columns`,
+    where its logits have each of the student's classes; None without knowledge (or without J_1).
+    """
+
+    images: EdgeImages
+    rows: Rows
+    labels: Labels | None
+    knowledge: Knowledge | None
+    places: Rows | None
+    columns: Rows | None
+    validation: Validation | None
+
+    def known(self, rows: Rows, views: Rows | None, options: LearnOptions) -> dict[str, Any]:
+        """Return what `Engine.step` is told about images beside their pixels."""
+        told: dict[str, Any] = {}
+        if self.labels is not None and options.lambdas[2]:
+            told["labels"] = self.labels[rows]
+        if self.knowledge is None or self.places is None:
+            return told
+        assert views is not None
+        found = self.knowledge.batch(self.places[rows], views, self.columns)
+        if not options.lambdas[0]:
+            found["logits"] = None
+        if not options.lambdas[1]:
+            found.update(maps=None, map_rows=None, norms=None)
+        return {**found, **told}
+
+    def parts(self, options: LearnOptions) -> tuple[str, ...]:
+        """Name the losses that there are."""
+        taught = self.knowledge is not None
+        there = (taught, taught, self.labels is not None)
+        names = ("J_1", "J_b", "J_3")
+        return tuple(
+            name
+            for name, has, weight in zip(names, there, options.lambdas, strict=True)
+            if has and weight
+        )
+
+    def digests(self) -> dict[str, str]:
+        """Tell lessons apart, for a checkpoint."""
+        held = self.validation
+        return {
+            "images": set_digest(image_digests(self.images)),
+            "labels": _digest(self.labels),
+            "rows": _digest(self.rows),
+            "knowledge": "none" if self.knowledge is None else self.knowledge.digest,
+            "validation": "none"
+            if held is None
+            else _digest(held.rows, held.labels, image_digests(held.images)),
+        }
+
+
+def lesson(
+    student: StudentFile,
+    images: Any,
+    labels: Any,
+    knowledge: Any,
+    val: Any,
+    options: LearnOptions,
+) -> Lesson:
+    """Take what `EdgeLearner.learn` was given, and check that it fits together and the student.
+
+    Raises ValueError or TypeError that says what does not.
+    """
+    shape = student.input_shape
+    given = _given(student, images, labels)
+    if not len(given):
+        raise ValueError("learn: images is empty, there is nothing to learn from")
+    pack = _pack(knowledge)
+    known = given.labels if labels is not None and labels is not False else None
+    if pack is None and known is None:
+        raise ValueError(
+            "learn: wanted labels, knowledge, or both; labels=True takes those that images carry"
+        )
+    places = columns = None
+    if pack is not None:
+        pack.check(student)
+        if tuple(pack.input_shape) != tuple(shape):
+            raise ValueError(f"learn: knowledge is of images of {list(pack.input_shape)}")
+        places = pack.locate(given)
+        if options.lambdas[0]:
+            columns = _columns(pack, student)
+        if options.crop_padding or options.flip:
+            raise ValueError(
+                "learn: crop_padding and flip change images that the pack does not know; make a "
+                "pack with several views instead"
+            )
+    rows: Rows = np.arange(len(given), dtype=np.int64)
+    held: Validation | None = None
+    if isinstance(val, float):
+        if not 0 < val < 1:
+            raise ValueError(f"learn: val as a share must lie between 0 and 1, got {val!r}")
+        rows, back = hold_back(len(given), known, val, options.seed)
+        truth = known if known is not None else _told(pack, places, columns)
+        held = Validation(given, back, truth[back])
+    elif val is not None:
+        held = _validation(student, val)
+    found = Lesson(given, rows, known, pack, places, columns, held)
+    if not found.parts(options):
+        raise ValueError(
+            f"learn: lambdas={options.lambdas} leave no loss "
+            f"{'without knowledge' if pack is None else 'without labels'}"
+        )
+    return found
+
+
+def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) -> EdgeImages:
+    """Take images with labels, and give these the student's ids. Raises ValueError without."""
+    found = EdgeImages.of(images, student.input_shape, labels)
+    if found.labels is None:
+        raise ValueError(f"{title}: wanted labels, of {len(found)} images")
+    return found.with_classes(student.classes)
+
+
+def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:
+    if labels is None or labels is False:
+        if isinstance(images, (str, os.PathLike)):
+            return EdgeImages.from_folder(images, student.input_shape, labelled=False)
+        return EdgeImages.of(images, student.input_shape)
+    return labelled_images(student, images, None if labels is True else labels, "learn")
+
+
+def _pack(knowledge: Any) -> Knowledge | None:
+    if knowledge is None or isinstance(knowledge, Knowledge):
+        return knowledge
+    if isinstance(knowledge, (str, os.PathLike)):
+        return Knowledge(knowledge)
+    raise TypeError(
+        f"learn: knowledge must be a Knowledge, or the folder of a pack, "
+        f"not {type(knowledge).__name__}"
+    )
+
+
+def _columns(pack: Knowledge, student: StudentFile) -> Rows:
+    try:
+        return pack.columns(student.classes)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; lambdas with 0 for J_1 learn without the teacher's answers"
+        ) from None
+
+
+def _told(pack: Knowledge | None, places: Rows | None, columns: Rows | None) -> Labels:
+    """Without labels, validation counts how often the student answers as the teacher does."""
+    assert pack is not None
+    assert places is not None
+    if columns is None:
+        raise ValueError("learn: val as a share needs labels, or J_1 with a weight in lambdas")
+    found = pack.batch(places, 0, columns)["logits"]
+    return np.asarray(found.argmax(axis=1), dtype=np.int64)
+
+
+def _validation(student: StudentFile, val: Any) -> Validation:
+    if isinstance(val, tuple):
+        if len(val) != 2:
+            raise ValueError(f"learn: val must be (images, labels), got {len(val)} values")
+        found = labelled_images(student, val[0], val[1], "learn: val")
+    elif isinstance(val, (EdgeImages, str, os.PathLike)):
+        found = labelled_images(student, val, None, "learn: val")
+    else:
+        raise TypeError(
+            "learn: val must be (images, labels), a share of the images such as 0.1, a folder or "
+            f"EdgeImages, not {type(val).__name__}"
+        )
+    if not len(found):
+        raise ValueError("learn: val has no images")
+    assert found.labels is not None
+    return Validation(found, np.arange(len(found), dtype=np.int64), found.labels)
+
+
+def _digest(*arrays: NDArray[Any] | None) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is None:
+            digest.update(b"none ")
+            continue
+        digest.update(f"{array.dtype.str} {list(array.shape)} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def weights_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Tell weights apart: a SHA-256 over names, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {_digest(arrays[name])} ".encode())
+    return digest.hexdigest()

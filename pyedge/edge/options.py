@@ -1,0 +1,83 @@
+"""LearnOptions: how a student learns on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pyedge import run_options
+from pyedge.run_options import RunOptions
+
+NORMS = ("batch", "image")
+DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnOptions(RunOptions):
+    """Hold every setting of `EdgeLearner.learn`; the names are those of TrainOptions.
+
+    Length: `epochs`, or `steps` if given, of `batch_size` images; the last batch of an epoch has
+    what remains. `optimizer`, `lr`, `momentum`, `weight_decay`, `schedule` with its `gamma`,
+    `milestones` and `warmup_steps`, and `clip`: as in TrainOptions, at the rate that a device
+    wants. With `warm_start` the optimizer goes on with the momentum that the last `learn` ended
+    with, which `save` keeps; otherwise it begins with none.
+
+    `lambdas` are the weights of J_1, J_b and J_3 (Sec. 4.1); `norms`: l2 norms of maps over the
+    "batch" (the paper) or each "image".
+
+    `trainable`: "last_conv" (the last convolution of each group and the classifier, Sec. 4.1),
+    "classifier", "all", or names of layers; None: what the student's file says. `batch_norm`:
+    "frozen" (running statistics, which stay as they are) or "batch" (batch statistics; the running
+    ones follow).
+
+    `crop_padding` pixels of shift and `flip` change each image a little each time, as
+    pyedge.data.Augment does; with knowledge the views of the pack do that instead.
+
+    Validation runs after each epoch, or every `eval_every` steps; `patience` stops the run after
+    so many evaluations without a better one, and with `keep_best` the weights of the best one are
+    the result. `checkpoint` names a file that is written at each evaluation and every
+    `checkpoint_every` steps; `resume=True` goes on from it if it is there, and ends in the bits of
+    an uninterrupted run. `progress` shows a bar where standard error is a terminal.
+
+    Raises ValueError for a value out of range and TypeError for one of another type; the message
+    names the argument.
+    """
+
+    batch_size: int = 64
+    lr: float = 0.01
+    warm_start: bool = False
+    lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS
+    norms: str = "batch"
+    trainable: str | tuple[str, ...] | None = None  # type: ignore[assignment]
+    batch_norm: str = "frozen"
+    crop_padding: int = 0
+    flip: bool = False
+    checkpoint_every: int = 20
+
+    without_effect: ClassVar[frozenset[str]] = RunOptions.without_effect | {"checkpoint_every"}
+    trainable_words: ClassVar[tuple[str, ...]] = ("all", "last_conv", "classifier")
+
+    def _set_trainable(self) -> None:
+        if self.trainable is not None:
+            super()._set_trainable()
+
+    def _check(self) -> None:
+        self._integer("batch_size", 1)
+        self._integer("crop_padding", 0)
+        self._integer("checkpoint_every", 1)
+        self._choice("norms", NORMS)
+        try:
+            values = tuple(float(value) for value in self.lambdas)
+        except (TypeError, ValueError):
+            values = ()
+        if len(values) != 3 or not all(0 <= value < float("inf") for value in values):
+            raise ValueError(
+                "LearnOptions: lambdas must be three finite weights from 0 for J_1, J_b and J_3, "
+                f"got {self.lambdas!r}"
+            )
+        object.__setattr__(self, "lambdas", values)
+
+
+def with_overrides(options: LearnOptions | None, overrides: dict[str, Any]) -> LearnOptions:
+    """Return `options` (default: `LearnOptions()`) with the keywords of a caller laid over them."""
+    return run_options.with_overrides(LearnOptions, options, overrides)
