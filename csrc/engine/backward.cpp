@@ -149,8 +149,8 @@ void Engine::match_gradient(const Plan& p, const BackwardStep& b, const Knowledg
     const auto k = static_cast<std::size_t>(i);
     table().map_gradient(image_view(p, tap, i, batch_statistics_),
                          teacher_map(block, knowledge.map_rows[i], t.h * t.w * t.c), t.c,
-                         weight * match.by_teacher[k],
-                         counted ? 0.0f : by_student_[at(b.index)][k], finish.at(i * t.image()));
+                         weight * match.by_teacher[k], counted ? 0.0f : by_student_[at(b.index)][k],
+                         finish.at(i * t.image()));
   });
 }
 

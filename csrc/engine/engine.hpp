@@ -117,16 +117,16 @@ class Engine {
   const KernelTable* table_;
   Program program_;
   Parameters parameters_;
-  std::vector<NormState> norms_;    // by norm
-  std::vector<ConvWeights> convs_;  // by step
+  std::vector<NormState> norms_;                   // by norm
+  std::vector<ConvWeights> convs_;                 // by step
   std::vector<std::vector<LaneStep>> lane_steps_;  // by step, of channel pads
   std::vector<bool> trainable_;                    // by node
   bool batch_statistics_ = false;
   OptimizerSettings optimizer_;
   Preprocessing preprocessing_;
-  std::vector<bool> repeated_;       // tensors that have been computed a second time
+  std::vector<bool> repeated_;                  // tensors that have been computed a second time
   std::vector<std::vector<float>> by_student_;  // by tap and image, of J_b's gradient
-  std::unique_ptr<Plan> plans_[2];  // inference, training: of the last batch size
+  std::unique_ptr<Plan> plans_[2];              // inference, training: of the last batch size
   Buffer arena_;
   int workers_ = 0;
   bool gradients_ready_ = false;

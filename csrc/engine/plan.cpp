@@ -5,19 +5,10 @@
 #include <numeric>
 #include <utility>
 
+#include "engine/arena.hpp"
+
 namespace pyedge {
 namespace {
-
-constexpr std::int64_t alignment = 16;  // floats: a cache line
-
-struct Life {
-  std::int64_t floats = 0;
-  int first = 1 << 30, last = -1;
-  void use(int time) {
-    first = std::min(first, time);
-    last = std::max(last, time);
-  }
-};
 
 std::size_t at(int index) {
   return static_cast<std::size_t>(index);
@@ -78,7 +69,7 @@ class Planner {
         plan_.forward[i] = ConvForward(shape, table_, workers_);
         scratch(plan_.forward[i].scratch_floats());
       } else if (step.kind == StepKind::channel_pad) {
-        scratch(workers_ * (tensor(step.in[0].tensor).stride + alignment));
+        scratch(workers_ * (tensor(step.in[0].tensor).stride + arena_alignment));
       }
     }
     share_residuals();
@@ -157,9 +148,8 @@ class Planner {
     for (std::size_t i = 0; i < program_.norms.size(); ++i) {
       if (program_.norms[i].tensor == t && plan_.live[i]) return false;
     }
-    return std::all_of(program_.taps.begin(), program_.taps.end(), [&](const View& tap) {
-      return tap.tensor != t || tap.plain();
-    });
+    return std::all_of(program_.taps.begin(), program_.taps.end(),
+                       [&](const View& tap) { return tap.tensor != t || tap.plain(); });
   }
 
   bool pointwise(const Step& step) const {
@@ -301,7 +291,7 @@ class Planner {
         [[fallthrough]];
       case StepKind::avg_pool:
       case StepKind::channel_pad:
-        scratch(workers_ * (in.image() + 2 * alignment));
+        scratch(workers_ * (in.image() + 2 * arena_alignment));
         b.target[0] = target(step.in[0], time);
         break;
       default:
@@ -335,18 +325,12 @@ class Planner {
     return count;
   }
 
-  // Largest first, each at the lowest place where nothing that lives at the same time lies.
   void place() {
-    struct Block {
-      Life life;
-      std::int64_t* offset;
-      std::int64_t start = 0;
-    };
     plan_.tensor_at.assign(tensors_.size(), -1);
     plan_.again_at.assign(again_.size(), -1);
     plan_.gradient_at.assign(gradients_.size(), -1);
     plan_.norm_gradient_at.assign(norm_gradients_.size(), -1);
-    std::vector<Block> blocks;
+    std::vector<ArenaBlock> blocks;
     for (const auto& [sum, residual] : same_memory_) {
       Life& whole = tensors_[at(sum)];
       const Life& part = tensors_[at(residual)];
@@ -355,7 +339,8 @@ class Planner {
       tensors_[at(residual)].last = -1;
     }
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
-      if (!plan_.in_place[t] || gradients_[t].last < 0 || alias_[t] != static_cast<int>(t)) continue;
+      if (!plan_.in_place[t] || gradients_[t].last < 0 || alias_[t] != static_cast<int>(t))
+        continue;
       tensors_[t].use(gradients_[t].first);
       tensors_[t].use(gradients_[t].last);
       gradients_[t].last = -1;
@@ -369,32 +354,7 @@ class Planner {
     add(again_, plan_.again_at);
     add(gradients_, plan_.gradient_at);
     add(norm_gradients_, plan_.norm_gradient_at);
-    std::stable_sort(blocks.begin(), blocks.end(),
-                     [](const Block& a, const Block& b) { return a.life.floats > b.life.floats; });
-    std::vector<const Block*> placed;
-    std::int64_t end = 0;
-    for (Block& block : blocks) {
-      // what is read by quads reaches a little beyond its end
-      const std::int64_t floats = (block.life.floats + 2 * alignment - 1) / alignment * alignment;
-      std::vector<const Block*> beside;
-      for (const Block* other : placed) {
-        if (other->life.first <= block.life.last && block.life.first <= other->life.last) {
-          beside.push_back(other);
-        }
-      }
-      std::sort(beside.begin(), beside.end(),
-                [](const Block* a, const Block* b) { return a->start < b->start; });
-      std::int64_t start = 0;
-      for (const Block* other : beside) {
-        if (start + floats <= other->start) break;
-        const std::int64_t after =
-            other->start + (other->life.floats + 2 * alignment - 1) / alignment * alignment;
-        start = std::max(start, after);
-      }
-      block.start = *block.offset = start;
-      end = std::max(end, start + floats);
-      placed.push_back(&block);
-    }
+    const std::int64_t end = place_blocks(blocks);
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
       if (plan_.in_place[t] && alias_[t] == static_cast<int>(t)) {
         plan_.gradient_at[t] = plan_.tensor_at[t];
@@ -407,7 +367,7 @@ class Planner {
       plan_.tensor_at[at(residual)] = plan_.tensor_at[at(sum)];
     }
     plan_.scratch_at = end;
-    plan_.floats = end + scratch_ + alignment;
+    plan_.floats = end + scratch_ + arena_alignment;
   }
 
   const Graph& graph_;

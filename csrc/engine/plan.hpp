@@ -33,7 +33,7 @@ struct BackwardStep {
   int index;         // tap, step or norm
   Target target[2];  // of the step's inputs; a convolution's second is its residual
   bool weights = false;
-  int again = -1;     // a step to run anew first: its result was not kept
+  int again = -1;      // a step to run anew first: its result was not kept
   bool alias = false;  // the second target's gradient is the step's own, in place
 };
 

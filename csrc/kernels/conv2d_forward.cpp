@@ -49,8 +49,8 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
     columns_ = 4 * tiles_w + 2;
     const std::int64_t tiles = images_per_item_ * band_ * tiles_w;
     worker_floats_ = region_rows_ * columns_ * s_.in_stride +
-                     winograd_positions * (winograd_step(tiles, s_.in_stride) +
-                                           winograd_step(tiles, s_.out_stride));
+                     winograd_positions *
+                         (winograd_step(tiles, s_.in_stride) + winograd_step(tiles, s_.out_stride));
   } else {
     const bool unpadded = s_.padding_h == 0 && s_.padding_w == 0;
     if (unpadded && s_.kernel_h == s_.h && s_.kernel_w == s_.w && s_.dilation_h == 1 &&
@@ -178,17 +178,16 @@ void ConvForward::run_winograd(const float* input, const Lens& lens, const float
     }
     const std::int64_t no_offset = 0;
     for (int position = 0; position < winograd_positions; ++position) {
-      table_->gemm_pixels(
-          {patches + position * in_step, packed + position * s_.c_in * s_.out_stride,
-           products + position * out_step, &no_offset, 1, 0, 0, tiles, s_.in_stride,
-           s_.out_stride, 1, s_.c_in, s_.out_stride / table_->lanes, false});
+      table_->gemm_pixels({patches + position * in_step,
+                           packed + position * s_.c_in * s_.out_stride,
+                           products + position * out_step, &no_offset, 1, 0, 0, tiles, s_.in_stride,
+                           s_.out_stride, 1, s_.c_in, s_.out_stride / table_->lanes, false});
     }
     for (std::int64_t i = 0; i < images; ++i) {
       const Finish put = finish.at((first_image + i) * s_.out_image());
       for (std::int64_t row = 0; row < rows; ++row) {
-        table_->winograd_output(products + (i * rows + row) * tiles_w * s_.out_stride,
-                                out_step, tiles_w, put, s_.out_h, s_.out_w,
-                                4 * (first + row));
+        table_->winograd_output(products + (i * rows + row) * tiles_w * s_.out_stride, out_step,
+                                tiles_w, put, s_.out_h, s_.out_w, 4 * (first + row));
       }
     }
   });

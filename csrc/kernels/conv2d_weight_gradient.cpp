@@ -33,8 +33,8 @@ ConvWeightGradient::ConvWeightGradient(const ConvShape& shape, const KernelTable
     region_rows_ = 4 * tiles_h + 2;
     region_columns_ = 4 * tiles_w + 2;
     worker_floats_ = region_rows_ * region_columns_ * std::max(s_.in_stride, s_.out_stride) + 16;
-    scratch_floats_ = chunk_ * image + 2 * winograd_step(0, 0) * winograd_positions + winograd_positions * s_.c_in * s_.out_stride +
-                      worker_floats_ * workers + 64;
+    scratch_floats_ = chunk_ * image + 2 * winograd_step(0, 0) * winograd_positions +
+                      winograd_positions * s_.c_in * s_.out_stride + worker_floats_ * workers + 64;
     return;
   }
   const bool unpadded = s_.padding_h == 0 && s_.padding_w == 0;

@@ -168,8 +168,8 @@ void pad_channels(const pyedge::ImageView& image, const pyedge::ChannelPlaces& p
   }
 }
 
-// values [pixels, stride] = gradient [pixels, out_stride] at each channel's place, 0 if it has none.
-// Writes up to wide_lanes floats beyond the last pixel.
+// values [pixels, stride] = gradient [pixels, out_stride] at each channel's place, 0 if it has
+// none. Writes up to wide_lanes floats beyond the last pixel.
 void unpad_channels(const float* gradient, std::int64_t pixels, std::int64_t out_stride,
                     const pyedge::ChannelPlaces& places, float* values, std::int64_t stride) {
   for (std::int64_t p = 0; p < pixels; ++p, gradient += out_stride, values += stride) {
@@ -194,8 +194,7 @@ void average_tiles_backward(const float* from, const pyedge::PoolWindow& p,
   const Vec::Float share = Vec::splat(1.0f / static_cast<float>(p.kernel_h * p.kernel_w));
   for (std::int64_t oy = 0; oy < p.out_h; ++oy) {
     for (std::int64_t ox = 0; ox < p.out_w; ++ox, from += finish.stride) {
-      const std::int64_t corner =
-          oy * p.kernel_h * finish.row + ox * p.kernel_w * finish.stride;
+      const std::int64_t corner = oy * p.kernel_h * finish.row + ox * p.kernel_w * finish.stride;
       for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
         const Vec::Float g = Vec::mul(Vec::load(from + c), share);
         for (std::int64_t y = 0; y < p.kernel_h; ++y) {

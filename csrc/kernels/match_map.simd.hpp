@@ -21,11 +21,11 @@ struct FromInt8 {
   static Vec::Float load(const std::int8_t* p) { return Vec::load_int8(p); }
 };
 
-// The last vector of a pixel: behind the student's channels lie another pixel's, or no memory at
-// all. `last`: this is the map's last pixel.
+// The last vector of a pixel: behind the student's channels lie other pixels', or, `at_end` of the
+// map, no memory at all.
 template <typename From>
-inline Vec::Float load_part(const typename From::Element* p, int count, bool last) {
-  if (!last) return Vec::keep_first(From::load(p), count);
+inline Vec::Float load_part(const typename From::Element* p, int count, bool at_end) {
+  if (!at_end) return Vec::keep_first(From::load(p), count);
   typename From::Element part[Vec::lanes] = {};
   for (int i = 0; i < count; ++i) part[i] = p[i];
   return From::load(part);
@@ -56,9 +56,9 @@ void sums_of(const pyedge::ImageView& student, const pyedge::TeacherMap* teacher
       const std::int64_t left = c - i;
       for (int k = 0; k < blocks; ++k) {
         Vec::Wide v[Vec::wide_parts];
-        Vec::widen_all(v, left >= Vec::lanes
-                              ? From::load(t[k] + i)
-                              : load_part<From>(t[k] + i, static_cast<int>(left), p + 1 == pixels));
+        Vec::widen_all(v, left >= Vec::lanes ? From::load(t[k] + i)
+                                             : load_part<From>(t[k] + i, static_cast<int>(left),
+                                                               (pixels - p) * c - i < Vec::lanes));
         for (int part = 0; part < Vec::wide_parts; ++part) {
           dot[k][part] = Vec::fma(s[part], v[part], dot[k][part]);
         }
@@ -102,8 +102,7 @@ void map_sums(const pyedge::ImageView& student, const pyedge::TeacherMap* teache
 
 template <typename From>
 void gradient_of(const pyedge::ImageView& student, const pyedge::TeacherMap& teacher,
-                 std::int64_t c, float by_teacher, float by_student,
-                 const pyedge::Finish& finish) {
+                 std::int64_t c, float by_teacher, float by_student, const pyedge::Finish& finish) {
   const LensVectors look(student.lens);
   const FinishVectors put(finish);
   const Vec::Float a = Vec::splat(by_teacher * teacher.scale), b = Vec::splat(by_student);
@@ -112,10 +111,9 @@ void gradient_of(const pyedge::ImageView& student, const pyedge::TeacherMap& tea
   for (std::int64_t p = 0; p < pixels; ++p, t += c) {
     for (std::int64_t i = 0; i < c; i += Vec::lanes) {
       const std::int64_t left = c - i;
-      const Vec::Float v =
-          left >= Vec::lanes
-              ? From::load(t + i)
-              : load_part<From>(t + i, static_cast<int>(left), p + 1 == pixels);
+      const Vec::Float v = left >= Vec::lanes ? From::load(t + i)
+                                              : load_part<From>(t + i, static_cast<int>(left),
+                                                                (pixels - p) * c - i < Vec::lanes);
       const Vec::Float s = look(Vec::load(student.data + p * student.stride + i), i);
       put(Vec::fma(v, a, Vec::mul(s, b)), p * student.stride, i);
     }

@@ -1,6 +1,6 @@
 // Winograd's F(4x4, 3x3): a 3x3 convolution of a 4x4 tile of pixels in 36 multiplications a pair of
-// channels instead of 144 (Lavin & Gray 2016). Points 0, a, -a, b, -b and infinity. With a = 3/4 and
-// b = 3/2 results are off by half as much as with the usual 1 and 2, at the same cost.
+// channels instead of 144 (Lavin & Gray 2016). Points 0, a, -a, b, -b and infinity. With a = 3/4
+// and b = 3/2 results are off by half as much as with the usual 1 and 2, at the same cost.
 //
 //   forward          Y  = A' [ (G g G') . (B' d B) ] A        d 6x6 input, g 3x3 weights, Y 4x4
 //   weight gradient  dg = G' [ (B' d B) . (A dY A') ] G       the same products, over tiles

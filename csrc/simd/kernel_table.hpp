@@ -98,8 +98,7 @@ struct KernelTable {
                        std::int64_t out_stride, float* buffer);
   void (*unpad_channels)(const float* gradient, std::int64_t pixels, std::int64_t out_stride,
                          const ChannelPlaces& places, float* values, std::int64_t stride);
-  void (*average_tiles_backward)(const float* from, const PoolWindow& window,
-                                 const Finish& finish);
+  void (*average_tiles_backward)(const float* from, const PoolWindow& window, const Finish& finish);
   void (*channel_sums)(const float* a, const float* b, std::int64_t pixels, std::int64_t stride,
                        double* sums);
   void (*combine)(const float* g, const float* x, std::int64_t pixels, std::int64_t stride,

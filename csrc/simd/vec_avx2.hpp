@@ -63,7 +63,9 @@ struct Vec {
     return _mm256_and_ps(_mm256_and_ps(above, below), gradient);
   }
   // the first n lanes, zeros behind them
-  static Float keep_first(Float v, int n) { return _mm256_and_ps(v, _mm256_castsi256_ps(first(n))); }
+  static Float keep_first(Float v, int n) {
+    return _mm256_and_ps(v, _mm256_castsi256_ps(first(n)));
+  }
   // a where x == y, else 0
   static Float where_equal(Float a, Float x, Float y) {
     return _mm256_and_ps(_mm256_cmp_ps(x, y, _CMP_EQ_OQ), a);

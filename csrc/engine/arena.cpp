@@ -1,0 +1,39 @@
+// First fit, largest first.
+#include "engine/arena.hpp"
+
+namespace pyedge {
+namespace {
+
+// What is read by whole vectors reaches a little beyond its end.
+std::int64_t padded(std::int64_t floats) {
+  return (floats + 2 * arena_alignment - 1) / arena_alignment * arena_alignment;
+}
+
+}  // namespace
+
+std::int64_t place_blocks(std::vector<ArenaBlock>& blocks) {
+  std::stable_sort(blocks.begin(), blocks.end(), [](const ArenaBlock& a, const ArenaBlock& b) {
+    return a.life.floats > b.life.floats;
+  });
+  std::int64_t end = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const Life& life = blocks[i].life;
+    std::vector<const ArenaBlock*> beside;
+    for (std::size_t k = 0; k < i; ++k) {
+      const Life& other = blocks[k].life;
+      if (other.first <= life.last && life.first <= other.last) beside.push_back(&blocks[k]);
+    }
+    std::sort(beside.begin(), beside.end(),
+              [](const ArenaBlock* a, const ArenaBlock* b) { return *a->offset < *b->offset; });
+    std::int64_t start = 0;
+    for (const ArenaBlock* other : beside) {
+      if (start + padded(life.floats) <= *other->offset) break;
+      start = std::max(start, *other->offset + padded(other->life.floats));
+    }
+    *blocks[i].offset = start;
+    end = std::max(end, start + padded(life.floats));
+  }
+  return end;
+}
+
+}  // namespace pyedge
