@@ -2,14 +2,12 @@
 
     python -m bench.edge_memory CONTESTANT STUDENT [--batch 128] [--threads 2]
 
-Prints one JSON object. The batch and the knowledge lie in memory before the baseline is taken.
-Torch has then done a step on a single image, which has loaded its libraries and made the
-optimizer's slots; a compiled step is compiled by a first step on the whole batch, and what that
-left behind is given back to the system. Our engine has done nothing, so all that its first step
-takes is seen (`first_peak_bytes`); the packed copies of weights, which it makes there and keeps
-(`packed_bytes`), belong to the loaded student, and `peak_bytes` is without them. The peak is the
-kernel's own high-water mark of resident memory (Linux, VmHWM, set back through clear_refs); where
-that cannot be set back, the process's largest resident size, if it rose.
+Prints one JSON object. The batch and the knowledge lie in memory before the baseline is taken, and
+a step on a single image is done: torch has loaded its libraries and made the optimizer's slots, our
+engine has packed its weights. A compiled step is compiled by a first step on the whole batch, and
+what that left behind is given back to the system. The peak is the kernel's own high-water mark of
+resident memory (Linux, VmHWM, set back through clear_refs); where that cannot be set back, the
+process's largest resident size, if it rose.
 """
 
 from __future__ import annotations
@@ -69,14 +67,11 @@ def _prepare_ours(
     trainable = student.full if contestant == "ours full" else student.last_conv
     stepper = EngineStepper(student, inputs, trainable)
     engine = stepper.engine
-    before = engine.weight_bytes
+    stepper.step(1)  # packs the weights
 
-    def facts(first_peak: int | None) -> dict[str, Any]:
-        packed = engine.weight_bytes - before
+    def facts(peak: int | None) -> dict[str, Any]:
         return {
-            "first_peak_bytes": first_peak,
-            "packed_bytes": packed,
-            "peak_bytes": None if first_peak is None else first_peak - packed,
+            "peak_bytes": peak,
             "planned_bytes": engine.memory(inputs.batch, True),
             "weight_bytes": engine.weight_bytes,
         }

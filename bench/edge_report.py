@@ -74,7 +74,7 @@ def tail(rows: Sequence[dict[str, Any]], start: dict[str, Any]) -> str:
 
 
 def _memory(found: dict[str, Any]) -> str:
-    names = {"peak": "peak_bytes", "planned": "planned_bytes", "packed weights": "packed_bytes"}
+    names = {"peak": "peak_bytes", "planned": "planned_bytes"}
     said = {what: found.get(name) for what, name in names.items()}
     return "".join(f", {what} {size / 2**20:.1f} MiB" for what, size in said.items() if size)
 

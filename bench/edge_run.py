@@ -26,7 +26,6 @@ LITERAL_TOLERANCE = {"gradients": 1e-2, "other": 1e-2}
 FALL_STEPS, TORCH_FALL_STEPS = 20, 3
 _MEMORY_FIGURES = (
     "memory_ratio",
-    "memory_ratio_first_step",
     "memory_vs_literal",
     "frozen_memory_ratio",
 )
@@ -223,10 +222,6 @@ def _add_memory(row: dict[str, Any], student: BenchStudent, settings: Settings) 
         row["memory"][label] = found
     peaks = {label: (found.get("peak_bytes"), 0.0) for label, found in row["memory"].items()}
     row["memory_ratio"] = _ratio(peaks, "ours", row["best_torch"])
-    first = row["memory"].get("ours", {}).get("first_peak_bytes")
-    row["memory_ratio_first_step"] = _ratio(
-        peaks | {"ours": (first, 0.0)}, "ours", row["best_torch"]
-    )
     row["memory_vs_literal"] = _ratio(peaks, "ours", "literal")
     row["frozen_memory_ratio"] = _ratio(peaks, "ours", "ours full")
 

@@ -23,8 +23,8 @@ vs_literal, vs_best_torch  torch's step time over ours, for `literal` and for th
 floor_fraction     the multiply-adds of the direct form, at the machine's measured peak, over our
                    step: above 1 means that Winograd saved more than everything else cost
 memory_ratio       peak memory of our step over that of torch's fastest, each above its loaded
-                   student, in a process of its own; memory_ratio_first_step counts the packed
-                   copies of weights too, memory_vs_literal is over the literal row's
+                   student, in a process of its own; memory_vs_literal is over the literal
+                   row's
 gradient_error     the largest relative difference of a gradient, in norm, from float64's, on an
                    image none of whose ReLUs rounding turns over; gradient_error_of_batch
 frozen_*_ratio     our last-conv step over our full one (every conv, batch norm and linear learns);

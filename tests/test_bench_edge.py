@@ -195,7 +195,6 @@ def test_memory_of_our_step_is_what_the_engine_planned():
     # scratch may stay untouched; the interpreter takes a little
     planned = found["planned_bytes"]
     assert 0.75 * planned < found["peak_bytes"] < planned + (2 << 20)
-    assert found["first_peak_bytes"] == found["peak_bytes"] + found["packed_bytes"]
     assert found["peak_bytes"] < full["peak_bytes"]
 
 
