@@ -88,7 +88,7 @@ def test_cli_process_streams_signals_and_no_leftovers(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.splitlines() == ["pyedge train: interrupted; the same command with --resume goes on"]
     assert sorted(os.listdir(tmp_path)) == ["t.pt", "t.pt.checkpoint"]
     assert (tmp_path / "t.pt").read_bytes() == before
