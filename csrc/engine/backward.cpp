@@ -8,14 +8,6 @@
 #include "kernels/thread_pool.hpp"
 
 namespace pyedge {
-namespace {
-
-std::size_t at(int index) {
-  return static_cast<std::size_t>(index);
-}
-
-}  // namespace
-
 StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   gradients_ready_ = false;
   const Plan& p = plan(images.n, true);

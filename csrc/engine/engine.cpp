@@ -3,38 +3,28 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <stdexcept>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
 
+#include "kernels/cosine_match.hpp"
 #include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
 
 namespace pyedge {
 namespace {
 
-std::size_t at(int index) {
-  return static_cast<std::size_t>(index);
-}
-
 // See ChannelPlaces. Empty where positions do not rise one after another.
 std::vector<LaneStep> lane_steps(const std::vector<std::int32_t>& position, std::int64_t out_stride,
-                                 int wide_lanes) {
-  for (std::size_t i = 0; i < position.size(); ++i) {
-    if (position[i] < 0 || (i > 0 && position[i] <= position[i - 1])) return {};
-  }
-  std::vector<LaneStep> steps;
-  std::uint32_t next = 0;
-  for (std::int64_t o = 0; o < out_stride; o += wide_lanes) {
-    LaneStep step{next, 0, 0};
-    for (; next < position.size() && position[next] < o + wide_lanes; ++next, ++step.count) {
-      step.mask = static_cast<std::uint16_t>(step.mask | 1u << (position[next] - o));
-    }
-    steps.push_back(step);
-  }
-  return steps;
+                                 const KernelTable& table) {
+  const std::vector<std::int64_t> kept(position.begin(), position.end());
+  const bool rise =
+      std::adjacent_find(kept.begin(), kept.end(), std::greater_equal<>()) == kept.end();
+  if (!rise || kept.empty() || kept.front() < 0) return {};
+  return ChannelMap(kept.data(), static_cast<std::int64_t>(kept.size()), out_stride, table).steps;
 }
 
 }  // namespace
@@ -73,8 +63,7 @@ Engine::Engine(Graph graph) : graph_(std::move(graph)), table_(&kernel_table()) 
   for (const Step& step : program_.steps) {
     lane_steps_.push_back(step.kind == StepKind::channel_pad
                               ? lane_steps(graph_.nodes[at(step.node)].position,
-                                           program_.tensors[at(step.out)].stride,
-                                           table_->wide_lanes)
+                                           program_.tensors[at(step.out)].stride, *table_)
                               : std::vector<LaneStep>());
   }
   // the weights live in the engine's layout from here on

@@ -9,10 +9,6 @@
 namespace pyedge {
 namespace {
 
-std::size_t at(int index) {
-  return static_cast<std::size_t>(index);
-}
-
 const char* kind_name(StepKind kind) {
   switch (kind) {
     case StepKind::add:

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cosine_match.hpp"
+
 namespace pyedge {
 
 double logits_distance(const float* student, const float* teacher, std::int64_t n,
@@ -48,22 +50,13 @@ double cross_entropy(const float* student, const std::int64_t* labels, std::int6
 
 namespace {
 
-struct Pairing {
-  double cosine, distance, by_teacher, by_student;
-};
-
-// A zero map has no direction: cosine 0, distance sqrt(2), gradient 0.
-Pairing pair(double dot, double teacher_square, double student_square) {
-  const double t = std::sqrt(teacher_square), s = std::sqrt(student_square);
-  if (!std::isfinite(dot) || !std::isfinite(t) || !std::isfinite(s)) {
-    const double none = std::numeric_limits<double>::quiet_NaN();  // the loss must show it
-    return {none, none, 0.0, 0.0};
+// What is not finite makes the loss not finite, so that a step can say so.
+Match finite_match(double dot, double teacher_square, double student_square) {
+  if (std::isfinite(dot) && std::isfinite(teacher_square) && std::isfinite(student_square)) {
+    return match_from_sums(dot, teacher_square, student_square);
   }
-  if (t == 0.0 || s == 0.0) return {0.0, std::sqrt(2.0), 0.0, 0.0};
-  const double cosine = std::clamp(dot / (t * s), -1.0, 1.0);
-  const double distance = std::sqrt(2.0 - 2.0 * cosine);
-  if (distance == 0.0) return {cosine, 0.0, 0.0, 0.0};
-  return {cosine, distance, -1.0 / (distance * s * t), cosine / (distance * s * s)};
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  return {none, none, 0.0, 0.0};
 }
 
 double sum_of(const double* values, std::int64_t count) {
@@ -77,16 +70,17 @@ double sum_of(const double* values, std::int64_t count) {
 GroupMatch match_group(const std::vector<double>& dots, const std::vector<double>& squares,
                        const double* norms, std::int64_t blocks, std::int64_t n, bool by_image) {
   const std::int64_t parts = by_image ? n : 1, length = by_image ? 1 : n;
-  std::vector<Pairing> pairs;
+  std::vector<Match> pairs;
   GroupMatch match{0.0, 0, {}, {}};
   double best = -2.0 * static_cast<double>(parts);
   for (std::int64_t k = 0; k < blocks; ++k) {
-    std::vector<Pairing> found;
+    std::vector<Match> found;
     double cosine = 0.0;
     for (std::int64_t part = 0; part < parts; ++part) {
       const std::int64_t first = k * n + part;
-      found.push_back(pair(sum_of(dots.data() + first, length), sum_of(norms + first, length),
-                           sum_of(squares.data() + part, length)));
+      found.push_back(finite_match(sum_of(dots.data() + first, length),
+                                   sum_of(norms + first, length),
+                                   sum_of(squares.data() + part, length)));
       cosine += found.back().cosine;
     }
     if (k == 0 || cosine > best || std::isnan(cosine)) {
@@ -97,11 +91,12 @@ GroupMatch match_group(const std::vector<double>& dots, const std::vector<double
   }
   const double share = 1.0 / static_cast<double>(parts);
   for (std::int64_t i = 0; i < n; ++i) {
-    const Pairing& p = pairs[static_cast<std::size_t>(by_image ? i : 0)];
-    match.by_teacher.push_back(static_cast<float>(share * p.by_teacher));
-    match.by_student.push_back(static_cast<float>(share * p.by_student));
+    const GradientFactors factors =
+        gradient_factors(pairs[static_cast<std::size_t>(by_image ? i : 0)], share);
+    match.by_teacher.push_back(static_cast<float>(factors.teacher));
+    match.by_student.push_back(static_cast<float>(factors.student));
   }
-  for (const Pairing& p : pairs) match.distance += share * p.distance;
+  for (const Match& p : pairs) match.distance += share * p.distance;
   return match;
 }
 

@@ -10,10 +10,6 @@
 namespace pyedge {
 namespace {
 
-std::size_t at(int index) {
-  return static_cast<std::size_t>(index);
-}
-
 class Planner {
  public:
   Planner(const Graph& graph, const Program& program, const Wishes& wishes, std::int64_t n,
@@ -140,7 +136,7 @@ class Planner {
         }
         if (view.norm >= 0 && plan_.live[at(view.norm)]) return false;
         const bool fits = step.kind == StepKind::conv
-                              ? !wishes_.step_learns[at(i)] && !pointwise(step)
+                              ? !wishes_.step_learns[at(i)] && !by_rows(step)
                               : step.kind == StepKind::global_avg_pool;
         if (view.plain() || !fits) return false;
       }
@@ -152,9 +148,8 @@ class Planner {
                        [&](const View& tap) { return tap.tensor != t || tap.plain(); });
   }
 
-  bool pointwise(const Step& step) const {
-    return conv_shape(graph_, program_, step, 1).taps() == 1;
-  }
+  // Its input gradient takes rows of several images at once, whose shares of J_b's may differ.
+  bool by_rows(const Step& step) const { return conv_shape(graph_, program_, step, 1).pointwise(); }
 
   bool wants(const View& view) const {
     if (view.tensor < 0) return false;

@@ -11,18 +11,18 @@ class Lowering {
   Lowering(const Graph& graph, int lanes)
       : graph_(graph), lanes_(lanes), views_(graph.nodes.size()), uses_(graph.nodes.size()) {
     for (const Node& node : graph.nodes) {
-      for (const int from : node.inputs) ++uses_[static_cast<std::size_t>(from)];
+      for (const int from : node.inputs) ++uses_[at(from)];
     }
-    ++uses_[static_cast<std::size_t>(graph.output)];
-    for (const int tap : graph.taps) ++uses_[static_cast<std::size_t>(tap)];
+    ++uses_[at(graph.output)];
+    for (const int tap : graph.taps) ++uses_[at(tap)];
   }
 
   Program run() {
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) views_[i] = lower(static_cast<int>(i));
-    program_.output = views_[static_cast<std::size_t>(graph_.output)];
+    program_.output = views_[at(graph_.output)];
     if (!program_.output.plain()) program_.output = copy(program_.output);
     for (const int tap : graph_.taps) {
-      program_.taps.push_back(views_[static_cast<std::size_t>(tap)]);
+      program_.taps.push_back(views_[at(tap)]);
     }
     shortcuts_first();
     number_producers();
@@ -32,7 +32,7 @@ class Lowering {
 
  private:
   View lower(int index) {
-    const Node& node = graph_.nodes[static_cast<std::size_t>(index)];
+    const Node& node = graph_.nodes[at(index)];
     if (node.op == Op::input) {
       const Dims& d = graph_.input;
       return {new_tensor(d.c, d.h, d.w), -1, Clamp::none};
@@ -80,11 +80,11 @@ class Lowering {
   View sum(int index, const Node& node) {
     for (int side = 0; side < 2; ++side) {
       const int from = node.inputs[static_cast<std::size_t>(side)];
-      const View mine = views_[static_cast<std::size_t>(from)];
+      const View mine = views_[at(from)];
       const View other =
           views_[static_cast<std::size_t>(node.inputs[static_cast<std::size_t>(1 - side)])];
-      const Op op = graph_.nodes[static_cast<std::size_t>(from)].op;
-      if (op != Op::conv2d || uses_[static_cast<std::size_t>(from)] != 1 || !mine.plain() ||
+      const Op op = graph_.nodes[at(from)].op;
+      if (op != Op::conv2d || uses_[at(from)] != 1 || !mine.plain() ||
           other.tensor == mine.tensor) {
         continue;
       }
@@ -104,14 +104,14 @@ class Lowering {
   }
 
   View step(StepKind kind, int index, std::vector<View> in) {
-    const Dims& d = graph_.dims[static_cast<std::size_t>(index)];
+    const Dims& d = graph_.dims[at(index)];
     const int out = new_tensor(d.c, d.h, d.w);
     program_.steps.push_back({kind, index, std::move(in), {}, out});
     return {out, -1, Clamp::none};
   }
 
   View copy(View view) {
-    const Tensor from = program_.tensors[static_cast<std::size_t>(view.tensor)];
+    const Tensor from = program_.tensors[at(view.tensor)];
     const int out = new_tensor(from.c, from.h, from.w);
     program_.steps.push_back({StepKind::copy, -1, {view}, {}, out});
     return {out, -1, Clamp::none};

@@ -4,6 +4,7 @@
 // on the way in (Lens), so that their results never exist in memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -11,6 +12,11 @@
 #include "engine/graph.hpp"
 
 namespace pyedge {
+
+// The indices of nodes, tensors and steps are int, -1 for none; the containers' are not.
+inline std::size_t at(int index) {
+  return static_cast<std::size_t>(index);
+}
 
 // A map n h w c in memory.
 struct Tensor {

@@ -8,10 +8,6 @@
 namespace pyedge {
 namespace {
 
-std::size_t at(int index) {
-  return static_cast<std::size_t>(index);
-}
-
 [[noreturn]] void unknown_array(const std::string& name) {
   throw std::invalid_argument("Engine: no array is called '" + name + "'");
 }

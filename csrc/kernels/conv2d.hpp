@@ -24,7 +24,20 @@ struct ConvShape {
   std::int64_t in_image() const { return h * w * in_stride; }
   std::int64_t out_image() const { return out_h * out_w * out_stride; }
   std::int64_t weight_floats() const { return taps() * c_in * out_stride; }
+  // Winograd's tiles, the last ones reaching over the edge.
+  std::int64_t tiles_h() const { return (out_h + 3) / 4; }
+  std::int64_t tiles_w() const { return (out_w + 3) / 4; }
+  bool unpadded() const { return padding_h == 0 && padding_w == 0; }
+  // Each output pixel comes from one input pixel, the one at its place.
+  bool pointwise() const { return taps() == 1 && stride_h == 1 && stride_w == 1 && unpadded(); }
+  // A linear layer: one output pixel, from all of the image.
+  bool covers_image() const {
+    return kernel_h == h && kernel_w == w && dilation_h == 1 && dilation_w == 1 && unpadded();
+  }
 };
+
+// Floats of an item's bordered input: with the output it stays in a second-level cache of 1 MB.
+constexpr std::int64_t region_floats = 1 << 16;
 
 // One way of computing a convolution-like product for a fixed shape. `workers` is the number of
 // threads that may run; scratch grows with it.

@@ -8,8 +8,6 @@
 namespace pyedge {
 namespace {
 
-// Floats of an item's bordered input: with the output it stays in a second-level cache of 1 MB.
-constexpr std::int64_t region_floats = 1 << 16;
 // Rows of a matrix product an item: a multiple of every path's tile.
 constexpr std::int64_t matrix_rows = 168;
 // Tiles an item: the 36 weight matrices are read once for them all.
@@ -28,7 +26,7 @@ bool winograd_pays(const ConvShape& s) {
   }
   // In multiplications; moving and adding an element of a transform costs about as much as 12.
   constexpr double transform = 12.0;
-  const double tiles = static_cast<double>((s.out_h + 3) / 4 * ((s.out_w + 3) / 4));
+  const double tiles = static_cast<double>(s.tiles_h() * s.tiles_w());
   const double pairs = static_cast<double>(s.c_in * s.c_out);
   const double direct = 9.0 * pairs * static_cast<double>(s.out_h * s.out_w);
   return 36.0 * tiles * (pairs + transform * static_cast<double>(s.c_in + s.c_out)) < direct;
@@ -39,7 +37,7 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
   const std::int64_t out_rows = s_.out_h;
   winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
   if (winograd_) {
-    const std::int64_t tiles_w = (s_.out_w + 3) / 4, tiles_h = (s_.out_h + 3) / 4;
+    const std::int64_t tiles_w = s_.tiles_w(), tiles_h = s_.tiles_h();
     band_ = std::clamp<std::int64_t>(item_tiles / tiles_w, 1, tiles_h);
     if (band_ == tiles_h) {
       images_per_item_ = std::clamp<std::int64_t>(item_tiles / (tiles_h * tiles_w), 1,
@@ -52,11 +50,9 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
                      winograd_positions *
                          (winograd_step(tiles, s_.in_stride) + winograd_step(tiles, s_.out_stride));
   } else {
-    const bool unpadded = s_.padding_h == 0 && s_.padding_w == 0;
-    if (unpadded && s_.kernel_h == s_.h && s_.kernel_w == s_.w && s_.dilation_h == 1 &&
-        s_.dilation_w == 1) {
+    if (s_.covers_image()) {
       matrix_ = {true, s_.n, s_.in_image()};
-    } else if (unpadded && s_.taps() == 1 && s_.stride_h == 1 && s_.stride_w == 1) {
+    } else if (s_.pointwise()) {
       matrix_ = {true, s_.n * s_.h * s_.w, s_.in_stride};
     }
     if (matrix_.on) {
@@ -153,7 +149,7 @@ void ConvForward::run_matrix(const float* input, const Lens& lens, const float* 
 
 void ConvForward::run_winograd(const float* input, const Lens& lens, const float* packed,
                                const Finish& finish, float* scratch) const {
-  const std::int64_t tiles_w = (s_.out_w + 3) / 4, tiles_h = (s_.out_h + 3) / 4;
+  const std::int64_t tiles_w = s_.tiles_w(), tiles_h = s_.tiles_h();
   const std::int64_t bands = (tiles_h + band_ - 1) / band_;
   const std::int64_t image_groups = (s_.n + images_per_item_ - 1) / images_per_item_;
   const std::int64_t line = columns_ * s_.in_stride;

@@ -9,8 +9,6 @@
 namespace pyedge {
 namespace {
 
-constexpr std::int64_t region_floats = 1 << 16;
-
 ConvShape mirrored(const ConvShape& s) {
   ConvShape m = s;
   m.c_in = s.c_out, m.h = s.out_h, m.w = s.out_w, m.in_stride = s.out_stride;
@@ -34,10 +32,8 @@ bool source(std::int64_t at, std::int64_t padding, std::int64_t k, std::int64_t 
 ConvInputGradient::ConvInputGradient(const ConvShape& shape, const KernelTable& table, int workers)
     : s_(shape), table_(&table) {
   const ConvShape m = mirrored(s_);
-  const bool pointwise = s_.taps() == 1 && s_.stride_h == 1 && s_.stride_w == 1 &&
-                         s_.padding_h == 0 && s_.padding_w == 0;
   winograd_ = winograd_pays(s_) && winograd_pays(m);
-  as_forward_ = winograd_ || pointwise;
+  as_forward_ = winograd_ || s_.pointwise();
   if (as_forward_) {
     mirrored_ = ConvForward(m, table, workers);
     winograd_ = mirrored_.winograd();

@@ -26,7 +26,7 @@ ConvWeightGradient::ConvWeightGradient(const ConvShape& shape, const KernelTable
   winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
   const std::int64_t n = std::max<std::int64_t>(s_.n, 1);
   if (winograd_) {
-    const std::int64_t tiles_h = (s_.out_h + 3) / 4, tiles_w = (s_.out_w + 3) / 4;
+    const std::int64_t tiles_h = s_.tiles_h(), tiles_w = s_.tiles_w();
     const std::int64_t image =
         winograd_positions * tiles_h * tiles_w * (s_.in_stride + s_.out_stride);
     chunk_ = std::clamp<std::int64_t>(chunk_tiles / (tiles_h * tiles_w), 1, n);
@@ -37,11 +37,7 @@ ConvWeightGradient::ConvWeightGradient(const ConvShape& shape, const KernelTable
                       winograd_positions * s_.c_in * s_.out_stride + worker_floats_ * workers + 64;
     return;
   }
-  const bool unpadded = s_.padding_h == 0 && s_.padding_w == 0;
-  matrix_ =
-      unpadded &&
-      ((s_.kernel_h == s_.h && s_.kernel_w == s_.w && s_.dilation_h == 1 && s_.dilation_w == 1) ||
-       (s_.taps() == 1 && s_.stride_h == 1 && s_.stride_w == 1));
+  matrix_ = s_.covers_image() || s_.pointwise();
   region_rows_ = (s_.out_h - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
   region_columns_ = (s_.out_w - 1) * s_.stride_w + (s_.kernel_w - 1) * s_.dilation_w + 1;
   const std::int64_t image =
@@ -107,7 +103,7 @@ void ConvWeightGradient::run_direct(const float* input, const Lens& lens, const 
 
 void ConvWeightGradient::run_winograd(const float* input, const Lens& lens, const float* gradient,
                                       float* weights, float* scratch) const {
-  const std::int64_t tiles_h = (s_.out_h + 3) / 4, tiles_w = (s_.out_w + 3) / 4;
+  const std::int64_t tiles_h = s_.tiles_h(), tiles_w = s_.tiles_w();
   const std::int64_t image_tiles = tiles_h * tiles_w;
   const bool whole_tiles = s_.out_h % 4 == 0 && s_.out_w % 4 == 0;
   float* patches = scratch;

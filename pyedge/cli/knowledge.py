@@ -93,13 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--estimate", action="store_true", help="tell the size, and write nothing")
     how = parser.add_argument_group("how the teacher answers")
-    how.add_argument(
-        "--batch-size",
-        type=parsing.whole(1),
-        default=128,
-        metavar="N",
-        help="images at a time (default 128)",
-    )
+    options.add_batch_size(how)
     how.add_argument(
         "--teacher-batch-norm",
         choices=("frozen", "batch"),

@@ -65,6 +65,17 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", action="store_true", help="print the result alone, no progress")
 
 
+def add_batch_size(parser: argparse._ActionsContainer, default: int = 128) -> None:
+    """Add --batch-size of a command that only asks a network."""
+    parser.add_argument(
+        "--batch-size",
+        type=parsing.whole(1),
+        default=default,
+        metavar="N",
+        help=f"images at a time (default {default})",
+    )
+
+
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add --seed."""
     parser.add_argument(

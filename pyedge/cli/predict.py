@@ -42,13 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tell the N likeliest classes (default 1)",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=parsing.whole(1),
-        default=128,
-        metavar="N",
-        help="images at a time (default 128)",
-    )
+    options.add_batch_size(parser)
     options.add_general(parser, device=False)
 
 

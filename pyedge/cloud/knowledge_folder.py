@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+from pyedge.atomic import sync_folder
 from pyedge.edge.knowledge_format import MANIFEST, read_manifest
 from pyedge.errors import FormatError
 
@@ -33,9 +34,9 @@ def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
     lock = _take(partial)
     try:
         yield partial
-        _sync(partial)
+        sync_folder(partial)
         _put_in_place(partial, target)
-        _sync(target.parent)
+        sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -127,14 +128,3 @@ def _put_in_place(partial: Path, target: Path) -> None:
         os.rename(old, target)
         raise
     shutil.rmtree(old)
-
-
-def _sync(folder: Path) -> None:
-    """Make names in a folder last through a power cut; only POSIX can open a folder for this."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

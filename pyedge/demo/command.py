@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from pyedge.atomic import write_atomically
 from pyedge.data import load_dataset
 from pyedge.demo.page import write_page
 from pyedge.demo.presets import DIGITS, IMAGES
@@ -38,11 +38,10 @@ def run_command(args: argparse.Namespace) -> int:
         name: len(part) for name, part in zip(("train", "val", "test"), sets, strict=True)
     }
     report["command"] = "pyedge demo " + " ".join(_command_line(args))
-    write_atomically(args.out / "report.json", json.dumps(report, indent=1) + "\n")
-    write_atomically(
-        args.out / "report.html",
-        write_page(report, results["compression"][0]["table"], pictures),
-    )
+    text = json.dumps(report, indent=1) + "\n"
+    page = write_page(report, results["compression"][0]["table"], pictures)
+    write_atomically(args.out / "report.json", lambda file: file.write(text.encode()))
+    write_atomically(args.out / "report.html", lambda file: file.write(page.encode()))
     if args.json:
         print(json.dumps(report))
     else:
@@ -54,13 +53,6 @@ def run_command(args: argparse.Namespace) -> int:
 def say(text: str) -> None:
     """Tell how far the work is, beside the output."""
     print(text, file=sys.stderr, flush=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
 
 
 def _size(args: argparse.Namespace) -> int | None:
