@@ -59,6 +59,7 @@ def check(
     n: int = 2,
     batch_norm: str = "frozen",
     tolerance: float = TOLERANCE,
+    micro_batch: int = 0,
 ) -> None:
     """Compare logits, losses and gradients on every path with torch's."""
     images, lesson = make_images(net, n), make_lesson(net, n)
@@ -75,6 +76,7 @@ def check(
             with path(isa, threads):
                 engine = net.engine(trainable)
                 engine.set_batch_norm(batch_norm)
+                engine.set_micro_batch(micro_batch)
                 predicted = engine.predict(images)
                 found = engine.step(images, np.arange(n), **lesson.keywords)
                 came = [predicted, *(engine.gradient(name) for name in learned)]

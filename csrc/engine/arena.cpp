@@ -2,14 +2,10 @@
 #include "engine/arena.hpp"
 
 namespace pyedge {
-namespace {
 
-// What is read by whole vectors reaches a little beyond its end.
-std::int64_t padded(std::int64_t floats) {
+std::int64_t padded_floats(std::int64_t floats) {
   return (floats + 2 * arena_alignment - 1) / arena_alignment * arena_alignment;
 }
-
-}  // namespace
 
 std::int64_t place_blocks(std::vector<ArenaBlock>& blocks) {
   std::stable_sort(blocks.begin(), blocks.end(), [](const ArenaBlock& a, const ArenaBlock& b) {
@@ -27,11 +23,11 @@ std::int64_t place_blocks(std::vector<ArenaBlock>& blocks) {
               [](const ArenaBlock* a, const ArenaBlock* b) { return *a->offset < *b->offset; });
     std::int64_t start = 0;
     for (const ArenaBlock* other : beside) {
-      if (start + padded(life.floats) <= *other->offset) break;
-      start = std::max(start, *other->offset + padded(other->life.floats));
+      if (start + padded_floats(life.floats) <= *other->offset) break;
+      start = std::max(start, *other->offset + padded_floats(other->life.floats));
     }
     *blocks[i].offset = start;
-    end = std::max(end, start + padded(life.floats));
+    end = std::max(end, start + padded_floats(life.floats));
   }
   return end;
 }

@@ -24,6 +24,10 @@ struct ArenaBlock {
   std::int64_t* offset;  // set by place_blocks, in floats
 };
 
+// The floats to set aside for so many: what is read by whole vectors reaches a little beyond its
+// end.
+std::int64_t padded_floats(std::int64_t floats);
+
 // Largest first, each at the lowest place where nothing that lives at the same time lies. Returns
 // the floats that all take together.
 std::int64_t place_blocks(std::vector<ArenaBlock>& blocks);

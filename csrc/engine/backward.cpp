@@ -8,37 +8,51 @@
 #include "kernels/thread_pool.hpp"
 
 namespace pyedge {
+
 StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   gradients_ready_ = false;
-  const Plan& p = plan(images.n, true);
-  run_forward(p, images, batch_statistics_);
+  const BatchPlan& batch = plan(images.n, true);
+  const auto n = static_cast<std::size_t>(images.n);
+  sums_.clear();
+  for (const std::vector<TeacherMaps>& blocks : knowledge.maps) {
+    sums_.push_back({std::vector<double>(blocks.size() * n), std::vector<double>(n)});
+  }
+  batch.for_each([&](const Plan& p, std::int64_t first) {
+    first_ = first;
+    run_forward(p, part_of(images, first, p.n), batch_statistics_, &knowledge);
+  });
+  first_ = 0;
   StepResult result;
   const Tensor& out = program_.tensors[at(program_.output.tensor)];
-  const float* logits = tensor(p, program_.output.tensor);
-  float* slope = arena_.data() + p.gradient_at[at(program_.output.tensor)];
-  std::fill_n(slope, p.n * out.stride, 0.0f);
+  const float* logits = tensor(batch.each, program_.output.tensor);
+  float* slope = gradient(batch.each, program_.output.tensor);
+  std::fill_n(slope, images.n * out.stride, 0.0f);
   const double* lambdas = knowledge.lambdas;
   if (knowledge.logits != nullptr) {
     result.j1 =
-        logits_distance(logits, knowledge.logits, p.n, out.c, out.stride, lambdas[0], slope);
+        logits_distance(logits, knowledge.logits, images.n, out.c, out.stride, lambdas[0], slope);
   }
   if (knowledge.labels != nullptr) {
-    result.j3 = cross_entropy(logits, knowledge.labels, p.n, out.c, out.stride, lambdas[2], slope);
+    result.j3 =
+        cross_entropy(logits, knowledge.labels, images.n, out.c, out.stride, lambdas[2], slope);
   }
   std::vector<GroupMatch> matches;
-  if (!knowledge.maps.empty()) {
-    for (int group = 0; group < static_cast<int>(program_.taps.size()); ++group) {
-      timed("match " + std::to_string(group), "loss",
-            [&] { matches.push_back(match(p, group, knowledge)); });
-      result.jb += matches.back().distance;
-      result.pairs.push_back(matches.back().best);
-    }
+  for (std::size_t i = 0; i < sums_.size(); ++i) {
+    matches.push_back(match_group(sums_[i], knowledge.norms[i],
+                                  static_cast<std::int64_t>(knowledge.maps[i].size()), images.n,
+                                  knowledge.norms_by_image));
+    result.jb += matches.back().distance;
+    result.pairs.push_back(matches.back().best);
   }
   result.loss = lambdas[0] * result.j1 + lambdas[1] * result.jb + lambdas[2] * result.j3;
   if (!std::isfinite(result.loss)) {
     throw std::invalid_argument("step: the loss is not finite; nothing was changed");
   }
-  run_backward(p, knowledge, matches);
+  begin_backward(knowledge, matches);
+  batch.for_each([&](const Plan& p, std::int64_t first) {
+    first_ = first;
+    run_backward(p, part_of(images, first, p.n), knowledge, matches);
+  });
   timed("gradient norm", "backward", [&] { gradient_norm_ = parameters_.gradient_norm(); });
   result.gradient_norm = gradient_norm_;
   if (!std::isfinite(gradient_norm_)) {
@@ -48,32 +62,29 @@ StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   return result;
 }
 
-GroupMatch Engine::match(const Plan& p, int group, const Knowledge& knowledge) {
+void Engine::match(const Plan& p, int group, const Knowledge& knowledge) {
   const View& tap = program_.taps[at(group)];
   const Tensor& t = program_.tensors[at(tap.tensor)];
   const std::vector<TeacherMaps>& blocks = knowledge.maps[at(group)];
-  const auto count = static_cast<std::int64_t>(blocks.size());
-  std::vector<double> dots(static_cast<std::size_t>(count * p.n));
-  std::vector<double> squares(static_cast<std::size_t>(p.n));
+  MatchSums& sums = sums_[at(group)];
   const std::int64_t size = t.h * t.w * t.c;
   parallel_for(p.n, [&](std::int64_t i) {
+    const auto image = static_cast<std::size_t>(first_ + i);
     std::vector<TeacherMap> maps;
     for (const TeacherMaps& block : blocks) {
-      maps.push_back(teacher_map(block, knowledge.map_rows[i], size));
+      maps.push_back(teacher_map(block, knowledge.map_rows[image], size));
     }
     std::vector<double> found(maps.size());
-    table().map_sums(image_view(p, tap, i, batch_statistics_), maps.data(), count, t.c,
-                     found.data(), &squares[static_cast<std::size_t>(i)]);
-    for (std::int64_t k = 0; k < count; ++k) {
-      dots[static_cast<std::size_t>(k * p.n + i)] = found[static_cast<std::size_t>(k)];
+    table().map_sums(image_view(p, tap, i, batch_statistics_), maps.data(),
+                     static_cast<std::int64_t>(maps.size()), t.c, found.data(),
+                     &sums.squares[image]);
+    for (std::size_t k = 0; k < found.size(); ++k) {
+      sums.dots[k * sums.squares.size() + image] = found[k];
     }
   });
-  return match_group(dots, squares, knowledge.norms[at(group)], count, p.n,
-                     knowledge.norms_by_image);
 }
 
-void Engine::run_backward(const Plan& p, const Knowledge& knowledge,
-                          const std::vector<GroupMatch>& matches) {
+void Engine::begin_backward(const Knowledge& knowledge, const std::vector<GroupMatch>& matches) {
   by_student_.assign(program_.taps.size(), {});
   for (std::size_t i = 0; i < matches.size(); ++i) {
     for (const float factor : matches[i].by_student) {
@@ -85,27 +96,60 @@ void Engine::run_backward(const Plan& p, const Knowledge& knowledge,
       std::fill_n(parameter.gradient.data(), parameter.gradient.floats(), 0.0f);
     }
   }
+}
+
+void Engine::run_backward(const Plan& p, const ImageBatch& images, const Knowledge& knowledge,
+                          const std::vector<GroupMatch>& matches) {
+  back_.assign(program_.tensors.size(), false);
   for (const BackwardStep& b : p.backward) {
-    if (b.kind == BackwardKind::tap) {
-      timed("match " + std::to_string(b.index), "backward", [&] {
-        match_gradient(p, b, knowledge, matches.empty() ? GroupMatch{} : matches[at(b.index)]);
-      });
-    } else if (b.kind == BackwardKind::norm) {
-      timed(graph_.nodes[at(program_.norms[at(b.index)].node)].name, "backward",
-            [&] { backward_norm(p, b); });
-    } else {
-      backward_step(p, b);
+    scratch_ = arena_.data() + b.scratch_at;
+    switch (b.kind) {
+      case BackwardKind::tap:
+        timed("match " + std::to_string(b.index), "backward", [&] {
+          match_gradient(p, b, knowledge, matches.empty() ? GroupMatch{} : matches[at(b.index)]);
+        });
+        break;
+      case BackwardKind::norm:
+        timed(graph_.nodes[at(program_.norms[at(b.index)].node)].name, "backward",
+              [&] { backward_norm(p, b); });
+        break;
+      case BackwardKind::step:
+        backward_step(p, b);
+        break;
+      default:
+        bring_back(p, b, images);
     }
   }
+}
+
+void Engine::bring_back(const Plan& p, const BackwardStep& b, const ImageBatch& images) {
+  if (b.kind == BackwardKind::images) {
+    back_[0] = true;
+    return timed("images", "forward again", [&] { load(p, images); });
+  }
+  if (b.kind == BackwardKind::repeat) {
+    const Step& step = program_.steps[at(b.index)];
+    back_[at(step.out)] = true;
+    return timed(graph_.nodes[at(step.node)].name, "forward again",
+                 [&] { forward_step(p, b.index, batch_statistics_); });
+  }
+  const Tensor& t = program_.tensors[at(b.index)];
+  back_[at(b.index)] = true;
+  timed("restore", "backward", [&] {
+    parallel_for(p.n, [&](std::int64_t i) {
+      table().restore_map(compact(p, b.index, i), t.h * t.w, t.stride,
+                          tensor(p, b.index) + i * t.image());
+    });
+  });
 }
 
 // Where a gradient of the view's values goes, for the first image. False: nobody wants it.
 bool Engine::finish_for(const Plan& p, const Target& target, const View& view, Finish& finish) {
   if (target.index < 0) return false;
   const Tensor& t = program_.tensors[at(view.tensor)];
-  const std::int64_t to =
-      target.norm ? p.norm_gradient_at[at(target.index)] : p.gradient_at[at(target.index)];
-  finish = Finish(arena_.data() + to, t.w * t.stride, t.stride);
+  finish = Finish(target.norm ? arena_.data() + p.norm_gradient_at[at(target.index)]
+                              : gradient(p, target.index),
+                  t.w * t.stride, t.stride);
   finish.accumulate = target.accumulate;
   if (!view.plain()) {
     finish.lens = lens(view, batch_statistics_);
@@ -115,7 +159,7 @@ bool Engine::finish_for(const Plan& p, const Target& target, const View& view, F
   if (!target.norm && !target.accumulate && p.in_place[at(view.tensor)]) {
     for (std::size_t i = 0; i < program_.taps.size(); ++i) {
       if (program_.taps[i].tensor != view.tensor || by_student_[i].empty()) continue;
-      finish.betas = by_student_[i].data();  // the values' own share of J_b's gradient
+      finish.betas = by_student_[i].data() + first_;  // the values' own share of J_b's gradient
       finish.image_floats = t.image();
     }
   }
@@ -138,9 +182,9 @@ void Engine::match_gradient(const Plan& p, const BackwardStep& b, const Knowledg
   const bool counted = p.in_place[at(tap.tensor)];
   finish.betas = nullptr;
   parallel_for(p.n, [&](std::int64_t i) {
-    const auto k = static_cast<std::size_t>(i);
+    const auto k = static_cast<std::size_t>(first_ + i);
     table().map_gradient(image_view(p, tap, i, batch_statistics_),
-                         teacher_map(block, knowledge.map_rows[i], t.h * t.w * t.c), t.c,
+                         teacher_map(block, knowledge.map_rows[k], t.h * t.w * t.c), t.c,
                          weight * match.by_teacher[k], counted ? 0.0f : by_student_[at(b.index)][k],
                          finish.at(i * t.image()));
   });
@@ -159,17 +203,17 @@ void Engine::deliver(const Plan& p, const Target& target, const View& view, cons
 
 void Engine::backward_step(const Plan& p, const BackwardStep& b) {
   const Step& step = program_.steps[at(b.index)];
-  const float* gradient = arena_.data() + p.gradient_at[at(step.out)];
+  const float* slope = gradient(p, step.out);
   switch (step.kind) {
     case StepKind::conv:
       return backward_conv(p, b);
     case StepKind::add:
       return timed("add", "backward", [&] {
-        deliver(p, b.target[0], step.in[0], gradient);
-        deliver(p, b.target[1], step.in[1], gradient);
+        deliver(p, b.target[0], step.in[0], slope);
+        deliver(p, b.target[1], step.in[1], slope);
       });
     case StepKind::copy:
-      return timed("copy", "backward", [&] { deliver(p, b.target[0], step.in[0], gradient); });
+      return timed("copy", "backward", [&] { deliver(p, b.target[0], step.in[0], slope); });
     default:
       return timed(graph_.nodes[at(step.node)].name, "backward", [&] { backward_pool(p, b); });
   }
@@ -179,19 +223,13 @@ void Engine::backward_conv(const Plan& p, const BackwardStep& b) {
   const Step& step = program_.steps[at(b.index)];
   const std::string& name = graph_.nodes[at(step.node)].name;
   ConvWeights& c = convs_[at(b.index)];
-  const float* gradient = arena_.data() + p.gradient_at[at(step.out)];
-  float* scratch = arena_.data() + p.scratch_at;
-  if (b.again >= 0) {
-    repeated_[at(program_.steps[at(b.again)].out)] = true;
-    timed(graph_.nodes[at(program_.steps[at(b.again)].node)].name, "forward again",
-          [&] { forward_step(p, b.again, batch_statistics_); });
-  }
+  const float* slope = gradient(p, step.out);
   if (b.weights) {
     Parameter& weight = parameters_[c.weight];
     timed(name, "weight gradient", [&] {
       p.weight_gradient[at(b.index)].run(tensor(p, step.in[0].tensor),
-                                         lens(step.in[0], batch_statistics_), gradient,
-                                         weight.gradient.data(), scratch);
+                                         lens(step.in[0], batch_statistics_), slope,
+                                         weight.gradient.data(), scratch_);
       weight.layout.clear_outside_groups(weight.gradient.data());
       if (c.bias >= 0) bias_gradient(p, b.index);
     });
@@ -200,10 +238,10 @@ void Engine::backward_conv(const Plan& p, const BackwardStep& b) {
   if (finish_for(p, b.target[0], step.in[0], finish)) {
     pack_backward(p, b.index);
     timed(name, "input gradient",
-          [&] { p.input_gradient[at(b.index)].run(gradient, c.backward.data(), finish, scratch); });
+          [&] { p.input_gradient[at(b.index)].run(slope, c.backward.data(), finish, scratch_); });
   }
   if (!b.alias) {
-    timed("residual", "backward", [&] { deliver(p, b.target[1], step.residual, gradient); });
+    timed("residual", "backward", [&] { deliver(p, b.target[1], step.residual, slope); });
   }
 }
 
@@ -214,24 +252,24 @@ void Engine::pack_backward(const Plan& p, int index) {
   timed(weight.name, "pack", [&] {
     const ConvInputGradient& how = p.input_gradient[at(index)];
     if (c.backward.floats() == 0) c.backward = Buffer(how.packed_floats());
-    how.pack(weight.values.data(), c.backward.data(), arena_.data() + p.scratch_at);
+    how.pack(weight.values.data(), c.backward.data(), scratch_);
   });
   c.backward_version = weight.version;
 }
 
 void Engine::bias_gradient(const Plan& p, int index) {
   const Tensor& t = program_.tensors[at(program_.steps[at(index)].out)];
-  const float* gradient = arena_.data() + p.gradient_at[at(program_.steps[at(index)].out)];
-  auto* sums = reinterpret_cast<double*>(arena_.data() + p.scratch_at);
+  const float* slope = gradient(p, program_.steps[at(index)].out);
+  auto* sums = reinterpret_cast<double*>(scratch_);
   parallel_for(p.n, [&](std::int64_t i) {
-    const float* image = gradient + i * t.image();
+    const float* image = slope + i * t.image();
     table().channel_sums(image, image, t.h * t.w, t.stride, sums + i * 2 * t.stride);
   });
   float* to = parameters_[convs_[at(index)].bias].gradient.data();
   for (std::int64_t c = 0; c < t.c; ++c) {
     double sum = 0.0;
     for (std::int64_t i = 0; i < p.n; ++i) sum += sums[i * 2 * t.stride + c];
-    to[c] = static_cast<float>(sum);
+    to[c] += static_cast<float>(sum);
   }
 }
 
@@ -242,11 +280,10 @@ void Engine::backward_pool(const Plan& p, const BackwardStep& b) {
   if (!finish_for(p, b.target[0], view, finish)) return;
   const Node& node = graph_.nodes[at(step.node)];
   const Tensor &in = program_.tensors[at(view.tensor)], &out = program_.tensors[at(step.out)];
-  const float* gradient = arena_.data() + p.gradient_at[at(step.out)];
-  float* scratch = arena_.data() + p.scratch_at;
+  const float* slope = gradient(p, step.out);
   const std::int64_t worker_floats = (in.image() + 31) / 16 * 16;
   parallel_for_workers(p.n, [&](std::int64_t i, int worker) {
-    const float* from = gradient + i * out.image();
+    const float* from = slope + i * out.image();
     const Finish put = finish.at(i * in.image());
     if (step.kind == StepKind::global_avg_pool) {
       return table().spread_average(from, in.h, in.w, put);
@@ -256,7 +293,7 @@ void Engine::backward_pool(const Plan& p, const BackwardStep& b) {
       return table().average_tiles_backward(from, window, put);
     }
     const ImageView image = image_view(p, view, i, batch_statistics_);
-    float* values = scratch + worker * worker_floats;
+    float* values = scratch_ + worker * worker_floats;
     if (step.kind == StepKind::channel_pad) {
       table().unpad_channels(from, in.h * in.w, out.stride, places(b.index), values, in.stride);
     } else {
@@ -278,7 +315,7 @@ void Engine::backward_norm(const Plan& p, const BackwardStep& b) {
   const Tensor& t = program_.tensors[at(norm.tensor)];
   const float* g = arena_.data() + p.norm_gradient_at[at(b.index)];
   const float* x = tensor(p, norm.tensor);
-  auto* sums = reinterpret_cast<double*>(arena_.data() + p.scratch_at);
+  auto* sums = reinterpret_cast<double*>(scratch_);
   parallel_for(p.n, [&](std::int64_t i) {
     table().channel_sums(g + i * t.image(), x + i * t.image(), t.h * t.w, t.stride,
                          sums + i * 2 * t.stride);
@@ -305,8 +342,8 @@ void Engine::backward_norm(const Plan& p, const BackwardStep& b) {
       inverse = 1.0 / std::sqrt(static_cast<double>(state.variance[k]) + eps);
     }
     const double of_weight = inverse * (product - mean * sum);
-    if (weight.trainable) weight.gradient.data()[c] = static_cast<float>(of_weight);
-    if (bias.trainable) bias.gradient.data()[c] = static_cast<float>(sum);
+    if (weight.trainable) weight.gradient.data()[c] += static_cast<float>(of_weight);
+    if (bias.trainable) bias.gradient.data()[c] += static_cast<float>(sum);
     const double scale = weight.values.data()[c] * inverse;
     by_gradient[k] = static_cast<float>(scale);
     if (batch) {
@@ -315,7 +352,7 @@ void Engine::backward_norm(const Plan& p, const BackwardStep& b) {
     }
   }
   if (b.target[0].index < 0) return;
-  float* to = arena_.data() + p.gradient_at[at(b.target[0].index)];
+  float* to = gradient(p, b.target[0].index);
   parallel_for(p.n, [&](std::int64_t i) {
     const std::int64_t first = i * t.image();
     table().combine(g + first, x + first, t.h * t.w, t.stride, by_gradient.data(), by_map.data(),

@@ -127,6 +127,12 @@ void Engine::set_batch_statistics(bool on) {
   forget_plans();
 }
 
+void Engine::set_micro_batch(std::int64_t images) {
+  if (images < 0) throw std::invalid_argument("set_micro_batch: wants 0 or more images");
+  micro_batch_ = images;
+  forget_plans();
+}
+
 void Engine::set_optimizer(const OptimizerSettings& settings) {
   optimizer_ = settings;
   parameters_.set_trainable(trainable_, settings.adam);
@@ -172,13 +178,12 @@ Wishes Engine::wishes(bool training) const {
 }
 
 std::int64_t Engine::memory(std::int64_t n, bool training) const {
-  const Plan plan = make_plan(graph_, program_, wishes(training), n, *table_, num_threads());
-  return plan.floats * static_cast<std::int64_t>(sizeof(float));
+  return new_plan(n, training, num_threads()).floats * static_cast<std::int64_t>(sizeof(float));
 }
 
 std::int64_t Engine::weight_bytes() const {
   // packed copies come with the first step; they are counted from the beginning
-  const Plan training = make_plan(graph_, program_, wishes(true), 1, *table_, 1);
+  const Plan training = new_plan(1, true, 1).each;
   std::int64_t floats = 0;
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
     if (program_.steps[i].kind == StepKind::conv) floats += training.forward[i].packed_floats();
@@ -192,17 +197,20 @@ std::int64_t Engine::weight_bytes() const {
   return floats * static_cast<std::int64_t>(sizeof(float)) + parameters_.bytes();
 }
 
-const Plan& Engine::plan(std::int64_t n, bool training) {
+BatchPlan Engine::new_plan(std::int64_t n, bool training, int workers) const {
+  return make_plan(graph_, program_, wishes(training), n, micro_batch_, *table_, workers);
+}
+
+const BatchPlan& Engine::plan(std::int64_t n, bool training) {
   const int workers = num_threads();
   if (workers != workers_) {
     plans_[0].reset();
     plans_[1].reset();
     workers_ = workers;
   }
-  std::unique_ptr<Plan>& mine = plans_[training ? 1 : 0];
+  std::unique_ptr<BatchPlan>& mine = plans_[training ? 1 : 0];
   if (!mine || mine->n != n) {
-    mine =
-        std::make_unique<Plan>(make_plan(graph_, program_, wishes(training), n, *table_, workers));
+    mine = std::make_unique<BatchPlan>(new_plan(n, training, workers));
   }
   if (arena_.floats() < mine->floats) {
     arena_ = Buffer();  // not both at once
@@ -214,13 +222,15 @@ const Plan& Engine::plan(std::int64_t n, bool training) {
 void Engine::predict(const ImageBatch& images, float* logits) {
   if (images.n == 0) return;
   gradients_ready_ = false;  // the arena is used anew
-  const Plan& p = plan(images.n, false);
-  run_forward(p, images, false);
-  const float* from = tensor(p, program_.output.tensor);
   const std::int64_t stride = program_.tensors[at(program_.output.tensor)].stride;
-  for (std::int64_t i = 0; i < images.n; ++i) {
-    std::copy_n(from + i * stride, classes(), logits + i * classes());
-  }
+  plan(images.n, false).for_each([&](const Plan& p, std::int64_t first) {
+    first_ = first;
+    run_forward(p, part_of(images, first, p.n), false, nullptr);
+    const float* from = tensor(p, program_.output.tensor);
+    for (std::int64_t i = 0; i < p.n; ++i) {
+      std::copy_n(from + i * stride, classes(), logits + (first + i) * classes());
+    }
+  });
 }
 
 void Engine::update(double lr) {

@@ -35,6 +35,8 @@ class Engine {
   // By the names of conv2d, linear, batch_norm and affine nodes. Throws std::invalid_argument.
   void set_trainable(const std::vector<std::string>& nodes);
   void set_batch_statistics(bool on);
+  // Images that a batch is run by at a time; 0: what the caches hold. Changes results by rounding.
+  void set_micro_batch(std::int64_t images);
   void set_optimizer(const OptimizerSettings& settings);
   void set_preprocessing(const Preprocessing& preprocessing);
 
@@ -83,22 +85,31 @@ class Engine {
 
   const KernelTable& table() const { return *table_; }
   Wishes wishes(bool training) const;
-  const Plan& plan(std::int64_t n, bool training);
+  BatchPlan new_plan(std::int64_t n, bool training, int workers) const;
+  const BatchPlan& plan(std::int64_t n, bool training);
   void forget_plans();
   void fold_norms();
 
   ChannelPlaces places(int step) const;
+  // Of the micro-batch that begins at image first_.
   float* tensor(const Plan& plan, int index);
+  float* gradient(const Plan& plan, int tensor_index);
   Lens lens(const View& view, bool batch) const;
+  CompactMap compact(const Plan& plan, int tensor_index, std::int64_t image);
   ImageView image_view(const Plan& plan, const View& view, std::int64_t image, bool batch);
-  void run_forward(const Plan& plan, const ImageBatch& images, bool batch);
+  void load(const Plan& plan, const ImageBatch& images);
+  void run_forward(const Plan& plan, const ImageBatch& images, bool batch,
+                   const Knowledge* knowledge);
   void forward_step(const Plan& plan, int index, bool batch);
+  void made(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge);
   void gather_statistics(const Plan& plan, int tensor_index);
   void pack_forward(const Plan& plan, int index);
   void pack_backward(const Plan& plan, int index);
 
-  void run_backward(const Plan& plan, const Knowledge& knowledge,
+  void begin_backward(const Knowledge& knowledge, const std::vector<GroupMatch>& matches);
+  void run_backward(const Plan& plan, const ImageBatch& images, const Knowledge& knowledge,
                     const std::vector<GroupMatch>& matches);
+  void bring_back(const Plan& plan, const BackwardStep& b, const ImageBatch& images);
   void backward_step(const Plan& plan, const BackwardStep& b);
   void backward_conv(const Plan& plan, const BackwardStep& b);
   void backward_pool(const Plan& plan, const BackwardStep& b);
@@ -106,7 +117,7 @@ class Engine {
   void bias_gradient(const Plan& plan, int step);
   void deliver(const Plan& plan, const Target& target, const View& view, const float* gradient);
   bool finish_for(const Plan& plan, const Target& target, const View& view, Finish& finish);
-  GroupMatch match(const Plan& plan, int group, const Knowledge& knowledge);
+  void match(const Plan& plan, int group, const Knowledge& knowledge);
   void match_gradient(const Plan& plan, const BackwardStep& b, const Knowledge& knowledge,
                       const GroupMatch& match);
 
@@ -124,10 +135,14 @@ class Engine {
   bool batch_statistics_ = false;
   OptimizerSettings optimizer_;
   Preprocessing preprocessing_;
-  std::vector<bool> repeated_;                  // tensors that have been computed a second time
+  std::int64_t micro_batch_ = 0;
+  std::int64_t first_ = 0;       // image of the micro-batch that runs
+  std::vector<bool> back_;       // tensors that have been brought back for its backward pass
+  std::vector<MatchSums> sums_;  // by tap
   std::vector<std::vector<float>> by_student_;  // by tap and image, of J_b's gradient
-  std::unique_ptr<Plan> plans_[2];              // inference, training: of the last batch size
+  std::unique_ptr<BatchPlan> plans_[2];         // inference, training: of the last batch size
   Buffer arena_;
+  float* scratch_ = nullptr;  // of the step that runs
   int workers_ = 0;
   bool gradients_ready_ = false;
   double gradient_norm_ = 0.0;

@@ -29,7 +29,14 @@ const char* kind_name(StepKind kind) {
 }  // namespace
 
 float* Engine::tensor(const Plan& p, int index) {
-  return arena_.data() + (repeated_[at(index)] ? p.again_at[at(index)] : p.tensor_at[at(index)]);
+  if (back_[at(index)]) return arena_.data() + p.back_at[at(index)];
+  const std::int64_t first = p.tensor_of_all[at(index)] ? first_ : 0;
+  return arena_.data() + p.tensor_at[at(index)] + first * program_.tensors[at(index)].image();
+}
+
+float* Engine::gradient(const Plan& p, int index) {
+  const std::int64_t first = p.gradient_of_all[at(index)] ? first_ : 0;
+  return arena_.data() + p.gradient_at[at(index)] + first * program_.tensors[at(index)].image();
 }
 
 Lens Engine::lens(const View& view, bool batch) const {
@@ -50,21 +57,53 @@ ImageView Engine::image_view(const Plan& p, const View& view, std::int64_t image
   return {tensor(p, view.tensor) + image * t.image(), t.h, t.w, t.stride, lens(view, batch)};
 }
 
-void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch) {
+void Engine::load(const Plan& p, const ImageBatch& images) {
   const Tensor& input = program_.tensors[0];
-  repeated_.assign(program_.tensors.size(), false);
-  timed("images", "forward", [&] {
-    load_images(images, preprocessing_, input.c, input.h, input.w, input.stride, tensor(p, 0));
-  });
-  if (batch) gather_statistics(p, 0);
+  load_images(images, preprocessing_, input.c, input.h, input.w, input.stride, tensor(p, 0));
+}
+
+// `knowledge`: of a step whose backward pass follows.
+void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch,
+                         const Knowledge* knowledge) {
+  back_.assign(program_.tensors.size(), false);
+  scratch_ = arena_.data() + (p.scratch_at.empty() ? 0 : p.scratch_at[0]);
+  timed("images", "forward", [&] { load(p, images); });
+  made(p, 0, batch, knowledge);
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
     const Step& step = program_.steps[i];
     const int index = static_cast<int>(i);
+    scratch_ = arena_.data() + p.scratch_at[i];
     if (step.kind == StepKind::conv) pack_forward(p, index);
     timed(step.node >= 0 ? graph_.nodes[at(step.node)].name : kind_name(step.kind), "forward",
           [&] { forward_step(p, index, batch); });
-    if (batch) gather_statistics(p, step.out);
+    made(p, step.out, batch, knowledge);
   }
+}
+
+// What reads a tensor's values as soon as they are there, while a cache holds them.
+void Engine::made(const Plan& p, int index, bool batch, const Knowledge* knowledge) {
+  if (batch) gather_statistics(p, index);
+  if (knowledge == nullptr) return;
+  for (std::size_t i = 0; i < program_.taps.size() && !knowledge->maps.empty(); ++i) {
+    if (program_.taps[i].tensor != index) continue;
+    const int group = static_cast<int>(i);
+    timed("match " + std::to_string(group), "loss", [&] { match(p, group, *knowledge); });
+  }
+  if (p.compact_at[at(index)] < 0) return;
+  timed("compact", "forward", [&] {
+    parallel_for(p.n, [&](std::int64_t i) {
+      const Tensor& t = program_.tensors[at(index)];
+      table().compact_map(
+          {tensor(p, index) + i * t.image(), t.h, t.w, t.stride, lens(p.mask[at(index)], batch)},
+          compact(p, index, i));
+    });
+  });
+}
+
+CompactMap Engine::compact(const Plan& p, int index, std::int64_t image) {
+  const Tensor& t = program_.tensors[at(index)];
+  float* steps = arena_.data() + p.compact_at[at(index)] + (first_ + image) * compact_floats(t);
+  return {reinterpret_cast<std::int16_t*>(steps + t.h * t.w), steps};
 }
 
 void Engine::pack_forward(const Plan& p, int index) {
@@ -82,7 +121,6 @@ void Engine::forward_step(const Plan& p, int index, bool batch) {
   const Step& step = program_.steps[at(index)];
   const Tensor& out = program_.tensors[at(step.out)];
   float* to = tensor(p, step.out);
-  float* scratch = arena_.data() + p.scratch_at;
   if (step.kind == StepKind::conv) {
     const ConvWeights& c = convs_[at(index)];
     Finish finish(to, out.w * out.stride, out.stride);
@@ -92,7 +130,7 @@ void Engine::forward_step(const Plan& p, int index, bool batch) {
       finish.residual_lens = lens(step.residual, batch);
     }
     p.forward[at(index)].run(tensor(p, step.in[0].tensor), lens(step.in[0], batch),
-                             c.forward.data(), finish, scratch);
+                             c.forward.data(), finish, scratch_);
     return;
   }
   parallel_for_workers(p.n, [&](std::int64_t i, int worker) {
@@ -103,7 +141,7 @@ void Engine::forward_step(const Plan& p, int index, bool batch) {
         return table().add_views(from, image_view(p, step.in[1], i, batch), image);
       case StepKind::channel_pad:
         return table().pad_channels(from, places(index), image, out.stride,
-                                    scratch + worker * (from.stride + 16));
+                                    scratch_ + worker * (from.stride + 16));
       case StepKind::avg_pool:
         return table().average_pool(from, pool_window(graph_.nodes[at(step.node)], out), image);
       case StepKind::max_pool:
@@ -126,7 +164,7 @@ void Engine::gather_statistics(const Plan& p, int index) {
   const Tensor& t = program_.tensors[at(index)];
   const float* x = tensor(p, index);
   // 64-byte aligned floats serve as float64 too
-  auto* sums = reinterpret_cast<double*>(arena_.data() + p.scratch_at);
+  auto* sums = reinterpret_cast<double*>(scratch_);
   timed("statistics", "forward", [&] {
     parallel_for(p.n, [&](std::int64_t i) {
       const float* image = x + i * t.image();

@@ -33,13 +33,23 @@ Affine of_image(const std::uint8_t* pixels, std::int64_t count) {
 
 }  // namespace
 
+ImageBatch part_of(const ImageBatch& batch, std::int64_t first, std::int64_t n) {
+  ImageBatch part = batch;
+  part.n = n;
+  part.first += first;
+  if (part.rows != nullptr) part.rows += first;
+  if (part.shift != nullptr) part.shift += 2 * first;
+  if (part.flip != nullptr) part.flip += first;
+  return part;
+}
+
 void load_images(const ImageBatch& batch, const Preprocessing& how, std::int64_t c, std::int64_t h,
                  std::int64_t w, std::int64_t stride, float* maps) {
   const std::int64_t size = c * h * w;
   const std::int64_t channel_step = batch.channels_last ? 1 : h * w;
   const std::int64_t pixel_step = batch.channels_last ? c : 1;
   parallel_for(batch.n, [&](std::int64_t i) {
-    const std::int64_t row = batch.rows != nullptr ? batch.rows[i] : i;
+    const std::int64_t row = batch.rows != nullptr ? batch.rows[i] : batch.first + i;
     const auto* bytes = static_cast<const std::uint8_t*>(batch.data) + row * size;
     const float* floats = static_cast<const float*>(batch.data) + row * size;
     std::vector<Affine> affine(static_cast<std::size_t>(c), {1.0f / 255.0f, 0.0f});

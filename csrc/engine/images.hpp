@@ -17,10 +17,14 @@ struct ImageBatch {
   bool is_float = false;  // preprocessed already
   bool channels_last = false;
   std::int64_t n = 0;
-  const std::int64_t* rows = nullptr;   // null: the first n
+  std::int64_t first = 0;               // row of the first image where `rows` is null
+  const std::int64_t* rows = nullptr;   // null: n rows from `first` on
   const std::int32_t* shift = nullptr;  // [n, 2]: pixel (y, x) reads (y + dy, x + dx), 0 outside
   const bool* flip = nullptr;           // [n]: mirrored first
 };
+
+// Images [first, first + n) of a batch.
+ImageBatch part_of(const ImageBatch& batch, std::int64_t first, std::int64_t n);
 
 // -> maps [n, h, w, stride]. Throws std::invalid_argument for a float that is not finite.
 void load_images(const ImageBatch& batch, const Preprocessing& preprocessing, std::int64_t c,

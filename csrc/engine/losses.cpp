@@ -67,8 +67,8 @@ double sum_of(const double* values, std::int64_t count) {
 
 }  // namespace
 
-GroupMatch match_group(const std::vector<double>& dots, const std::vector<double>& squares,
-                       const double* norms, std::int64_t blocks, std::int64_t n, bool by_image) {
+GroupMatch match_group(const MatchSums& sums, const double* norms, std::int64_t blocks,
+                       std::int64_t n, bool by_image) {
   const std::int64_t parts = by_image ? n : 1, length = by_image ? 1 : n;
   std::vector<Match> pairs;
   GroupMatch match{0.0, 0, {}, {}};
@@ -78,9 +78,9 @@ GroupMatch match_group(const std::vector<double>& dots, const std::vector<double
     double cosine = 0.0;
     for (std::int64_t part = 0; part < parts; ++part) {
       const std::int64_t first = k * n + part;
-      found.push_back(finite_match(sum_of(dots.data() + first, length),
+      found.push_back(finite_match(sum_of(sums.dots.data() + first, length),
                                    sum_of(norms + first, length),
-                                   sum_of(squares.data() + part, length)));
+                                   sum_of(sums.squares.data() + part, length)));
       cosine += found.back().cosine;
     }
     if (k == 0 || cosine > best || std::isnan(cosine)) {

@@ -40,8 +40,13 @@ struct GroupMatch {
   std::vector<float> by_teacher, by_student;
 };
 
-// dots [blocks, n] of student and teacher, squares [n] of the student, norms [blocks, n] squared.
-GroupMatch match_group(const std::vector<double>& dots, const std::vector<double>& squares,
-                       const double* norms, std::int64_t blocks, std::int64_t n, bool by_image);
+// Of a group: dots [blocks, n] of student and teacher, squares [n] of the student.
+struct MatchSums {
+  std::vector<double> dots, squares;
+};
+
+// norms [blocks, n], squared
+GroupMatch match_group(const MatchSums& sums, const double* norms, std::int64_t blocks,
+                       std::int64_t n, bool by_image);
 
 }  // namespace pyedge

@@ -12,18 +12,25 @@ namespace {
 
 class Planner {
  public:
+  // n images out of a batch of `all`
   Planner(const Graph& graph, const Program& program, const Wishes& wishes, std::int64_t n,
-          const KernelTable& table, int workers)
-      : graph_(graph), program_(program), wishes_(wishes), table_(table), workers_(workers) {
+          std::int64_t all, const KernelTable& table, int workers)
+      : graph_(graph),
+        program_(program),
+        wishes_(wishes),
+        table_(table),
+        workers_(workers),
+        all_(all),
+        split_(n < all) {
     plan_.n = n;
     tensors_.resize(program.tensors.size());
     gradients_.resize(program.tensors.size());
-    again_.resize(program.tensors.size());
+    back_.resize(program.tensors.size());
     norm_gradients_.resize(program.norms.size());
     alias_.resize(program.tensors.size());
     std::iota(alias_.begin(), alias_.end(), 0);
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      tensors_[i].floats = gradients_[i].floats = again_[i].floats = n * program.tensors[i].image();
+      tensors_[i].floats = gradients_[i].floats = back_[i].floats = n * program.tensors[i].image();
     }
     for (std::size_t i = 0; i < norm_gradients_.size(); ++i) {
       norm_gradients_[i].floats = n * tensor(program.norms[i].tensor).image();
@@ -37,6 +44,10 @@ class Planner {
     plan_.weight_gradient.resize(steps);
     plan_.live.assign(program_.norms.size(), false);
     plan_.in_place.assign(program_.tensors.size(), false);
+    plan_.tensor_of_all.assign(program_.tensors.size(), false);
+    plan_.gradient_of_all.assign(program_.tensors.size(), false);
+    compact_.assign(program_.tensors.size(), false);
+    plan_.mask.resize(program_.tensors.size());
     loss_time_ = static_cast<int>(steps);
     forward();
     if (wishes_.training) {
@@ -50,7 +61,11 @@ class Planner {
  private:
   const Tensor& tensor(int index) const { return program_.tensors[at(index)]; }
 
-  void scratch(std::int64_t floats) { scratch_ = std::max(scratch_, floats); }
+  void scratch(int time, std::int64_t floats) {
+    if (scratch_.size() <= at(time)) scratch_.resize(at(time) + 1);
+    scratch_[at(time)].floats = std::max(scratch_[at(time)].floats, floats);
+    scratch_[at(time)].use(time);
+  }
 
   void forward() {
     tensors_[0].use(0);
@@ -63,21 +78,20 @@ class Planner {
       if (step.kind == StepKind::conv) {
         const ConvShape shape = conv_shape(graph_, program_, step, plan_.n);
         plan_.forward[i] = ConvForward(shape, table_, workers_);
-        scratch(plan_.forward[i].scratch_floats());
+        scratch(time, plan_.forward[i].scratch_floats());
       } else if (step.kind == StepKind::channel_pad) {
-        scratch(workers_ * (tensor(step.in[0].tensor).stride + arena_alignment));
+        scratch(time, workers_ * (tensor(step.in[0].tensor).stride + arena_alignment));
       }
     }
     share_residuals();
     if (wishes_.training && wishes_.batch_statistics) {
       for (const Norm& norm : program_.norms) {
-        if (norm.has_statistics) scratch(statistics_floats(tensor(norm.tensor)));
+        const Tensor& t = tensor(norm.tensor);
+        if (norm.has_statistics) scratch(std::max(t.producer, 0), statistics_floats(t));
       }
     }
     tensors_[at(program_.output.tensor)].use(loss_time_);
-    if (wishes_.training) {
-      for (const View& tap : program_.taps) tensors_[at(tap.tensor)].use(loss_time_);
-    }
+    plan_.tensor_of_all[at(program_.output.tensor)] = split_ && wishes_.training;
   }
 
   // A convolution that adds a residual nobody else reads writes its sum over it.
@@ -123,7 +137,7 @@ class Planner {
       }
       if (step.residual.tensor == t) last = static_cast<int>(i);
     }
-    if (last < 0) return false;
+    if (last < 0 || t == program_.output.tensor) return false;
     for (int i = 0; i <= last; ++i) {
       const Step& step = program_.steps[at(i)];
       if (step.residual.tensor == t) return false;
@@ -157,7 +171,7 @@ class Planner {
   }
 
   // The target of a gradient of the view's values, at `time`; notes what it touches.
-  Target target(const View& view, int time, int again = -1) {
+  Target target(const View& view, int time) {
     if (!wants(view)) return {};
     Target found;
     if (view.norm >= 0 && plan_.live[at(view.norm)]) {
@@ -169,36 +183,73 @@ class Planner {
       gradients_[at(alias_[at(t)])].use(time);
       gradient_begun_[at(t)] = true;
     }
-    if (view.clamp != Clamp::none) keep(view.tensor, again, time);  // its mask
+    // its mask, and J_b's share where the gradient is written over the values
+    if (view.clamp != Clamp::none || plan_.in_place[at(view.tensor)]) bring(view.tensor, time);
     return found;
   }
 
-  // The tensor's values are read at `time`, of the backward pass.
-  void keep(int t, int again, int time) {
-    if (again < 0) return tensors_[at(t)].use(time);
-    again_[at(t)].use(time);
-    tensors_[at(program_.steps[at(again)].in[0].tensor)].use(time);
+  // The backward pass reads the tensor's values at `time`.
+  void bring(int t, int time) {
+    Life& back = back_[at(t)];
+    if (back.last < 0) {
+      const int made_by = repeatable(t);
+      if (t == 0) {
+        push({BackwardKind::images, -1, {}}, time);
+      } else if (made_by >= 0) {
+        bring(program_.steps[at(made_by)].in[0].tensor, time);
+        scratch(time, plan_.forward[at(made_by)].scratch_floats());
+        push({BackwardKind::repeat, made_by, {}}, time);
+      } else if (split_ && compactable(t)) {
+        push({BackwardKind::restore, t, {}}, time);
+        compact_[at(t)] = true;
+      } else {
+        plan_.tensor_of_all[at(t)] = split_;
+        return tensors_[at(t)].use(time);
+      }
+    }
+    back.use(time);
   }
 
   // Frozen convolutions widen their input at little cost (14 channels to 120, where the layer that
   // learns behind them takes ten times as much): such a result is worth less than its memory. The
   // step that made the tensor, or -1 if its values had better be kept.
-  int step_to_repeat(int t) const {
+  int repeatable(int t) const {
     const int index = tensor(t).producer;
     if (index < 0 || wishes_.batch_statistics || wishes_.step_learns[at(index)]) return -1;
     const Step& step = program_.steps[at(index)];
     if (step.kind != StepKind::conv || step.residual.tensor >= 0) return -1;
-    int uses = 0;
-    for (const Step& other : program_.steps) {
-      for (const View& view : other.in) uses += view.tensor == t;
-      uses += other.residual.tensor == t;
-    }
-    for (const View& tap : program_.taps) uses += tap.tensor == t;
     double all = 0.0;
     for (const Step& other : program_.steps) all += multiplications(other);
     const bool cheap = multiplications(step) <= 0.1 * all;
-    return uses == 1 && cheap && tensor(t).image() >= 2 * tensor(step.in[0].tensor).image() ? index
-                                                                                            : -1;
+    return cheap && tensor(t).image() >= 2 * tensor(step.in[0].tensor).image() ? index : -1;
+  }
+
+  // Whether 16 bits do for what the backward pass reads of it: values enter no gradient of weights
+  // and no comparison but the one of a single ReLU, which the copy keeps exact.
+  bool compactable(int t) {
+    View mask;
+    const auto fits = [&](const View& view) {
+      if (view.tensor != t || view.clamp == Clamp::none) return true;
+      if (view.clamp != Clamp::relu) return false;
+      if (mask.tensor >= 0 && mask.norm != view.norm) return false;
+      mask = view;
+      return true;
+    };
+    for (std::size_t i = 0; i < program_.norms.size(); ++i) {
+      if (program_.norms[i].tensor == t && plan_.live[i]) return false;
+    }
+    for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+      const Step& step = program_.steps[i];
+      if (!fits(step.residual)) return false;
+      for (const View& view : step.in) {
+        const bool compares = step.kind == StepKind::max_pool;
+        if (view.tensor == t && (compares || wishes_.step_learns[i])) return false;
+        if (!fits(view)) return false;
+      }
+    }
+    if (!std::all_of(program_.taps.begin(), program_.taps.end(), fits)) return false;
+    plan_.mask[at(t)] = mask;
+    return true;
   }
 
   double multiplications(const Step& step) const {
@@ -213,6 +264,7 @@ class Planner {
     int time = loss_time_;
     gradient_begun_[at(program_.output.tensor)] = true;
     gradients_[at(program_.output.tensor)].use(time);
+    plan_.gradient_of_all[at(program_.output.tensor)] = split_;
     for (std::size_t i = program_.steps.size(); i-- > 0;) {
       const Step& step = program_.steps[i];
       time = taps_of(step.out, time);
@@ -225,7 +277,10 @@ class Planner {
     norms_of(0, taps_of(0, time));
   }
 
-  void push(const BackwardStep& step) { plan_.backward.push_back(step); }
+  void push(const BackwardStep& step, int time) {
+    plan_.backward.push_back(step);
+    times_.push_back(time);
+  }
 
   // A tap's share of a gradient comes last, so that the gradient need not live since the loss.
   int taps_of(int t, int time) {
@@ -233,8 +288,8 @@ class Planner {
       const View& tap = program_.taps[i];
       if (tap.tensor != t || !wants(tap)) continue;
       ++time;
-      tensors_[at(t)].use(time);
-      push({BackwardKind::tap, static_cast<int>(i), {target(tap, time), {}}});
+      bring(t, time);
+      push({BackwardKind::tap, static_cast<int>(i), {target(tap, time), {}}}, time);
     }
     return time;
   }
@@ -245,11 +300,11 @@ class Planner {
       if (program_.norms[i].tensor != t || norm_gradients_[i].last < 0) continue;
       ++time;
       norm_gradients_[i].use(time);
-      tensors_[at(t)].use(time);
-      scratch(statistics_floats(tensor(t)));
+      bring(t, time);
+      scratch(time, statistics_floats(tensor(t)));
       BackwardStep step{BackwardKind::norm, static_cast<int>(i), {}};
       if (wanted_[at(t)]) step.target[0] = target({t, -1, Clamp::none}, time);
-      push(step);
+      push(step, time);
     }
     return time;
   }
@@ -263,17 +318,16 @@ class Planner {
         b.weights = wishes_.step_learns[at(index)];
         if (b.weights) {
           plan_.weight_gradient[at(index)] = ConvWeightGradient(shape, table_, workers_);
-          scratch(plan_.weight_gradient[at(index)].scratch_floats());
-          scratch(statistics_floats(tensor(step.out)));  // of a bias
-          b.again = step_to_repeat(step.in[0].tensor);
-          keep(step.in[0].tensor, b.again, time);
+          scratch(time, plan_.weight_gradient[at(index)].scratch_floats());
+          scratch(time, statistics_floats(tensor(step.out)));  // of a bias
+          bring(step.in[0].tensor, time);
         }
         if (wants(step.in[0])) {
           plan_.input_gradient[at(index)] = ConvInputGradient(shape, table_, workers_);
-          scratch(plan_.input_gradient[at(index)].scratch_floats());
-          scratch(plan_.input_gradient[at(index)].pack_scratch_floats());
+          scratch(time, plan_.input_gradient[at(index)].scratch_floats());
+          scratch(time, plan_.input_gradient[at(index)].pack_scratch_floats());
         }
-        b.target[0] = target(step.in[0], time, b.again);
+        b.target[0] = target(step.in[0], time);
         residual(b, step, time);
         break;
       }
@@ -282,17 +336,17 @@ class Planner {
         b.target[1] = target(step.in[1], time);
         break;
       case StepKind::max_pool:
-        tensors_[at(step.in[0].tensor)].use(time);
+        bring(step.in[0].tensor, time);
         [[fallthrough]];
       case StepKind::avg_pool:
       case StepKind::channel_pad:
-        scratch(workers_ * (in.image() + 2 * arena_alignment));
+        scratch(time, workers_ * (in.image() + 2 * arena_alignment));
         b.target[0] = target(step.in[0], time);
         break;
       default:
         b.target[0] = target(step.in[0], time);
     }
-    push(b);
+    push(b, time);
   }
 
   // A residual that nobody else reads takes over the gradient of the sum where it lies.
@@ -321,11 +375,12 @@ class Planner {
   }
 
   void place() {
-    plan_.tensor_at.assign(tensors_.size(), -1);
-    plan_.again_at.assign(again_.size(), -1);
-    plan_.gradient_at.assign(gradients_.size(), -1);
+    const std::size_t count = tensors_.size();
+    plan_.tensor_at.assign(count, -1);
+    plan_.back_at.assign(count, -1);
+    plan_.gradient_at.assign(count, -1);
+    plan_.compact_at.assign(count, -1);
     plan_.norm_gradient_at.assign(norm_gradients_.size(), -1);
-    std::vector<ArenaBlock> blocks;
     for (const auto& [sum, residual] : same_memory_) {
       Life& whole = tensors_[at(sum)];
       const Life& part = tensors_[at(residual)];
@@ -333,36 +388,76 @@ class Planner {
       whole.use(part.last);
       tensors_[at(residual)].last = -1;
     }
-    for (std::size_t t = 0; t < tensors_.size(); ++t) {
-      if (!plan_.in_place[t] || gradients_[t].last < 0 || alias_[t] != static_cast<int>(t))
-        continue;
-      tensors_[t].use(gradients_[t].first);
-      tensors_[t].use(gradients_[t].last);
+    const auto own = [&](std::size_t t) { return alias_[t] == static_cast<int>(t); };
+    for (std::size_t t = 0; t < count; ++t) {
+      if (!plan_.in_place[t] || gradients_[t].last < 0 || !own(t)) continue;
+      Life& values = back_[t].last >= 0 ? back_[t] : tensors_[t];
+      values.use(gradients_[t].first);
+      values.use(gradients_[t].last);
       gradients_[t].last = -1;
     }
+    const std::int64_t start = place_for_all();
+    place_for_some(start);
+    for (std::size_t t = 0; t < count; ++t) {
+      if (!plan_.in_place[t] || !own(t)) continue;
+      const bool back = plan_.back_at[t] >= 0;
+      plan_.gradient_at[t] = back ? plan_.back_at[t] : plan_.tensor_at[t];
+      plan_.gradient_of_all[t] = !back && plan_.tensor_of_all[t];
+    }
+    for (std::size_t t = 0; t < count; ++t) {
+      plan_.gradient_at[t] = plan_.gradient_at[at(alias_[t])];
+      plan_.gradient_of_all[t] = plan_.gradient_of_all[at(alias_[t])];
+    }
+    for (const auto& [sum, residual] : same_memory_) {
+      plan_.tensor_at[at(residual)] = plan_.tensor_at[at(sum)];
+      plan_.tensor_of_all[at(residual)] = plan_.tensor_of_all[at(sum)];
+    }
+  }
+
+  // One after the other at the arena's start: it lives while other micro-batches run.
+  std::int64_t place_for_all() {
+    std::int64_t end = 0;
+    const auto take = [&](std::int64_t floats) {
+      return std::exchange(end, end + padded_floats(all_ * floats));
+    };
+    for (std::size_t t = 0; t < tensors_.size(); ++t) {
+      const Tensor& tensor = program_.tensors[t];
+      if (plan_.tensor_of_all[t] && tensors_[t].last >= 0) {
+        plan_.tensor_at[t] = take(tensor.image());
+        tensors_[t].last = -1;
+      }
+      if (plan_.gradient_of_all[t] && gradients_[t].last >= 0) {
+        plan_.gradient_at[t] = take(tensor.image());
+        gradients_[t].last = -1;
+      }
+      if (compact_[t]) plan_.compact_at[t] = take(compact_floats(tensor));
+    }
+    return end;
+  }
+
+  // By the time that each is needed.
+  void place_for_some(std::int64_t start) {
+    std::vector<ArenaBlock> blocks;
     const auto add = [&](const std::vector<Life>& lives, std::vector<std::int64_t>& offsets) {
       for (std::size_t i = 0; i < lives.size(); ++i) {
         if (lives[i].last >= 0) blocks.push_back({lives[i], &offsets[i]});
       }
     };
     add(tensors_, plan_.tensor_at);
-    add(again_, plan_.again_at);
+    add(back_, plan_.back_at);
     add(gradients_, plan_.gradient_at);
     add(norm_gradients_, plan_.norm_gradient_at);
-    const std::int64_t end = place_blocks(blocks);
-    for (std::size_t t = 0; t < tensors_.size(); ++t) {
-      if (plan_.in_place[t] && alias_[t] == static_cast<int>(t)) {
-        plan_.gradient_at[t] = plan_.tensor_at[t];
-      }
+    scratch_.resize(at(times_.empty() ? loss_time_ : times_.back()) + 1);
+    std::vector<std::int64_t> scratch_at(scratch_.size());
+    add(scratch_, scratch_at);
+    const std::int64_t end = start + place_blocks(blocks);
+    for (const ArenaBlock& block : blocks) *block.offset += start;
+    for (std::size_t i = 0; i < times_.size(); ++i) {
+      plan_.backward[i].scratch_at = scratch_at[at(times_[i])];
     }
-    for (std::size_t i = 0; i < alias_.size(); ++i) {
-      plan_.gradient_at[i] = plan_.gradient_at[at(alias_[i])];
-    }
-    for (const auto& [sum, residual] : same_memory_) {
-      plan_.tensor_at[at(residual)] = plan_.tensor_at[at(sum)];
-    }
-    plan_.scratch_at = end;
-    plan_.floats = end + scratch_ + arena_alignment;
+    scratch_at.resize(at(loss_time_));
+    plan_.scratch_at = std::move(scratch_at);
+    plan_.floats = end + arena_alignment;
   }
 
   const Graph& graph_;
@@ -370,14 +465,28 @@ class Planner {
   const Wishes& wishes_;
   const KernelTable& table_;
   int workers_;
+  std::int64_t all_;
+  bool split_;
   Plan plan_;
-  std::vector<Life> tensors_, again_, gradients_, norm_gradients_;
+  std::vector<Life> tensors_, back_, gradients_, norm_gradients_;
+  std::vector<bool> compact_;
   std::vector<int> alias_;
   std::vector<std::pair<int, int>> same_memory_;  // sum, residual
   std::vector<bool> wanted_, norm_wanted_, gradient_begun_;
-  std::int64_t scratch_ = 0;
+  std::vector<Life> scratch_;  // by time
+  std::vector<int> times_;     // of the backward steps
   int loss_time_ = 0;
 };
+
+// Images whose largest map is still in a cache when the next step reads it.
+std::int64_t images_at_once(const Program& program, std::int64_t wanted) {
+  if (wanted > 0) return wanted;
+  constexpr std::int64_t cache_floats = 1 << 21;
+  std::int64_t largest = 1, images = 4;
+  for (const Tensor& t : program.tensors) largest = std::max(largest, t.image());
+  while (2 * images * largest <= cache_floats) images *= 2;
+  return images;
+}
 
 }  // namespace
 
@@ -396,9 +505,25 @@ ConvShape conv_shape(const Graph& graph, const Program& program, const Step& ste
   return s;
 }
 
-Plan make_plan(const Graph& graph, const Program& program, const Wishes& wishes, std::int64_t n,
-               const KernelTable& table, int workers) {
-  return Planner(graph, program, wishes, n, table, workers).run();
+std::int64_t compact_floats(const Tensor& t) {
+  return padded_floats(t.h * t.w * (t.stride / 2 + t.stride % 2 + 1));
+}
+
+BatchPlan make_plan(const Graph& graph, const Program& program, const Wishes& wishes,
+                    std::int64_t n, std::int64_t micro_batch, const KernelTable& table,
+                    int workers) {
+  const std::int64_t most = wishes.batch_statistics ? n : images_at_once(program, micro_batch);
+  const std::int64_t parts =
+      std::max<std::int64_t>((n + most - 1) / std::max<std::int64_t>(most, 1), 1);
+  const auto plan = [&](std::int64_t images) {
+    return Planner(graph, program, wishes, images, n, table, workers).run();
+  };
+  BatchPlan found;
+  found.n = n;
+  found.each = plan((n + parts - 1) / parts);
+  if (found.each.n > 0 && n % found.each.n != 0) found.rest = plan(n % found.each.n);
+  found.floats = std::max(found.each.floats, found.rest.floats);
+  return found;
 }
 
 }  // namespace pyedge

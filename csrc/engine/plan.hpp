@@ -1,5 +1,12 @@
 // What one batch size needs: how each convolution is computed, the order of the backward pass, and
 // a place in one arena for everything that is alive at the same time.
+//
+// A batch runs in micro-batches, so that most of what a step makes exists for a few images only:
+// forward for each of them, the losses of the whole batch, backward for each. What the backward
+// pass reads of the forward pass's waits in between for all images: computed anew where that is
+// cheap; in 16 bits a value (kernels/compact_map.simd.hpp) where only J_b and the masks of ReLUs
+// need it; as it is for the gradients of weights. Batch norm with the batch's statistics wants all
+// images in one.
 #pragma once
 
 #include <cstdint>
@@ -26,17 +33,19 @@ struct Target {
   bool accumulate = false;
 };
 
-enum class BackwardKind { tap, step, norm };
+// The first three bring back values of the forward pass: the input, a step's result, a tensor.
+enum class BackwardKind { images, repeat, restore, tap, step, norm };
 
 struct BackwardStep {
   BackwardKind kind;
-  int index;         // tap, step or norm
+  int index;         // of a step, tensor, tap or norm
   Target target[2];  // of the step's inputs; a convolution's second is its residual
   bool weights = false;
-  int again = -1;      // a step to run anew first: its result was not kept
   bool alias = false;  // the second target's gradient is the step's own, in place
+  std::int64_t scratch_at = 0;
 };
 
+// Of one micro-batch.
 struct Plan {
   std::int64_t n = 0;
   // by step; empty for others than convolutions
@@ -46,16 +55,40 @@ struct Plan {
   std::vector<BackwardStep> backward;
   // floats from the arena's start; -1 where there is none
   std::vector<std::int64_t> tensor_at, gradient_at, norm_gradient_at;
-  std::vector<std::int64_t> again_at;  // tensors that are computed a second time
-  std::int64_t scratch_at = 0;
+  std::vector<std::int64_t> back_at;     // tensors that are brought back for the backward pass
+  std::vector<std::int64_t> compact_at;  // and the 16-bit copies that some come from
+  // tensors and gradients that lie there for all images of the batch
+  std::vector<bool> tensor_of_all, gradient_of_all;
+  std::vector<std::int64_t> scratch_at;  // by step, of the forward pass
   std::int64_t floats = 0;
   std::vector<bool> live;      // norms whose backward is a step of its own
   std::vector<bool> in_place;  // tensors whose gradient is written over their values
+  std::vector<View> mask;      // of tensors with a 16-bit copy: the view that clamps, if one does
 };
+
+// A batch of n: micro-batches of each.n images, and a last one of rest.n where that is not 0. Both
+// plans lay what is there for all images out in the same way.
+struct BatchPlan {
+  std::int64_t n = 0, floats = 0;
+  Plan each, rest;
+
+  // body(plan, its first image) for one micro-batch after another
+  template <typename Body>
+  void for_each(const Body& body) const {
+    std::int64_t first = 0;
+    for (; n - first >= each.n && first < n; first += each.n) body(each, first);
+    if (first < n) body(rest, first);
+  }
+};
+
+// Floats that the 16-bit copy of an image takes: the values, and a step for each pixel.
+std::int64_t compact_floats(const Tensor& tensor);
 
 ConvShape conv_shape(const Graph& graph, const Program& program, const Step& step, std::int64_t n);
 
-Plan make_plan(const Graph& graph, const Program& program, const Wishes& wishes, std::int64_t n,
-               const KernelTable& table, int workers);
+// `micro_batch` images at a time, 0: as many as the second-level caches hold.
+BatchPlan make_plan(const Graph& graph, const Program& program, const Wishes& wishes,
+                    std::int64_t n, std::int64_t micro_batch, const KernelTable& table,
+                    int workers);
 
 }  // namespace pyedge

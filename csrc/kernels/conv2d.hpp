@@ -105,7 +105,8 @@ class ConvInputGradient {
   std::int64_t worker_floats_ = 0, scratch_floats_ = 0;
 };
 
-// From input and output gradient to the weights' gradient [tap, c_in, out_stride].
+// From input and output gradient to the weights' gradient [tap, c_in, out_stride], which it adds
+// to.
 class ConvWeightGradient {
  public:
   ConvWeightGradient() = default;
@@ -120,11 +121,18 @@ class ConvWeightGradient {
                   float* scratch) const;
   void run_winograd(const float* input, const Lens& lens, const float* gradient, float* weights,
                     float* scratch) const;
+  void transform_gradient(const float* gradient, std::int64_t images, float* scratch) const;
+  void transform_input(const float* input, const Lens& lens, std::int64_t images, std::int64_t c,
+                       float* scratch) const;
+  void add_products(std::int64_t images, std::int64_t c, float* weights, float* scratch) const;
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
   bool winograd_ = false, matrix_ = false;
   std::int64_t chunk_ = 1;  // images, or rows of a matrix
+  std::int64_t block_ = 0;  // input channels that Winograd takes at a time
+  // in the scratch memory, behind the patches
+  std::int64_t slopes_at_ = 0, sums_at_ = 0, regions_at_ = 0;
   std::int64_t region_rows_ = 0, region_columns_ = 0, worker_floats_ = 0, scratch_floats_ = 0;
 };
 

@@ -45,4 +45,10 @@ struct TeacherMap {
   float scale;
 };
 
+// A map in 16 bits a value: each is its pixel's step times a whole number of up to 32767.
+struct CompactMap {
+  std::int16_t* values;  // [pixels, stride]
+  float* steps;          // [pixels]
+};
+
 }  // namespace pyedge

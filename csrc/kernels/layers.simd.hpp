@@ -151,7 +151,7 @@ void pad_channels(const pyedge::ImageView& image, const pyedge::ChannelPlaces& p
   for (std::int64_t p = 0; p < image.h * image.w; ++p, from += image.stride, out += out_stride) {
     const float* x = from;
     if (!image.lens.plain()) {
-      copy_through(image.lens, buffer, from, 1, image.stride);
+      copy_through(image.lens, buffer, from, 1, image.stride, image.stride);
       x = buffer;
     }
     if (places.steps != nullptr) {

@@ -18,14 +18,16 @@ struct Lens {
   bool plain() const { return scale == nullptr && !clamps(); }
 };
 
-// A part of an image, seen through a lens, with zeros where it lies outside the image.
+// A part of an image, seen through a lens, with zeros where it lies outside the image; all of a
+// pixel's channels, or `channels` from image, scale and shift on.
 struct Region {
   const float* image;
   std::int64_t h, w, stride;   // stride: floats a pixel
   std::int64_t top, left;      // may be negative
   std::int64_t rows, columns;  // of the part
   Lens lens;
-  float* to;  // [rows, columns, stride]
+  float* to;  // [rows, columns, stride or channels]
+  std::int64_t channels = 0;
 };
 
 // What becomes of a computed value y of a pixel, a vector of channels at a time:

@@ -41,18 +41,26 @@ inline void copy_floats(float* to, const float* from, std::int64_t count) {
   for (; i < count; ++i) to[i] = from[i];
 }
 
+// pixels of `channels` floats, `stride` apart -> one after the other
 inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
-                         std::int64_t pixels, std::int64_t stride) {
-  if (lens.plain()) return copy_floats(to, from, pixels * stride);
-  const LensVectors look(lens);
-  if (lens.scale == nullptr) {
+                         std::int64_t pixels, std::int64_t stride, std::int64_t channels) {
+  if (channels == stride && lens.scale == nullptr) {
+    if (lens.plain()) return copy_floats(to, from, pixels * stride);
+    const LensVectors look(lens);
     for (std::int64_t i = 0; i < pixels * stride; i += Vec::lanes) {
       Vec::store(to + i, Vec::clamp(Vec::load(from + i), look.low, look.high));
     }
     return;
   }
-  for (std::int64_t p = 0; p < pixels; ++p, to += stride, from += stride) {
-    for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+  const LensVectors look(lens);
+  for (std::int64_t p = 0; p < pixels; ++p, to += channels, from += stride) {
+    if (lens.scale == nullptr) {
+      for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
+        Vec::store(to + c, look(Vec::load(from + c), c));
+      }
+      continue;
+    }
+    for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
       const Vec::Float y =
           Vec::fma(Vec::load(from + c), Vec::load(lens.scale + c), Vec::load(lens.shift + c));
       Vec::store(to + c, Vec::clamp(y, look.low, look.high));
@@ -62,7 +70,8 @@ inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
 
 void copy_region(const pyedge::Region& r) {
   float* to = r.to;
-  const std::int64_t line = r.columns * r.stride;
+  const std::int64_t channels = r.channels > 0 ? r.channels : r.stride;
+  const std::int64_t line = r.columns * channels;
   const std::int64_t first = r.left < 0 ? (-r.left < r.columns ? -r.left : r.columns) : 0;
   std::int64_t end = r.w - r.left < r.columns ? r.w - r.left : r.columns;
   if (end < first) end = first;
@@ -71,10 +80,10 @@ void copy_region(const pyedge::Region& r) {
       fill_zero(to, line);
       continue;
     }
-    fill_zero(to, first * r.stride);
-    copy_through(r.lens, to + first * r.stride, r.image + (y * r.w + r.left + first) * r.stride,
-                 end - first, r.stride);
-    fill_zero(to + end * r.stride, (r.columns - end) * r.stride);
+    fill_zero(to, first * channels);
+    copy_through(r.lens, to + first * channels, r.image + (y * r.w + r.left + first) * r.stride,
+                 end - first, r.stride, channels);
+    fill_zero(to + end * channels, (r.columns - end) * channels);
   }
 }
 

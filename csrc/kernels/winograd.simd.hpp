@@ -206,7 +206,10 @@ void winograd_weight_gradient(const float* products, std::int64_t position, std:
   for (std::int64_t c = 0; c < floats; c += Vec::lanes) {
     both_sides<WeightGradientTransform>(
         [&](int i, int j) { return Vec::load(products + (6 * i + j) * position + c); },
-        [&](int i, int j, V v) { Vec::store(gradient + (3 * i + j) * tap + c, v); });
+        [&](int i, int j, V v) {
+          float* to = gradient + (3 * i + j) * tap + c;
+          Vec::store(to, Vec::add(Vec::load(to), v));
+        });
   }
 }
 

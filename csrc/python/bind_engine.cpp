@@ -343,6 +343,7 @@ void register_engine(py::module_& module) {
             engine.set_batch_statistics(mode == "batch");
           },
           py::arg("mode"))
+      .def("set_micro_batch", &Engine::set_micro_batch, py::arg("images"))
       .def("set_optimizer", &set_optimizer, py::arg("kind") = "sgd", py::arg("momentum") = 0.9,
            py::arg("nesterov") = true, py::arg("weight_decay") = 5e-4, py::arg("beta1") = 0.9,
            py::arg("beta2") = 0.999, py::arg("epsilon") = 1e-8, py::arg("clip") = 5.0)

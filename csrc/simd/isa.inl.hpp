@@ -15,6 +15,7 @@
 #include "kernels/region.simd.hpp"
 #include "kernels/zero_count.simd.hpp"
 // these stand on region.simd.hpp
+#include "kernels/compact_map.simd.hpp"
 #include "kernels/layers.simd.hpp"
 #include "kernels/match_map.simd.hpp"
 #include "kernels/winograd.simd.hpp"
@@ -57,6 +58,8 @@ constexpr pyedge::KernelTable make_table() {
           channel_sums,
           combine,
           map_sums,
+          compact_map,
+          restore_map,
           map_gradient};
 }
 

@@ -69,7 +69,7 @@ struct KernelTable {
                           std::int64_t pixels, GradientFactors factors, float* gradient);
 
   // The engine's: see gemm.simd.hpp, region.simd.hpp, winograd.simd.hpp, layers.simd.hpp,
-  // match_map.simd.hpp, each on one image or less.
+  // match_map.simd.hpp, compact_map.simd.hpp, each on one image or less.
   void (*gemm_pixels)(const PixelGemm& g);
   void (*gemm_channels)(const ChannelGemm& g);
   void (*copy_region)(const Region& region);
@@ -106,6 +106,8 @@ struct KernelTable {
                   bool accumulate);
   void (*map_sums)(const ImageView& student, const TeacherMap* teachers, std::int64_t blocks,
                    std::int64_t c, double* dots, double* square);
+  void (*compact_map)(const ImageView& image, const CompactMap& to);
+  void (*restore_map)(const CompactMap& from, std::int64_t pixels, std::int64_t stride, float* map);
   void (*map_gradient)(const ImageView& student, const TeacherMap& teacher, std::int64_t c,
                        float by_teacher, float by_student, const Finish& finish);
 };

@@ -77,6 +77,22 @@ struct Vec {
     const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
   }
+  static Float load_int16(const std::int16_t* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  // of whole numbers within its range
+  static void store_int16(std::int16_t* p, Float v) {
+    const __m256i whole = _mm256_cvtps_epi32(v);
+    const __m128i packed =
+        _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+  }
+  static float largest(Float v) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+  }
 
   // The micro-kernels' tile: 6 x 2 accumulators, 2 vectors of weights and a broadcast take 15 of
   // 16 registers.

@@ -56,6 +56,16 @@ struct Vec {
     return _mm512_cvtepi32_ps(
         _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
+  static Float load_int16(const std::int16_t* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+  // of whole numbers within its range
+  static void store_int16(std::int16_t* p, Float v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v)));
+  }
+  static float largest(Float v) { return _mm512_reduce_max_ps(v); }
 
   // The micro-kernels' tile: 14 x 2 accumulators, 2 vectors of weights and a broadcast take 31 of
   // 32 registers; 2 FMA ports x 4 cycles of latency want 8 accumulators or more.

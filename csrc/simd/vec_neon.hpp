@@ -60,6 +60,10 @@ struct Vec {
     const int16x8_t half = vmovl_s8(vcreate_s8(static_cast<std::uint32_t>(four)));
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(half)));
   }
+  static Float load_int16(const std::int16_t* p) { return vcvtq_f32_s32(vmovl_s16(vld1_s16(p))); }
+  // of whole numbers within its range
+  static void store_int16(std::int16_t* p, Float v) { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(v))); }
+  static float largest(Float v) { return vmaxvq_f32(v); }
 
   // The micro-kernels' tile: 8 x 2 accumulators, 8 quads of inputs and 2 vectors of weights take
   // 26 of 32 registers. Inputs are multiplied by lane: one load feeds four multiply-adds a vector.

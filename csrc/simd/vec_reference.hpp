@@ -53,6 +53,12 @@ struct Vec {
     return value;
   }
   static Float load_int8(const std::int8_t* p) { return *p; }
+  static Float load_int16(const std::int16_t* p) { return *p; }
+  // of whole numbers within its range; a NaN becomes 0
+  static void store_int16(std::int16_t* p, Float v) {
+    *p = v == v ? static_cast<std::int16_t>(v) : std::int16_t{0};
+  }
+  static float largest(Float v) { return v; }
 
   // The micro-kernels' tile.
   static constexpr int tile_rows = 4;
