@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.edge_students import BenchStudent
-from pyedge.student_file import StudentFile, write_student
+from pyedge.student import StudentFile
+from pyedge.student_file import write_student
 
 # torch is put out of reach, so that the time is that of a device which has numpy alone
 _CHILD = """

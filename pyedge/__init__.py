@@ -21,7 +21,7 @@ _EDGE = {
     "Knowledge": "pyedge.edge.knowledge",
     "LearnOptions": "pyedge.edge.options",
     "LearnResult": "pyedge.edge.result",
-    "StudentFile": "pyedge.student_file",
+    "StudentFile": "pyedge.student",
     "read_student": "pyedge.student_file",
     "write_student": "pyedge.student_file",
 }
@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from pyedge.edge.options import LearnOptions
     from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
-    from pyedge.student_file import StudentFile, read_student, write_student
+    from pyedge.student import StudentFile
+    from pyedge.student_file import read_student, write_student
 
 __all__ = [
     "DivergedError",

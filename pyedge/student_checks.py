@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pyedge.npy_archive import DTYPES, ArraySpec
+from pyedge.student import StudentFile
 from pyedge.student_graph import LEARNS, Layer, good_name, infer_layers
-
-if TYPE_CHECKING:
-    from pyedge.student_file import StudentFile
 
 _LONGEST_NAME = 200
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyedge.student_file import StudentFile
+from pyedge.student import StudentFile
 
 Node = dict[str, Any]
 

@@ -25,7 +25,8 @@ from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.export import export
 from pyedge.cloud.exporting.lower import lower
 from pyedge.errors import ExportError
-from pyedge.student_file import StudentFile, read_student
+from pyedge.student import StudentFile
+from pyedge.student_file import read_student
 
 CLASSES = ("a", "b", "c", "d", "e")
 

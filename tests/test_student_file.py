@@ -19,7 +19,8 @@ from hypothesis.extra import numpy as npst
 from student_files import every_operator, same
 
 from pyedge.errors import FormatError
-from pyedge.student_file import StudentFile, read_student, write_student
+from pyedge.student import StudentFile
+from pyedge.student_file import read_student, write_student
 
 STUDENT = every_operator()
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)

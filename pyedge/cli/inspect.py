@@ -11,7 +11,7 @@ from pyedge.cli.console import Console
 from pyedge.cli.parsing import existing
 
 if TYPE_CHECKING:
-    from pyedge.student_file import StudentFile
+    from pyedge.student import StudentFile
     from pyedge.student_graph import Layer, Node
 
 USAGE = "STUDENT [options]"

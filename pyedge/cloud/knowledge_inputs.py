@@ -20,7 +20,8 @@ from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data.imageset import ImageSet
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec
-from pyedge.student_file import StudentFile, read_student
+from pyedge.student import StudentFile
+from pyedge.student_file import read_student
 
 
 @dataclass(frozen=True)

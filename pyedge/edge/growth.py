@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pyedge.student_file import StudentFile
+    from pyedge.student import StudentFile
 
 
 def with_classes(student: StudentFile, names: Sequence[str]) -> StudentFile:

@@ -22,7 +22,8 @@ from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson
 from pyedge.edge.trainable import arrays_that_change, trainable_layers
 from pyedge.evaluation import Evaluation
-from pyedge.student_file import StudentFile, read_student, write_student
+from pyedge.student import StudentFile
+from pyedge.student_file import read_student, write_student
 
 
 class EdgeLearner:

@@ -21,7 +21,7 @@ from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.options import LearnOptions
 
 if TYPE_CHECKING:
-    from pyedge.student_file import StudentFile
+    from pyedge.student import StudentFile
 
 Labels = NDArray[np.int64]
 

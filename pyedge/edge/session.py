@@ -20,7 +20,7 @@ from pyedge.edge.options import LearnOptions
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Run, Score, result_of
 from pyedge.edge.trainable import arrays_that_change, reached_from, trainable_layers
-from pyedge.student_file import StudentFile
+from pyedge.student import StudentFile
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyedge.student_graph import LEARNS
 
 if TYPE_CHECKING:
-    from pyedge.student_file import StudentFile
+    from pyedge.student import StudentFile
 
 Node = Mapping[str, Any]
 

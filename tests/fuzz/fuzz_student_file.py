@@ -28,7 +28,8 @@ from student_files import every_operator, same
 
 from pyedge import npy_archive, student_checks, student_file, student_graph
 from pyedge.errors import FormatError
-from pyedge.student_file import StudentFile, read_student, write_student
+from pyedge.student import StudentFile
+from pyedge.student_file import read_student, write_student
 
 _NUMBERS = "0, 1, 2, 3, 5, 6, 8, 15, 16, 1023, 1025, 1048576, -1, -2, 0.5, 1e-40, 1e300, -0.5"
 _TEXTS = '"", "x", "stem", "relu", "affine", "add", "flatten", "\\n"'

@@ -25,7 +25,7 @@ from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.cloud.exporting.lower import Lowered
 from pyedge.cloud.exporting.noise import Batch, Forward, gradients
 from pyedge.errors import ExportError
-from pyedge.student_file import StudentFile
+from pyedge.student import StudentFile
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

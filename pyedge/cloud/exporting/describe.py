@@ -12,7 +12,7 @@ import pyedge
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
 from pyedge.errors import ExportError
-from pyedge.student_file import StudentFile
+from pyedge.student import StudentFile
 
 Preprocessing = str | Mapping[str, Any]
 Trainable = str | Sequence[str]

@@ -12,7 +12,8 @@ from pyedge.cloud.exporting.check import check_against_torch
 from pyedge.cloud.exporting.describe import Preprocessing, Trainable, checked, described
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
-from pyedge.student_file import StudentFile, write_student
+from pyedge.student import StudentFile
+from pyedge.student_file import write_student
 
 
 def export(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyedge.student_file import StudentFile
+from pyedge.student import StudentFile
 
 LAMBDAS = (1.0, 10.0, 1.0)
 Forward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]

@@ -1,0 +1,109 @@
+"""A student: its graph, its weights, and what a device needs to know of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.npy_archive import ArraySpec
+from pyedge.student_graph import Layer, Node, infer_layers
+
+if TYPE_CHECKING:
+    from pyedge.kernels import Engine
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class StudentFile:
+    """A student as a file holds it; `dataclasses.replace` makes another.
+
+    nodes: the graph, in the order of execution (docs/format.md). arrays: float32 weights by name;
+    positions of channel_pad are int32. input_shape: c h w. output: index of the classifier's node.
+    taps: for each group, the index of its block's output. kept: for each group, int64 positions
+    of the block's channels among the teacher's, of which there are teacher_channels. last_convs,
+    classifier, trainable: names of nodes. classes: names, in the order of the logits.
+    preprocessing: kind ("none", "image" or "channel"), mean and deviation (one number a channel
+    for "channel", else empty). optimizer: settings of the optimizer, plain values, and state, its
+    slots; both may be empty. record: what happened to the student so far, plain values.
+    """
+
+    nodes: tuple[Node, ...]
+    arrays: Arrays
+    input_shape: tuple[int, int, int]
+    output: int
+    taps: tuple[int, ...]
+    kept: tuple[NDArray[np.int64], ...]
+    teacher_channels: tuple[int, ...]
+    last_convs: tuple[str, ...]
+    classifier: str
+    trainable: tuple[str, ...]
+    classes: tuple[str, ...]
+    preprocessing: Mapping[str, Any] = field(
+        default_factory=lambda: {"kind": "image", "mean": [], "deviation": []}
+    )
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    state: Arrays = field(default_factory=dict)
+    record: tuple[Mapping[str, Any], ...] = ()
+
+    def layers(self) -> list[Layer]:
+        """Tell shape, parameters and multiply-accumulates of every node, in order."""
+        specs = {name: ArraySpec.of(array) for name, array in self.arrays.items()}
+        return infer_layers(self.nodes, specs, self.input_shape)
+
+    @property
+    def params(self) -> int:
+        """Number of weights and biases."""
+        return sum(layer.params for layer in self.layers())
+
+    @property
+    def structure_digest(self) -> str:
+        """Tell students apart by how they are built, in 64 hexadecimal digits of a SHA-256.
+
+        Weights do not count, since they change as the student learns, nor do the classes and the
+        rows of the classifier, since classes are added. Positions of channel_pad are structure.
+        """
+        digest = hashlib.sha256()
+        shapes = {name: list(array.shape) for name, array in self.arrays.items()}
+        for node in self.nodes:
+            if node["op"] == "linear" and node["name"] == self.classifier:
+                shapes[node["weight"]] = shapes[node["weight"]][1:]
+                shapes.pop(node["bias"], None)
+        structure = {
+            "input_shape": list(self.input_shape),
+            "nodes": [dict(node) for node in self.nodes],
+            "shapes": shapes,
+            "output": self.output,
+            "taps": list(self.taps),
+            "kept": [positions.tolist() for positions in self.kept],
+            "teacher_channels": list(self.teacher_channels),
+        }
+        digest.update(json.dumps(structure, sort_keys=True, separators=(",", ":")).encode())
+        for name in sorted(self.arrays):
+            if self.arrays[name].dtype == np.int32:
+                digest.update(np.asarray(self.arrays[name], "<i4", order="C").tobytes())
+        return digest.hexdigest()
+
+    def engine(self) -> Engine:
+        """Make an engine with these weights, ready to predict and to train what is trainable.
+
+        The optimizer is the engine's default; its settings and state are the learner's business.
+        """
+        from pyedge.kernels import Engine
+
+        engine = Engine(
+            [dict(node) for node in self.nodes],
+            dict(self.arrays),
+            list(self.input_shape),
+            self.output,
+            list(self.taps),
+        )
+        engine.set_trainable(list(self.trainable))
+        engine.set_preprocessing(**self.preprocessing)
+        return engine
