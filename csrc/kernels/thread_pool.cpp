@@ -17,6 +17,7 @@
 #include <pthread.h>
 
 #include "kernels/cpu_clusters.hpp"
+#include "kernels/cpu_quota.hpp"
 
 namespace pyedge {
 namespace {
@@ -154,7 +155,9 @@ Pool& the_pool() {
 
 int default_threads() {
   const auto big = static_cast<int>(cpu_clusters().big.size());
-  const int cpus = big > 0 ? big : static_cast<int>(std::thread::hardware_concurrency());
+  const int quota = read_cpu_quota("");
+  int cpus = big > 0 ? big : static_cast<int>(std::thread::hardware_concurrency());
+  if (quota > 0 && quota < cpus) cpus = quota;
   return cpus < 1 ? 1 : cpus > max_threads ? max_threads : cpus;
 }
 

@@ -6,7 +6,8 @@
 namespace pyedge {
 
 // Threads that parallel_for uses, the calling one included. At first use: PYEDGE_NUM_THREADS, or
-// the big ones of the CPUs that this process may run on (kernels/cpu_clusters.hpp). Throws
+// the big ones of the CPUs that this process may run on (kernels/cpu_clusters.hpp), but no more
+// than a container's quota pays for (kernels/cpu_quota.hpp). Throws
 // std::invalid_argument if that variable is no number from 1 to 1024.
 int num_threads();
 

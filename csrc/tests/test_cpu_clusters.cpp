@@ -1,5 +1,5 @@
-// Big and little CPUs, from folders that look like the sysfs and procfs of several machines; and
-// the pool's threads on them.
+// Big and little CPUs and quotas, from folders that look like the sysfs and procfs of several
+// machines; and the pool's threads on them.
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -7,6 +7,7 @@
 
 #include "check.hpp"
 #include "kernels/cpu_clusters.hpp"
+#include "kernels/cpu_quota.hpp"
 #include "kernels/thread_pool.hpp"
 
 namespace {
@@ -52,12 +53,15 @@ class Machine {
   }
   Numbers big(const Numbers& allowed = {0, 1, 2, 3, 4, 5, 6, 7}) const { return read(allowed).big; }
 
- private:
-  void write(const std::string& path, const std::string& text) const {
+  int quota() const { return pyedge::read_cpu_quota(root_.string()); }
+
+  Machine& write(const std::string& path, const std::string& text) {
     fs::create_directories((root_ / path).parent_path());
     std::ofstream(root_ / path) << text << '\n';
+    return *this;
   }
 
+ private:
   fs::path root_;
 };
 
@@ -175,6 +179,27 @@ TEST(figures_that_cannot_be_read_are_left_out) {
   // one CPU without a core's number, and lines that are none
   CHECK(Machine().with_cores(repeated({{4, "0xd05"}, {3, "0xd0b"}})).big() == all);
   CHECK(Machine().with_cores(repeated({{8, "\x01 :: :"}})).big() == all);
+}
+
+TEST(quota_of_the_own_group_and_those_above_counts) {
+  CHECK(Machine().quota() == 0);
+  const std::string own = "proc/self/cgroup", folder = "sys/fs/cgroup/";
+  // what a container sees of itself
+  CHECK(Machine().write(own, "0::/").write(folder + "cpu.max", "200000 100000").quota() == 2);
+  CHECK(Machine().write(own, "0::/").write(folder + "cpu.max", "max 100000").quota() == 0);
+  CHECK(Machine().write(folder + "cpu.max", "150000 100000").quota() == 2);
+  CHECK(Machine().write(folder + "cpu.max", "5000 100000").quota() == 1);
+  Machine nested;
+  nested.write(own, "1:cpu:/old\n0::/user.slice/app.scope");
+  nested.write(folder + "user.slice/app.scope/cpu.max", "max 100000");
+  CHECK(nested.quota() == 0);
+  nested.write(folder + "user.slice/cpu.max", "300000 100000");
+  CHECK(nested.quota() == 3);
+  nested.write(folder + "user.slice/app.scope/cpu.max", "100000 100000");
+  CHECK(nested.quota() == 1);
+  for (const char* garbage : {"", "0 0", "-1 100000", "100000", "100000 0", "max", "nan nan"}) {
+    CHECK_AT(Machine().write(folder + "cpu.max", garbage).quota() == 0, garbage);
+  }
 }
 
 TEST(this_machine_has_big_cpus) {
