@@ -98,7 +98,7 @@ Figures estimate(const std::vector<int>& allowed, const std::string& root) {
 }
 
 // The capacity from which on a CPU is big: above the widest gap, if that is a factor of 1.5 or
-// more. Little and big lie 1.8 to 3.5 apart; the two kinds of big ones of a chip with three or
+// more. Little and big lie 2 to 3.5 apart; the two kinds of big ones of a chip with three or
 // four clusters are closer to each other than either is to the little ones, and belong together.
 // Clusters of the same cores at two clocks (1.1 to 1.4) all work.
 double big_from(Figures capacities) {
