@@ -2,7 +2,7 @@
 
     python -m bench.phone [--quick] [--batch N] [--repeats N] [--json FILE]
 
-Needs numpy alone and prints one screen. Takes some minutes on a phone (--quick: well under one).
+Needs numpy alone and prints one screen. May take some minutes on a phone (--quick: about one).
 
 threads       one, the big CPUs, all: multiply-adds on data in the cache, reading memory, one step
               of ResNet 4, and the CPU time that the step takes on all CPUs together. Of two
