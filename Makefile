@@ -12,12 +12,12 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo test test-neon crash-test fuzz sanitize bench lint format build clean
+.PHONY: help demo test test-neon crash-test fuzz sanitize bench bench-phone lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "also: make build (after a C++ change), bench, lint, format, test-neon, crash-test, fuzz,"
-	@echo "sanitize, clean"
+	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, test-neon,"
+	@echo "crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +56,9 @@ sanitize:
 bench: build
 	$(BIN)/python -m bench.kernels
 	$(BIN)/python -m bench.edge_step
+
+bench-phone: build
+	$(BIN)/python -m bench.phone
 
 lint: build
 	$(BIN)/ruff check .

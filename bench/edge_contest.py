@@ -64,7 +64,7 @@ def require(
     bad = [name for name, value in found.items() if not value <= limits[name]]
     if bad:
         listed = ", ".join(f"{n} {found[n]:.2g} (allowed {limits[n]:g})" for n in bad)
-        raise SystemExit(f"bench.edge_step: {what} is wrong by {listed}")
+        raise SystemExit(f"bench: {what} is wrong by {listed}")
     return dict(found)
 
 
@@ -73,7 +73,7 @@ def falls(what: str, stepper: Stepper, steps: int) -> tuple[float, float]:
     losses = [stepper.step() for _ in range(steps)]
     if not (math.isfinite(losses[-1]) and losses[-1] < losses[0]):
         raise SystemExit(
-            f"bench.edge_step: the loss of {what} does not fall in {steps} steps: "
+            f"bench: the loss of {what} does not fall in {steps} steps: "
             f"{losses[0]:.4f} -> {losses[-1]:.4f}"
         )
     return losses[0], losses[-1]

@@ -9,8 +9,8 @@ in ``channels_last``). Anything else is a `TypeError`.
 
 The instruction set is chosen at import by what the CPU can do; the environment variable
 ``PYEDGE_ISA`` (reference, avx2, avx512, neon) forces one. ``PYEDGE_NUM_THREADS`` sets the number
-of threads, by default the CPUs that the process may use; results do not depend on it. The GIL is
-released while a kernel runs.
+of threads, by default the big ones of the CPUs that the process may use (`cpus`); results do not
+depend on it. The GIL is released while a kernel runs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from numpy.typing import ArrayLike, NDArray
 from pyedge import _core
 
 __all__ = [
+    "Cpus",
     "Engine",
     "Match",
     "available_isas",
     "cosine_match",
     "cosine_match_gradient",
+    "cpus",
     "fma_rate",
     "isa",
     "num_threads",
@@ -59,6 +61,30 @@ class Match(NamedTuple):
     student_norm: NDArray[np.float64]
     distance: NDArray[np.float64]
     best: int
+
+
+class Cpus(NamedTuple):
+    """The CPUs that this process may use, as they were when the package was imported.
+
+    `capacities` are on the kernel's scale, on which the machine's fastest CPU has 1024; `big` are
+    the CPUs that the threads are meant for: those above the widest gap between two capacities, if
+    that is a factor of 1.5 or more, else all. `source` says what told the capacities:
+    cpu_capacity (the kernel), "clock and core" (an estimate), or nothing (then all are alike).
+    """
+
+    numbers: tuple[int, ...]
+    capacities: tuple[float, ...]
+    big: tuple[int, ...]
+    source: str
+
+
+def cpus() -> Cpus:
+    """Tell which CPUs this process may use, and which of them are big.
+
+    All fields but `source` are empty where the system does not tell (other than Linux).
+    """
+    found, big, source = _core.cpus()
+    return Cpus(tuple(n for n, _ in found), tuple(c for _, c in found), tuple(big), source)
 
 
 def isa() -> str:

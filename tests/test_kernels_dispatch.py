@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,11 +61,31 @@ def test_dispatch_refuses_a_path_of_another_cpu() -> None:
         kernels.set_isa(2)  # type: ignore[arg-type]
 
 
-def test_threads_default_to_the_usable_cpus() -> None:
+def test_threads_default_to_the_big_cpus() -> None:
     code = "from pyedge import kernels; print(kernels.num_threads())"
-    if hasattr(os, "sched_getaffinity"):
-        assert int(printed(code)) == len(os.sched_getaffinity(0))
+    big = kernels.cpus().big or range(os.cpu_count() or 1)
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists() and not quota.read_text().startswith("max"):
+        assert int(printed(code)) <= len(big)
+    else:
+        assert int(printed(code)) == len(big)
     assert printed(code, PYEDGE_NUM_THREADS="3") == "3"
+
+
+def test_cpus_are_those_that_the_process_may_use() -> None:
+    found = kernels.cpus()
+    if not hasattr(os, "sched_getaffinity"):
+        assert found.numbers == ()
+        return
+    assert set(found.numbers) == os.sched_getaffinity(0)
+    assert len(found.capacities) == len(found.numbers)
+    assert set(found.big) <= set(found.numbers)
+    lowest = min(found.capacities[found.numbers.index(cpu)] for cpu in found.big)
+    others = set(found.numbers) - set(found.big)
+    assert all(found.capacities[found.numbers.index(cpu)] * 1.5 <= lowest for cpu in others)
+    one = min(found.numbers)
+    code = f"import os; os.sched_setaffinity(0, [{one}]); from pyedge import kernels; "
+    assert printed(code + "print(kernels.cpus().big, kernels.num_threads())") == f"({one},) 1"
 
 
 @pytest.mark.parametrize("count", ["0", "-2", "two", "2.5", "99999"])

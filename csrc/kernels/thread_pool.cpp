@@ -1,4 +1,6 @@
-// The pool: workers sleep until a job is posted, then take its items one by one.
+// The pool: workers sleep until a job is posted, then take its items one by one. So a core that is
+// slow, throttled or taken by another program does fewer items, and whatever it has taken is waited
+// for, however long that is: speed alone depends on it.
 #include "kernels/thread_pool.hpp"
 
 #include <atomic>
@@ -12,10 +14,10 @@
 #include <thread>
 #include <vector>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
 #include <pthread.h>
+
+#include "kernels/cpu_clusters.hpp"
+#include "kernels/cpu_quota.hpp"
 
 namespace pyedge {
 namespace {
@@ -45,6 +47,7 @@ struct Job {
   std::int64_t items;
   detail::Task task;
   const void* context;
+  const std::vector<int>* home;  // CPUs that the helpers stay on, or nullptr
   std::atomic<std::int64_t> next{0};
   std::atomic<int> next_worker{0};
   std::exception_ptr error;  // guarded by mutex
@@ -109,6 +112,7 @@ class Pool {
   }
 
   void serve() {
+    CpuHome home;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       posted_.wait(lock, [this] { return helpers_wanted_ > 0; });
@@ -116,6 +120,7 @@ class Pool {
       ++helpers_working_;
       Job* job = job_;
       lock.unlock();
+      home.keep(job->home);
       job->work();
       lock.lock();
       if (--helpers_working_ == 0) finished_.notify_one();
@@ -148,20 +153,17 @@ Pool& the_pool() {
   return *current;
 }
 
-int usable_cpus() {
-#if defined(__linux__)
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
-#endif
-  return static_cast<int>(std::thread::hardware_concurrency());
+int default_threads() {
+  const auto big = static_cast<int>(cpu_clusters().big.size());
+  const int quota = read_cpu_quota("");
+  int cpus = big > 0 ? big : static_cast<int>(std::thread::hardware_concurrency());
+  if (quota > 0 && quota < cpus) cpus = quota;
+  return cpus < 1 ? 1 : cpus > max_threads ? max_threads : cpus;
 }
 
 int initial_threads() {
   const char* asked = std::getenv("PYEDGE_NUM_THREADS");
-  if (asked == nullptr || *asked == '\0') {
-    const int cpus = usable_cpus();
-    return cpus < 1 ? 1 : cpus > max_threads ? max_threads : cpus;
-  }
+  if (asked == nullptr || *asked == '\0') return default_threads();
   char* end;
   const long count = std::strtol(asked, &end, 10);
   if (*end != '\0' || count < 1 || count > max_threads) {
@@ -174,6 +176,17 @@ int initial_threads() {
 std::atomic<int>& thread_count() {
   static std::atomic<int> count{initial_threads()};
   return count;
+}
+
+// As long as no more threads are asked for than there are big CPUs, the helpers stay on these: a
+// thread that the scheduler has left on a little one would hold the others up at the end of every
+// job. They stay on the set and not on a CPU each, which other programs may be using; and the
+// calling thread, which is not ours, is left as it is.
+const std::vector<int>* helpers_home() {
+  const CpuClusters& clusters = cpu_clusters();
+  const bool clustered = clusters.big.size() < clusters.cpus.size();
+  const bool enough = static_cast<std::size_t>(num_threads()) <= clusters.big.size();
+  return clustered && enough ? &clusters.big : nullptr;
 }
 
 }  // namespace
@@ -198,6 +211,7 @@ void run(std::int64_t items, Task task, const void* context) {
   job.items = items;
   job.task = task;
   job.context = context;
+  job.home = helpers_home();
   const int threads = static_cast<int>(items < num_threads() ? items : num_threads());
   if (threads == 1 || inside_a_body || !the_pool().try_run(job, threads)) job.work();
   if (job.error) std::rethrow_exception(job.error);

@@ -6,8 +6,9 @@
 namespace pyedge {
 
 // Threads that parallel_for uses, the calling one included. At first use: PYEDGE_NUM_THREADS, or
-// the CPUs that this process may run on. Throws std::invalid_argument if that variable is no
-// number from 1 to 1024.
+// the big ones of the CPUs that this process may run on (kernels/cpu_clusters.hpp), but no more
+// than a container's quota pays for (kernels/cpu_quota.hpp). Throws
+// std::invalid_argument if that variable is no number from 1 to 1024.
 int num_threads();
 
 // Throws std::invalid_argument unless 1 <= count <= 1024.

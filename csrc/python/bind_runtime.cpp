@@ -2,6 +2,7 @@
 // one is an ImportError with a reason.
 #include <pybind11/stl.h>
 
+#include "kernels/cpu_clusters.hpp"
 #include "kernels/thread_pool.hpp"
 #include "python/register.hpp"
 #include "simd/dispatch.hpp"
@@ -11,6 +12,14 @@ namespace py = pybind11;
 void register_runtime(py::module_& module) {
   pyedge::kernel_table();
   pyedge::num_threads();
+  module.def("cpus", [] {
+    const pyedge::CpuClusters& clusters = pyedge::cpu_clusters();
+    py::list cpus;
+    for (const pyedge::Cpu& cpu : clusters.cpus) {
+      cpus.append(py::make_tuple(cpu.number, cpu.capacity));
+    }
+    return py::make_tuple(cpus, clusters.big, clusters.source);
+  });
   module.def("isa", [] { return pyedge::kernel_table().name; });
   module.def("available_isas", &pyedge::available_isas);
   module.def("set_isa", &pyedge::set_isa, py::arg("name"));

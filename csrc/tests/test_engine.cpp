@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "check.hpp"
+#include "hold_up.hpp"
 #include "kernels/thread_pool.hpp"
 
 using pyedge::Engine;
@@ -226,6 +227,25 @@ TEST(engine_learns_to_the_same_bits_on_any_number_of_threads) {
   });
   pyedge::set_num_threads(2);
 }
+
+#if defined(__linux__)
+TEST(engine_learns_to_the_same_bits_when_its_threads_are_held_up) {
+  const std::vector<std::string> layers{"conv1", "conv2", "head"};
+  pyedge::set_num_threads(1);
+  const Trained alone = train(layers, false, false);
+  pyedge::set_num_threads(4);
+  int times = 0;
+  for (int repeat = 0; repeat < 5 || (times < 20 && repeat < 100); ++repeat) {
+    const check::HoldUp slow;
+    const Trained together = train(layers, false, false);
+    CHECK(alone.losses == together.losses);
+    CHECK(same_bits(alone.numbers, together.numbers));
+    times += slow.times();
+  }
+  CHECK(times >= 20);
+  pyedge::set_num_threads(2);
+}
+#endif
 
 TEST(engine_gradient_is_the_slope_of_the_loss) {
   check::on_each_isa([](const std::string& isa) {
