@@ -21,7 +21,8 @@ from bench.edge_students import make_student
 from bench.neon_code import ROOT, run
 
 EMULATOR = "qemu-aarch64-static"
-_BUILD = ROOT / "build" / "neon"
+# not build/neon: tools/test_neon.sh may build there at the same time
+_BUILD = ROOT / "build" / "neon-step"
 _BEGIN, _END = "count_from_here", "count_to_here"
 # functions whose FMLAs are the multiply-adds of convolutions and linear layers
 _TILE = re.compile(r"(pixel|channel)_tile")
@@ -73,7 +74,7 @@ def missing() -> str | None:
 
 
 def build() -> Path:
-    """Build the program that is counted; as tools/test_neon.sh builds, in the same folder."""
+    """Build the program that is counted, as tools/test_neon.sh builds the tests."""
     toolchain = ROOT / "cmake" / "aarch64-linux-gnu.cmake"
     run(["cmake", "-S", str(ROOT), "-B", str(_BUILD), f"-DCMAKE_TOOLCHAIN_FILE={toolchain}",
          "-DPYEDGE_BUILD_PYTHON=OFF", "-DPYEDGE_BUILD_TESTS=ON"])  # fmt: skip
