@@ -12,12 +12,13 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo test test-neon crash-test fuzz sanitize bench bench-phone lint format build clean
+.PHONY: help demo test test-neon neon-report crash-test fuzz sanitize bench bench-phone lint \
+	format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, test-neon,"
-	@echo "crash-test, fuzz, sanitize, clean"
+	@echo "neon-report, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +42,9 @@ test: build
 
 test-neon:
 	tools/test_neon.sh
+
+neon-report: build
+	$(BIN)/python -m bench.neon_report
 
 crash-test: build
 	$(BIN)/python tools/crash_test.py

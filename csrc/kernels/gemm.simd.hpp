@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/gemm.hpp"
+#include "kernels/gemm_in_order.simd.hpp"
 
 namespace {
 
@@ -120,6 +121,10 @@ void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, floa
   for (std::int64_t tap = 0; tap < g.taps; ++tap) {
     RowPointers<rows> from(a + g.tap_offsets[tap], g.a_step);
     std::int64_t k = g.k;
+    if constexpr (Vec::by_lane) {
+      InOrder<Vec, rows, vectors>::add_fours(tile.sum, k / 4, from, b);
+      k %= 4;
+    }
     for (; k >= 4; k -= 4) {
       tile.add_four(from, b);
       from.advance(4);
@@ -138,17 +143,25 @@ template <int rows, int vectors>
 void channel_tile(const pyedge::ChannelGemm& g, const float* a, const float* b, float* c) {
   Tile<rows, vectors> tile;
   tile.start(c, g.c_step, g.accumulate);
-  for (std::int64_t image = 0; image < g.images; ++image) {
-    for (std::int64_t run = 0; run < g.runs; ++run) {
-      const float* x = a + image * g.a_image + run * g.a_run;
-      const float* y = b + image * g.b_image + run * g.b_run;
-      for (std::int64_t i = 0; i < g.length; ++i) {
+  // copies, which no hold can make the compiler read again
+  const std::int64_t images = g.images, runs = g.runs, length = g.length;
+  const std::int64_t a_step = g.a_step, b_step = g.b_step, a_run = g.a_run, b_run = g.b_run;
+  for (std::int64_t image = 0; image < images; ++image) {
+    const float *a_line = a + image * g.a_image, *b_line = b + image * g.b_image;
+    for (std::int64_t run = 0; run < runs; ++run, a_line += a_run, b_line += b_run) {
+      const float *x = a_line, *y = b_line;
+      std::int64_t left = length;
+      if constexpr (Vec::by_lane) {
+        InOrder<Vec, rows, vectors>::add_pairs(tile.sum, left / 2, x, a_step, y, b_step);
+        left %= 2;
+      }
+      for (; left > 0; --left) {
         Vec::Float w[vectors];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) w[v] = Vec::load(y + v * Vec::lanes);
         tile.template add_channels<0>(x, w);
-        x += g.a_step;
-        y += g.b_step;
+        x += a_step;
+        y += b_step;
       }
     }
   }

@@ -34,6 +34,7 @@ constexpr float at_zero = 1 / (a2 * b2), at_a = 1 / (2 * a2 * (a2 - b2)),
 // B' d: 6 -> 6
 struct InputTransform {
   static constexpr int from = 6, to = 6;
+  static constexpr int order[to] = {1, 2, 3, 4, 0, 5};
   static inline __attribute__((always_inline)) void apply(const V (&d)[6], V (&t)[6]) {
     const V even_a = plus_times(d[4], -b2, d[2]), odd_a = plus_times(d[3], -b2, d[1]);
     const V even_b = plus_times(d[4], -a2, d[2]), odd_b = plus_times(d[3], -a2, d[1]);
@@ -49,6 +50,7 @@ struct InputTransform {
 // A' m: 6 -> 4
 struct OutputTransform {
   static constexpr int from = 6, to = 4;
+  static constexpr int order[to] = {0, 2, 1, 3};
   static inline __attribute__((always_inline)) void apply(const V (&m)[6], V (&y)[4]) {
     const V even_a = Vec::add(m[1], m[2]), odd_a = Vec::sub(m[1], m[2]);
     const V even_b = Vec::add(m[3], m[4]), odd_b = Vec::sub(m[3], m[4]);
@@ -62,6 +64,7 @@ struct OutputTransform {
 // A y: 4 -> 6
 struct GradientTransform {
   static constexpr int from = 4, to = 6;
+  static constexpr int order[to] = {1, 2, 3, 4, 0, 5};
   static inline __attribute__((always_inline)) void apply(const V (&y)[4], V (&z)[6]) {
     const V even_a = plus_times(y[0], a2, y[2]), odd_a = plus_times(y[1], a2, y[3]);
     const V even_b = plus_times(y[0], b2, y[2]), odd_b = plus_times(y[1], b2, y[3]);
@@ -77,6 +80,7 @@ struct GradientTransform {
 // G g: 3 -> 6
 struct WeightTransform {
   static constexpr int from = 3, to = 6;
+  static constexpr int order[to] = {1, 2, 3, 4, 0, 5};
   static inline __attribute__((always_inline)) void apply(const V (&g)[3], V (&u)[6]) {
     const V even_a = times(plus_times(g[0], a2, g[2]), at_a);
     const V even_b = times(plus_times(g[0], b2, g[2]), at_b);
@@ -92,6 +96,7 @@ struct WeightTransform {
 // G' u: 6 -> 3
 struct WeightGradientTransform {
   static constexpr int from = 6, to = 3;
+  static constexpr int order[to] = {0, 2, 1};
   static inline __attribute__((always_inline)) void apply(const V (&u)[6], V (&g)[3]) {
     const V even_a = times(Vec::add(u[1], u[2]), at_a), odd_a = times(Vec::sub(u[1], u[2]), at_a);
     const V even_b = times(Vec::add(u[3], u[4]), at_b), odd_b = times(Vec::sub(u[3], u[4]), at_b);
@@ -101,10 +106,37 @@ struct WeightGradientTransform {
   }
 };
 
+// Two rows of T's result and those of the second side, at T::order[first].
+template <typename T, int first, typename Load, typename Store>
+inline __attribute__((always_inline)) void two_rows(const Load& load, const Store& store) {
+  constexpr int count = first + 2 <= T::to ? 2 : 1;
+  V half[count][T::from];
+#pragma GCC unroll 6
+  for (int j = 0; j < T::from; ++j) {
+    V column[T::from], result[T::to];
+#pragma GCC unroll 6
+    for (int i = 0; i < T::from; ++i) column[i] = load(i, j);
+    T::apply(column, result);
+#pragma GCC unroll 2
+    for (int i = 0; i < count; ++i) half[i][j] = result[T::order[first + i]];
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < count; ++i) {
+    V result[T::to];
+    T::apply(half[i], result);
+#pragma GCC unroll 6
+    for (int j = 0; j < T::to; ++j) store(T::order[first + i], j, result[j]);
+  }
+  if constexpr (first + 2 < T::to) two_rows<T, first + 2>(load, store);
+}
+
 // Applies T from both sides: values T::from x T::from -> T::to x T::to. load(i, j) fetches a
-// vector, store(i, j, vector) takes one.
+// vector, store(i, j, vector) takes one. On NEON up to 36 half-done values are more than its 32
+// registers (GCC 12 went to the stack 111 times a vector of the input's transform): there two rows
+// of the result are made at a time, those that share terms, from values that are read anew.
 template <typename T, typename Load, typename Store>
 inline __attribute__((always_inline)) void both_sides(const Load& load, const Store& store) {
+  if constexpr (Vec::by_lane && T::from > 3) return two_rows<T, 0>(load, store);
   V half[T::to][T::from];
 #pragma GCC unroll 6
   for (int j = 0; j < T::from; ++j) {

@@ -98,6 +98,7 @@ struct Vec {
   // 16 registers.
   static constexpr int tile_rows = 6;
   static constexpr int tile_vectors = 2;
+  static constexpr bool by_lane = false;
   using Quad = const float*;  // broadcast loads
   static Quad load_quad(const float* p) { return p; }
   template <int i>

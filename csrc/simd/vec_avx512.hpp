@@ -71,6 +71,7 @@ struct Vec {
   // 32 registers; 2 FMA ports x 4 cycles of latency want 8 accumulators or more.
   static constexpr int tile_rows = 14;
   static constexpr int tile_vectors = 2;
+  static constexpr bool by_lane = false;
   using Quad = const float*;  // FMA broadcasts from memory
   static Quad load_quad(const float* p) { return p; }
   template <int i>

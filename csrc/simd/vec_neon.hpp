@@ -69,12 +69,19 @@ struct Vec {
   // 26 of 32 registers. Inputs are multiplied by lane: one load feeds four multiply-adds a vector.
   static constexpr int tile_rows = 8;
   static constexpr int tile_vectors = 2;
+  static constexpr bool by_lane = true;
   using Quad = float32x4_t;
   static Quad load_quad(const float* p) { return vld1q_f32(p); }
   template <int i>
   static Float fma_quad(Float sum, Float b, Quad a) {
     return vfmaq_laneq_f32(sum, b, a, i);
   }
+  // Instructions that do not exist and keep their order: nothing that makes or uses x, and no load,
+  // moves across hold; no load moves across hold_loads.
+  static void hold(Float& x) { asm volatile("" : "+w"(x) : : "memory"); }
+  static void hold(std::int64_t& i) { asm volatile("" : "+r"(i) : : "memory"); }
+  static void hold(const float*& p) { asm volatile("" : "+r"(p) : : "memory"); }
+  static void hold_loads() { asm volatile("" : : : "memory"); }
   static Float fma_one(Float sum, Float b, const float* a) { return vfmaq_n_f32(sum, b, *a); }
 
   static Count no_counts() { return vdupq_n_s32(0); }

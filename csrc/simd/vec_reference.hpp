@@ -63,6 +63,7 @@ struct Vec {
   // The micro-kernels' tile.
   static constexpr int tile_rows = 4;
   static constexpr int tile_vectors = 1;
+  static constexpr bool by_lane = false;
   using Quad = const float*;
   static Quad load_quad(const float* p) { return p; }
   template <int i>
