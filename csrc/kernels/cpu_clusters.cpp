@@ -129,11 +129,7 @@ bool set_allowed(const std::vector<int>&) {
 }
 #endif
 
-std::atomic<const CpuClusters*>& current() {
-  static std::atomic<const CpuClusters*> clusters{
-      new CpuClusters(read_cpu_clusters(allowed_cpus(), ""))};
-  return clusters;
-}
+std::atomic<const CpuClusters*> other{nullptr};
 
 }  // namespace
 
@@ -174,12 +170,14 @@ std::vector<int> allowed_cpus() {
 }
 
 const CpuClusters& cpu_clusters() {
-  return *current().load(std::memory_order_acquire);
+  // never destroyed: a thread may still be at work while the process ends
+  static const CpuClusters* own = new CpuClusters(read_cpu_clusters(allowed_cpus(), ""));
+  const CpuClusters* set = other.load(std::memory_order_acquire);
+  return set != nullptr ? *set : *own;
 }
 
-void set_cpu_clusters(const CpuClusters& clusters) {
-  // another thread may be reading the old ones
-  current().store(new CpuClusters(clusters), std::memory_order_release);
+void set_cpu_clusters(const CpuClusters* clusters) {
+  other.store(clusters, std::memory_order_release);
 }
 
 void CpuHome::keep(const std::vector<int>* cpus) {

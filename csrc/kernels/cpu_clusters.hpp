@@ -28,8 +28,9 @@ std::vector<int> allowed_cpus();
 // This process's, read at the first call and kept: a mask that is changed later does not count.
 const CpuClusters& cpu_clusters();
 
-// Takes other clusters from here on (tests). The old ones stay in memory.
-void set_cpu_clusters(const CpuClusters& clusters);
+// Takes other clusters from here on, or with nullptr the machine's own again (tests). They are not
+// copied, and must live as long as the pool does.
+void set_cpu_clusters(const CpuClusters* clusters);
 
 // Keeps the thread that owns it on some CPUs, and gives it back those it had before.
 class CpuHome {

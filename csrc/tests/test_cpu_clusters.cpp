@@ -73,21 +73,6 @@ Lines repeated(std::initializer_list<std::pair<int, const char*>> runs) {
 
 const Numbers all{0, 1, 2, 3, 4, 5, 6, 7}, upper{4, 5, 6, 7};
 
-// Sets clusters for one test, and the machine's own afterwards.
-class Clusters {
- public:
-  explicit Clusters(const pyedge::CpuClusters& clusters) { pyedge::set_cpu_clusters(clusters); }
-  ~Clusters() {
-    pyedge::set_cpu_clusters(before_);
-    pyedge::set_num_threads(2);
-  }
-  Clusters(const Clusters&) = delete;
-  Clusters& operator=(const Clusters&) = delete;
-
- private:
-  pyedge::CpuClusters before_ = pyedge::cpu_clusters();
-};
-
 // The masks with which the pool's helpers ran one job, in which each of `threads` takes part.
 std::vector<Numbers> masks_of_helpers(int threads) {
   pyedge::set_num_threads(threads);
@@ -217,9 +202,11 @@ TEST(helpers_stay_on_the_big_cpus_and_the_caller_is_left_alone) {
   if (before.size() < 2) return;
   const int home = before.back(), elsewhere = 1000;
   // of two big CPUs one is not ours: its place is there for a second thread
-  const Clusters set({{{home, 1024.0}, {elsewhere, 1024.0}, {before.front(), 300.0}},
-                      {home, elsewhere},
-                      "cpu_capacity"});
+  static const pyedge::CpuClusters clusters{
+      {{home, 1024.0}, {elsewhere, 1024.0}, {before.front(), 300.0}},
+      {home, elsewhere},
+      "cpu_capacity"};
+  pyedge::set_cpu_clusters(&clusters);
   for (int repeat = 0; repeat < 3; ++repeat) {
     const std::vector<Numbers> two = masks_of_helpers(2);
     CHECK(two == std::vector<Numbers>{Numbers{home}});
@@ -228,6 +215,8 @@ TEST(helpers_stay_on_the_big_cpus_and_the_caller_is_left_alone) {
     CHECK(three == (std::vector<Numbers>{before, before}));
     CHECK(pyedge::allowed_cpus() == before);
   }
+  pyedge::set_cpu_clusters(nullptr);
+  pyedge::set_num_threads(2);
 }
 
 TEST(a_home_that_cannot_be_had_is_no_error) {
