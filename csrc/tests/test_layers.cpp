@@ -115,8 +115,9 @@ TEST(copy_region_has_zeros_outside_of_the_image) {
       std::fill(part.values.begin(), part.values.end(), check::canary);
       table().copy_region(
           {seen.map.data(), 3, 4, seen.map.stride, top, left, rows, columns, lens, part.data()});
-      part.each([&](auto, auto y, auto x, auto k) {
-        const std::int64_t from_y = y + top, from_x = x + left;
+      // C++17 captures no structured bindings
+      part.each([&, row = top, column = left](auto, auto y, auto x, auto k) {
+        const std::int64_t from_y = y + row, from_x = x + column;
         const bool inside = from_y >= 0 && from_y < 3 && from_x >= 0 && from_x < 4;
         near(of(inside ? seen.look(lens, from_y, from_x, k) : 0.0), part(0, y, x, k), where);
       });
