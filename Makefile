@@ -12,12 +12,13 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo test test-neon crash-test fuzz sanitize bench lint format build clean
+.PHONY: help demo test test-neon wheel-aarch64 test-aarch64 crash-test fuzz sanitize bench lint \
+	format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "also: make build (after a C++ change), bench, lint, format, test-neon, crash-test, fuzz,"
-	@echo "sanitize, clean"
+	@echo "also: make build (after a C++ change), bench, lint, format, test-neon, wheel-aarch64,"
+	@echo "test-aarch64, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +42,20 @@ test: build
 
 test-neon:
 	tools/test_neon.sh
+
+# what a cross build needs and no more: no torch
+$(VENV)/.cross: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(BUILD_TOOLS) \
+		wheel ziglang
+	@touch $@
+
+wheel-aarch64: $(VENV)/.cross
+	$(BIN)/python tools/wheel_aarch64.py
+
+# needs qemu-aarch64-static; docs/aarch64.md
+test-aarch64: build wheel-aarch64
+	$(BIN)/python tools/test_aarch64.py
 
 crash-test: build
 	$(BIN)/python tools/crash_test.py
