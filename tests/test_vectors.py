@@ -84,3 +84,20 @@ def test_weights_after_ten_steps_equal_the_stored_ones_of_torch(family: str, way
         moved = float(np.linalg.norm(wanted.weights[name] - before))
         room = 1e-3 * moved + STEPS * 6e-8 * float(np.linalg.norm(before))
         assert np.linalg.norm(engine.array(name) - wanted.weights[name]) <= room, name
+
+
+@pytest.mark.parametrize(("family", "way"), CASES)
+def test_any_number_of_threads_gives_the_same_bits(family: str, way: str) -> None:
+    stored = vectors(family)
+    before = kernels.num_threads()
+    ends = []
+    for threads in (1, 2, 3):
+        kernels.set_num_threads(threads)
+        engine = engine_of(stored, way)
+        step(engine, stored)
+        engine.update(WAYS[way].lr)
+        ends.append([engine.array(name) for name in stored.answers[way].weights])
+    kernels.set_num_threads(before)
+    for end in ends[1:]:
+        for one, other in zip(ends[0], end, strict=True):
+            np.testing.assert_array_equal(one, other)

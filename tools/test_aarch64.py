@@ -19,7 +19,7 @@ import time
 from aarch64_python import HOME, ROOT, prepare
 
 # what the tests read; without pyedge's sources, so that it is the wheel that they import
-COPIED = ("tests", "bench", "tools")
+COPIED = ("tests", "tools")
 
 
 def copy_tests() -> None:
