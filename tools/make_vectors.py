@@ -20,9 +20,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from engine_graphs import Graph  # noqa: E402
 from engine_lessons import Lesson, make_images, make_lesson  # noqa: E402
-from engine_oracle import TorchGraph  # noqa: E402
+from engine_oracle import TorchGraph, torch_optimizer  # noqa: E402
 from engine_students import lowered_graph  # noqa: E402
-from test_engine_students import torch_optimizer  # noqa: E402
 from vector_file import (  # noqa: E402
     FAMILIES,
     FOLDER,
@@ -78,7 +77,7 @@ def solve(
     learned = graph.learned(layers)
     twin = TorchGraph(graph, learned, how.batch_norm == "batch")
     weights = [twin.arrays[name] for name in learned]
-    optimizer = torch_optimizer(weights, dict(how.optimizer))
+    optimizer = torch_optimizer(weights, how.optimizer)
     optimizer.param_groups[0]["lr"] = how.lr
     first, kink = None, math.inf
     for _ in range(STEPS):
