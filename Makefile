@@ -12,13 +12,13 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo test test-neon neon-report crash-test fuzz sanitize bench bench-phone lint \
-	format build clean
+.PHONY: help demo test test-neon neon-report wheel-aarch64 test-aarch64 crash-test fuzz sanitize \
+	bench bench-phone lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, test-neon,"
-	@echo "neon-report, crash-test, fuzz, sanitize, clean"
+	@echo "neon-report, wheel-aarch64, test-aarch64, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,20 @@ test-neon:
 
 neon-report: build
 	$(BIN)/python -m bench.neon_report
+
+# what a cross build needs and no more: no torch
+$(VENV)/.cross: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(BUILD_TOOLS) \
+		wheel ziglang
+	@touch $@
+
+wheel-aarch64: $(VENV)/.cross
+	$(BIN)/python tools/wheel_aarch64.py
+
+# needs qemu-aarch64-static; docs/aarch64.md
+test-aarch64: build wheel-aarch64
+	$(BIN)/python tools/test_aarch64.py
 
 crash-test: build
 	$(BIN)/python tools/crash_test.py

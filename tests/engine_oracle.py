@@ -217,3 +217,11 @@ def _cosine(student: Tensor, teacher: Tensor, squares: Tensor, lesson: Lesson) -
     there = (square > 0).double()  # a map of zeros has no direction: cosine 0, gradient 0
     of_teacher = squares if lesson.norms_by_image else squares.sum()
     return there * dot / ((square + 1 - there) * of_teacher).sqrt()
+
+
+def torch_optimizer(weights: list[Tensor], way: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Make torch's optimizer for what Engine.set_optimizer was told; clipping is the caller's."""
+    if way["kind"] == "adam":
+        return torch.optim.Adam(weights, weight_decay=way["weight_decay"])
+    settings = {key: way[key] for key in ("momentum", "nesterov", "weight_decay")}
+    return torch.optim.SGD(weights, lr=1.0, **settings)

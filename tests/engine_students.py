@@ -52,15 +52,15 @@ def student(name: str, size: int = 32) -> StudentGraph:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         if name == "resnet18":  # a stem of 7x7 and a max pool, projected shortcuts, in small
-            return _lowered(models.resnet18(7, width=8), size)
-        return _lowered(models.vgg11(7, input_size=size, hidden=None, width=8), size)
+            return lowered_graph(models.resnet18(7, width=8), size)
+        return lowered_graph(models.vgg11(7, input_size=size, hidden=None, width=8), size)
 
 
-def _lowered(model: nn.Module, size: int) -> StudentGraph:
+def lowered_graph(model: nn.Module, size: int, P: float = 0.6) -> StudentGraph:
     """Compress a network that is settled as after training, and lower it."""
     images = torch.randn(16, 3, size, size)
     settle(model, images)
-    lowered = lower(pyedge.compress(model.eval(), P=0.6, images=images))
+    lowered = lower(pyedge.compress(model.eval(), P=P, images=images))
     assert lowered.output == len(lowered.nodes) - 1
     shapes = _shapes(lowered.nodes, lowered.arrays, lowered.input_shape)
     last_conv = [*lowered.last_convs, lowered.classifier]

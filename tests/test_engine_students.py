@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from engine_lessons import Lesson, make_images, make_lesson
-from engine_oracle import Solution, TorchGraph, gradient_errors, relative
+from engine_oracle import Solution, TorchGraph, gradient_errors, relative, torch_optimizer
 from engine_students import OTHERS, PAPER, StudentGraph, student
 
 from pyedge.kernels import Engine
@@ -144,10 +144,3 @@ def train_both(
 
 def distance(a: torch.Tensor, b: np.ndarray) -> float:
     return float(np.linalg.norm(a.detach().numpy() - b))
-
-
-def torch_optimizer(weights: list[torch.Tensor], way: dict[str, Any]) -> torch.optim.Optimizer:
-    if way["kind"] == "adam":
-        return torch.optim.Adam(weights, weight_decay=way["weight_decay"])
-    settings = {key: way[key] for key in ("momentum", "nesterov", "weight_decay")}
-    return torch.optim.SGD(weights, lr=1.0, **settings)

@@ -1,0 +1,37 @@
+"""The tests that tests/device.txt lists are all that a device without torch can run of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_device_tests_are_collected_without_torch() -> None:
+    # None in their place makes any import of them fail
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'sklearn', 'PIL', 'lightning_fabric', 'torchmetrics', 'rich'):\n"
+        "    sys.modules[name] = None\n"
+        "import pytest\n"
+        "sys.exit(pytest.main(['-q', '--collect-only', '-p', 'no:cacheprovider',"
+        " '@tests/device.txt']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in (ROOT / "tests" / "device.txt").read_text(encoding="utf-8").split():
+        assert f"{line}::" in done.stdout, line
+
+
+def test_device_tests_cover_the_device() -> None:
+    # a new file of tests of the kernels, the engine or the file belongs there, or needs torch
+    listed = (ROOT / "tests" / "device.txt").read_text(encoding="utf-8").split()
+    for kind in ("kernels", "engine", "edge", "student_file"):
+        for path in ROOT.glob(f"tests/test_{kind}*.py"):
+            text = path.read_text(encoding="utf-8")
+            helpers = ("engine_oracle", "engine_students", "engine_agreement", "knowledge_case")
+            needs_torch = "import torch" in text or any(name in text for name in helpers)
+            needs_torch |= 'importorskip("torch")' in text
+            assert needs_torch or f"tests/{path.name}" in listed, path.name
