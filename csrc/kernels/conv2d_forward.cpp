@@ -40,8 +40,11 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
     const std::int64_t tiles_w = s_.tiles_w(), tiles_h = s_.tiles_h();
     band_ = std::clamp<std::int64_t>(item_tiles / tiles_w, 1, tiles_h);
     if (band_ == tiles_h) {
-      images_per_item_ = std::clamp<std::int64_t>(item_tiles / (tiles_h * tiles_w), 1,
-                                                  std::max<std::int64_t>(s_.n, 1));
+      const std::int64_t n = std::max<std::int64_t>(s_.n, 1);
+      const std::int64_t most = std::max<std::int64_t>(item_tiles / (tiles_h * tiles_w), 1);
+      // as many for each thread: 16 images of 8x8 would else be one item
+      const std::int64_t items = round_up((n + most - 1) / most, workers);
+      images_per_item_ = (n + items - 1) / items;
     }
     region_rows_ = 4 * band_ + 2;
     columns_ = 4 * tiles_w + 2;

@@ -12,9 +12,11 @@ namespace {
 
 // Floats of a chunk's inputs where they are copied: 6 MB.
 constexpr std::int64_t chunk_floats = 3 << 19;
-// Tiles of a chunk. All 36 sums are read and written once a chunk; with 128 tiles that is some
-// third of the time of the multiplications (286 x 272 channels), with 64 it was most of it.
+// Tiles of a chunk: 128, and more while the transformed gradients take less than 6 MB. All 36 sums
+// are written and read once a chunk; with 128 tiles that is some third of the time of the
+// multiplications (286 x 272 channels), with 64 it was most of it.
 constexpr std::int64_t chunk_tiles = 128;
+constexpr std::int64_t slope_floats = 3 << 19;
 // Floats of a chunk's patches and sums for the input channels that are taken at a time: 6 MB. All
 // 286 of them at once took as much memory as a sixth of the step.
 constexpr std::int64_t block_floats = 3 << 19;
@@ -30,7 +32,9 @@ ConvWeightGradient::ConvWeightGradient(const ConvShape& shape, const KernelTable
   const std::int64_t n = std::max<std::int64_t>(s_.n, 1);
   if (winograd_) {
     const std::int64_t tiles_h = s_.tiles_h(), tiles_w = s_.tiles_w();
-    chunk_ = std::clamp<std::int64_t>(chunk_tiles / (tiles_h * tiles_w), 1, n);
+    std::int64_t most = chunk_tiles;
+    while (2 * most * winograd_positions * s_.out_stride <= slope_floats) most *= 2;
+    chunk_ = std::clamp<std::int64_t>(most / (tiles_h * tiles_w), 1, n);
     const std::int64_t tiles = chunk_ * tiles_h * tiles_w;
     const std::int64_t channel = winograd_positions * (tiles + s_.out_stride);
     const std::int64_t blocks =

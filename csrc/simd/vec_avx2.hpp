@@ -93,6 +93,11 @@ struct Vec {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
   }
+  // whether one of them is above 0 in a lane where the other is not
+  static bool sides_differ(Float a, Float b) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, zero(), _CMP_GT_OQ)) !=
+           _mm256_movemask_ps(_mm256_cmp_ps(b, zero(), _CMP_GT_OQ));
+  }
 
   // The micro-kernels' tile: 6 x 2 accumulators, 2 vectors of weights and a broadcast take 15 of
   // 16 registers.

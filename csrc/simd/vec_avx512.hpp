@@ -66,6 +66,10 @@ struct Vec {
                         _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v)));
   }
   static float largest(Float v) { return _mm512_reduce_max_ps(v); }
+  // whether one of them is above 0 in a lane where the other is not
+  static bool sides_differ(Float a, Float b) {
+    return _mm512_cmp_ps_mask(a, zero(), _CMP_GT_OQ) != _mm512_cmp_ps_mask(b, zero(), _CMP_GT_OQ);
+  }
 
   // The micro-kernels' tile: 14 x 2 accumulators, 2 vectors of weights and a broadcast take 31 of
   // 32 registers; 2 FMA ports x 4 cycles of latency want 8 accumulators or more.

@@ -64,6 +64,10 @@ struct Vec {
   // of whole numbers within its range
   static void store_int16(std::int16_t* p, Float v) { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(v))); }
   static float largest(Float v) { return vmaxvq_f32(v); }
+  // whether one of them is above 0 in a lane where the other is not
+  static bool sides_differ(Float a, Float b) {
+    return vmaxvq_u32(veorq_u32(vcgtzq_f32(a), vcgtzq_f32(b))) != 0;
+  }
 
   // The micro-kernels' tile: 8 x 2 accumulators, 8 quads of inputs and 2 vectors of weights take
   // 26 of 32 registers. Inputs are multiplied by lane: one load feeds four multiply-adds a vector.

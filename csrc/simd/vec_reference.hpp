@@ -59,6 +59,8 @@ struct Vec {
     *p = v == v ? static_cast<std::int16_t>(v) : std::int16_t{0};
   }
   static float largest(Float v) { return v; }
+  // whether one of them is above 0 and the other is not
+  static bool sides_differ(Float a, Float b) { return (a > 0.0f) != (b > 0.0f); }
 
   // The micro-kernels' tile.
   static constexpr int tile_rows = 4;
