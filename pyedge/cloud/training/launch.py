@@ -112,6 +112,18 @@ def _work_in_child(fabric: Fabric, folder: str) -> None:
     if fabric.global_rank == 0:
         state = {"weights": job.model.state_dict(), "result": _packed(result)}
         save_checkpoint(Path(folder, "result"), state)
+    _leave_together(fabric)
+
+
+def _leave_together(fabric: Fabric) -> None:
+    """Take the group of processes down while all of them are there.
+
+    Left to the end of the process, a background thread of the group was once still running in one
+    of them when the other had gone, and C++ aborts there.
+    """
+    if torch.distributed.is_initialized():
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _work(fabric: Fabric, job: Job) -> TrainResult:
