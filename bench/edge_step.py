@@ -40,6 +40,7 @@ import json
 import sys
 
 from bench import edge_report
+from bench.arguments import positive
 from bench.edge_import import import_times
 from bench.edge_run import Settings, run_student
 from bench.edge_students import WIDTHS, make_student
@@ -103,11 +104,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--student", action="append", choices=WIDTHS, help=f"default: {', '.join(DEFAULT)}"
     )
-    parser.add_argument("--batch", type=_positive, help="images in a step (128)")
+    parser.add_argument("--batch", type=positive, help="images in a step (128)")
     parser.add_argument(
-        "--threads", type=_positive, default=2, help="threads for ours and for torch (2)"
+        "--threads", type=positive, default=2, help="threads for ours and for torch (2)"
     )
-    parser.add_argument("--repeats", type=_positive, help="timed rounds (7)")
+    parser.add_argument("--repeats", type=positive, help="timed rounds (7)")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument(
@@ -115,13 +116,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--isa", choices=kernels.available_isas(), help="path to measure")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
 
 
 def _presence(module: str) -> str:

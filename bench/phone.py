@@ -29,6 +29,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.arguments import positive
 from bench.phone_facts import device_facts
 from bench.phone_report import screen
 from bench.phone_run import (
@@ -105,17 +106,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.phone", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help=f"batch {QUICK_BATCH}, two rounds")
-    parser.add_argument("--batch", type=_positive, help="images in a step (128, or what fits)")
-    parser.add_argument("--repeats", type=_positive, help="timed rounds (3)")
+    parser.add_argument("--batch", type=positive, help="images in a step (128, or what fits)")
+    parser.add_argument("--repeats", type=positive, help="timed rounds (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write it all to a file")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
 
 
 if __name__ == "__main__":

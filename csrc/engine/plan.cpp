@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/arena.hpp"
+#include "engine/placement.hpp"
 
 namespace pyedge {
 namespace {
@@ -23,17 +24,18 @@ class Planner {
         all_(all),
         split_(n < all) {
     plan_.n = n;
-    tensors_.resize(program.tensors.size());
-    gradients_.resize(program.tensors.size());
-    back_.resize(program.tensors.size());
-    norm_gradients_.resize(program.norms.size());
-    alias_.resize(program.tensors.size());
-    std::iota(alias_.begin(), alias_.end(), 0);
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      tensors_[i].floats = gradients_[i].floats = back_[i].floats = n * program.tensors[i].image();
+    lives_.tensors.resize(program.tensors.size());
+    lives_.gradients.resize(program.tensors.size());
+    lives_.back.resize(program.tensors.size());
+    lives_.norm_gradients.resize(program.norms.size());
+    lives_.alias.resize(program.tensors.size());
+    std::iota(lives_.alias.begin(), lives_.alias.end(), 0);
+    for (std::size_t i = 0; i < lives_.tensors.size(); ++i) {
+      lives_.tensors[i].floats = lives_.gradients[i].floats = lives_.back[i].floats =
+          n * program.tensors[i].image();
     }
-    for (std::size_t i = 0; i < norm_gradients_.size(); ++i) {
-      norm_gradients_[i].floats = n * tensor(program.norms[i].tensor).image();
+    for (std::size_t i = 0; i < lives_.norm_gradients.size(); ++i) {
+      lives_.norm_gradients[i].floats = n * tensor(program.norms[i].tensor).image();
     }
   }
 
@@ -46,7 +48,7 @@ class Planner {
     plan_.in_place.assign(program_.tensors.size(), false);
     plan_.tensor_of_all.assign(program_.tensors.size(), false);
     plan_.gradient_of_all.assign(program_.tensors.size(), false);
-    compact_.assign(program_.tensors.size(), false);
+    lives_.compact.assign(program_.tensors.size(), false);
     plan_.mask.resize(program_.tensors.size());
     loss_time_ = static_cast<int>(steps);
     forward();
@@ -54,7 +56,8 @@ class Planner {
       find_wanted();
       backward();
     }
-    place();
+    lives_.scratch.resize(at(plan_.backward.empty() ? loss_time_ : plan_.backward.back().time) + 1);
+    place(program_, lives_, all_, plan_);
     return std::move(plan_);
   }
 
@@ -62,19 +65,19 @@ class Planner {
   const Tensor& tensor(int index) const { return program_.tensors[at(index)]; }
 
   void scratch(int time, std::int64_t floats) {
-    if (scratch_.size() <= at(time)) scratch_.resize(at(time) + 1);
-    scratch_[at(time)].floats = std::max(scratch_[at(time)].floats, floats);
-    scratch_[at(time)].use(time);
+    if (lives_.scratch.size() <= at(time)) lives_.scratch.resize(at(time) + 1);
+    lives_.scratch[at(time)].floats = std::max(lives_.scratch[at(time)].floats, floats);
+    lives_.scratch[at(time)].use(time);
   }
 
   void forward() {
-    tensors_[0].use(0);
+    lives_.tensors[0].use(0);
     for (std::size_t i = 0; i < program_.steps.size(); ++i) {
       const Step& step = program_.steps[i];
       const int time = static_cast<int>(i);
-      for (const View& view : step.in) tensors_[at(view.tensor)].use(time);
-      if (step.residual.tensor >= 0) tensors_[at(step.residual.tensor)].use(time);
-      tensors_[at(step.out)].use(time);
+      for (const View& view : step.in) lives_.tensors[at(view.tensor)].use(time);
+      if (step.residual.tensor >= 0) lives_.tensors[at(step.residual.tensor)].use(time);
+      lives_.tensors[at(step.out)].use(time);
       if (step.kind == StepKind::conv) {
         const ConvShape shape = conv_shape(graph_, program_, step, plan_.n);
         plan_.forward[i] = ConvForward(shape, table_, workers_);
@@ -90,7 +93,7 @@ class Planner {
         if (norm.has_statistics) scratch(std::max(t.producer, 0), statistics_floats(t));
       }
     }
-    tensors_[at(program_.output.tensor)].use(loss_time_);
+    lives_.tensors[at(program_.output.tensor)].use(loss_time_);
     plan_.tensor_of_all[at(program_.output.tensor)] = split_ && wishes_.training;
   }
 
@@ -99,7 +102,7 @@ class Planner {
     for (const Step& step : program_.steps) {
       const View& r = step.residual;
       if (step.kind == StepKind::conv && r.tensor >= 0 && r.plain() && readers(r.tensor) == 1) {
-        same_memory_.push_back({step.out, r.tensor});
+        lives_.same_memory.push_back({step.out, r.tensor});
       }
     }
   }
@@ -121,7 +124,7 @@ class Planner {
       for (const View& view : step.in) wanted = wanted || wants(view);
       wanted_[at(step.out)] = wanted;
     }
-    for (std::size_t t = 0; t < tensors_.size(); ++t) {
+    for (std::size_t t = 0; t < lives_.tensors.size(); ++t) {
       plan_.in_place[t] = wanted_[t] && overwritable(static_cast<int>(t));
     }
   }
@@ -175,12 +178,13 @@ class Planner {
     if (!wants(view)) return {};
     Target found;
     if (view.norm >= 0 && plan_.live[at(view.norm)]) {
-      found = {view.norm, true, norm_gradients_[at(view.norm)].last >= 0};
-      norm_gradients_[at(view.norm)].use(time);
+      found = {view.norm, true, lives_.norm_gradients[at(view.norm)].last >= 0};
+      lives_.norm_gradients[at(view.norm)].use(time);
     } else {
       const int t = view.tensor;
-      found = {t, false, gradients_[at(alias_[at(t)])].last >= 0 && gradient_begun_[at(t)]};
-      gradients_[at(alias_[at(t)])].use(time);
+      found = {t, false,
+               lives_.gradients[at(lives_.alias[at(t)])].last >= 0 && gradient_begun_[at(t)]};
+      lives_.gradients[at(lives_.alias[at(t)])].use(time);
       gradient_begun_[at(t)] = true;
     }
     // its mask, and J_b's share where the gradient is written over the values
@@ -190,7 +194,7 @@ class Planner {
 
   // The backward pass reads the tensor's values at `time`.
   void bring(int t, int time) {
-    Life& back = back_[at(t)];
+    Life& back = lives_.back[at(t)];
     if (back.last < 0) {
       const int made_by = repeatable(t);
       if (t == 0) {
@@ -201,10 +205,10 @@ class Planner {
         push({BackwardKind::repeat, made_by, {}}, time);
       } else if (split_ && compactable(t)) {
         push({BackwardKind::restore, t, {}}, time);
-        compact_[at(t)] = true;
+        lives_.compact[at(t)] = true;
       } else {
         plan_.tensor_of_all[at(t)] = split_;
-        return tensors_[at(t)].use(time);
+        return lives_.tensors[at(t)].use(time);
       }
     }
     back.use(time);
@@ -263,7 +267,7 @@ class Planner {
     gradient_begun_.assign(program_.tensors.size(), false);
     int time = loss_time_;
     gradient_begun_[at(program_.output.tensor)] = true;
-    gradients_[at(program_.output.tensor)].use(time);
+    lives_.gradients[at(program_.output.tensor)].use(time);
     plan_.gradient_of_all[at(program_.output.tensor)] = split_;
     for (std::size_t i = program_.steps.size(); i-- > 0;) {
       const Step& step = program_.steps[i];
@@ -271,7 +275,7 @@ class Planner {
       time = norms_of(step.out, time);
       if (!wanted_[at(step.out)] || !gradient_begun_[at(step.out)]) continue;
       ++time;
-      gradients_[at(alias_[at(step.out)])].use(time);
+      lives_.gradients[at(lives_.alias[at(step.out)])].use(time);
       backward_step(static_cast<int>(i), step, time);
     }
     norms_of(0, taps_of(0, time));
@@ -279,7 +283,7 @@ class Planner {
 
   void push(const BackwardStep& step, int time) {
     plan_.backward.push_back(step);
-    times_.push_back(time);
+    plan_.backward.back().time = time;
   }
 
   // A tap's share of a gradient comes last, so that the gradient need not live since the loss.
@@ -297,9 +301,9 @@ class Planner {
   // Norms on a tensor come before the step that made it: by then their gradient is whole.
   int norms_of(int t, int time) {
     for (std::size_t i = 0; i < program_.norms.size(); ++i) {
-      if (program_.norms[i].tensor != t || norm_gradients_[i].last < 0) continue;
+      if (program_.norms[i].tensor != t || lives_.norm_gradients[i].last < 0) continue;
       ++time;
-      norm_gradients_[i].use(time);
+      lives_.norm_gradients[i].use(time);
       bring(t, time);
       scratch(time, statistics_floats(tensor(t)));
       BackwardStep step{BackwardKind::norm, static_cast<int>(i), {}};
@@ -354,7 +358,7 @@ class Planner {
     const View& view = step.residual;
     if (!wants(view)) return;
     if (view.plain() && readers(view.tensor) == 1 && !gradient_begun_[at(view.tensor)]) {
-      alias_[at(view.tensor)] = alias_[at(step.out)];
+      lives_.alias[at(view.tensor)] = lives_.alias[at(step.out)];
       gradient_begun_[at(view.tensor)] = true;
       b.alias = true;
       b.target[1] = {view.tensor, false, false};
@@ -374,92 +378,6 @@ class Planner {
     return count;
   }
 
-  void place() {
-    const std::size_t count = tensors_.size();
-    plan_.tensor_at.assign(count, -1);
-    plan_.back_at.assign(count, -1);
-    plan_.gradient_at.assign(count, -1);
-    plan_.compact_at.assign(count, -1);
-    plan_.norm_gradient_at.assign(norm_gradients_.size(), -1);
-    for (const auto& [sum, residual] : same_memory_) {
-      Life& whole = tensors_[at(sum)];
-      const Life& part = tensors_[at(residual)];
-      whole.use(part.first);
-      whole.use(part.last);
-      tensors_[at(residual)].last = -1;
-    }
-    const auto own = [&](std::size_t t) { return alias_[t] == static_cast<int>(t); };
-    for (std::size_t t = 0; t < count; ++t) {
-      if (!plan_.in_place[t] || gradients_[t].last < 0 || !own(t)) continue;
-      Life& values = back_[t].last >= 0 ? back_[t] : tensors_[t];
-      values.use(gradients_[t].first);
-      values.use(gradients_[t].last);
-      gradients_[t].last = -1;
-    }
-    const std::int64_t start = place_for_all();
-    place_for_some(start);
-    for (std::size_t t = 0; t < count; ++t) {
-      if (!plan_.in_place[t] || !own(t)) continue;
-      const bool back = plan_.back_at[t] >= 0;
-      plan_.gradient_at[t] = back ? plan_.back_at[t] : plan_.tensor_at[t];
-      plan_.gradient_of_all[t] = !back && plan_.tensor_of_all[t];
-    }
-    for (std::size_t t = 0; t < count; ++t) {
-      plan_.gradient_at[t] = plan_.gradient_at[at(alias_[t])];
-      plan_.gradient_of_all[t] = plan_.gradient_of_all[at(alias_[t])];
-    }
-    for (const auto& [sum, residual] : same_memory_) {
-      plan_.tensor_at[at(residual)] = plan_.tensor_at[at(sum)];
-      plan_.tensor_of_all[at(residual)] = plan_.tensor_of_all[at(sum)];
-    }
-  }
-
-  // One after the other at the arena's start: it lives while other micro-batches run.
-  std::int64_t place_for_all() {
-    std::int64_t end = 0;
-    const auto take = [&](std::int64_t floats) {
-      return std::exchange(end, end + padded_floats(all_ * floats));
-    };
-    for (std::size_t t = 0; t < tensors_.size(); ++t) {
-      const Tensor& tensor = program_.tensors[t];
-      if (plan_.tensor_of_all[t] && tensors_[t].last >= 0) {
-        plan_.tensor_at[t] = take(tensor.image());
-        tensors_[t].last = -1;
-      }
-      if (plan_.gradient_of_all[t] && gradients_[t].last >= 0) {
-        plan_.gradient_at[t] = take(tensor.image());
-        gradients_[t].last = -1;
-      }
-      if (compact_[t]) plan_.compact_at[t] = take(compact_floats(tensor));
-    }
-    return end;
-  }
-
-  // By the time that each is needed.
-  void place_for_some(std::int64_t start) {
-    std::vector<ArenaBlock> blocks;
-    const auto add = [&](const std::vector<Life>& lives, std::vector<std::int64_t>& offsets) {
-      for (std::size_t i = 0; i < lives.size(); ++i) {
-        if (lives[i].last >= 0) blocks.push_back({lives[i], &offsets[i]});
-      }
-    };
-    add(tensors_, plan_.tensor_at);
-    add(back_, plan_.back_at);
-    add(gradients_, plan_.gradient_at);
-    add(norm_gradients_, plan_.norm_gradient_at);
-    scratch_.resize(at(times_.empty() ? loss_time_ : times_.back()) + 1);
-    std::vector<std::int64_t> scratch_at(scratch_.size());
-    add(scratch_, scratch_at);
-    const std::int64_t end = start + place_blocks(blocks);
-    for (const ArenaBlock& block : blocks) *block.offset += start;
-    for (std::size_t i = 0; i < times_.size(); ++i) {
-      plan_.backward[i].scratch_at = scratch_at[at(times_[i])];
-    }
-    scratch_at.resize(at(loss_time_));
-    plan_.scratch_at = std::move(scratch_at);
-    plan_.floats = end + arena_alignment;
-  }
-
   const Graph& graph_;
   const Program& program_;
   const Wishes& wishes_;
@@ -468,13 +386,8 @@ class Planner {
   std::int64_t all_;
   bool split_;
   Plan plan_;
-  std::vector<Life> tensors_, back_, gradients_, norm_gradients_;
-  std::vector<bool> compact_;
-  std::vector<int> alias_;
-  std::vector<std::pair<int, int>> same_memory_;  // sum, residual
+  Lives lives_;
   std::vector<bool> wanted_, norm_wanted_, gradient_begun_;
-  std::vector<Life> scratch_;  // by time
-  std::vector<int> times_;     // of the backward steps
   int loss_time_ = 0;
 };
 

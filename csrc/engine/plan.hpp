@@ -42,6 +42,7 @@ struct BackwardStep {
   Target target[2];  // of the step's inputs; a convolution's second is its residual
   bool weights = false;
   bool alias = false;  // the second target's gradient is the step's own, in place
+  int time = 0;        // counted on from the forward pass's
   std::int64_t scratch_at = 0;
 };
 
