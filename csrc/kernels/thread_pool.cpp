@@ -22,6 +22,8 @@
 namespace pyedge {
 namespace {
 
+// Looks for the next job, each some half a microsecond, before a helper goes to sleep.
+constexpr int looks_ahead = 100;
 constexpr int max_threads = 1024;
 
 // Kernels run in the default floating-point environment, whatever the caller has set (torch can
@@ -115,6 +117,13 @@ class Pool {
     CpuHome home;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
+      // A step posts some hundred jobs, one right after the other: to look out for the next one for
+      // a while beats being woken, which takes longer than many jobs do.
+      lock.unlock();
+      for (int look = 0; look < looks_ahead && helpers_wanted_ == 0; ++look) {
+        std::this_thread::yield();
+      }
+      lock.lock();
       posted_.wait(lock, [this] { return helpers_wanted_ > 0; });
       --helpers_wanted_;
       ++helpers_working_;
@@ -131,8 +140,8 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable posted_, finished_;
   Job* job_ = nullptr;
-  int helpers_wanted_ = 0;
-  std::atomic<int> helpers_working_{0};  // changed under mutex_
+  std::atomic<int> helpers_wanted_{0};  // both changed under mutex_
+  std::atomic<int> helpers_working_{0};
   std::vector<std::thread> threads_;
 };
 
