@@ -131,16 +131,17 @@ void global_average(const pyedge::ImageView& image, float* out) {
 // every pixel's gradient is the same: gradient [stride] / pixels, finished
 void spread_average(const float* gradient, std::int64_t h, std::int64_t w,
                     const pyedge::Finish& finish) {
-  const FinishVectors put(finish);
   const Vec::Float share = Vec::splat(1.0f / static_cast<float>(h * w));
-  for (std::int64_t y = 0; y < h; ++y) {
-    for (std::int64_t x = 0; x < w; ++x) {
-      const std::int64_t at = y * finish.row + x * finish.stride;
-      for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
-        put(Vec::mul(Vec::load(gradient + c), share), at, c);
+  with_finish(finish, [&](const auto& put) {
+    for (std::int64_t y = 0; y < h; ++y) {
+      for (std::int64_t x = 0; x < w; ++x) {
+        const std::int64_t at = y * finish.row + x * finish.stride;
+        for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
+          put(Vec::mul(Vec::load(gradient + c), share), at, c);
+        }
       }
     }
-  }
+  });
 }
 
 // out [pixels, out_stride] = the view's channels at their places, zeros elsewhere. `buffer` holds
@@ -190,21 +191,23 @@ void unpad_channels(const float* gradient, std::int64_t pixels, std::int64_t out
 // Windows that tile the image: every pixel has one, and its gradient is ready at once.
 void average_tiles_backward(const float* from, const pyedge::PoolWindow& p,
                             const pyedge::Finish& finish) {
-  const FinishVectors put(finish);
   const Vec::Float share = Vec::splat(1.0f / static_cast<float>(p.kernel_h * p.kernel_w));
-  for (std::int64_t oy = 0; oy < p.out_h; ++oy) {
-    for (std::int64_t ox = 0; ox < p.out_w; ++ox, from += finish.stride) {
-      const std::int64_t corner = oy * p.kernel_h * finish.row + ox * p.kernel_w * finish.stride;
-      for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
-        const Vec::Float g = Vec::mul(Vec::load(from + c), share);
-        for (std::int64_t y = 0; y < p.kernel_h; ++y) {
-          for (std::int64_t x = 0; x < p.kernel_w; ++x) {
-            put(g, corner + y * finish.row + x * finish.stride, c);
+  with_finish(finish, [&](const auto& put) {
+    const float* pixel = from;
+    for (std::int64_t oy = 0; oy < p.out_h; ++oy) {
+      for (std::int64_t ox = 0; ox < p.out_w; ++ox, pixel += finish.stride) {
+        const std::int64_t corner = oy * p.kernel_h * finish.row + ox * p.kernel_w * finish.stride;
+        for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
+          const Vec::Float g = Vec::mul(Vec::load(pixel + c), share);
+          for (std::int64_t y = 0; y < p.kernel_h; ++y) {
+            for (std::int64_t x = 0; x < p.kernel_w; ++x) {
+              put(g, corner + y * finish.row + x * finish.stride, c);
+            }
           }
         }
       }
     }
-  }
+  });
 }
 
 // sums [2, stride] float64: of a, and of a * b, over the pixels

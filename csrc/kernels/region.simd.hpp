@@ -111,14 +111,25 @@ struct FinishVectors {
   }
 };
 
-// The three finishes that take nearly all of a step's time, each without a question asked a vector:
-// store; add a plain residual; the gradient through a norm and a ReLU.
+// The finishes that take nearly all of a step's time, each without a question asked a vector:
+// store; add to what is there; add a plain residual; the gradient through a norm and a ReLU.
 struct StoreVectors {
   float* out;
   explicit StoreVectors(const pyedge::Finish& f) : out(f.out) {}
   static bool fits(const pyedge::Finish& f) { return f.stores(); }
   void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
     Vec::store(out + at + c, y);
+  }
+};
+
+struct AccumulateVectors {
+  float* out;
+  explicit AccumulateVectors(const pyedge::Finish& f) : out(f.out) {}
+  static bool fits(const pyedge::Finish& f) {
+    return f.accumulate && f.bias == nullptr && f.base == nullptr && f.residual == nullptr;
+  }
+  void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
+    Vec::store(out + at + c, Vec::add(y, Vec::load(out + at + c)));
   }
 };
 
@@ -163,6 +174,7 @@ struct GradientVectors {
 template <typename Body>
 inline void with_finish(const pyedge::Finish& f, const Body& body) {
   if (StoreVectors::fits(f)) return body(StoreVectors(f));
+  if (AccumulateVectors::fits(f)) return body(AccumulateVectors(f));
   if (AddVectors::fits(f)) return body(AddVectors(f));
   if (GradientVectors::fits(f)) return body(GradientVectors(f));
   body(FinishVectors(f));
