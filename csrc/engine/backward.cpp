@@ -62,26 +62,22 @@ StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   return result;
 }
 
-void Engine::match(const Plan& p, int group, const Knowledge& knowledge) {
+// One image of the micro-batch.
+void Engine::match(const Plan& p, int group, std::int64_t i, const Knowledge& knowledge) {
   const View& tap = program_.taps[at(group)];
   const Tensor& t = program_.tensors[at(tap.tensor)];
-  const std::vector<TeacherMaps>& blocks = knowledge.maps[at(group)];
+  const auto image = static_cast<std::size_t>(first_ + i);
   MatchSums& sums = sums_[at(group)];
-  const std::int64_t size = t.h * t.w * t.c;
-  parallel_for(p.n, [&](std::int64_t i) {
-    const auto image = static_cast<std::size_t>(first_ + i);
-    std::vector<TeacherMap> maps;
-    for (const TeacherMaps& block : blocks) {
-      maps.push_back(teacher_map(block, knowledge.map_rows[image], size));
-    }
-    std::vector<double> found(maps.size());
-    table().map_sums(image_view(p, tap, i, batch_statistics_), maps.data(),
-                     static_cast<std::int64_t>(maps.size()), t.c, found.data(),
-                     &sums.squares[image]);
-    for (std::size_t k = 0; k < found.size(); ++k) {
-      sums.dots[k * sums.squares.size() + image] = found[k];
-    }
-  });
+  std::vector<TeacherMap> maps;
+  for (const TeacherMaps& block : knowledge.maps[at(group)]) {
+    maps.push_back(teacher_map(block, knowledge.map_rows[image], t.h * t.w * t.c));
+  }
+  std::vector<double> found(maps.size());
+  table().map_sums(image_view(p, tap, i, batch_statistics_), maps.data(),
+                   static_cast<std::int64_t>(maps.size()), t.c, found.data(), &sums.squares[image]);
+  for (std::size_t k = 0; k < found.size(); ++k) {
+    sums.dots[k * sums.squares.size() + image] = found[k];
+  }
 }
 
 void Engine::begin_backward(const Knowledge& knowledge, const std::vector<GroupMatch>& matches) {
@@ -131,7 +127,7 @@ void Engine::bring_back(const Plan& p, const BackwardStep& b, const ImageBatch& 
     const Step& step = program_.steps[at(b.index)];
     back_[at(step.out)] = true;
     return timed(graph_.nodes[at(step.node)].name, "forward again",
-                 [&] { forward_step(p, b.index, batch_statistics_); });
+                 [&] { forward_step(p, b.index, batch_statistics_, {}); });
   }
   const Tensor& t = program_.tensors[at(b.index)];
   back_[at(b.index)] = true;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -100,8 +101,10 @@ class Engine {
   void load(const Plan& plan, const ImageBatch& images);
   void run_forward(const Plan& plan, const ImageBatch& images, bool batch,
                    const Knowledge* knowledge);
-  void forward_step(const Plan& plan, int index, bool batch);
-  void made(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge);
+  void forward_step(const Plan& plan, int index, bool batch, const PerImage& per_image);
+  void read_whole(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge);
+  std::function<void(std::int64_t)> reader(const Plan& plan, int tensor_index, bool batch,
+                                           const Knowledge* knowledge, std::string& name);
   void gather_statistics(const Plan& plan, int tensor_index);
   void pack_forward(const Plan& plan, int index);
   void pack_backward(const Plan& plan, int index);
@@ -117,7 +120,7 @@ class Engine {
   void bias_gradient(const Plan& plan, int step);
   void deliver(const Plan& plan, const Target& target, const View& view, const float* gradient);
   bool finish_for(const Plan& plan, const Target& target, const View& view, Finish& finish);
-  void match(const Plan& plan, int group, const Knowledge& knowledge);
+  void match(const Plan& plan, int group, std::int64_t image, const Knowledge& knowledge);
   void match_gradient(const Plan& plan, const BackwardStep& b, const Knowledge& knowledge,
                       const GroupMatch& match);
 

@@ -1,6 +1,7 @@
 // The forward pass, step by step over the whole batch.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "engine/engine.hpp"
 #include "engine/kernel_terms.hpp"
@@ -68,36 +69,52 @@ void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch,
   back_.assign(program_.tensors.size(), false);
   scratch_ = arena_.data() + (p.scratch_at.empty() ? 0 : p.scratch_at[0]);
   timed("images", "forward", [&] { load(p, images); });
-  made(p, 0, batch, knowledge);
+  read_whole(p, 0, batch, knowledge);
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
     const Step& step = program_.steps[i];
     const int index = static_cast<int>(i);
     scratch_ = arena_.data() + p.scratch_at[i];
-    if (step.kind == StepKind::conv) pack_forward(p, index);
-    timed(step.node >= 0 ? graph_.nodes[at(step.node)].name : kind_name(step.kind), "forward",
-          [&] { forward_step(p, index, batch); });
-    made(p, step.out, batch, knowledge);
+    std::string name = step.node >= 0 ? graph_.nodes[at(step.node)].name : kind_name(step.kind);
+    PerImage per_image;
+    if (step.kind == StepKind::conv) {
+      pack_forward(p, index);
+      // the batch's statistics are not there before the last image is
+      if (!batch) per_image.after = reader(p, step.out, batch, knowledge, name);
+    }
+    timed(name, "forward", [&] { forward_step(p, index, batch, per_image); });
+    if (!per_image.after) read_whole(p, step.out, batch, knowledge);
   }
 }
 
-// What reads a tensor's values as soon as they are there, while a cache holds them.
-void Engine::made(const Plan& p, int index, bool batch, const Knowledge* knowledge) {
+void Engine::read_whole(const Plan& p, int index, bool batch, const Knowledge* knowledge) {
   if (batch) gather_statistics(p, index);
-  if (knowledge == nullptr) return;
+  std::string name;
+  const std::function<void(std::int64_t)> read = reader(p, index, batch, knowledge, name);
+  if (read) timed(name, "forward", [&] { parallel_for(p.n, read); });
+}
+
+// What reads an image of a tensor as soon as it is there, while a cache holds it: J_b's sums, and
+// the copy in 16 bits. Empty: nothing does. Adds to `name` what it is.
+std::function<void(std::int64_t)> Engine::reader(const Plan& p, int index, bool batch,
+                                                 const Knowledge* knowledge, std::string& name) {
+  if (knowledge == nullptr) return {};
+  std::vector<int> groups;
   for (std::size_t i = 0; i < program_.taps.size() && !knowledge->maps.empty(); ++i) {
     if (program_.taps[i].tensor != index) continue;
-    const int group = static_cast<int>(i);
-    timed("match " + std::to_string(group), "loss", [&] { match(p, group, *knowledge); });
+    groups.push_back(static_cast<int>(i));
+    name += (name.empty() ? "match " : " + match ") + std::to_string(i);
   }
-  if (p.compact_at[at(index)] < 0) return;
-  timed("compact", "forward", [&] {
-    parallel_for(p.n, [&](std::int64_t i) {
-      const Tensor& t = program_.tensors[at(index)];
-      table().compact_map(
-          {tensor(p, index) + i * t.image(), t.h, t.w, t.stride, lens(p.mask[at(index)], batch)},
-          compact(p, index, i));
-    });
-  });
+  const bool compacts = p.compact_at[at(index)] >= 0;
+  if (compacts) name += name.empty() ? "compact" : " + compact";
+  if (groups.empty() && !compacts) return {};
+  return [this, &p, index, batch, knowledge, groups, compacts](std::int64_t i) {
+    for (const int group : groups) match(p, group, i, *knowledge);
+    if (!compacts) return;
+    const Tensor& t = program_.tensors[at(index)];
+    table().compact_map(
+        {tensor(p, index) + i * t.image(), t.h, t.w, t.stride, lens(p.mask[at(index)], batch)},
+        compact(p, index, i));
+  };
 }
 
 CompactMap Engine::compact(const Plan& p, int index, std::int64_t image) {
@@ -117,7 +134,7 @@ void Engine::pack_forward(const Plan& p, int index) {
   c.forward_version = weight.version;
 }
 
-void Engine::forward_step(const Plan& p, int index, bool batch) {
+void Engine::forward_step(const Plan& p, int index, bool batch, const PerImage& per_image) {
   const Step& step = program_.steps[at(index)];
   const Tensor& out = program_.tensors[at(step.out)];
   float* to = tensor(p, step.out);
@@ -130,7 +147,7 @@ void Engine::forward_step(const Plan& p, int index, bool batch) {
       finish.residual_lens = lens(step.residual, batch);
     }
     p.forward[at(index)].run(tensor(p, step.in[0].tensor), lens(step.in[0], batch),
-                             c.forward.data(), finish, scratch_);
+                             c.forward.data(), finish, scratch_, per_image);
     return;
   }
   parallel_for_workers(p.n, [&](std::int64_t i, int worker) {

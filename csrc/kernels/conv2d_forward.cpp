@@ -10,8 +10,6 @@ namespace {
 
 // Rows of a matrix product an item: a multiple of every path's tile.
 constexpr std::int64_t matrix_rows = 168;
-// Tiles an item: the 36 weight matrices are read once for them all.
-constexpr std::int64_t item_tiles = 64;
 
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -34,45 +32,29 @@ bool winograd_pays(const ConvShape& s) {
 
 ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int workers)
     : s_(shape), table_(&table) {
-  const std::int64_t out_rows = s_.out_h;
   winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
   if (winograd_) {
-    const std::int64_t tiles_w = s_.tiles_w(), tiles_h = s_.tiles_h();
-    band_ = std::clamp<std::int64_t>(item_tiles / tiles_w, 1, tiles_h);
-    if (band_ == tiles_h) {
-      const std::int64_t n = std::max<std::int64_t>(s_.n, 1);
-      const std::int64_t most = std::max<std::int64_t>(item_tiles / (tiles_h * tiles_w), 1);
-      // as many for each thread: 16 images of 8x8 would else be one item
-      const std::int64_t items = round_up((n + most - 1) / most, workers);
-      images_per_item_ = (n + items - 1) / items;
-    }
-    region_rows_ = 4 * band_ + 2;
-    columns_ = 4 * tiles_w + 2;
-    const std::int64_t tiles = images_per_item_ * band_ * tiles_w;
-    worker_floats_ = region_rows_ * columns_ * s_.in_stride +
-                     winograd_positions *
-                         (winograd_step(tiles, s_.in_stride) + winograd_step(tiles, s_.out_stride));
+    tiles_ = WinogradForward(s_, table, workers);
+    return;
+  }
+  if (s_.covers_image()) {
+    matrix_ = {true, s_.n, s_.in_image()};
+  } else if (s_.pointwise()) {
+    matrix_ = {true, s_.n * s_.h * s_.w, s_.in_stride};
+  }
+  if (matrix_.on) {
+    columns_ = s_.w;
+    worker_floats_ = matrix_rows * (matrix_.a_step + s_.out_stride);
   } else {
-    if (s_.covers_image()) {
-      matrix_ = {true, s_.n, s_.in_image()};
-    } else if (s_.pointwise()) {
-      matrix_ = {true, s_.n * s_.h * s_.w, s_.in_stride};
-    }
-    if (matrix_.on) {
-      columns_ = s_.w;
-      worker_floats_ = matrix_rows * (matrix_.a_step + s_.out_stride);
-    } else {
-      columns_ = (s_.out_w - 1) * s_.stride_w + (s_.kernel_w - 1) * s_.dilation_w + 1;
-      const std::int64_t line = columns_ * s_.in_stride * s_.stride_h;
-      band_ =
-          std::clamp<std::int64_t>(region_floats / std::max<std::int64_t>(line, 1), 1, out_rows);
-      region_rows_ = (band_ - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
-      worker_floats_ = region_rows_ * columns_ * s_.in_stride + band_ * s_.out_w * s_.out_stride;
-    }
-    for (std::int64_t y = 0; y < s_.kernel_h; ++y) {
-      for (std::int64_t x = 0; x < s_.kernel_w; ++x) {
-        tap_offsets_.push_back((y * s_.dilation_h * columns_ + x * s_.dilation_w) * s_.in_stride);
-      }
+    columns_ = (s_.out_w - 1) * s_.stride_w + (s_.kernel_w - 1) * s_.dilation_w + 1;
+    const std::int64_t line = columns_ * s_.in_stride * s_.stride_h;
+    band_ = std::clamp<std::int64_t>(region_floats / std::max<std::int64_t>(line, 1), 1, s_.out_h);
+    region_rows_ = (band_ - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
+    worker_floats_ = region_rows_ * columns_ * s_.in_stride + band_ * s_.out_w * s_.out_stride;
+  }
+  for (std::int64_t y = 0; y < s_.kernel_h; ++y) {
+    for (std::int64_t x = 0; x < s_.kernel_w; ++x) {
+      tap_offsets_.push_back((y * s_.dilation_h * columns_ + x * s_.dilation_w) * s_.in_stride);
     }
   }
   worker_floats_ = round_up(worker_floats_ + 16, 16);
@@ -80,13 +62,12 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
 }
 
 std::int64_t ConvForward::packed_floats() const {
-  const std::int64_t taps = winograd_ ? winograd_positions : s_.taps();
-  return taps * s_.c_in * s_.out_stride;
+  return winograd_ ? tiles_.packed_floats() : s_.weight_floats();
 }
 
 void ConvForward::pack(const float* weights, float* packed) const {
   const std::int64_t n = s_.out_stride, k = s_.c_in;
-  if (winograd_) return table_->winograd_weights(weights, k, n, packed);
+  if (winograd_) return tiles_.pack(weights, packed);
   const std::int64_t panel = table_->tile_vectors * table_->lanes;
   const std::int64_t rows = s_.taps() * k;
   for (std::int64_t first = 0; first < n; first += panel) {
@@ -98,10 +79,12 @@ void ConvForward::pack(const float* weights, float* packed) const {
 }
 
 void ConvForward::run(const float* input, const Lens& lens, const float* packed,
-                      const Finish& finish, float* scratch) const {
-  if (winograd_) return run_winograd(input, lens, packed, finish, scratch);
-  if (matrix_.on) return run_matrix(input, lens, packed, finish, scratch);
-  run_direct(input, lens, packed, finish, scratch);
+                      const Finish& finish, float* scratch, const PerImage& per_image) const {
+  if (winograd_) return tiles_.run(input, lens, packed, finish, scratch, per_image);
+  per_image.around(s_.n, [&] {
+    if (matrix_.on) return run_matrix(input, lens, packed, finish, scratch);
+    run_direct(input, lens, packed, finish, scratch);
+  });
 }
 
 void ConvForward::run_direct(const float* input, const Lens& lens, const float* packed,
@@ -147,48 +130,6 @@ void ConvForward::run_matrix(const float* input, const Lens& lens, const float* 
     table_->gemm_pixels({from, packed, to, tap_offsets_.data(), 1, 0, 0, rows, matrix_.a_step,
                          s_.out_stride, s_.taps(), s_.c_in, s_.out_stride / table_->lanes, false});
     if (!put.stores()) table_->finish_region(put, values, 1, rows, {0, 0, 1, 1});
-  });
-}
-
-void ConvForward::run_winograd(const float* input, const Lens& lens, const float* packed,
-                               const Finish& finish, float* scratch) const {
-  const std::int64_t tiles_w = s_.tiles_w(), tiles_h = s_.tiles_h();
-  const std::int64_t bands = (tiles_h + band_ - 1) / band_;
-  const std::int64_t image_groups = (s_.n + images_per_item_ - 1) / images_per_item_;
-  const std::int64_t line = columns_ * s_.in_stride;
-  parallel_for_workers(image_groups * bands, [&](std::int64_t item, int worker) {
-    const std::int64_t first_image = item / bands * images_per_item_, first = item % bands * band_;
-    const std::int64_t images = std::min(images_per_item_, s_.n - first_image);
-    const std::int64_t rows = std::min(band_, tiles_h - first);
-    const std::int64_t tiles = images * rows * tiles_w;
-    const std::int64_t in_step = winograd_step(tiles, s_.in_stride);
-    const std::int64_t out_step = winograd_step(tiles, s_.out_stride);
-    float* region = scratch + worker * worker_floats_;
-    float* patches = region + region_rows_ * line;
-    float* products = patches + winograd_positions * in_step;
-    for (std::int64_t i = 0; i < images; ++i) {
-      table_->copy_region({input + (first_image + i) * s_.in_image(), s_.h, s_.w, s_.in_stride,
-                           4 * first - s_.padding_h, -s_.padding_w, 4 * rows + 2, columns_, lens,
-                           region});
-      for (std::int64_t row = 0; row < rows; ++row) {
-        table_->winograd_input(region + 4 * row * line, line, s_.in_stride, tiles_w,
-                               patches + (i * rows + row) * tiles_w * s_.in_stride, in_step);
-      }
-    }
-    const std::int64_t no_offset = 0;
-    for (int position = 0; position < winograd_positions; ++position) {
-      table_->gemm_pixels({patches + position * in_step,
-                           packed + position * s_.c_in * s_.out_stride,
-                           products + position * out_step, &no_offset, 1, 0, 0, tiles, s_.in_stride,
-                           s_.out_stride, 1, s_.c_in, s_.out_stride / table_->lanes, false});
-    }
-    for (std::int64_t i = 0; i < images; ++i) {
-      const Finish put = finish.at((first_image + i) * s_.out_image());
-      for (std::int64_t row = 0; row < rows; ++row) {
-        table_->winograd_output(products + (i * rows + row) * tiles_w * s_.out_stride, out_step,
-                                tiles_w, put, s_.out_h, s_.out_w, 4 * (first + row));
-      }
-    }
   });
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 namespace pyedge {
 
@@ -62,6 +63,17 @@ struct Finish {
     if (betas != nullptr) moved.beta = betas[floats / image_floats];
     if (residual != nullptr) moved.residual += floats;
     return moved;
+  }
+  // The same for a pixel's channels from `first` on.
+  Finish channels(std::int64_t first) const {
+    Finish part = *this;
+    part.out += first;
+    for (const float** values :
+         {&part.bias, &part.base, &part.lens.scale, &part.lens.shift, &part.gain, &part.residual,
+          &part.residual_lens.scale, &part.residual_lens.shift}) {
+      if (*values != nullptr) *values += first;
+    }
+    return part;
   }
   // Nothing to do but to store.
   bool stores() const {

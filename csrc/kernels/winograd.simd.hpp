@@ -156,12 +156,14 @@ inline __attribute__((always_inline)) void both_sides(const Load& load, const St
   }
 }
 
-// A run of tiles beside each other. from: the first tile's first pixel -> to [36, tiles, stride]
+// A run of tiles beside each other, of pixels `stride` floats apart. from: the first tile's first
+// pixel -> to [36, tiles, channels]
 template <typename T>
 inline void transform_tiles(const float* from, std::int64_t row, std::int64_t stride,
-                            std::int64_t tiles, float* to, std::int64_t position) {
-  for (std::int64_t tile = 0; tile < tiles; ++tile, from += 4 * stride, to += stride) {
-    for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+                            std::int64_t channels, std::int64_t tiles, float* to,
+                            std::int64_t position) {
+  for (std::int64_t tile = 0; tile < tiles; ++tile, from += 4 * stride, to += channels) {
+    for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
       both_sides<T>([&](int i, int j) { return Vec::load(from + i * row + j * stride + c); },
                     [&](int i, int j, V v) { Vec::store(to + (6 * i + j) * position + c, v); });
     }
@@ -170,46 +172,47 @@ inline void transform_tiles(const float* from, std::int64_t row, std::int64_t st
 
 void winograd_input(const float* from, std::int64_t row, std::int64_t stride, std::int64_t tiles,
                     float* to, std::int64_t position) {
-  transform_tiles<InputTransform>(from, row, stride, tiles, to, position);
+  transform_tiles<InputTransform>(from, row, stride, stride, tiles, to, position);
 }
 
-void winograd_gradient(const float* from, std::int64_t row, std::int64_t stride, std::int64_t tiles,
-                       float* to, std::int64_t position) {
-  transform_tiles<GradientTransform>(from, row, stride, tiles, to, position);
+void winograd_gradient(const float* from, std::int64_t row, std::int64_t stride,
+                       std::int64_t channels, std::int64_t tiles, float* to,
+                       std::int64_t position) {
+  transform_tiles<GradientTransform>(from, row, stride, channels, tiles, to, position);
 }
 
 template <typename Put>
-inline void output_tile(const float* products, std::int64_t position, const Put& put,
-                        std::int64_t row, std::int64_t stride, std::int64_t corner, int rows,
-                        int columns) {
+inline void output_tile(const float* products, std::int64_t position, std::int64_t channels,
+                        const Put& put, std::int64_t row, std::int64_t stride, std::int64_t corner,
+                        int rows, int columns) {
   const auto from = [&](std::int64_t c) {
     return [=](int i, int j) { return Vec::load(products + (6 * i + j) * position + c); };
   };
   if (rows == 4 && columns == 4) {
-    for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+    for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
       both_sides<OutputTransform>(
           from(c), [&](int i, int j, V v) { put(v, corner + i * row + j * stride, c); });
     }
     return;
   }
-  for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+  for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
     both_sides<OutputTransform>(from(c), [&](int i, int j, V v) {
       if (i < rows && j < columns) put(v, corner + i * row + j * stride, c);
     });
   }
 }
 
-// products [36, tiles, stride] -> 4x4 pixels a tile, from row `top` on; those outside h x w are
+// products [36, tiles, channels] -> 4x4 pixels a tile, from row `top` on; those outside h x w are
 // dropped.
 void winograd_output(const float* products, std::int64_t position, std::int64_t tiles,
-                     const pyedge::Finish& finish, std::int64_t h, std::int64_t w,
-                     std::int64_t top) {
+                     std::int64_t channels, const pyedge::Finish& finish, std::int64_t h,
+                     std::int64_t w, std::int64_t top) {
   const int rows = h - top < 4 ? static_cast<int>(h - top) : 4;
   with_finish(finish, [&](const auto& put) {
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const std::int64_t left = 4 * tile;
       const int columns = w - left < 4 ? static_cast<int>(w - left) : 4;
-      output_tile(products + tile * finish.stride, position, put, finish.row, finish.stride,
+      output_tile(products + tile * channels, position, channels, put, finish.row, finish.stride,
                   top * finish.row + left * finish.stride, rows, columns);
     }
   });

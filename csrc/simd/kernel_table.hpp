@@ -78,9 +78,11 @@ struct KernelTable {
   void (*winograd_input)(const float* from, std::int64_t row, std::int64_t stride,
                          std::int64_t tiles, float* to, std::int64_t position);
   void (*winograd_gradient)(const float* from, std::int64_t row, std::int64_t stride,
-                            std::int64_t tiles, float* to, std::int64_t position);
+                            std::int64_t channels, std::int64_t tiles, float* to,
+                            std::int64_t position);
   void (*winograd_output)(const float* products, std::int64_t position, std::int64_t tiles,
-                          const Finish& finish, std::int64_t h, std::int64_t w, std::int64_t top);
+                          std::int64_t channels, const Finish& finish, std::int64_t h,
+                          std::int64_t w, std::int64_t top);
   void (*winograd_weights)(const float* weights, std::int64_t k, std::int64_t n, float* to);
   void (*winograd_weight_gradient)(const float* products, std::int64_t position,
                                    std::int64_t floats, float* gradient, std::int64_t tap);
