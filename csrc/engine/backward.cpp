@@ -97,46 +97,92 @@ void Engine::begin_backward(const Knowledge& knowledge, const std::vector<GroupM
 void Engine::run_backward(const Plan& p, const ImageBatch& images, const Knowledge& knowledge,
                           const std::vector<GroupMatch>& matches) {
   back_.assign(program_.tensors.size(), false);
-  for (const BackwardStep& b : p.backward) {
-    scratch_ = arena_.data() + b.scratch_at;
+  const std::vector<BackwardStep>& steps = p.backward;
+  for (std::size_t i = 0, end; i < steps.size(); i = end) {
+    for (end = i + 1; end < steps.size() && steps[end].joined;) ++end;
+    const BackwardStep& b = steps[i];
     switch (b.kind) {
-      case BackwardKind::tap:
-        timed("match " + std::to_string(b.index), "backward", [&] {
-          match_gradient(p, b, knowledge, matches.empty() ? GroupMatch{} : matches[at(b.index)]);
-        });
+      case BackwardKind::images:
+        back_[0] = true;
+        timed("images", "forward again", [&] { load(p, images); });
+        break;
+      case BackwardKind::repeat:
+        back_[at(program_.steps[at(b.index)].out)] = true;
+        timed(step_name(program_.steps[at(b.index)]), "forward again",
+              [&] { convolve(p, b.index, batch_statistics_, {}); });
         break;
       case BackwardKind::norm:
         timed(graph_.nodes[at(program_.norms[at(b.index)].node)].name, "backward",
               [&] { backward_norm(p, b); });
         break;
-      case BackwardKind::step:
-        backward_step(p, b);
-        break;
       default:
-        bring_back(p, b, images);
+        backward_together(p, i, end, knowledge, matches);
     }
   }
 }
 
-void Engine::bring_back(const Plan& p, const BackwardStep& b, const ImageBatch& images) {
-  if (b.kind == BackwardKind::images) {
-    back_[0] = true;
-    return timed("images", "forward again", [&] { load(p, images); });
-  }
-  if (b.kind == BackwardKind::repeat) {
+// Steps [first, end), image by image; one of them may be a convolution.
+void Engine::backward_together(const Plan& p, std::size_t first, std::size_t end,
+                               const Knowledge& knowledge, const std::vector<GroupMatch>& matches) {
+  Together together;
+  const BackwardStep* conv = nullptr;
+  const auto add = [&](const std::string& name, const ImageWork& work) {
+    if (!work) return;
+    together.add_name(name);
+    (conv == nullptr ? together.work.before : together.work.after).push_back(work);
+  };
+  for (std::size_t i = first; i < end; ++i) {
+    const BackwardStep& b = p.backward[i];
+    if (b.kind == BackwardKind::restore) {
+      add("restore", restore_work(p, b));
+      continue;
+    }
+    if (b.kind == BackwardKind::tap) {
+      add("match " + std::to_string(b.index), match_work(p, b, knowledge, matches));
+      continue;
+    }
     const Step& step = program_.steps[at(b.index)];
-    back_[at(step.out)] = true;
-    return timed(graph_.nodes[at(step.node)].name, "forward again",
-                 [&] { forward_step(p, b.index, batch_statistics_, {}); });
+    const float* slope = gradient(p, step.out);
+    switch (step.kind) {
+      case StepKind::conv:
+        conv = &b;
+        together.add_name(step_name(step));
+        if (b.weights) backward_weights(p, b);
+        if (!b.alias) add("residual", deliver_work(p, b.target[1], step.residual, slope));
+        break;
+      case StepKind::add:
+        add("add", deliver_work(p, b.target[0], step.in[0], slope));
+        add("add", deliver_work(p, b.target[1], step.in[1], slope));
+        break;
+      case StepKind::copy:
+        add("copy", deliver_work(p, b.target[0], step.in[0], slope));
+        break;
+      default:
+        add(step_name(step), pool_work(p, b));
+    }
   }
-  const Tensor& t = program_.tensors[at(b.index)];
-  back_[at(b.index)] = true;
-  timed("restore", "backward", [&] {
-    parallel_for(p.n, [&](std::int64_t i) {
-      table().restore_map(compact(p, b.index, i), t.h * t.w, t.stride,
-                          tensor(p, b.index) + i * t.image());
-    });
+  Finish finish;
+  if (conv == nullptr ||
+      !finish_for(p, conv->target[0], program_.steps[at(conv->index)].in[0], finish)) {
+    if (together.work.empty()) return;
+    return timed(together.name, "backward", [&] { together.work.around(p.n, [] {}); });
+  }
+  float* scratch = arena_.data() + conv->scratch_at;
+  pack_backward(p, conv->index, scratch);
+  timed(together.name, "input gradient", [&] {
+    p.input_gradient[at(conv->index)].run(gradient(p, program_.steps[at(conv->index)].out),
+                                          convs_[at(conv->index)].backward.data(), finish, scratch,
+                                          together.work);
   });
+}
+
+ImageWork Engine::restore_work(const Plan& p, const BackwardStep& b) {
+  back_[at(b.index)] = true;
+  return [this, &p, index = b.index](std::int64_t i, int) {
+    const Tensor& t = program_.tensors[at(index)];
+    table().restore_map(compact(p, index, i), t.h * t.w, t.stride,
+                        tensor(p, index) + i * t.image());
+  };
 }
 
 // Where a gradient of the view's values goes, for the first image. False: nobody wants it.
@@ -162,101 +208,74 @@ bool Engine::finish_for(const Plan& p, const Target& target, const View& view, F
   return true;
 }
 
-void Engine::match_gradient(const Plan& p, const BackwardStep& b, const Knowledge& knowledge,
-                            const GroupMatch& match) {
-  const View& tap = program_.taps[at(b.index)];
-  const Tensor& t = program_.tensors[at(tap.tensor)];
+// J_b's share of a gradient.
+ImageWork Engine::match_work(const Plan& p, const BackwardStep& b, const Knowledge& knowledge,
+                             const std::vector<GroupMatch>& matches) {
   Finish finish;
-  if (!finish_for(p, b.target[0], tap, finish)) return;
+  if (!finish_for(p, b.target[0], program_.taps[at(b.index)], finish)) return {};
+  const std::int64_t floats = program_.tensors[at(program_.taps[at(b.index)].tensor)].image();
   if (knowledge.maps.empty()) {  // later contributions add to it
-    if (!finish.accumulate) std::fill_n(finish.out, p.n * t.image(), 0.0f);
-    return;
+    if (finish.accumulate) return {};
+    return [=](std::int64_t i, int) { std::fill_n(finish.out + i * floats, floats, 0.0f); };
   }
-  const TeacherMaps& block = knowledge.maps[at(b.index)][at(match.best)];
-  const auto weight = static_cast<float>(knowledge.lambdas[1]);
-  // where the gradient lies over the values, their share is in it already
-  const bool counted = p.in_place[at(tap.tensor)];
   finish.betas = nullptr;
-  parallel_for(p.n, [&](std::int64_t i) {
+  return [this, &p, &knowledge, &match = matches[at(b.index)], finish, index = b.index](
+             std::int64_t i, int) {
+    const View& tap = program_.taps[at(index)];
+    const Tensor& t = program_.tensors[at(tap.tensor)];
     const auto k = static_cast<std::size_t>(first_ + i);
+    const TeacherMaps& block = knowledge.maps[at(index)][at(match.best)];
+    // where the gradient lies over the values, their share is in it already
+    const float by_student = p.in_place[at(tap.tensor)] ? 0.0f : by_student_[at(index)][k];
+    const float by_teacher = static_cast<float>(knowledge.lambdas[1]) * match.by_teacher[k];
     table().map_gradient(image_view(p, tap, i, batch_statistics_),
                          teacher_map(block, knowledge.map_rows[k], t.h * t.w * t.c), t.c,
-                         weight * match.by_teacher[k], counted ? 0.0f : by_student_[at(b.index)][k],
-                         finish.at(i * t.image()));
-  });
+                         by_teacher, by_student, finish.at(i * t.image()));
+  };
 }
 
 // gradient [n, like the view] -> target
-void Engine::deliver(const Plan& p, const Target& target, const View& view, const float* gradient) {
+ImageWork Engine::deliver_work(const Plan& p, const Target& target, const View& view,
+                               const float* gradient) {
   Finish finish;
-  if (!finish_for(p, target, view, finish)) return;
+  if (!finish_for(p, target, view, finish)) return {};
   const Tensor& t = program_.tensors[at(view.tensor)];
-  parallel_for(p.n, [&](std::int64_t i) {
+  return [this, &t, finish, gradient](std::int64_t i, int) {
     table().finish_region(finish.at(i * t.image()), gradient + i * t.image(), t.h, t.w,
                           {0, 0, 1, 1});
+  };
+}
+
+void Engine::backward_weights(const Plan& p, const BackwardStep& b) {
+  const Step& step = program_.steps[at(b.index)];
+  const ConvWeights& c = convs_[at(b.index)];
+  Parameter& weight = parameters_[c.weight];
+  float* scratch = arena_.data() + b.scratch_at;
+  timed(step_name(step), "weight gradient", [&] {
+    p.weight_gradient[at(b.index)].run(tensor(p, step.in[0].tensor),
+                                       lens(step.in[0], batch_statistics_), gradient(p, step.out),
+                                       weight.gradient.data(), scratch);
+    weight.layout.clear_outside_groups(weight.gradient.data());
+    if (c.bias >= 0) bias_gradient(p, b.index, scratch);
   });
 }
 
-void Engine::backward_step(const Plan& p, const BackwardStep& b) {
-  const Step& step = program_.steps[at(b.index)];
-  const float* slope = gradient(p, step.out);
-  switch (step.kind) {
-    case StepKind::conv:
-      return backward_conv(p, b);
-    case StepKind::add:
-      return timed("add", "backward", [&] {
-        deliver(p, b.target[0], step.in[0], slope);
-        deliver(p, b.target[1], step.in[1], slope);
-      });
-    case StepKind::copy:
-      return timed("copy", "backward", [&] { deliver(p, b.target[0], step.in[0], slope); });
-    default:
-      return timed(graph_.nodes[at(step.node)].name, "backward", [&] { backward_pool(p, b); });
-  }
-}
-
-void Engine::backward_conv(const Plan& p, const BackwardStep& b) {
-  const Step& step = program_.steps[at(b.index)];
-  const std::string& name = graph_.nodes[at(step.node)].name;
-  ConvWeights& c = convs_[at(b.index)];
-  const float* slope = gradient(p, step.out);
-  if (b.weights) {
-    Parameter& weight = parameters_[c.weight];
-    timed(name, "weight gradient", [&] {
-      p.weight_gradient[at(b.index)].run(tensor(p, step.in[0].tensor),
-                                         lens(step.in[0], batch_statistics_), slope,
-                                         weight.gradient.data(), scratch_);
-      weight.layout.clear_outside_groups(weight.gradient.data());
-      if (c.bias >= 0) bias_gradient(p, b.index);
-    });
-  }
-  Finish finish;
-  if (finish_for(p, b.target[0], step.in[0], finish)) {
-    pack_backward(p, b.index);
-    timed(name, "input gradient",
-          [&] { p.input_gradient[at(b.index)].run(slope, c.backward.data(), finish, scratch_); });
-  }
-  if (!b.alias) {
-    timed("residual", "backward", [&] { deliver(p, b.target[1], step.residual, slope); });
-  }
-}
-
-void Engine::pack_backward(const Plan& p, int index) {
+void Engine::pack_backward(const Plan& p, int index, float* scratch) {
   ConvWeights& c = convs_[at(index)];
   const Parameter& weight = parameters_[c.weight];
   if (c.backward_version == weight.version) return;
   timed(weight.name, "pack", [&] {
     const ConvInputGradient& how = p.input_gradient[at(index)];
     if (c.backward.floats() == 0) c.backward = Buffer(how.packed_floats());
-    how.pack(weight.values.data(), c.backward.data(), scratch_);
+    how.pack(weight.values.data(), c.backward.data(), scratch);
   });
   c.backward_version = weight.version;
 }
 
-void Engine::bias_gradient(const Plan& p, int index) {
+void Engine::bias_gradient(const Plan& p, int index, float* scratch) {
   const Tensor& t = program_.tensors[at(program_.steps[at(index)].out)];
   const float* slope = gradient(p, program_.steps[at(index)].out);
-  auto* sums = reinterpret_cast<double*>(scratch_);
+  auto* sums = reinterpret_cast<double*>(scratch);
   parallel_for(p.n, [&](std::int64_t i) {
     const float* image = slope + i * t.image();
     table().channel_sums(image, image, t.h * t.w, t.stride, sums + i * 2 * t.stride);
@@ -269,27 +288,25 @@ void Engine::bias_gradient(const Plan& p, int index) {
   }
 }
 
-void Engine::backward_pool(const Plan& p, const BackwardStep& b) {
-  const Step& step = program_.steps[at(b.index)];
-  const View& view = step.in[0];
+// Of a pool or a channel pad.
+ImageWork Engine::pool_work(const Plan& p, const BackwardStep& b) {
   Finish finish;
-  if (!finish_for(p, b.target[0], view, finish)) return;
-  const Node& node = graph_.nodes[at(step.node)];
-  const Tensor &in = program_.tensors[at(view.tensor)], &out = program_.tensors[at(step.out)];
-  const float* slope = gradient(p, step.out);
-  const std::int64_t worker_floats = (in.image() + 31) / 16 * 16;
-  parallel_for_workers(p.n, [&](std::int64_t i, int worker) {
-    const float* from = slope + i * out.image();
+  if (!finish_for(p, b.target[0], program_.steps[at(b.index)].in[0], finish)) return {};
+  return [this, &p, &b, finish](std::int64_t i, int worker) {
+    const Step& step = program_.steps[at(b.index)];
+    const View& view = step.in[0];
+    const Tensor &in = program_.tensors[at(view.tensor)], &out = program_.tensors[at(step.out)];
+    const float* from = gradient(p, step.out) + i * out.image();
     const Finish put = finish.at(i * in.image());
     if (step.kind == StepKind::global_avg_pool) {
       return table().spread_average(from, in.h, in.w, put);
     }
-    const PoolWindow window = pool_window(node, out);
+    const PoolWindow window = pool_window(graph_.nodes[at(step.node)], out);
     if (step.kind == StepKind::avg_pool && tiles(window, in)) {
       return table().average_tiles_backward(from, window, put);
     }
     const ImageView image = image_view(p, view, i, batch_statistics_);
-    float* values = scratch_ + worker * worker_floats;
+    float* values = arena_.data() + b.scratch_at + worker * ((in.image() + 31) / 16 * 16);
     if (step.kind == StepKind::channel_pad) {
       table().unpad_channels(from, in.h * in.w, out.stride, places(b.index), values, in.stride);
     } else {
@@ -301,7 +318,7 @@ void Engine::backward_pool(const Plan& p, const BackwardStep& b) {
       }
     }
     table().finish_region(put, values, in.h, in.w, {0, 0, 1, 1});
-  });
+  };
 }
 
 // From the gradient of a norm's result to those of its weight and bias, and of its tensor.
@@ -311,7 +328,7 @@ void Engine::backward_norm(const Plan& p, const BackwardStep& b) {
   const Tensor& t = program_.tensors[at(norm.tensor)];
   const float* g = arena_.data() + p.norm_gradient_at[at(b.index)];
   const float* x = tensor(p, norm.tensor);
-  auto* sums = reinterpret_cast<double*>(scratch_);
+  auto* sums = reinterpret_cast<double*>(arena_.data() + b.scratch_at);
   parallel_for(p.n, [&](std::int64_t i) {
     table().channel_sums(g + i * t.image(), x + i * t.image(), t.h * t.w, t.stride,
                          sums + i * 2 * t.stride);

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -84,6 +83,13 @@ class Engine {
     std::uint64_t forward_version = 0, backward_version = 0;
   };
 
+  // What goes through the images together, and its name in a profile.
+  struct Together {
+    PerImage work;
+    std::string name;
+    void add_name(const std::string& another) { name += name.empty() ? another : " + " + another; }
+  };
+
   const KernelTable& table() const { return *table_; }
   Wishes wishes(bool training) const;
   BatchPlan new_plan(std::int64_t n, bool training, int workers) const;
@@ -101,28 +107,35 @@ class Engine {
   void load(const Plan& plan, const ImageBatch& images);
   void run_forward(const Plan& plan, const ImageBatch& images, bool batch,
                    const Knowledge* knowledge);
-  void forward_step(const Plan& plan, int index, bool batch, const PerImage& per_image);
-  void read_whole(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge);
-  std::function<void(std::int64_t)> reader(const Plan& plan, int tensor_index, bool batch,
-                                           const Knowledge* knowledge, std::string& name);
+  std::string step_name(const Step& step) const;
+  void finish_tensor(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge,
+                     Together together);
+  void add_guests(const Plan& plan, int host, bool before, bool batch, const Knowledge* knowledge,
+                  Together& together);
+  void add_readers(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge,
+                   std::vector<ImageWork>& works, Together& together);
+  void convolve(const Plan& plan, int step, bool batch, const PerImage& per_image);
+  ImageWork step_work(const Plan& plan, int step, bool batch);
   void gather_statistics(const Plan& plan, int tensor_index);
   void pack_forward(const Plan& plan, int index);
-  void pack_backward(const Plan& plan, int index);
+  void pack_backward(const Plan& plan, int index, float* scratch);
 
   void begin_backward(const Knowledge& knowledge, const std::vector<GroupMatch>& matches);
   void run_backward(const Plan& plan, const ImageBatch& images, const Knowledge& knowledge,
                     const std::vector<GroupMatch>& matches);
-  void bring_back(const Plan& plan, const BackwardStep& b, const ImageBatch& images);
-  void backward_step(const Plan& plan, const BackwardStep& b);
-  void backward_conv(const Plan& plan, const BackwardStep& b);
-  void backward_pool(const Plan& plan, const BackwardStep& b);
+  void backward_together(const Plan& plan, std::size_t first, std::size_t end,
+                         const Knowledge& knowledge, const std::vector<GroupMatch>& matches);
+  void backward_weights(const Plan& plan, const BackwardStep& b);
   void backward_norm(const Plan& plan, const BackwardStep& b);
-  void bias_gradient(const Plan& plan, int step);
-  void deliver(const Plan& plan, const Target& target, const View& view, const float* gradient);
+  void bias_gradient(const Plan& plan, int step, float* scratch);
+  ImageWork restore_work(const Plan& plan, const BackwardStep& b);
+  ImageWork match_work(const Plan& plan, const BackwardStep& b, const Knowledge& knowledge,
+                       const std::vector<GroupMatch>& matches);
+  ImageWork deliver_work(const Plan& plan, const Target& target, const View& view,
+                         const float* gradient);
+  ImageWork pool_work(const Plan& plan, const BackwardStep& b);
   bool finish_for(const Plan& plan, const Target& target, const View& view, Finish& finish);
   void match(const Plan& plan, int group, std::int64_t image, const Knowledge& knowledge);
-  void match_gradient(const Plan& plan, const BackwardStep& b, const Knowledge& knowledge,
-                      const GroupMatch& match);
 
   template <typename Body>
   void timed(const std::string& name, const char* phase, const Body& body);
@@ -145,7 +158,6 @@ class Engine {
   std::vector<std::vector<float>> by_student_;  // by tap and image, of J_b's gradient
   std::unique_ptr<BatchPlan> plans_[2];         // inference, training: of the last batch size
   Buffer arena_;
-  float* scratch_ = nullptr;  // of the step that runs
   int workers_ = 0;
   bool gradients_ready_ = false;
   double gradient_norm_ = 0.0;

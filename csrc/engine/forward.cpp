@@ -1,7 +1,7 @@
 // The forward pass, step by step over the whole batch.
 #include <algorithm>
 #include <cmath>
-#include <functional>
+#include <utility>
 
 #include "engine/engine.hpp"
 #include "engine/kernel_terms.hpp"
@@ -67,54 +67,85 @@ void Engine::load(const Plan& p, const ImageBatch& images) {
 void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch,
                          const Knowledge* knowledge) {
   back_.assign(program_.tensors.size(), false);
-  scratch_ = arena_.data() + (p.scratch_at.empty() ? 0 : p.scratch_at[0]);
   timed("images", "forward", [&] { load(p, images); });
-  read_whole(p, 0, batch, knowledge);
+  finish_tensor(p, 0, batch, knowledge, {});
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    if (p.host[i].step >= 0) continue;
     const Step& step = program_.steps[i];
     const int index = static_cast<int>(i);
-    scratch_ = arena_.data() + p.scratch_at[i];
-    std::string name = step.node >= 0 ? graph_.nodes[at(step.node)].name : kind_name(step.kind);
-    PerImage per_image;
-    if (step.kind == StepKind::conv) {
-      pack_forward(p, index);
-      // the batch's statistics are not there before the last image is
-      if (!batch) per_image.after = reader(p, step.out, batch, knowledge, name);
+    Together together;
+    add_guests(p, index, true, batch, knowledge, together);
+    together.add_name(step_name(step));
+    if (step.kind != StepKind::conv) {
+      together.work.before.push_back(step_work(p, index, batch));
+      finish_tensor(p, step.out, batch, knowledge, std::move(together));
+      continue;
     }
-    timed(name, "forward", [&] { forward_step(p, index, batch, per_image); });
-    if (!per_image.after) read_whole(p, step.out, batch, knowledge);
+    pack_forward(p, index);
+    if (batch) {  // its statistics are not there before the last image is
+      timed(together.name, "forward", [&] { convolve(p, index, batch, together.work); });
+      finish_tensor(p, step.out, batch, knowledge, {});
+      continue;
+    }
+    add_readers(p, step.out, batch, knowledge, together.work.after, together);
+    add_guests(p, index, false, batch, knowledge, together);
+    timed(together.name, "forward", [&] { convolve(p, index, batch, together.work); });
   }
 }
 
-void Engine::read_whole(const Plan& p, int index, bool batch, const Knowledge* knowledge) {
-  if (batch) gather_statistics(p, index);
-  std::string name;
-  const std::function<void(std::int64_t)> read = reader(p, index, batch, knowledge, name);
-  if (read) timed(name, "forward", [&] { parallel_for(p.n, read); });
+std::string Engine::step_name(const Step& step) const {
+  return step.node >= 0 ? graph_.nodes[at(step.node)].name : kind_name(step.kind);
+}
+
+// Does the work that makes a tensor, if any is left to do, and what reads it as soon as it is
+// there.
+void Engine::finish_tensor(const Plan& p, int index, bool batch, const Knowledge* knowledge,
+                           Together together) {
+  const auto run = [&] {
+    if (together.work.empty()) return;
+    timed(together.name, "forward", [&] { together.work.around(p.n, [] {}); });
+    together = {};
+  };
+  if (batch) {
+    run();
+    gather_statistics(p, index);
+  }
+  add_readers(p, index, batch, knowledge, together.work.before, together);
+  run();
+}
+
+// The steps that the convolution takes along, ahead of it or behind.
+void Engine::add_guests(const Plan& p, int host, bool before, bool batch,
+                        const Knowledge* knowledge, Together& together) {
+  std::vector<ImageWork>& works = before ? together.work.before : together.work.after;
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    if (p.host[i].step != host || p.host[i].before != before) continue;
+    together.add_name(step_name(program_.steps[i]));
+    works.push_back(step_work(p, static_cast<int>(i), batch));
+    add_readers(p, program_.steps[i].out, batch, knowledge, works, together);
+  }
 }
 
 // What reads an image of a tensor as soon as it is there, while a cache holds it: J_b's sums, and
-// the copy in 16 bits. Empty: nothing does. Adds to `name` what it is.
-std::function<void(std::int64_t)> Engine::reader(const Plan& p, int index, bool batch,
-                                                 const Knowledge* knowledge, std::string& name) {
-  if (knowledge == nullptr) return {};
-  std::vector<int> groups;
-  for (std::size_t i = 0; i < program_.taps.size() && !knowledge->maps.empty(); ++i) {
-    if (program_.taps[i].tensor != index) continue;
-    groups.push_back(static_cast<int>(i));
-    name += (name.empty() ? "match " : " + match ") + std::to_string(i);
+// the copy in 16 bits.
+void Engine::add_readers(const Plan& p, int index, bool batch, const Knowledge* knowledge,
+                         std::vector<ImageWork>& works, Together& together) {
+  if (knowledge == nullptr) return;
+  for (std::size_t k = 0; k < program_.taps.size() && !knowledge->maps.empty(); ++k) {
+    if (program_.taps[k].tensor != index) continue;
+    const int group = static_cast<int>(k);
+    together.add_name("match " + std::to_string(group));
+    works.push_back(
+        [this, &p, group, knowledge](std::int64_t i, int) { match(p, group, i, *knowledge); });
   }
-  const bool compacts = p.compact_at[at(index)] >= 0;
-  if (compacts) name += name.empty() ? "compact" : " + compact";
-  if (groups.empty() && !compacts) return {};
-  return [this, &p, index, batch, knowledge, groups, compacts](std::int64_t i) {
-    for (const int group : groups) match(p, group, i, *knowledge);
-    if (!compacts) return;
+  if (p.compact_at[at(index)] < 0) return;
+  together.add_name("compact");
+  works.push_back([this, &p, index, batch](std::int64_t i, int) {
     const Tensor& t = program_.tensors[at(index)];
     table().compact_map(
         {tensor(p, index) + i * t.image(), t.h, t.w, t.stride, lens(p.mask[at(index)], batch)},
         compact(p, index, i));
-  };
+  });
 }
 
 CompactMap Engine::compact(const Plan& p, int index, std::int64_t image) {
@@ -134,31 +165,34 @@ void Engine::pack_forward(const Plan& p, int index) {
   c.forward_version = weight.version;
 }
 
-void Engine::forward_step(const Plan& p, int index, bool batch, const PerImage& per_image) {
+void Engine::convolve(const Plan& p, int index, bool batch, const PerImage& per_image) {
   const Step& step = program_.steps[at(index)];
   const Tensor& out = program_.tensors[at(step.out)];
-  float* to = tensor(p, step.out);
-  if (step.kind == StepKind::conv) {
-    const ConvWeights& c = convs_[at(index)];
-    Finish finish(to, out.w * out.stride, out.stride);
-    if (c.bias >= 0) finish.bias = parameters_[c.bias].values.data();
-    if (step.residual.tensor >= 0) {
-      finish.residual = tensor(p, step.residual.tensor);
-      finish.residual_lens = lens(step.residual, batch);
-    }
-    p.forward[at(index)].run(tensor(p, step.in[0].tensor), lens(step.in[0], batch),
-                             c.forward.data(), finish, scratch_, per_image);
-    return;
+  const ConvWeights& c = convs_[at(index)];
+  Finish finish(tensor(p, step.out), out.w * out.stride, out.stride);
+  if (c.bias >= 0) finish.bias = parameters_[c.bias].values.data();
+  if (step.residual.tensor >= 0) {
+    finish.residual = tensor(p, step.residual.tensor);
+    finish.residual_lens = lens(step.residual, batch);
   }
-  parallel_for_workers(p.n, [&](std::int64_t i, int worker) {
+  p.forward[at(index)].run(tensor(p, step.in[0].tensor), lens(step.in[0], batch), c.forward.data(),
+                           finish, arena_.data() + p.scratch_at[at(index)], per_image);
+}
+
+// Of a step that is no convolution.
+ImageWork Engine::step_work(const Plan& p, int index, bool batch) {
+  return [this, &p, index, batch](std::int64_t i, int worker) {
+    const Step& step = program_.steps[at(index)];
+    const Tensor& out = program_.tensors[at(step.out)];
     const ImageView from = image_view(p, step.in[0], i, batch);
-    float* image = to + i * out.image();
+    float* image = tensor(p, step.out) + i * out.image();
     switch (step.kind) {
       case StepKind::add:
         return table().add_views(from, image_view(p, step.in[1], i, batch), image);
       case StepKind::channel_pad:
-        return table().pad_channels(from, places(index), image, out.stride,
-                                    scratch_ + worker * (from.stride + 16));
+        return table().pad_channels(
+            from, places(index), image, out.stride,
+            arena_.data() + p.scratch_at[at(index)] + worker * (from.stride + 16));
       case StepKind::avg_pool:
         return table().average_pool(from, pool_window(graph_.nodes[at(step.node)], out), image);
       case StepKind::max_pool:
@@ -169,7 +203,7 @@ void Engine::forward_step(const Plan& p, int index, bool batch, const PerImage& 
         return table().copy_region(
             {from.data, from.h, from.w, from.stride, 0, 0, from.h, from.w, from.lens, image});
     }
-  });
+  };
 }
 
 // The mean and variance of each channel over the batch, for the norms that read this tensor.
@@ -181,7 +215,8 @@ void Engine::gather_statistics(const Plan& p, int index) {
   const Tensor& t = program_.tensors[at(index)];
   const float* x = tensor(p, index);
   // 64-byte aligned floats serve as float64 too
-  auto* sums = reinterpret_cast<double*>(scratch_);
+  const int step = std::max(t.producer, 0);
+  auto* sums = reinterpret_cast<double*>(arena_.data() + p.scratch_at[at(step)]);
   timed("statistics", "forward", [&] {
     parallel_for(p.n, [&](std::int64_t i) {
       const float* image = x + i * t.image();

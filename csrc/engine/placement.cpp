@@ -43,8 +43,11 @@ void place_for_some(const Program& program, const Lives& lives, std::int64_t sta
   add(lives.scratch, scratch_at);
   const std::int64_t end = start + place_blocks(blocks);
   for (const ArenaBlock& block : blocks) *block.offset += start;
-  for (BackwardStep& step : plan.backward) step.scratch_at = scratch_at[at(step.time)];
-  scratch_at.resize(program.steps.size());
+  const std::size_t steps = program.steps.size();
+  for (std::size_t i = 0; i < plan.backward.size(); ++i) {
+    plan.backward[i].scratch_at = scratch_at[steps + i];
+  }
+  scratch_at.resize(steps);
   plan.scratch_at = std::move(scratch_at);
   plan.floats = end + arena_alignment;
 }

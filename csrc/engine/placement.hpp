@@ -15,7 +15,7 @@ struct Lives {
   std::vector<Life> tensors, back,
       gradients;                     // by tensor; back: brought back for the backward pass
   std::vector<Life> norm_gradients;  // by norm
-  std::vector<Life> scratch;         // by time
+  std::vector<Life> scratch;         // by step of the forward, then of the backward pass
   std::vector<bool> compact;         // tensors that wait in 16 bits
   std::vector<int> alias;            // whose gradient a tensor's is, or its own index
   std::vector<std::pair<int, int>> same_memory;  // a sum, and the residual that it is written over

@@ -51,12 +51,13 @@ class Planner {
     lives_.compact.assign(program_.tensors.size(), false);
     plan_.mask.resize(program_.tensors.size());
     loss_time_ = static_cast<int>(steps);
+    lives_.scratch.resize(steps);
+    find_hosts();
     forward();
     if (wishes_.training) {
       find_wanted();
       backward();
     }
-    lives_.scratch.resize(at(plan_.backward.empty() ? loss_time_ : plan_.backward.back().time) + 1);
     place(program_, lives_, all_, plan_);
     return std::move(plan_);
   }
@@ -64,33 +65,69 @@ class Planner {
  private:
   const Tensor& tensor(int index) const { return program_.tensors[at(index)]; }
 
-  void scratch(int time, std::int64_t floats) {
-    if (lives_.scratch.size() <= at(time)) lives_.scratch.resize(at(time) + 1);
-    lives_.scratch[at(time)].floats = std::max(lives_.scratch[at(time)].floats, floats);
-    lives_.scratch[at(time)].use(time);
+  // Of a step of the forward pass.
+  void scratch(std::size_t step, int time, std::int64_t floats) {
+    Life& life = lives_.scratch[step];
+    life.floats = std::max(life.floats, floats);
+    life.use(time);
+  }
+
+  // The batch's statistics are not there before the last image is: nothing joins then.
+  void find_hosts() {
+    plan_.host.resize(program_.steps.size());
+    if (wishes_.training && wishes_.batch_statistics) return;
+    for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+      const Step& step = program_.steps[i];
+      switch (step.kind) {
+        case StepKind::channel_pad:
+          plan_.host[i] = {adder(step.out), true};
+          break;
+        case StepKind::avg_pool:
+        case StepKind::max_pool:
+        case StepKind::global_avg_pool: {
+          const int producer = tensor(step.in[0].tensor).producer;
+          const bool conv = producer >= 0 && program_.steps[at(producer)].kind == StepKind::conv;
+          if (conv) plan_.host[i] = {producer, false};
+          break;
+        }
+        default:
+          break;
+      }
+    }
+  }
+
+  // The convolution that adds the tensor to its result, if nobody else reads it; else -1.
+  int adder(int t) const {
+    if (readers(t) != 1) return -1;
+    const auto adds = [&](const Step& step) {
+      return step.kind == StepKind::conv && step.residual.tensor == t;
+    };
+    const auto found = std::find_if(program_.steps.begin(), program_.steps.end(), adds);
+    return found == program_.steps.end() ? -1 : static_cast<int>(found - program_.steps.begin());
   }
 
   void forward() {
     lives_.tensors[0].use(0);
     for (std::size_t i = 0; i < program_.steps.size(); ++i) {
       const Step& step = program_.steps[i];
-      const int time = static_cast<int>(i);
+      const int host = plan_.host[i].step, time = host >= 0 ? host : static_cast<int>(i);
       for (const View& view : step.in) lives_.tensors[at(view.tensor)].use(time);
       if (step.residual.tensor >= 0) lives_.tensors[at(step.residual.tensor)].use(time);
       lives_.tensors[at(step.out)].use(time);
       if (step.kind == StepKind::conv) {
         const ConvShape shape = conv_shape(graph_, program_, step, plan_.n);
         plan_.forward[i] = ConvForward(shape, table_, workers_);
-        scratch(time, plan_.forward[i].scratch_floats());
+        scratch(i, time, plan_.forward[i].scratch_floats());
       } else if (step.kind == StepKind::channel_pad) {
-        scratch(time, workers_ * (tensor(step.in[0].tensor).stride + arena_alignment));
+        scratch(i, time, workers_ * (tensor(step.in[0].tensor).stride + arena_alignment));
       }
     }
     share_residuals();
     if (wishes_.training && wishes_.batch_statistics) {
       for (const Norm& norm : program_.norms) {
         const Tensor& t = tensor(norm.tensor);
-        if (norm.has_statistics) scratch(std::max(t.producer, 0), statistics_floats(t));
+        const int step = std::max(t.producer, 0);
+        if (norm.has_statistics) scratch(at(step), step, statistics_floats(t));
       }
     }
     lives_.tensors[at(program_.output.tensor)].use(loss_time_);
@@ -201,8 +238,8 @@ class Planner {
         push({BackwardKind::images, -1, {}}, time);
       } else if (made_by >= 0) {
         bring(program_.steps[at(made_by)].in[0].tensor, time);
-        scratch(time, plan_.forward[at(made_by)].scratch_floats());
-        push({BackwardKind::repeat, made_by, {}}, time);
+        push({BackwardKind::repeat, made_by, {}}, time,
+             plan_.forward[at(made_by)].scratch_floats());
       } else if (split_ && compactable(t)) {
         push({BackwardKind::restore, t, {}}, time);
         lives_.compact[at(t)] = true;
@@ -274,16 +311,44 @@ class Planner {
       time = taps_of(step.out, time);
       time = norms_of(step.out, time);
       if (!wanted_[at(step.out)] || !gradient_begun_[at(step.out)]) continue;
-      ++time;
+      time = next(time, {BackwardKind::step, static_cast<int>(i), {}});
       lives_.gradients[at(lives_.alias[at(step.out)])].use(time);
       backward_step(static_cast<int>(i), step, time);
     }
     norms_of(0, taps_of(0, time));
   }
 
-  void push(const BackwardStep& step, int time) {
+  // Whether the step touches one image after the other, but for a convolution's weight gradient.
+  bool by_image(const BackwardStep& step) const {
+    return step.kind == BackwardKind::restore || step.kind == BackwardKind::tap ||
+           step.kind == BackwardKind::step;
+  }
+  bool is_conv(const BackwardStep& step) const {
+    return step.kind == BackwardKind::step && program_.steps[at(step.index)].kind == StepKind::conv;
+  }
+  // Whether the step can go through the images together with the last one that was planned: a
+  // convolution with other convolutions' weights in the cache cannot.
+  bool joins(const BackwardStep& step) const {
+    if (plan_.backward.empty() || !by_image(step) || !by_image(plan_.backward.back())) return false;
+    if (!is_conv(step)) return true;
+    if (wishes_.step_learns[at(step.index)]) return false;
+    for (std::size_t i = plan_.backward.size(); i-- > 0;) {
+      if (is_conv(plan_.backward[i])) return false;
+      if (!plan_.backward[i].joined) break;
+    }
+    return true;
+  }
+  // Steps that go through the images together run at one time.
+  int next(int time, const BackwardStep& step) const { return joins(step) ? time : time + 1; }
+
+  void push(BackwardStep step, int time, std::int64_t scratch_floats = 0) {
+    step.joined = joins(step) && plan_.backward.back().time == time;
+    step.time = time;
     plan_.backward.push_back(step);
-    plan_.backward.back().time = time;
+    lives_.scratch.push_back({});
+    if (scratch_floats == 0) return;
+    lives_.scratch.back().floats = scratch_floats;
+    lives_.scratch.back().use(time);
   }
 
   // A tap's share of a gradient comes last, so that the gradient need not live since the loss.
@@ -291,9 +356,11 @@ class Planner {
     for (std::size_t i = 0; i < program_.taps.size(); ++i) {
       const View& tap = program_.taps[i];
       if (tap.tensor != t || !wants(tap)) continue;
-      ++time;
+      BackwardStep step{BackwardKind::tap, static_cast<int>(i), {}};
+      time = next(time, step);
       bring(t, time);
-      push({BackwardKind::tap, static_cast<int>(i), {target(tap, time), {}}}, time);
+      step.target[0] = target(tap, time);
+      push(step, time);
     }
     return time;
   }
@@ -305,10 +372,9 @@ class Planner {
       ++time;
       lives_.norm_gradients[i].use(time);
       bring(t, time);
-      scratch(time, statistics_floats(tensor(t)));
       BackwardStep step{BackwardKind::norm, static_cast<int>(i), {}};
       if (wanted_[at(t)]) step.target[0] = target({t, -1, Clamp::none}, time);
-      push(step, time);
+      push(step, time, statistics_floats(tensor(t)));
     }
     return time;
   }
@@ -316,20 +382,21 @@ class Planner {
   void backward_step(int index, const Step& step, int time) {
     BackwardStep b{BackwardKind::step, index, {}};
     const Tensor& in = tensor(step.in[0].tensor);
+    std::int64_t floats = 0;
     switch (step.kind) {
       case StepKind::conv: {
         const ConvShape shape = conv_shape(graph_, program_, step, plan_.n);
         b.weights = wishes_.step_learns[at(index)];
         if (b.weights) {
           plan_.weight_gradient[at(index)] = ConvWeightGradient(shape, table_, workers_);
-          scratch(time, plan_.weight_gradient[at(index)].scratch_floats());
-          scratch(time, statistics_floats(tensor(step.out)));  // of a bias
+          floats = std::max({floats, plan_.weight_gradient[at(index)].scratch_floats(),
+                             statistics_floats(tensor(step.out))});  // of a bias
           bring(step.in[0].tensor, time);
         }
         if (wants(step.in[0])) {
           plan_.input_gradient[at(index)] = ConvInputGradient(shape, table_, workers_);
-          scratch(time, plan_.input_gradient[at(index)].scratch_floats());
-          scratch(time, plan_.input_gradient[at(index)].pack_scratch_floats());
+          floats = std::max({floats, plan_.input_gradient[at(index)].scratch_floats(),
+                             plan_.input_gradient[at(index)].pack_scratch_floats()});
         }
         b.target[0] = target(step.in[0], time);
         residual(b, step, time);
@@ -344,13 +411,13 @@ class Planner {
         [[fallthrough]];
       case StepKind::avg_pool:
       case StepKind::channel_pad:
-        scratch(time, workers_ * (in.image() + 2 * arena_alignment));
+        floats = workers_ * (in.image() + 2 * arena_alignment);
         b.target[0] = target(step.in[0], time);
         break;
       default:
         b.target[0] = target(step.in[0], time);
     }
-    push(b, time);
+    push(b, time, floats);
   }
 
   // A residual that nobody else reads takes over the gradient of the sum where it lies.

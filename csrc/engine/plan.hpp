@@ -41,9 +41,17 @@ struct BackwardStep {
   int index;         // of a step, tensor, tap or norm
   Target target[2];  // of the step's inputs; a convolution's second is its residual
   bool weights = false;
-  bool alias = false;  // the second target's gradient is the step's own, in place
-  int time = 0;        // counted on from the forward pass's
+  bool alias = false;   // the second target's gradient is the step's own, in place
+  bool joined = false;  // goes through the images together with the step before it
+  int time = 0;         // counted on from the forward pass's
   std::int64_t scratch_at = 0;
+};
+
+// The convolution with which a step of the forward pass goes through the images, if one does: a
+// pool after the convolution that made its input, a pad before the one that adds it.
+struct Host {
+  int step = -1;
+  bool before = false;
 };
 
 // Of one micro-batch.
@@ -53,6 +61,7 @@ struct Plan {
   std::vector<ConvForward> forward;
   std::vector<ConvInputGradient> input_gradient;
   std::vector<ConvWeightGradient> weight_gradient;
+  std::vector<Host> host;  // by step
   std::vector<BackwardStep> backward;
   // floats from the arena's start; -1 where there is none
   std::vector<std::int64_t> tensor_at, gradient_at, norm_gradient_at;

@@ -43,8 +43,8 @@ class ConvForward {
     bool on;
     std::int64_t rows, a_step;
   };
-  void run_direct(const float* input, const Lens& lens, const float* packed, const Finish& finish,
-                  float* scratch) const;
+  void run_band(const float* input, const Lens& lens, const float* packed, const Finish& finish,
+                std::int64_t image, std::int64_t first, float* region) const;
   void run_matrix(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                   float* scratch) const;
 
@@ -69,9 +69,13 @@ class ConvInputGradient {
   std::int64_t scratch_floats() const { return scratch_floats_; }
   void pack(const float* weights, float* packed, float* scratch) const;
   // finish.out is the first image's gradient of the input
-  void run(const float* gradient, const float* packed, const Finish& finish, float* scratch) const;
+  void run(const float* gradient, const float* packed, const Finish& finish, float* scratch,
+           const PerImage& per_image = {}) const;
 
  private:
+  void run_band(const float* gradient, const float* packed, const Finish& finish,
+                std::int64_t image, std::int64_t first, float* region) const;
+
   // A residue class of input pixels: all of them see the same taps.
   struct Phase {
     std::int64_t top, left, rows, columns;

@@ -81,32 +81,33 @@ void ConvForward::pack(const float* weights, float* packed) const {
 void ConvForward::run(const float* input, const Lens& lens, const float* packed,
                       const Finish& finish, float* scratch, const PerImage& per_image) const {
   if (winograd_) return tiles_.run(input, lens, packed, finish, scratch, per_image);
-  per_image.around(s_.n, [&] {
-    if (matrix_.on) return run_matrix(input, lens, packed, finish, scratch);
-    run_direct(input, lens, packed, finish, scratch);
-  });
+  if (matrix_.on) {
+    return per_image.around(s_.n, [&] { run_matrix(input, lens, packed, finish, scratch); });
+  }
+  per_image.around_bands(s_.n, (s_.out_h + band_ - 1) / band_,
+                         [&](std::int64_t image, std::int64_t band, int worker) {
+                           run_band(input, lens, packed, finish, image, band * band_,
+                                    scratch + worker * worker_floats_);
+                         });
 }
 
-void ConvForward::run_direct(const float* input, const Lens& lens, const float* packed,
-                             const Finish& finish, float* scratch) const {
-  const std::int64_t bands = (s_.out_h + band_ - 1) / band_;
-  parallel_for_workers(s_.n * bands, [&](std::int64_t item, int worker) {
-    const std::int64_t image = item / bands, first = item % bands * band_;
-    const std::int64_t rows = std::min(band_, s_.out_h - first);
-    float* region = scratch + worker * worker_floats_;
-    float* values = region + region_rows_ * columns_ * s_.in_stride;
-    table_->copy_region({input + image * s_.in_image(), s_.h, s_.w, s_.in_stride,
-                         first * s_.stride_h - s_.padding_h, -s_.padding_w,
-                         (rows - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1, columns_,
-                         lens, region});
-    const Finish put = finish.at(image * s_.out_image());
-    float* to = put.stores() ? put.out + first * put.row : values;
-    table_->gemm_pixels({region, packed, to, tap_offsets_.data(), rows,
-                         s_.stride_h * columns_ * s_.in_stride, s_.out_w * s_.out_stride, s_.out_w,
-                         s_.stride_w * s_.in_stride, s_.out_stride, s_.taps(), s_.c_in,
-                         s_.out_stride / table_->lanes, false});
-    if (!put.stores()) table_->finish_region(put, values, rows, s_.out_w, {first, 0, 1, 1});
-  });
+// Output rows from `first` on; region: scratch memory of one worker's.
+void ConvForward::run_band(const float* input, const Lens& lens, const float* packed,
+                           const Finish& finish, std::int64_t image, std::int64_t first,
+                           float* region) const {
+  const std::int64_t rows = std::min(band_, s_.out_h - first);
+  float* values = region + region_rows_ * columns_ * s_.in_stride;
+  table_->copy_region({input + image * s_.in_image(), s_.h, s_.w, s_.in_stride,
+                       first * s_.stride_h - s_.padding_h, -s_.padding_w,
+                       (rows - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1, columns_,
+                       lens, region});
+  const Finish put = finish.at(image * s_.out_image());
+  float* to = put.stores() ? put.out + first * put.row : values;
+  table_->gemm_pixels({region, packed, to, tap_offsets_.data(), rows,
+                       s_.stride_h * columns_ * s_.in_stride, s_.out_w * s_.out_stride, s_.out_w,
+                       s_.stride_w * s_.in_stride, s_.out_stride, s_.taps(), s_.c_in,
+                       s_.out_stride / table_->lanes, false});
+  if (!put.stores()) table_->finish_region(put, values, rows, s_.out_w, {first, 0, 1, 1});
 }
 
 // Rows are pixels, or images: either way they follow each other in memory.

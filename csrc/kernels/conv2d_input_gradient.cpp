@@ -119,42 +119,47 @@ void ConvInputGradient::pack(const float* weights, float* packed, float* scratch
 }
 
 void ConvInputGradient::run(const float* gradient, const float* packed, const Finish& finish,
-                            float* scratch) const {
-  if (as_forward_) return mirrored_.run(gradient, {}, packed, finish, scratch);
+                            float* scratch, const PerImage& per_image) const {
+  if (as_forward_) return mirrored_.run(gradient, {}, packed, finish, scratch, per_image);
   std::int64_t most_rows = 0;
   for (const Phase& phase : phases_) most_rows = std::max(most_rows, phase.rows);
-  const std::int64_t bands = (most_rows + band_ - 1) / band_;
+  per_image.around_bands(s_.n, (most_rows + band_ - 1) / band_,
+                         [&](std::int64_t image, std::int64_t band, int worker) {
+                           run_band(gradient, packed, finish, image, band * band_,
+                                    scratch + worker * worker_floats_);
+                         });
+}
+
+// Rows of every phase from `first` on; region: scratch memory of one worker's.
+void ConvInputGradient::run_band(const float* gradient, const float* packed, const Finish& finish,
+                                 std::int64_t image, std::int64_t first, float* region) const {
   const std::int64_t line = region_columns_ * s_.out_stride;
-  parallel_for_workers(s_.n * bands, [&](std::int64_t item, int worker) {
-    const std::int64_t image = item / bands, first = item % bands * band_;
-    float* region = scratch + worker * worker_floats_;
-    float* values = region + region_rows_ * line;
-    table_->copy_region({gradient + image * s_.out_image(),
-                         s_.out_h,
-                         s_.out_w,
-                         s_.out_stride,
-                         first + top_,
-                         left_,
-                         region_rows_,
-                         region_columns_,
-                         {},
-                         region});
-    const Finish put = finish.at(image * s_.in_image());
-    const float* weights = packed;
-    for (const Phase& phase : phases_) {
-      const auto taps = static_cast<std::int64_t>(phase.taps.size());
-      const std::int64_t rows = std::min(band_, phase.rows - first);
-      if (rows > 0) {
-        table_->gemm_pixels({region, weights, values, phase.offsets.data(), rows, line,
-                             phase.columns * s_.in_stride, phase.columns, s_.out_stride,
-                             s_.in_stride, taps, s_.c_out, s_.in_stride / table_->lanes, false});
-        table_->finish_region(
-            put, values, rows, phase.columns,
-            {phase.top + first * s_.stride_h, phase.left, s_.stride_h, s_.stride_w});
-      }
-      weights += taps * s_.c_out * s_.in_stride;
+  float* values = region + region_rows_ * line;
+  table_->copy_region({gradient + image * s_.out_image(),
+                       s_.out_h,
+                       s_.out_w,
+                       s_.out_stride,
+                       first + top_,
+                       left_,
+                       region_rows_,
+                       region_columns_,
+                       {},
+                       region});
+  const Finish put = finish.at(image * s_.in_image());
+  const float* weights = packed;
+  for (const Phase& phase : phases_) {
+    const auto taps = static_cast<std::int64_t>(phase.taps.size());
+    const std::int64_t rows = std::min(band_, phase.rows - first);
+    if (rows > 0) {
+      table_->gemm_pixels({region, weights, values, phase.offsets.data(), rows, line,
+                           phase.columns * s_.in_stride, phase.columns, s_.out_stride, s_.in_stride,
+                           taps, s_.c_out, s_.in_stride / table_->lanes, false});
+      table_->finish_region(
+          put, values, rows, phase.columns,
+          {phase.top + first * s_.stride_h, phase.left, s_.stride_h, s_.stride_w});
     }
-  });
+    weights += taps * s_.c_out * s_.in_stride;
+  }
 }
 
 }  // namespace pyedge

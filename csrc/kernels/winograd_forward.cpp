@@ -64,23 +64,21 @@ void WinogradForward::run(const float* input, const Lens& lens, const float* pac
   };
   if (item_images_ == 0) {
     const std::int64_t bands = (tiles_h_ + band_ - 1) / band_;
-    return per_image.around(s_.n, [&] {
-      parallel_for_workers(s_.n * bands, [&](std::int64_t item, int worker) {
-        const std::int64_t row = item % bands * band_;
-        run({item / bands, 1, row, std::min(band_, tiles_h_ - row)}, worker);
-      });
-    });
+    return per_image.around_bands(
+        s_.n, bands, [&](std::int64_t image, std::int64_t band, int worker) {
+          run({image, 1, band * band_, std::min(band_, tiles_h_ - band * band_)}, worker);
+        });
   }
   const std::int64_t items = (s_.n + item_images_ - 1) / item_images_;
   parallel_for_workers(items, [&](std::int64_t item, int worker) {
     const std::int64_t end = std::min((item + 1) * item_images_, s_.n);
     for (std::int64_t i = item * item_images_; i < end; i += chunk_images_) {
       const std::int64_t images = std::min(chunk_images_, end - i);
-      for (std::int64_t k = i; k < i + images; ++k) per_image.begin(k);
+      for (std::int64_t k = i; k < i + images; ++k) per_image.begin(k, worker);
       for (std::int64_t row = 0; row < tiles_h_; row += band_) {
         run({i, images, row, std::min(band_, tiles_h_ - row)}, worker);
       }
-      for (std::int64_t k = i; k < i + images; ++k) per_image.end(k);
+      for (std::int64_t k = i; k < i + images; ++k) per_image.end(k, worker);
     }
   });
 }
