@@ -72,6 +72,7 @@ def _prepare_ours(
     stepper = EngineStepper(student, one, trainable)
     engine = stepper.engine
     stepper.step()  # packs the weights
+    engine.set_micro_batch(0)  # gives the arena of one image back
     stepper.inputs = inputs
 
     def facts(peak: int | None) -> dict[str, Any]:

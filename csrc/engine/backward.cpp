@@ -109,7 +109,7 @@ void Engine::run_backward(const Plan& p, const ImageBatch& images, const Knowled
       case BackwardKind::repeat:
         back_[at(program_.steps[at(b.index)].out)] = true;
         timed(step_name(program_.steps[at(b.index)]), "forward again",
-              [&] { convolve(p, b.index, batch_statistics_, {}); });
+              [&] { convolve(p, b.index, batch_statistics_, arena_.data() + b.scratch_at, {}); });
         break;
       case BackwardKind::norm:
         timed(graph_.nodes[at(program_.norms[at(b.index)].node)].name, "backward",

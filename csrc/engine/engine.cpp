@@ -159,6 +159,7 @@ void Engine::set_preprocessing(const Preprocessing& preprocessing) {
 void Engine::forget_plans() {
   plans_[0].reset();
   plans_[1].reset();
+  arena_ = Buffer();
   gradients_ready_ = false;
 }
 

@@ -114,7 +114,7 @@ class Engine {
                   Together& together);
   void add_readers(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge,
                    std::vector<ImageWork>& works, Together& together);
-  void convolve(const Plan& plan, int step, bool batch, const PerImage& per_image);
+  void convolve(const Plan& plan, int step, bool batch, float* scratch, const PerImage& per_image);
   ImageWork step_work(const Plan& plan, int step, bool batch);
   void gather_statistics(const Plan& plan, int tensor_index);
   void pack_forward(const Plan& plan, int index);

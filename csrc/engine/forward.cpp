@@ -82,14 +82,15 @@ void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch,
       continue;
     }
     pack_forward(p, index);
+    float* scratch = arena_.data() + p.scratch_at[i];
     if (batch) {  // its statistics are not there before the last image is
-      timed(together.name, "forward", [&] { convolve(p, index, batch, together.work); });
+      timed(together.name, "forward", [&] { convolve(p, index, batch, scratch, together.work); });
       finish_tensor(p, step.out, batch, knowledge, {});
       continue;
     }
     add_readers(p, step.out, batch, knowledge, together.work.after, together);
     add_guests(p, index, false, batch, knowledge, together);
-    timed(together.name, "forward", [&] { convolve(p, index, batch, together.work); });
+    timed(together.name, "forward", [&] { convolve(p, index, batch, scratch, together.work); });
   }
 }
 
@@ -165,7 +166,8 @@ void Engine::pack_forward(const Plan& p, int index) {
   c.forward_version = weight.version;
 }
 
-void Engine::convolve(const Plan& p, int index, bool batch, const PerImage& per_image) {
+void Engine::convolve(const Plan& p, int index, bool batch, float* scratch,
+                      const PerImage& per_image) {
   const Step& step = program_.steps[at(index)];
   const Tensor& out = program_.tensors[at(step.out)];
   const ConvWeights& c = convs_[at(index)];
@@ -176,7 +178,7 @@ void Engine::convolve(const Plan& p, int index, bool batch, const PerImage& per_
     finish.residual_lens = lens(step.residual, batch);
   }
   p.forward[at(index)].run(tensor(p, step.in[0].tensor), lens(step.in[0], batch), c.forward.data(),
-                           finish, arena_.data() + p.scratch_at[at(index)], per_image);
+                           finish, scratch, per_image);
 }
 
 // Of a step that is no convolution.

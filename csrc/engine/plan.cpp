@@ -1,4 +1,4 @@
-// Planning: which gradients are wanted, in which order they come, and how long each buffer lives.
+// Planning: in which order the steps of both passes come, and how long each buffer lives.
 #include "engine/plan.hpp"
 
 #include <algorithm>
@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "engine/arena.hpp"
+#include "engine/kernel_terms.hpp"
+#include "engine/needs.hpp"
 #include "engine/placement.hpp"
 
 namespace pyedge {
@@ -19,6 +21,7 @@ class Planner {
       : graph_(graph),
         program_(program),
         wishes_(wishes),
+        needs_(graph, program, wishes),
         table_(table),
         workers_(workers),
         all_(all),
@@ -55,7 +58,10 @@ class Planner {
     find_hosts();
     forward();
     if (wishes_.training) {
-      find_wanted();
+      plan_.live = needs_.live();
+      for (std::size_t t = 0; t < lives_.tensors.size(); ++t) {
+        plan_.in_place[t] = needs_.overwritable(static_cast<int>(t));
+      }
       backward();
     }
     place(program_, lives_, all_, plan_);
@@ -80,7 +86,7 @@ class Planner {
       const Step& step = program_.steps[i];
       switch (step.kind) {
         case StepKind::channel_pad:
-          plan_.host[i] = {adder(step.out), true};
+          plan_.host[i] = {needs_.adder(step.out), true};
           break;
         case StepKind::avg_pool:
         case StepKind::max_pool:
@@ -94,16 +100,6 @@ class Planner {
           break;
       }
     }
-  }
-
-  // The convolution that adds the tensor to its result, if nobody else reads it; else -1.
-  int adder(int t) const {
-    if (readers(t) != 1) return -1;
-    const auto adds = [&](const Step& step) {
-      return step.kind == StepKind::conv && step.residual.tensor == t;
-    };
-    const auto found = std::find_if(program_.steps.begin(), program_.steps.end(), adds);
-    return found == program_.steps.end() ? -1 : static_cast<int>(found - program_.steps.begin());
   }
 
   void forward() {
@@ -138,7 +134,8 @@ class Planner {
   void share_residuals() {
     for (const Step& step : program_.steps) {
       const View& r = step.residual;
-      if (step.kind == StepKind::conv && r.tensor >= 0 && r.plain() && readers(r.tensor) == 1) {
+      if (step.kind == StepKind::conv && r.tensor >= 0 && r.plain() &&
+          needs_.readers(r.tensor) == 1) {
         lives_.same_memory.push_back({step.out, r.tensor});
       }
     }
@@ -147,72 +144,9 @@ class Planner {
   // sums [n, 2, stride] in float64
   std::int64_t statistics_floats(const Tensor& t) const { return plan_.n * 4 * t.stride; }
 
-  // A tensor's gradient is wanted if something learns before it or on it.
-  void find_wanted() {
-    wanted_.assign(program_.tensors.size(), false);
-    for (std::size_t i = 0; i < program_.norms.size(); ++i) {
-      const bool batch = wishes_.batch_statistics && program_.norms[i].has_statistics;
-      norm_wanted_.push_back(wishes_.norm_learns[i]);
-      plan_.live[i] = wishes_.norm_learns[i] || batch;
-    }
-    for (std::size_t i = 0; i < program_.steps.size(); ++i) {
-      const Step& step = program_.steps[i];
-      bool wanted = wishes_.step_learns[i] || wants(step.residual);
-      for (const View& view : step.in) wanted = wanted || wants(view);
-      wanted_[at(step.out)] = wanted;
-    }
-    for (std::size_t t = 0; t < lives_.tensors.size(); ++t) {
-      plan_.in_place[t] = wanted_[t] && overwritable(static_cast<int>(t));
-    }
-  }
-
-  // Whether the first step of the backward pass that adds to the tensor's gradient is the last one
-  // to need its values: they end where the gradient begins, element by element.
-  bool overwritable(int t) const {
-    int last = -1;
-    for (std::size_t i = 0; i < program_.steps.size(); ++i) {
-      const Step& step = program_.steps[i];
-      for (const View& view : step.in) {
-        if (view.tensor == t) last = static_cast<int>(i);
-      }
-      if (step.residual.tensor == t) last = static_cast<int>(i);
-    }
-    if (last < 0 || t == program_.output.tensor) return false;
-    for (int i = 0; i <= last; ++i) {
-      const Step& step = program_.steps[at(i)];
-      if (step.residual.tensor == t) return false;
-      for (const View& view : step.in) {
-        if (view.tensor != t) continue;
-        if (i < last) {
-          const bool needs_values = step.kind == StepKind::max_pool || step.kind == StepKind::conv;
-          if (!view.plain() || needs_values) return false;
-          continue;
-        }
-        if (view.norm >= 0 && plan_.live[at(view.norm)]) return false;
-        const bool fits = step.kind == StepKind::conv
-                              ? !wishes_.step_learns[at(i)] && !by_rows(step)
-                              : step.kind == StepKind::global_avg_pool;
-        if (view.plain() || !fits) return false;
-      }
-    }
-    for (std::size_t i = 0; i < program_.norms.size(); ++i) {
-      if (program_.norms[i].tensor == t && plan_.live[i]) return false;
-    }
-    return std::all_of(program_.taps.begin(), program_.taps.end(),
-                       [&](const View& tap) { return tap.tensor != t || tap.plain(); });
-  }
-
-  // Its input gradient takes rows of several images at once, whose shares of J_b's may differ.
-  bool by_rows(const Step& step) const { return conv_shape(graph_, program_, step, 1).pointwise(); }
-
-  bool wants(const View& view) const {
-    if (view.tensor < 0) return false;
-    return wanted_[at(view.tensor)] || (view.norm >= 0 && norm_wanted_[at(view.norm)]);
-  }
-
   // The target of a gradient of the view's values, at `time`; notes what it touches.
   Target target(const View& view, int time) {
-    if (!wants(view)) return {};
+    if (!needs_.wants(view)) return {};
     Target found;
     if (view.norm >= 0 && plan_.live[at(view.norm)]) {
       found = {view.norm, true, lives_.norm_gradients[at(view.norm)].last >= 0};
@@ -233,14 +167,14 @@ class Planner {
   void bring(int t, int time) {
     Life& back = lives_.back[at(t)];
     if (back.last < 0) {
-      const int made_by = repeatable(t);
+      const int made_by = needs_.repeatable(t);
       if (t == 0) {
         push({BackwardKind::images, -1, {}}, time);
       } else if (made_by >= 0) {
         bring(program_.steps[at(made_by)].in[0].tensor, time);
         push({BackwardKind::repeat, made_by, {}}, time,
              plan_.forward[at(made_by)].scratch_floats());
-      } else if (split_ && compactable(t)) {
+      } else if (split_ && needs_.compactable(t, plan_.mask[at(t)])) {
         push({BackwardKind::restore, t, {}}, time);
         lives_.compact[at(t)] = true;
       } else {
@@ -249,55 +183,6 @@ class Planner {
       }
     }
     back.use(time);
-  }
-
-  // Frozen convolutions widen their input at little cost (14 channels to 120, where the layer that
-  // learns behind them takes ten times as much): such a result is worth less than its memory. The
-  // step that made the tensor, or -1 if its values had better be kept.
-  int repeatable(int t) const {
-    const int index = tensor(t).producer;
-    if (index < 0 || wishes_.batch_statistics || wishes_.step_learns[at(index)]) return -1;
-    const Step& step = program_.steps[at(index)];
-    if (step.kind != StepKind::conv || step.residual.tensor >= 0) return -1;
-    double all = 0.0;
-    for (const Step& other : program_.steps) all += multiplications(other);
-    const bool cheap = multiplications(step) <= 0.1 * all;
-    return cheap && tensor(t).image() >= 2 * tensor(step.in[0].tensor).image() ? index : -1;
-  }
-
-  // Whether 16 bits do for what the backward pass reads of it: values enter no gradient of weights
-  // and no comparison but the one of a single ReLU, which the copy keeps exact.
-  bool compactable(int t) {
-    View mask;
-    const auto fits = [&](const View& view) {
-      if (view.tensor != t || view.clamp == Clamp::none) return true;
-      if (view.clamp != Clamp::relu) return false;
-      if (mask.tensor >= 0 && mask.norm != view.norm) return false;
-      mask = view;
-      return true;
-    };
-    for (std::size_t i = 0; i < program_.norms.size(); ++i) {
-      if (program_.norms[i].tensor == t && plan_.live[i]) return false;
-    }
-    for (std::size_t i = 0; i < program_.steps.size(); ++i) {
-      const Step& step = program_.steps[i];
-      if (!fits(step.residual)) return false;
-      for (const View& view : step.in) {
-        const bool compares = step.kind == StepKind::max_pool;
-        if (view.tensor == t && (compares || wishes_.step_learns[i])) return false;
-        if (!fits(view)) return false;
-      }
-    }
-    if (!std::all_of(program_.taps.begin(), program_.taps.end(), fits)) return false;
-    plan_.mask[at(t)] = mask;
-    return true;
-  }
-
-  double multiplications(const Step& step) const {
-    if (step.kind != StepKind::conv) return 0.0;
-    const ConvShape s = conv_shape(graph_, program_, step, 1);
-    return static_cast<double>(s.taps() * s.c_in * s.c_out) *
-           static_cast<double>(s.out_h * s.out_w);
   }
 
   void backward() {
@@ -310,7 +195,7 @@ class Planner {
       const Step& step = program_.steps[i];
       time = taps_of(step.out, time);
       time = norms_of(step.out, time);
-      if (!wanted_[at(step.out)] || !gradient_begun_[at(step.out)]) continue;
+      if (!needs_.wanted(step.out) || !gradient_begun_[at(step.out)]) continue;
       time = next(time, {BackwardKind::step, static_cast<int>(i), {}});
       lives_.gradients[at(lives_.alias[at(step.out)])].use(time);
       backward_step(static_cast<int>(i), step, time);
@@ -355,7 +240,7 @@ class Planner {
   int taps_of(int t, int time) {
     for (std::size_t i = 0; i < program_.taps.size(); ++i) {
       const View& tap = program_.taps[i];
-      if (tap.tensor != t || !wants(tap)) continue;
+      if (tap.tensor != t || !needs_.wants(tap)) continue;
       BackwardStep step{BackwardKind::tap, static_cast<int>(i), {}};
       time = next(time, step);
       bring(t, time);
@@ -373,7 +258,7 @@ class Planner {
       lives_.norm_gradients[i].use(time);
       bring(t, time);
       BackwardStep step{BackwardKind::norm, static_cast<int>(i), {}};
-      if (wanted_[at(t)]) step.target[0] = target({t, -1, Clamp::none}, time);
+      if (needs_.wanted(t)) step.target[0] = target({t, -1, Clamp::none}, time);
       push(step, time, statistics_floats(tensor(t)));
     }
     return time;
@@ -393,7 +278,7 @@ class Planner {
                              statistics_floats(tensor(step.out))});  // of a bias
           bring(step.in[0].tensor, time);
         }
-        if (wants(step.in[0])) {
+        if (needs_.wants(step.in[0])) {
           plan_.input_gradient[at(index)] = ConvInputGradient(shape, table_, workers_);
           floats = std::max({floats, plan_.input_gradient[at(index)].scratch_floats(),
                              plan_.input_gradient[at(index)].pack_scratch_floats()});
@@ -411,7 +296,7 @@ class Planner {
         [[fallthrough]];
       case StepKind::avg_pool:
       case StepKind::channel_pad:
-        floats = workers_ * (in.image() + 2 * arena_alignment);
+        if (!at_once(step)) floats = workers_ * (in.image() + 2 * arena_alignment);
         b.target[0] = target(step.in[0], time);
         break;
       default:
@@ -420,11 +305,18 @@ class Planner {
     push(b, time, floats);
   }
 
+  // Without values in between: see Engine::pool_work.
+  bool at_once(const Step& step) const {
+    return step.kind == StepKind::avg_pool &&
+           tiles(pool_window(graph_.nodes[at(step.node)], tensor(step.out)),
+                 tensor(step.in[0].tensor));
+  }
+
   // A residual that nobody else reads takes over the gradient of the sum where it lies.
   void residual(BackwardStep& b, const Step& step, int time) {
     const View& view = step.residual;
-    if (!wants(view)) return;
-    if (view.plain() && readers(view.tensor) == 1 && !gradient_begun_[at(view.tensor)]) {
+    if (!needs_.wants(view)) return;
+    if (view.plain() && needs_.readers(view.tensor) == 1 && !gradient_begun_[at(view.tensor)]) {
       lives_.alias[at(view.tensor)] = lives_.alias[at(step.out)];
       gradient_begun_[at(view.tensor)] = true;
       b.alias = true;
@@ -434,27 +326,17 @@ class Planner {
     b.target[1] = target(view, time);
   }
 
-  int readers(int t) const {
-    int count = program_.output.tensor == t;
-    for (const View& tap : program_.taps) count += tap.tensor == t;
-    for (const Norm& norm : program_.norms) count += norm.tensor == t;
-    for (const Step& step : program_.steps) {
-      for (const View& view : step.in) count += view.tensor == t;
-      count += step.residual.tensor == t;
-    }
-    return count;
-  }
-
   const Graph& graph_;
   const Program& program_;
   const Wishes& wishes_;
+  const Needs needs_;
   const KernelTable& table_;
   int workers_;
   std::int64_t all_;
   bool split_;
   Plan plan_;
   Lives lives_;
-  std::vector<bool> wanted_, norm_wanted_, gradient_begun_;
+  std::vector<bool> gradient_begun_;
   int loss_time_ = 0;
 };
 

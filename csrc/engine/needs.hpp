@@ -1,0 +1,40 @@
+// What the program and the wishes say about tensors, whenever they are made: which gradients are
+// wanted, who reads what, and in which form values may wait for the backward pass.
+#pragma once
+
+#include <vector>
+
+#include "engine/program.hpp"
+
+namespace pyedge {
+
+struct Wishes;
+
+// Outlived by what it is made of.
+class Needs {
+ public:
+  Needs(const Graph& graph, const Program& program, const Wishes& wishes);
+
+  // A tensor's gradient is wanted if something learns before it or on it.
+  bool wanted(int tensor) const { return wanted_[at(tensor)]; }
+  bool wants(const View& view) const;
+  // By norm: its backward is a step of its own.
+  const std::vector<bool>& live() const { return live_; }
+  bool overwritable(int tensor) const;
+  int repeatable(int tensor) const;
+  bool compactable(int tensor, View& mask) const;
+  // Views of it, taps, norms, and the program's output.
+  int readers(int tensor) const;
+  int adder(int tensor) const;
+
+ private:
+  bool by_rows(const Step& step) const;
+  double multiplications(const Step& step) const;
+
+  const Graph& graph_;
+  const Program& program_;
+  const Wishes& wishes_;
+  std::vector<bool> wanted_, live_;
+};
+
+}  // namespace pyedge
