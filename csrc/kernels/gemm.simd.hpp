@@ -39,16 +39,19 @@ template <int rows, int vectors>
 struct Tile {
   Vec::Float sum[rows][vectors];
 
-  // Asks for c's lines, so that they are there at the end: to fetch them then, or before the first
-  // product, took a tenth of a tile's time (32 products deep).
-  void start(const float* c, std::int64_t step) {
-    constexpr int line_vectors = Vec::lanes < 16 ? 16 / Vec::lanes : 1;
+  // What c holds is added at the end, and its lines are asked for now: to fetch them then, or ahead
+  // of the first product, took a tenth of a tile's time (32 products deep). By lane, where a line
+  // is four vectors, asking costs more instructions than starting from c does.
+  static constexpr bool adds_late = !Vec::by_lane;
+
+  void start(const float* c, std::int64_t step, bool accumulate) {
 #pragma GCC unroll 16
     for (int m = 0; m < rows; ++m) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        if (v % line_vectors == 0) __builtin_prefetch(c + m * step + v * Vec::lanes, 1);
-        sum[m][v] = Vec::zero();
+        const float* from = c + m * step + v * Vec::lanes;
+        if (adds_late && accumulate) __builtin_prefetch(from, 1);
+        sum[m][v] = !adds_late && accumulate ? Vec::load(from) : Vec::zero();
       }
     }
   }
@@ -58,7 +61,8 @@ struct Tile {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         float* to = c + m * step + v * Vec::lanes;
-        Vec::store(to, accumulate ? Vec::add(Vec::load(to), sum[m][v]) : sum[m][v]);
+        const bool adds = adds_late && accumulate;
+        Vec::store(to, adds ? Vec::add(Vec::load(to), sum[m][v]) : sum[m][v]);
       }
     }
   }
@@ -124,7 +128,7 @@ struct Tile {
 template <int rows, int vectors>
 void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
   Tile<rows, vectors> tile;
-  tile.start(c, g.c_step);
+  tile.start(c, g.c_step, g.accumulate);
   for (std::int64_t tap = 0; tap < g.taps; ++tap) {
     RowPointers<rows> from(a + g.tap_offsets[tap], g.a_step);
     std::int64_t k = g.k;
@@ -149,7 +153,7 @@ void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, floa
 template <int rows, int vectors>
 void channel_tile(const pyedge::ChannelGemm& g, const float* a, const float* b, float* c) {
   Tile<rows, vectors> tile;
-  tile.start(c, g.c_step);
+  tile.start(c, g.c_step, g.accumulate);
   // copies, which no hold can make the compiler read again
   const std::int64_t images = g.images, runs = g.runs, length = g.length;
   const std::int64_t a_step = g.a_step, b_step = g.b_step, a_run = g.a_run, b_run = g.b_run;

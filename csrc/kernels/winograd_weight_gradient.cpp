@@ -15,15 +15,16 @@ constexpr std::int64_t cache_floats = 420000;
 // Shares of the images times blocks of output channels: enough for four threads, few enough that
 // putting their sums together is little work.
 constexpr std::int64_t least_items = 4;
-// Every block of output channels but the first transforms the same input again. A block for so many
-// channels is some tenth more work.
-constexpr std::int64_t block_channels = 100;
+// Every block of output channels but the first transforms the same input again: a fifth more work
+// with a block for so many channels. Fewer blocks of more channels were no faster, and by positions
+// it took no less time and 6 MB more (120 x 138 channels).
+constexpr std::int64_t block_channels = 60;
 
 // By positions. Tiles of a chunk: 128, and more while the transformed gradients take less than
-// 6 MB. All 36 sums are written and read once a chunk; with 128 tiles that is some third of the
+// 3 MB. All 36 sums are written and read once a chunk; with 128 tiles that is some third of the
 // time of the multiplications (286 x 272 channels), with 64 it was most of it.
 constexpr std::int64_t chunk_tiles = 128;
-constexpr std::int64_t slope_floats = 3 << 19;
+constexpr std::int64_t slope_floats = 3 << 18;
 // Floats of a chunk's patches and sums for the input channels that are taken at a time: 6 MB. All
 // 286 of them at once took as much memory as a sixth of the step.
 constexpr std::int64_t block_floats = 3 << 19;
@@ -66,7 +67,7 @@ void WinogradWeightGradient::plan_images(int workers) {
   regions_at_ = slopes_at_ + winograd_positions * winograd_step(tiles, columns_);
   worker_floats_ = regions_at_ + 16 +
                    std::max(winograd_patch * (4 * tiles_w_ + 2) * s_.in_stride,
-                            16 * band_ * tiles_w_ * columns_);
+                            whole_tiles() ? 0 : 16 * band_ * tiles_w_ * columns_);
   worker_floats_ = (worker_floats_ + 15) / 16 * 16;
   sums_at_ = worker_floats_ * workers;
   scratch_floats_ = sums_at_ + parts_ * blocks * item_floats_ + 16;
@@ -84,7 +85,7 @@ void WinogradWeightGradient::plan_positions(int workers) {
       std::max<std::int64_t>((s_.in_stride * channel + block_floats / 2) / block_floats, 1);
   block_ = (s_.in_stride / table_->lanes + blocks - 1) / blocks * table_->lanes;
   worker_floats_ = 16 + std::max(winograd_patch * (4 * tiles_w_ + 2) * block_,
-                                 16 * tiles_h_ * tiles_w_ * s_.out_stride);
+                                 whole_tiles() ? 0 : 16 * tiles_h_ * tiles_w_ * s_.out_stride);
   slopes_at_ = winograd_positions * winograd_step(tiles, block_);
   sums_at_ = slopes_at_ + winograd_positions * winograd_step(tiles, s_.out_stride);
   regions_at_ = sums_at_ + winograd_positions * block_ * s_.out_stride + 16;
@@ -198,11 +199,10 @@ void WinogradWeightGradient::transform_input(const float* input, const Lens& len
 void WinogradWeightGradient::transform_gradient(const float* gradient, Tiles tiles,
                                                 Channels channels, float* region, float* slopes,
                                                 std::int64_t step) const {
-  const bool whole_tiles = s_.out_h % 4 == 0 && s_.out_w % 4 == 0;
   for (std::int64_t i = 0; i < tiles.images; ++i) {
     const float* from = gradient + (tiles.image + i) * s_.out_image() + channels.first;
     std::int64_t stride = s_.out_stride, line = s_.out_w * s_.out_stride;
-    if (whole_tiles) {
+    if (whole_tiles()) {
       from += 4 * tiles.row * line;
     } else {
       stride = channels.width;

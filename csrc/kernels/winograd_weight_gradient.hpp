@@ -33,6 +33,8 @@ class WinogradWeightGradient {
   struct Channels {  // of the input or of the output
     std::int64_t first, width;
   };
+  // Gradients are transformed where they lie.
+  bool whole_tiles() const { return s_.out_h % 4 == 0 && s_.out_w % 4 == 0; }
   void plan_images(int workers);
   void plan_positions(int workers);
   void run_images(const float* input, const Lens& lens, const float* gradient, float* weights,
