@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import neon_loops
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "csrc" / "simd" / "isa_neon.cpp"
 # CMakeLists.txt's, in a release build
@@ -36,22 +38,34 @@ class Instruction:
         return int(self.operands.split(",")[-1], 16)
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the next instruction may follow."""
+        return self.name not in ("b", "br", "ret", "brk", "udf")
+
+    @property
     def is_multiply_add(self) -> bool:
         return self.name == "fmla"
 
     @property
-    def touches_stack(self) -> bool:
-        """A load from or a store to the stack: in a hot loop, a spilled register."""
+    def base(self) -> str | None:
+        """The register that a load or a store takes its address from."""
+        found = re.search(r"\[(\w+)", self.operands)
         memory = self.name.startswith(("ld", "st", "prf"))
-        return memory and re.search(r"\[(sp|x29)\b", self.operands) is not None
+        return found[1] if found and memory else None
+
+    @property
+    def frames(self) -> bool:
+        """Whether it makes x29 point into the stack; without, x29 is a register like any other."""
+        return self.name in ("mov", "add") and self.operands.startswith("x29, sp")
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop without a loop in it, in the order of its addresses."""
+    """A loop, in the order of its addresses."""
 
     function: str
     body: tuple[Instruction, ...]
+    stack: tuple[str, ...] = ("sp",)  # registers that point there
 
     @property
     def multiply_adds(self) -> int:
@@ -86,12 +100,13 @@ class Loop:
 
     @property
     def spills(self) -> int:
-        return sum(i.touches_stack for i in self.body)
+        """Loads from and stores to the stack."""
+        return sum(i.base in self.stack for i in self.body)
 
     @property
     def vector_spills(self) -> int:
         """The spills of vector registers alone."""
-        return sum(i.touches_stack and i.operands[0] in "qds" for i in self.body)
+        return sum(i.base in self.stack and i.operands[0] in "qds" for i in self.body)
 
     @property
     def moves(self) -> int:
@@ -151,7 +166,8 @@ def disassembler() -> str | None:
 
 
 def functions(path: Path) -> dict[str, tuple[Instruction, ...]]:
-    """Every function of an object file, by its readable name without arguments."""
+    """Every function of an object file, by its readable name without arguments; several of a name,
+    such as overloads, as one."""
     tool = disassembler()
     if tool is None:
         raise RuntimeError("no objdump for aarch64 (Debian: binutils-aarch64-linux-gnu, or llvm)")
@@ -161,7 +177,7 @@ def functions(path: Path) -> dict[str, tuple[Instruction, ...]]:
     for line in [*text.splitlines(), "0 <>:"]:
         if heading := re.fullmatch(r"[0-9a-f]+ <(.*)>:", line):
             if name:
-                found[name] = tuple(lines)
+                found[name] = (*found.get(name, ()), *lines)
             name, lines = _short(heading[1]), []
         elif code := re.match(r"\s*([0-9a-f]+):\s+([a-z][\w.]*)\s*([^</]*)", line):
             lines.append(Instruction(int(code[1], 16), code[2], code[3].strip()))
@@ -169,23 +185,8 @@ def functions(path: Path) -> dict[str, tuple[Instruction, ...]]:
 
 
 def loops(name: str, code: tuple[Instruction, ...]) -> list[Loop]:
-    """The innermost loops of a function: from a backward branch's target to the branch."""
-    spans = [
-        (i.target, i.address)
-        for i in code
-        if i.target is not None and code[0].address <= i.target <= i.address
-    ]
-    # two branches to one head are one loop
-    spans = [(first, max(end for start, end in spans if start == first)) for first, _ in spans]
-    inner = {
-        (first, last)
-        for first, last in spans
-        if not any((a, b) != (first, last) and first <= a and b <= last for a, b in spans)
-    }
-    return [
-        Loop(name, tuple(i for i in code if first <= i.address <= last))
-        for first, last in sorted(inner)
-    ]
+    """The innermost loops of a function."""
+    return _loops(name, code, neon_loops.innermost(code))
 
 
 def hot_loop(code: dict[str, tuple[Instruction, ...]], tile: str) -> Loop:
@@ -194,9 +195,13 @@ def hot_loop(code: dict[str, tuple[Instruction, ...]], tile: str) -> Loop:
 
 
 def worst_spills(code: dict[str, tuple[Instruction, ...]]) -> dict[str, int]:
-    """Vector registers spilled in the loop of each function with most, the micro-kernels' apart."""
+    """Vector registers spilled in the loop of each function with most, whatever loops are in it;
+    the micro-kernels' apart."""
     return {
-        name: max((loop.vector_spills for loop in loops(name, body)), default=0)
+        name: max(
+            (loop.vector_spills for loop in _loops(name, body, neon_loops.outermost(body))),
+            default=0,
+        )
         for name, body in sorted(code.items())
         if not re.match(r"(pixel|channel)_tile", name)
     }
@@ -208,6 +213,11 @@ def run(command: list[str]) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])} ...: {done.stderr.strip()[-500:]}")
     return done.stdout
+
+
+def _loops(name: str, code: tuple[Instruction, ...], bodies: list[set[int]]) -> list[Loop]:
+    stack = ("sp", "x29") if any(i.frames for i in code) else ("sp",)
+    return [Loop(name, tuple(i for i in code if i.address in inside), stack) for inside in bodies]
 
 
 def _short(name: str) -> str:

@@ -8,14 +8,17 @@
 
 namespace {
 
-// Sums of products in float64.
+// Sums of products in float64. Loops over the maps are unrolled, here and below: GCC keeps an array
+// in registers where it knows each index, and else stored every sum for each vector.
 template <int count>
 struct ExactSums {
   static constexpr std::int64_t run_vectors = INT64_MAX / Vec::lanes;
   Vec::Wide sum[count][Vec::wide_parts];
 
   ExactSums() {
+#pragma GCC unroll 5
     for (auto& parts : sum) {
+#pragma GCC unroll 5
       for (Vec::Wide& part : parts) part = Vec::no_sum();
     }
   }
@@ -23,11 +26,13 @@ struct ExactSums {
     Vec::Wide x[Vec::wide_parts], y[Vec::wide_parts];
     Vec::widen_all(x, a);
     Vec::widen_all(y, b);
+#pragma GCC unroll 5
     for (int i = 0; i < Vec::wide_parts; ++i) sum[k][i] = Vec::fma(x[i], y[i], sum[k][i]);
   }
   void end_run() {}
   double total(int k) const {
     double all = 0.0;
+#pragma GCC unroll 5
     for (const Vec::Wide& part : sum[k]) all += Vec::sum(part);
     return all;
   }
@@ -44,10 +49,12 @@ struct RunSums {
   Vec::Float run[count];
 
   RunSums() {
+#pragma GCC unroll 5
     for (Vec::Float& sum : run) sum = Vec::zero();
   }
   void add(int k, Vec::Float a, Vec::Float b) { run[k] = Vec::fma(a, b, run[k]); }
   void end_run() {
+#pragma GCC unroll 5
     for (int k = 0; k < count; ++k) {
       all.add(k, run[k], Vec::splat(1.0f));
       run[k] = Vec::zero();
@@ -88,8 +95,13 @@ inline void fetch_ahead(const Element* p) {
 template <typename From>
 inline Vec::Float load_part(const typename From::Element* p, int count, bool at_end) {
   if (!at_end) return Vec::keep_first(From::load(p), count);
-  typename From::Element part[Vec::lanes] = {};
-  for (int i = 0; i < count; ++i) part[i] = p[i];
+  // Not `count` turns: GCC makes a call of memcpy of those, around which sums leave their
+  // registers.
+  typename From::Element part[Vec::lanes];
+#pragma GCC unroll 4
+  for (int i = 0; i < Vec::lanes; ++i) {
+    part[i] = i < count ? p[i] : typename From::Element{};
+  }
   return From::load(part);
 }
 
@@ -101,33 +113,45 @@ void sums_of(const pyedge::ImageView& student, const pyedge::TeacherMap* teacher
   using Sums = typename From::template Sums<blocks + 1>;  // the last: the student's own
   Sums sums;
   const typename From::Element* t[blocks];
+#pragma GCC unroll 5
   for (int k = 0; k < blocks; ++k) {
     t[k] = static_cast<const typename From::Element*>(teachers[k].data);
   }
   constexpr std::int64_t run = Sums::run_vectors * Vec::lanes;
-  const std::int64_t pixels = student.h * student.w;
+  const std::int64_t pixels = student.h * student.w, whole = c - c % Vec::lanes;
   const float* x = student.data;
   for (std::int64_t p = 0; p < pixels; ++p, x += student.stride) {
     for (std::int64_t first = 0; first < c; first += run) {
-      const std::int64_t end = c - first < run ? c : first + run;
-      for (std::int64_t i = first; i < end; i += Vec::lanes) {
-        // the padding is zero through any lens: its scale and shift are zero there
+      const std::int64_t end = whole - first < run ? whole : first + run;
+      // the padding is zero through any lens: its scale and shift are zero there
+      std::int64_t i = first;
+      for (; i < end; i += Vec::lanes) {
         const Vec::Float s = look(Vec::load(x + i), i);
         sums.add(blocks, s, s);
-        const std::int64_t left = c - i;
+#pragma GCC unroll 5
+        for (int k = 0; k < blocks; ++k) {
+          fetch_ahead(t[k] + i);
+          sums.add(k, s, From::load(t[k] + i));
+        }
+      }
+      if (i < c && i < first + run) {
+        const Vec::Float s = look(Vec::load(x + i), i);
+        sums.add(blocks, s, s);
+#pragma GCC unroll 5
         for (int k = 0; k < blocks; ++k) {
           fetch_ahead(t[k] + i);
           sums.add(k, s,
-                   left >= Vec::lanes ? From::load(t[k] + i)
-                                      : load_part<From>(t[k] + i, static_cast<int>(left),
-                                                        (pixels - p) * c - i < Vec::lanes));
+                   load_part<From>(t[k] + i, static_cast<int>(c - i),
+                                   (pixels - p) * c - i < Vec::lanes));
         }
       }
       sums.end_run();
     }
+#pragma GCC unroll 5
     for (int k = 0; k < blocks; ++k) t[k] += c;
   }
   *square = sums.total(blocks);
+#pragma GCC unroll 5
   for (int k = 0; k < blocks; ++k) {
     dots[k] = sums.total(k) * static_cast<double>(teachers[k].scale);
   }
@@ -163,22 +187,26 @@ void gradient_of(const pyedge::ImageView& student, const pyedge::TeacherMap& tea
                  std::int64_t c, float by_teacher, float by_student, const pyedge::Finish& finish) {
   const LensVectors look(student.lens);
   const Vec::Float a = Vec::splat(by_teacher * teacher.scale), b = Vec::splat(by_student);
-  const std::int64_t pixels = student.h * student.w;
+  const std::int64_t pixels = student.h * student.w, whole = c - c % Vec::lanes;
   with_finish(finish, [&](const auto& put) {
     const auto* t = static_cast<const typename From::Element*>(teacher.data);
     for (std::int64_t p = 0; p < pixels; ++p, t += c) {
-      for (std::int64_t i = 0; i < c; i += Vec::lanes) {
-        const std::int64_t left = c - i;
-        fetch_ahead(t + i);
-        Vec::Float y = Vec::mul(
-            left >= Vec::lanes
-                ? From::load(t + i)
-                : load_part<From>(t + i, static_cast<int>(left), (pixels - p) * c - i < Vec::lanes),
-            a);
+      const auto add = [&](Vec::Float teacher_part, std::int64_t i) {
+        Vec::Float y = Vec::mul(teacher_part, a);
         if (by_student != 0.0f) {
           y = Vec::fma(look(Vec::load(student.data + p * student.stride + i), i), b, y);
         }
         put(y, p * student.stride, i);
+      };
+      for (std::int64_t i = 0; i < whole; i += Vec::lanes) {
+        fetch_ahead(t + i);
+        add(From::load(t + i), i);
+      }
+      if (whole < c) {
+        fetch_ahead(t + whole);
+        add(load_part<From>(t + whole, static_cast<int>(c - whole),
+                            (pixels - p) * c - whole < Vec::lanes),
+            whole);
       }
     }
   });

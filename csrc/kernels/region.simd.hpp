@@ -92,6 +92,7 @@ struct FinishVectors {
   LensVectors look, other;
   Vec::Float beta;
 
+  static constexpr bool asks = true;  // questions, for every vector
   explicit FinishVectors(const pyedge::Finish& finish)
       : f(finish), look(finish.lens), other(finish.residual_lens), beta(Vec::splat(finish.beta)) {}
 
@@ -115,6 +116,7 @@ struct FinishVectors {
 // store; add to what is there; add a plain residual; the gradient through a norm and a ReLU.
 struct StoreVectors {
   float* out;
+  static constexpr bool asks = false;
   explicit StoreVectors(const pyedge::Finish& f) : out(f.out) {}
   static bool fits(const pyedge::Finish& f) { return f.stores(); }
   void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
@@ -124,6 +126,7 @@ struct StoreVectors {
 
 struct AccumulateVectors {
   float* out;
+  static constexpr bool asks = false;
   explicit AccumulateVectors(const pyedge::Finish& f) : out(f.out) {}
   static bool fits(const pyedge::Finish& f) {
     return f.accumulate && f.bias == nullptr && f.base == nullptr && f.residual == nullptr;
@@ -136,6 +139,7 @@ struct AccumulateVectors {
 struct AddVectors {
   float* out;
   const float* residual;
+  static constexpr bool asks = false;
   explicit AddVectors(const pyedge::Finish& f) : out(f.out), residual(f.residual) {}
   static bool fits(const pyedge::Finish& f) {
     return f.residual != nullptr && f.residual_lens.plain() && f.bias == nullptr &&
@@ -149,13 +153,13 @@ struct AddVectors {
 struct GradientVectors {
   float* out;
   const float *base, *scale, *shift;
-  Vec::Float low, high, beta;
+  Vec::Float high, beta;  // a lens that clamps has a low of zero
+  static constexpr bool asks = false;
   explicit GradientVectors(const pyedge::Finish& f)
       : out(f.out),
         base(f.base),
         scale(f.lens.scale),
         shift(f.lens.shift),
-        low(Vec::splat(f.lens.low)),
         high(Vec::splat(f.lens.high)),
         beta(Vec::splat(f.beta)) {}
   static bool fits(const pyedge::Finish& f) {
@@ -165,7 +169,7 @@ struct GradientVectors {
   void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
     const Vec::Float x = Vec::load(base + at + c), gain = Vec::load(scale + c);
     const Vec::Float before = Vec::fma(x, gain, Vec::load(shift + c));
-    y = Vec::mul(Vec::inside(y, before, low, high), gain);
+    y = Vec::mul(Vec::inside(y, before, Vec::zero(), high), gain);
     Vec::store(out + at + c, Vec::fma(x, beta, y));
   }
 };

@@ -31,10 +31,15 @@ constexpr float b1 = 1.5f, b2 = b1 * b1, b3 = b2 * b1;
 constexpr float at_zero = 1 / (a2 * b2), at_a = 1 / (2 * a2 * (a2 - b2)),
                 at_b = 1 / (2 * b2 * (b2 - a2));
 
+// The transforms. order: rows of the result, those that share terms beside each other. held_after:
+// columns of the first side that are done before more are loaded, 0: as the compiler likes (see
+// both_sides).
+
 // B' d: 6 -> 6
 struct InputTransform {
   static constexpr int from = 6, to = 6;
   static constexpr int order[to] = {1, 2, 3, 4, 0, 5};
+  static constexpr int held_after = 0;
   static inline __attribute__((always_inline)) void apply(const V (&d)[6], V (&t)[6]) {
     const V even_a = plus_times(d[4], -b2, d[2]), odd_a = plus_times(d[3], -b2, d[1]);
     const V even_b = plus_times(d[4], -a2, d[2]), odd_b = plus_times(d[3], -a2, d[1]);
@@ -51,6 +56,7 @@ struct InputTransform {
 struct OutputTransform {
   static constexpr int from = 6, to = 4;
   static constexpr int order[to] = {0, 2, 1, 3};
+  static constexpr int held_after = 3;
   static inline __attribute__((always_inline)) void apply(const V (&m)[6], V (&y)[4]) {
     const V even_a = Vec::add(m[1], m[2]), odd_a = Vec::sub(m[1], m[2]);
     const V even_b = Vec::add(m[3], m[4]), odd_b = Vec::sub(m[3], m[4]);
@@ -65,6 +71,7 @@ struct OutputTransform {
 struct GradientTransform {
   static constexpr int from = 4, to = 6;
   static constexpr int order[to] = {1, 2, 3, 4, 0, 5};
+  static constexpr int held_after = 0;
   static inline __attribute__((always_inline)) void apply(const V (&y)[4], V (&z)[6]) {
     const V even_a = plus_times(y[0], a2, y[2]), odd_a = plus_times(y[1], a2, y[3]);
     const V even_b = plus_times(y[0], b2, y[2]), odd_b = plus_times(y[1], b2, y[3]);
@@ -81,6 +88,7 @@ struct GradientTransform {
 struct WeightTransform {
   static constexpr int from = 3, to = 6;
   static constexpr int order[to] = {1, 2, 3, 4, 0, 5};
+  static constexpr int held_after = 2;
   static inline __attribute__((always_inline)) void apply(const V (&g)[3], V (&u)[6]) {
     const V even_a = times(plus_times(g[0], a2, g[2]), at_a);
     const V even_b = times(plus_times(g[0], b2, g[2]), at_b);
@@ -97,6 +105,7 @@ struct WeightTransform {
 struct WeightGradientTransform {
   static constexpr int from = 6, to = 3;
   static constexpr int order[to] = {0, 2, 1};
+  static constexpr int held_after = 5;
   static inline __attribute__((always_inline)) void apply(const V (&u)[6], V (&g)[3]) {
     const V even_a = times(Vec::add(u[1], u[2]), at_a), odd_a = times(Vec::sub(u[1], u[2]), at_a);
     const V even_b = times(Vec::add(u[3], u[4]), at_b), odd_b = times(Vec::sub(u[3], u[4]), at_b);
@@ -105,6 +114,22 @@ struct WeightGradientTransform {
     g[2] = plus_times(plus_times(u[5], a2, even_a), b2, even_b);
   }
 };
+
+// Called for each column j of the first side: ends T::held_after of them, whose values are there
+// before a load that follows. P is Vec; as a parameter it lets paths without hold do without.
+template <typename T, typename P = Vec, int count>
+inline __attribute__((always_inline)) void hold_columns(V (&half)[count][T::from], int j) {
+  if constexpr (P::by_lane && T::held_after > 0) {
+    const bool last = (j + 1) % T::held_after == 0 || j + 1 == T::from;
+#pragma GCC unroll 6
+    for (int k = 0; k < T::from; ++k) {
+#pragma GCC unroll 6
+      for (int i = 0; i < count; ++i) {
+        if (last && k / T::held_after == j / T::held_after) P::hold(half[i][k]);
+      }
+    }
+  }
+}
 
 // Two rows of T's result and those of the second side, at T::order[first].
 template <typename T, int first, typename Load, typename Store>
@@ -119,6 +144,7 @@ inline __attribute__((always_inline)) void two_rows(const Load& load, const Stor
     T::apply(column, result);
 #pragma GCC unroll 2
     for (int i = 0; i < count; ++i) half[i][j] = result[T::order[first + i]];
+    hold_columns<T>(half, j);
   }
 #pragma GCC unroll 2
   for (int i = 0; i < count; ++i) {
@@ -133,7 +159,10 @@ inline __attribute__((always_inline)) void two_rows(const Load& load, const Stor
 // Applies T from both sides: values T::from x T::from -> T::to x T::to. load(i, j) fetches a
 // vector, store(i, j, vector) takes one. On NEON up to 36 half-done values are more than its 32
 // registers (GCC 12 went to the stack 111 times a vector of the input's transform): there two rows
-// of the result are made at a time, those that share terms, from values that are read anew.
+// of the result are made at a time, those that share terms, from values that are read anew. Still
+// compilers took so many loads together that the output's transform went to the stack up to 30
+// times and the weights' 13 times: those are held. (Held like the output's, the input's would take
+// a tenth longer on LLVM's models of the Cortex-A53 and A55.)
 template <typename T, typename Load, typename Store>
 inline __attribute__((always_inline)) void both_sides(const Load& load, const Store& store) {
   if constexpr (Vec::by_lane && T::from > 3) return two_rows<T, 0>(load, store);
@@ -146,6 +175,7 @@ inline __attribute__((always_inline)) void both_sides(const Load& load, const St
     T::apply(column, result);
 #pragma GCC unroll 6
     for (int i = 0; i < T::to; ++i) half[i][j] = result[i];
+    hold_columns<T>(half, j);
   }
 #pragma GCC unroll 6
   for (int i = 0; i < T::to; ++i) {
@@ -181,24 +211,44 @@ void winograd_gradient(const float* from, std::int64_t row, std::int64_t stride,
   transform_tiles<GradientTransform>(from, row, stride, channels, tiles, to, position);
 }
 
+// One tile, in every pixel of which `put` finishes `channels`. put is a copy: what a hold could
+// change is read from memory anew.
 template <typename Put>
-inline void output_tile(const float* products, std::int64_t position, std::int64_t channels,
-                        const Put& put, std::int64_t row, std::int64_t stride, std::int64_t corner,
-                        int rows, int columns) {
-  const auto from = [&](std::int64_t c) {
-    return [=](int i, int j) { return Vec::load(products + (6 * i + j) * position + c); };
-  };
-  if (rows == 4 && columns == 4) {
-    for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
-      both_sides<OutputTransform>(
-          from(c), [&](int i, int j, V v) { put(v, corner + i * row + j * stride, c); });
-    }
-    return;
-  }
+inline void whole_tile(const float* products, std::int64_t position, std::int64_t channels, Put put,
+                       std::int64_t row, std::int64_t stride, std::int64_t corner) {
   for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
-    both_sides<OutputTransform>(from(c), [&](int i, int j, V v) {
-      if (i < rows && j < columns) put(v, corner + i * row + j * stride, c);
-    });
+    both_sides<OutputTransform>(
+        [=](int i, int j) { return Vec::load(products + (6 * i + j) * position + c); },
+        [=](int i, int j, V v) { put(v, corner + i * row + j * stride, c); });
+  }
+}
+
+// A tile of which rows x columns pixels are finished.
+template <typename Put, typename P = Vec>
+inline void part_of_tile(const float* products, std::int64_t position, std::int64_t channels,
+                         const Put& put, std::int64_t row, std::int64_t stride, std::int64_t corner,
+                         int rows, int columns) {
+  for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
+    const auto load = [=](int i, int j) {
+      return Vec::load(products + (6 * i + j) * position + c);
+    };
+    if constexpr (P::by_lane) {
+      // By way of memory: with a question ahead of each pixel, up to 141 values had no register.
+      float tile[16 * Vec::lanes];
+      float* pixels = tile;
+      P::hold(pixels);
+      both_sides<OutputTransform>(
+          load, [=](int i, int j, V v) { Vec::store(pixels + (4 * i + j) * Vec::lanes, v); });
+      for (int i = 0; i < rows; ++i) {
+        for (int j = 0; j < columns; ++j) {
+          put(Vec::load(pixels + (4 * i + j) * Vec::lanes), corner + i * row + j * stride, c);
+        }
+      }
+    } else {
+      both_sides<OutputTransform>(load, [&](int i, int j, V v) {
+        if (i < rows && j < columns) put(v, corner + i * row + j * stride, c);
+      });
+    }
   }
 }
 
@@ -212,8 +262,14 @@ void winograd_output(const float* products, std::int64_t position, std::int64_t 
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const std::int64_t left = 4 * tile;
       const int columns = w - left < 4 ? static_cast<int>(w - left) : 4;
-      output_tile(products + tile * channels, position, channels, put, finish.row, finish.stride,
-                  top * finish.row + left * finish.stride, rows, columns);
+      const float* from = products + tile * channels;
+      const std::int64_t corner = top * finish.row + left * finish.stride;
+      if (rows == 4 && columns == 4 && !(Vec::by_lane && put.asks)) {
+        whole_tile(from, position, channels, put, finish.row, finish.stride, corner);
+      } else {
+        part_of_tile(from, position, channels, put, finish.row, finish.stride, corner, rows,
+                     columns);
+      }
     }
   });
 }

@@ -1,5 +1,6 @@
 // The NEON path (every aarch64): 4 floats, and 4 doubles as a pair of registers.
-// There are no masked loads: parts of a vector go through a few lanes on the stack.
+// There are no masked loads or stores: parts of a vector go lane by lane. (Through an array on the
+// stack, compilers called memcpy, around which the loops' sums went to the stack too.)
 #pragma once
 
 #include <arm_neon.h>
@@ -85,21 +86,24 @@ struct Vec {
   static void hold(Float& x) { asm volatile("" : "+w"(x) : : "memory"); }
   static void hold(std::int64_t& i) { asm volatile("" : "+r"(i) : : "memory"); }
   static void hold(const float*& p) { asm volatile("" : "+r"(p) : : "memory"); }
+  static void hold(float*& p) { asm volatile("" : "+r"(p) : : "memory"); }
   static void hold_loads() { asm volatile("" : : : "memory"); }
   static Float fma_one(Float sum, Float b, const float* a) { return vfmaq_n_f32(sum, b, *a); }
 
   static Count no_counts() { return vdupq_n_s32(0); }
   static Count load_counts(const std::int32_t* p) { return vld1q_s32(p); }
   static Count load_counts(const std::int32_t* p, int n) {
-    std::int32_t lane[4] = {};
-    for (int i = 0; i < n; ++i) lane[i] = p[i];
-    return vld1q_s32(lane);
+    Count v = no_counts();
+    if (n > 0) v = vld1q_lane_s32(p, v, 0);
+    if (n > 1) v = vld1q_lane_s32(p + 1, v, 1);
+    if (n > 2) v = vld1q_lane_s32(p + 2, v, 2);
+    return v;
   }
   static void store_counts(std::int32_t* p, Count v) { vst1q_s32(p, v); }
   static void store_counts(std::int32_t* p, Count v, int n) {
-    std::int32_t lane[4];
-    vst1q_s32(lane, v);
-    for (int i = 0; i < n; ++i) p[i] = lane[i];
+    if (n > 0) vst1q_lane_s32(p, v, 0);
+    if (n > 1) vst1q_lane_s32(p + 1, v, 1);
+    if (n > 2) vst1q_lane_s32(p + 2, v, 2);
   }
   static Count add(Count a, Count b) { return vaddq_s32(a, b); }
   static std::int32_t sum(Count v) { return vaddvq_s32(v); }
@@ -132,10 +136,11 @@ struct Vec {
   static constexpr int wide_parts = 1;  // Wides in a Float
   static void widen_all(Wide (&to)[1], Float v) { to[0] = widen(v); }
   static void narrow(float* p, Wide v) { vst1q_f32(p, narrowed(v)); }
-  static void narrow(float* p, Wide v, int n) {
-    float lane[4];
-    vst1q_f32(lane, narrowed(v));
-    for (int i = 0; i < n; ++i) p[i] = lane[i];
+  static void narrow(float* p, Wide wide, int n) {
+    const Float v = narrowed(wide);
+    if (n > 0) vst1q_lane_f32(p, v, 0);
+    if (n > 1) vst1q_lane_f32(p + 1, v, 1);
+    if (n > 2) vst1q_lane_f32(p + 2, v, 2);
   }
   // Stores wide_lanes floats: the next ones of `from` where the mask is on, zeros elsewhere.
   static void expand(float* to, const float* from, unsigned mask) {
@@ -153,9 +158,11 @@ struct Vec {
  private:
   static Float load_or(const float* p, int n, float rest) {
     if (n == 4) return vld1q_f32(p);
-    float lane[4] = {rest, rest, rest, rest};
-    for (int i = 0; i < n; ++i) lane[i] = p[i];
-    return vld1q_f32(lane);
+    Float v = vdupq_n_f32(rest);
+    if (n > 0) v = vld1q_lane_f32(p, v, 0);
+    if (n > 1) v = vld1q_lane_f32(p + 1, v, 1);
+    if (n > 2) v = vld1q_lane_f32(p + 2, v, 2);
+    return v;
   }
   static Wide widen(Float x) { return {vcvt_f64_f32(vget_low_f32(x)), vcvt_high_f64_f32(x)}; }
   static Float narrowed(Wide v) { return vcvt_high_f32_f64(vcvt_f32_f64(v.low), v.high); }
