@@ -10,6 +10,7 @@
 #include <malloc.h>
 #endif
 
+#include "engine/kernel_terms.hpp"
 #include "kernels/cosine_match.hpp"
 #include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/plan.hpp"
+#include "engine/kernel_terms.hpp"
 
 namespace pyedge {
 

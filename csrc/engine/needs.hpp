@@ -8,7 +8,13 @@
 
 namespace pyedge {
 
-struct Wishes;
+// What decides about the backward pass, beside the program.
+struct Wishes {
+  bool training = false;
+  std::vector<bool> step_learns;  // a convolution's weight or bias is trainable
+  std::vector<bool> norm_learns;  // a norm's weight or bias is trainable
+  bool batch_statistics = false;
+};
 
 // Outlived by what it is made of.
 class Needs {

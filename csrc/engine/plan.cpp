@@ -7,7 +7,6 @@
 
 #include "engine/arena.hpp"
 #include "engine/kernel_terms.hpp"
-#include "engine/needs.hpp"
 #include "engine/placement.hpp"
 
 namespace pyedge {
@@ -351,21 +350,6 @@ std::int64_t images_at_once(const Program& program, std::int64_t wanted) {
 }
 
 }  // namespace
-
-ConvShape conv_shape(const Graph& graph, const Program& program, const Step& step, std::int64_t n) {
-  const Node& node = graph.nodes[at(step.node)];
-  const Tensor& in = program.tensors[at(step.in[0].tensor)];
-  const Tensor& out = program.tensors[at(step.out)];
-  ConvShape s{n,    in.c, in.h, in.w, in.stride, out.c, out.h, out.w, out.stride,
-              in.h, in.w, 1,    1,    0,         0,     1,     1};
-  if (node.op == Op::conv2d) {
-    s.kernel_h = node.kernel[0], s.kernel_w = node.kernel[1];
-    s.stride_h = node.stride[0], s.stride_w = node.stride[1];
-    s.padding_h = node.padding[0], s.padding_w = node.padding[1];
-    s.dilation_h = node.dilation[0], s.dilation_w = node.dilation[1];
-  }
-  return s;
-}
 
 std::int64_t compact_floats(const Tensor& t) {
   return padded_floats(t.h * t.w * (t.stride / 2 + t.stride % 2 + 1));

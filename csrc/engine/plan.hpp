@@ -12,18 +12,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/needs.hpp"
 #include "engine/program.hpp"
 #include "kernels/conv2d.hpp"
 
 namespace pyedge {
-
-// What decides about the backward pass, beside the program.
-struct Wishes {
-  bool training = false;
-  std::vector<bool> step_learns;  // a convolution's weight or bias is trainable
-  std::vector<bool> norm_learns;  // a norm's weight or bias is trainable
-  bool batch_statistics = false;
-};
 
 // Where a gradient goes: to a tensor's, or to that behind a norm that learns or that uses the
 // batch's statistics (whose own backward needs it whole). index -1: nobody wants it.
@@ -93,8 +86,6 @@ struct BatchPlan {
 
 // Floats that the 16-bit copy of an image takes: the values, and a step for each pixel.
 std::int64_t compact_floats(const Tensor& tensor);
-
-ConvShape conv_shape(const Graph& graph, const Program& program, const Step& step, std::int64_t n);
 
 // `micro_batch` images at a time, 0: as many as the second-level caches hold.
 BatchPlan make_plan(const Graph& graph, const Program& program, const Wishes& wishes,
