@@ -1,4 +1,4 @@
-// The forward pass, step by step over the whole batch.
+// The forward pass of a micro-batch. Steps that touch one image at a time join a convolution.
 #include <algorithm>
 #include <cmath>
 #include <utility>
