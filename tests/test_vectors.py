@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from vector_file import FAMILIES, FOLDER, STEPS, TOLERANCE, WAYS, Vectors, read_vectors
+from vector_file import FAMILIES, FOLDER, STEPS, TOLERANCE, WAYS, Answer, Vectors, read_vectors
 
 from pyedge import kernels
 from pyedge.kernels import Engine
@@ -43,6 +43,14 @@ def off(came: np.ndarray, wanted: np.ndarray, least: float = 0.0) -> float:
     return float(np.linalg.norm(came - wanted)) / max(float(np.linalg.norm(wanted)), least)
 
 
+def assert_gradients(engine: Engine, wanted: Answer) -> None:
+    whole = float(np.sqrt(sum(np.square(g).sum() for g in wanted.gradients.values())))
+    for name, gradient in wanted.gradients.items():
+        # a gradient that is small beside the others is mostly cancellation: that of a bias before a
+        # batch norm is zero, and rounding leaves 1e-7 of the whole
+        assert off(engine.gradient(name), gradient, 2e-3 * whole) < TOLERANCE, name
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_equal_the_stored_ones_of_torch(family: str) -> None:
     stored = vectors(family)
@@ -58,11 +66,7 @@ def test_losses_and_gradients_equal_the_stored_ones_of_torch(family: str, way: s
     losses = {name: found[name] for name in wanted.losses}
     assert losses == pytest.approx(wanted.losses, rel=1e-5)
     assert found["pairs"] == wanted.pairs
-    whole = float(np.sqrt(sum(np.square(g).sum() for g in wanted.gradients.values())))
-    for name, gradient in wanted.gradients.items():
-        # a gradient that is small beside the others is mostly cancellation: that of a bias before a
-        # batch norm is zero, and rounding leaves 1e-7 of the whole
-        assert off(engine.gradient(name), gradient, 2e-3 * whole) < TOLERANCE, name
+    assert_gradients(engine, wanted)
 
 
 @pytest.mark.parametrize(("family", "way"), CASES)
@@ -85,6 +89,25 @@ def test_weights_after_ten_steps_equal_the_stored_ones_of_torch(family: str, way
         moved = float(np.linalg.norm(wanted.weights[name] - before))
         room = 1e-3 * moved + STEPS * 6e-8 * float(np.linalg.norm(before))
         assert np.linalg.norm(engine.array(name) - wanted.weights[name]) <= room, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_micro_batches_give_the_stored_gradients_with_any_number_of_threads(family: str) -> None:
+    stored = vectors(family)
+    wanted = stored.answers["last_conv"]
+    before = kernels.num_threads()
+    ends = []
+    for threads in (1, 2, 3):
+        kernels.set_num_threads(threads)
+        engine = engine_of(stored, "last_conv")
+        engine.set_micro_batch(max(len(stored.images) // 3, 1))
+        assert step(engine, stored)["pairs"] == wanted.pairs
+        assert_gradients(engine, wanted)
+        ends.append([engine.gradient(name) for name in wanted.gradients])
+    kernels.set_num_threads(before)
+    for end in ends[1:]:
+        for one, other in zip(ends[0], end, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(("family", "way"), CASES)
