@@ -361,7 +361,8 @@ void Engine::backward_norm(const Plan& p, const BackwardStep& b) {
     by_gradient[k] = static_cast<float>(scale);
     if (batch) {
       by_map[k] = static_cast<float>(-scale * inverse * of_weight / count);
-      constant[k] = static_cast<float>(scale * (mean * inverse * of_weight - sum) / count);
+      // of the rounded factors, so that the gradients of a channel add up to zero as they should
+      constant[k] = static_cast<float>(-(by_gradient[k] * sum / count + by_map[k] * mean));
     }
   }
   if (b.target[0].index < 0) return;

@@ -11,11 +11,10 @@ namespace {
 // Sums of products in float64. Loops over the maps are unrolled, here and below: GCC keeps an array
 // in registers where it knows each index, and else stored every sum for each vector.
 template <int count>
-struct ExactSums {
-  static constexpr std::int64_t run_vectors = INT64_MAX / Vec::lanes;
+struct WideSums {
   Vec::Wide sum[count][Vec::wide_parts];
 
-  ExactSums() {
+  WideSums() {
 #pragma GCC unroll 5
     for (auto& parts : sum) {
 #pragma GCC unroll 5
@@ -29,7 +28,6 @@ struct ExactSums {
 #pragma GCC unroll 5
     for (int i = 0; i < Vec::wide_parts; ++i) sum[k][i] = Vec::fma(x[i], y[i], sum[k][i]);
   }
-  void end_run() {}
   double total(int k) const {
     double all = 0.0;
 #pragma GCC unroll 5
@@ -38,47 +36,16 @@ struct ExactSums {
   }
 };
 
-// The same where the maps were rounded to 16 bits or 8: up to 16 vectors of products are added up
-// in float32 before they join the float64 sums. Widening each took three times as many
-// instructions. A run is off by some 1e-7 of its sum, either way, and a map has thousands of them:
-// the whole is off by less than 1e-8, where half precision is off by 1e-4.
-template <int count>
-struct RunSums {
-  static constexpr std::int64_t run_vectors = 16;
-  ExactSums<count> all;
-  Vec::Float run[count];
-
-  RunSums() {
-#pragma GCC unroll 5
-    for (Vec::Float& sum : run) sum = Vec::zero();
-  }
-  void add(int k, Vec::Float a, Vec::Float b) { run[k] = Vec::fma(a, b, run[k]); }
-  void end_run() {
-#pragma GCC unroll 5
-    for (int k = 0; k < count; ++k) {
-      all.add(k, run[k], Vec::splat(1.0f));
-      run[k] = Vec::zero();
-    }
-  }
-  double total(int k) const { return all.total(k); }
-};
-
 struct FromFloat {
   using Element = float;
-  template <int count>
-  using Sums = ExactSums<count>;
   static Vec::Float load(const float* p) { return Vec::load(p); }
 };
 struct FromHalf {
   using Element = std::uint16_t;
-  template <int count>
-  using Sums = RunSums<count>;
   static Vec::Float load(const std::uint16_t* p) { return Vec::load_half(p); }
 };
 struct FromInt8 {
   using Element = std::int8_t;
-  template <int count>
-  using Sums = RunSums<count>;
   static Vec::Float load(const std::int8_t* p) { return Vec::load_int8(p); }
 };
 
@@ -110,42 +77,35 @@ template <typename From, int blocks>
 void sums_of(const pyedge::ImageView& student, const pyedge::TeacherMap* teachers, std::int64_t c,
              double* dots, double* square) {
   const LensVectors look(student.lens);
-  using Sums = typename From::template Sums<blocks + 1>;  // the last: the student's own
-  Sums sums;
+  WideSums<blocks + 1> sums;  // the last: the student's own
   const typename From::Element* t[blocks];
 #pragma GCC unroll 5
   for (int k = 0; k < blocks; ++k) {
     t[k] = static_cast<const typename From::Element*>(teachers[k].data);
   }
-  constexpr std::int64_t run = Sums::run_vectors * Vec::lanes;
   const std::int64_t pixels = student.h * student.w, whole = c - c % Vec::lanes;
   const float* x = student.data;
   for (std::int64_t p = 0; p < pixels; ++p, x += student.stride) {
-    for (std::int64_t first = 0; first < c; first += run) {
-      const std::int64_t end = whole - first < run ? whole : first + run;
-      // the padding is zero through any lens: its scale and shift are zero there
-      std::int64_t i = first;
-      for (; i < end; i += Vec::lanes) {
-        const Vec::Float s = look(Vec::load(x + i), i);
-        sums.add(blocks, s, s);
+    // the padding is zero through any lens: its scale and shift are zero there
+    for (std::int64_t i = 0; i < whole; i += Vec::lanes) {
+      const Vec::Float s = look(Vec::load(x + i), i);
+      sums.add(blocks, s, s);
 #pragma GCC unroll 5
-        for (int k = 0; k < blocks; ++k) {
-          fetch_ahead(t[k] + i);
-          sums.add(k, s, From::load(t[k] + i));
-        }
+      for (int k = 0; k < blocks; ++k) {
+        fetch_ahead(t[k] + i);
+        sums.add(k, s, From::load(t[k] + i));
       }
-      if (i < c && i < first + run) {
-        const Vec::Float s = look(Vec::load(x + i), i);
-        sums.add(blocks, s, s);
+    }
+    if (whole < c) {
+      const Vec::Float s = look(Vec::load(x + whole), whole);
+      sums.add(blocks, s, s);
 #pragma GCC unroll 5
-        for (int k = 0; k < blocks; ++k) {
-          fetch_ahead(t[k] + i);
-          sums.add(k, s,
-                   load_part<From>(t[k] + i, static_cast<int>(c - i),
-                                   (pixels - p) * c - i < Vec::lanes));
-        }
+      for (int k = 0; k < blocks; ++k) {
+        fetch_ahead(t[k] + whole);
+        sums.add(k, s,
+                 load_part<From>(t[k] + whole, static_cast<int>(c - whole),
+                                 (pixels - p) * c - whole < Vec::lanes));
       }
-      sums.end_run();
     }
 #pragma GCC unroll 5
     for (int k = 0; k < blocks; ++k) t[k] += c;
@@ -168,8 +128,8 @@ void sums_of_any(const pyedge::ImageView& student, const pyedge::TeacherMap* tea
   if (blocks == 1) sums_of<From, 1>(student, teachers, c, dots, square);
 }
 
-// dots [blocks] <t, s> and square <s, s>, float64 over the map (in float32, 2 - 2 cos is 9 % off at
-// distance 1e-3). All maps have the type of the first.
+// dots [blocks] <t, s> and square <s, s>, in float64 (in float32, 2 - 2 cos is 9 % off at distance
+// 1e-3). All maps have the type of the first.
 void map_sums(const pyedge::ImageView& student, const pyedge::TeacherMap* teachers,
               std::int64_t blocks, std::int64_t c, double* dots, double* square) {
   switch (teachers[0].type) {
