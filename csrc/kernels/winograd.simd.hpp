@@ -131,10 +131,10 @@ inline __attribute__((always_inline)) void hold_columns(V (&half)[count][T::from
   }
 }
 
-// Two rows of T's result and those of the second side, at T::order[first].
-template <typename T, int first, typename Load, typename Store>
-inline __attribute__((always_inline)) void two_rows(const Load& load, const Store& store) {
-  constexpr int count = first + 2 <= T::to ? 2 : 1;
+// The rows of T's result from T::order[first] on, `most` at a time, and those of the second side.
+template <typename T, int first, int most, typename Load, typename Store>
+inline __attribute__((always_inline)) void some_rows(const Load& load, const Store& store) {
+  constexpr int count = first + most <= T::to ? most : T::to - first;
   V half[count][T::from];
 #pragma GCC unroll 6
   for (int j = 0; j < T::from; ++j) {
@@ -142,18 +142,18 @@ inline __attribute__((always_inline)) void two_rows(const Load& load, const Stor
 #pragma GCC unroll 6
     for (int i = 0; i < T::from; ++i) column[i] = load(i, j);
     T::apply(column, result);
-#pragma GCC unroll 2
+#pragma GCC unroll 6
     for (int i = 0; i < count; ++i) half[i][j] = result[T::order[first + i]];
     hold_columns<T>(half, j);
   }
-#pragma GCC unroll 2
+#pragma GCC unroll 6
   for (int i = 0; i < count; ++i) {
     V result[T::to];
     T::apply(half[i], result);
 #pragma GCC unroll 6
     for (int j = 0; j < T::to; ++j) store(T::order[first + i], j, result[j]);
   }
-  if constexpr (first + 2 < T::to) two_rows<T, first + 2>(load, store);
+  if constexpr (first + most < T::to) some_rows<T, first + most, most>(load, store);
 }
 
 // Applies T from both sides: values T::from x T::from -> T::to x T::to. load(i, j) fetches a
@@ -165,25 +165,8 @@ inline __attribute__((always_inline)) void two_rows(const Load& load, const Stor
 // a tenth longer on LLVM's models of the Cortex-A53 and A55.)
 template <typename T, typename Load, typename Store>
 inline __attribute__((always_inline)) void both_sides(const Load& load, const Store& store) {
-  if constexpr (Vec::by_lane && T::from > 3) return two_rows<T, 0>(load, store);
-  V half[T::to][T::from];
-#pragma GCC unroll 6
-  for (int j = 0; j < T::from; ++j) {
-    V column[T::from], result[T::to];
-#pragma GCC unroll 6
-    for (int i = 0; i < T::from; ++i) column[i] = load(i, j);
-    T::apply(column, result);
-#pragma GCC unroll 6
-    for (int i = 0; i < T::to; ++i) half[i][j] = result[i];
-    hold_columns<T>(half, j);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < T::to; ++i) {
-    V result[T::to];
-    T::apply(half[i], result);
-#pragma GCC unroll 6
-    for (int j = 0; j < T::to; ++j) store(i, j, result[j]);
-  }
+  constexpr int most = Vec::by_lane ? 2 : T::to;
+  some_rows<T, 0, most>(load, store);
 }
 
 // A run of tiles beside each other, of pixels `stride` floats apart. from: the first tile's first

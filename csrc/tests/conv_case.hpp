@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "kernels/conv2d.hpp"
+#include "kernels/thread_pool.hpp"
 #include "maps.hpp"
+#include "simd/dispatch.hpp"
 
 namespace check {
 
@@ -102,6 +104,29 @@ inline std::string describe(const std::string& isa, const ConvSizes& z, int thre
          "x" + text(z.w) + " kernel " + text(z.kernel_h) + "x" + text(z.kernel_w) + " stride " +
          text(z.stride) + " padding " + text(z.padding) + " dilation " + text(z.dilation) +
          " threads " + std::to_string(threads);
+}
+
+// The finish that stores into a map.
+inline pyedge::Finish into(Map& map) {
+  return {map.data(), map.w * map.stride, map.stride};
+}
+
+// Calls body(case, name, random) for every shape and path, and each number of threads.
+template <typename Body>
+void on_each_case(const std::vector<ConvSizes>& shapes, const std::vector<int>& threads,
+                  const Body& body) {
+  on_each_isa([&](const std::string& isa) {
+    std::mt19937 random(7);
+    const std::int64_t lanes = pyedge::kernel_table().lanes;
+    for (const ConvSizes& sizes : shapes) {
+      for (const int count : threads) {
+        pyedge::set_num_threads(count);
+        ConvCase one(sizes, lanes, lanes, random);
+        body(one, describe(isa, sizes, count), random);
+      }
+    }
+  });
+  pyedge::set_num_threads(2);
 }
 
 }  // namespace check

@@ -7,6 +7,7 @@
 
 using check::ConvCase;
 using check::ConvSizes;
+using check::into;
 using check::Map;
 using check::Sum;
 using pyedge::Finish;
@@ -67,21 +68,9 @@ class Scratch {
   std::vector<float> values_;
 };
 
-// Calls body(case, name) for every shape and path, with one thread and with three.
 template <typename Body>
 void on_each_case(const Body& body) {
-  check::on_each_isa([&](const std::string& isa) {
-    std::mt19937 random(7);
-    const std::int64_t lanes = pyedge::kernel_table().lanes;
-    for (const ConvSizes& sizes : shapes()) {
-      for (const int threads : {1, 3}) {
-        pyedge::set_num_threads(threads);
-        ConvCase one(sizes, lanes, lanes, random);
-        body(one, check::describe(isa, sizes, threads), random);
-      }
-    }
-  });
-  pyedge::set_num_threads(2);
+  check::on_each_case(shapes(), {1, 3}, body);
 }
 
 void run_forward(const ConvCase& c, const Lens& lens, const Finish& finish,
@@ -92,10 +81,6 @@ void run_forward(const ConvCase& c, const Lens& lens, const Finish& finish,
   conv.run(c.input.data(), lens, packed.data(), finish, scratch.data());
   CHECK_AT(packed.whole(), where);
   CHECK_AT(scratch.whole(), where);
-}
-
-Finish into(Map& map) {
-  return {map.data(), map.w * map.stride, map.stride};
 }
 
 }  // namespace

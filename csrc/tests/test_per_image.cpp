@@ -9,6 +9,7 @@
 
 using check::ConvCase;
 using check::ConvSizes;
+using check::into;
 using check::Map;
 using pyedge::PerImage;
 
@@ -56,31 +57,11 @@ void check_turns(const Map& from, const Map& to, const std::string& where,
   CHECK_AT(found.values == wanted.values, where);
 }
 
-pyedge::Finish into(Map& map) {
-  return {map.data(), map.w * map.stride, map.stride};
-}
-
-template <typename Body>
-void on_each_case(const Body& body) {
-  check::on_each_isa([&](const std::string& isa) {
-    std::mt19937 random(11);
-    const std::int64_t lanes = pyedge::kernel_table().lanes;
-    for (const ConvSizes& sizes : shapes()) {
-      ConvCase one(sizes, lanes, lanes, random);
-      for (const int threads : {1, 2, 3}) {
-        pyedge::set_num_threads(threads);
-        body(one, check::describe(isa, sizes, threads), threads);
-      }
-    }
-  });
-  pyedge::set_num_threads(2);
-}
-
 }  // namespace
 
 TEST(conv_forward_takes_work_along_for_each_image) {
-  on_each_case([](const ConvCase& c, const std::string& where, int threads) {
-    const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), threads);
+  check::on_each_case(shapes(), {1, 2, 3}, [](const ConvCase& c, const std::string& where, auto&) {
+    const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
     std::vector<float> packed(static_cast<std::size_t>(conv.packed_floats())),
         scratch(static_cast<std::size_t>(conv.scratch_floats()));
     conv.pack(c.weights.data(), packed.data());
@@ -91,8 +72,8 @@ TEST(conv_forward_takes_work_along_for_each_image) {
 }
 
 TEST(conv_input_gradient_takes_work_along_for_each_image) {
-  on_each_case([](const ConvCase& c, const std::string& where, int threads) {
-    const pyedge::ConvInputGradient conv(c.s, pyedge::kernel_table(), threads);
+  check::on_each_case(shapes(), {1, 2, 3}, [](const ConvCase& c, const std::string& where, auto&) {
+    const pyedge::ConvInputGradient conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
     std::vector<float> packed(static_cast<std::size_t>(conv.packed_floats())),
         scratch(static_cast<std::size_t>(conv.scratch_floats())),
         turned(static_cast<std::size_t>(conv.pack_scratch_floats()));
