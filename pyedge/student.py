@@ -25,7 +25,8 @@ class StudentFile:
     """A student as a file holds it; `dataclasses.replace` makes another.
 
     nodes: the graph, in the order of execution (docs/format.md). arrays: float32 weights by name;
-    positions of channel_pad are int32. input_shape: c h w. output: index of the classifier's node.
+    positions of channel_pad are int32. input_shape: c h w. output: index of the node with the
+    logits: the classifier's, or what scales, shifts, masks or reorders its outputs.
     taps: for each group, the index of its block's output. kept: for each group, int64 positions
     of the block's channels among the teacher's, of which there are teacher_channels. last_convs,
     classifier, trainable: names of nodes. classes: names, in the order of the logits.
@@ -57,6 +58,23 @@ class StudentFile:
         specs = {name: ArraySpec.of(array) for name, array in self.arrays.items()}
         return infer_layers(self.nodes, specs, self.input_shape)
 
+    def tail(self) -> tuple[Node, ...]:
+        """Return the nodes between the classifier and the logits, in order; most students: none.
+
+        Raises ValueError where they are not affines and channel pads behind the classifier.
+        """
+        found: list[Node] = []
+        node = self.nodes[self.output]
+        while node["op"] in ("affine", "channel_pad"):
+            found.append(node)
+            node = self.nodes[node["inputs"][0]]
+        if node["op"] != "linear" or node["name"] != self.classifier:
+            raise ValueError(
+                f"output must be the classifier, a linear node, or affines and channel pads behind "
+                f"it: {self.classifier!r} is named, {node['name']!r} ({node['op']}) was found"
+            )
+        return tuple(reversed(found))
+
     @property
     def params(self) -> int:
         """Number of weights and biases."""
@@ -67,17 +85,25 @@ class StudentFile:
         """Tell students apart by how they are built, in 64 hexadecimal digits of a SHA-256.
 
         Weights do not count, since they change as the student learns, nor do the classes and the
-        rows of the classifier, since classes are added. Positions of channel_pad are structure.
+        rows of the classifier and of what stands behind it, since classes are added. Other
+        positions of channel_pad are structure.
         """
         digest = hashlib.sha256()
         shapes = {name: list(array.shape) for name, array in self.arrays.items()}
+        tail = self.tail()
+        rows = ("weight", "bias", "position")
+        for name in (node[key] for node in tail for key in rows if key in node):
+            shapes.pop(name, None)
         for node in self.nodes:
             if node["op"] == "linear" and node["name"] == self.classifier:
                 shapes[node["weight"]] = shapes[node["weight"]][1:]
                 shapes.pop(node["bias"], None)
         structure = {
             "input_shape": list(self.input_shape),
-            "nodes": [dict(node) for node in self.nodes],
+            "nodes": [
+                {k: v for k, v in node.items() if k != "channels" or node not in tail}
+                for node in self.nodes
+            ],
             "shapes": shapes,
             "output": self.output,
             "taps": list(self.taps),
@@ -86,7 +112,7 @@ class StudentFile:
         }
         digest.update(json.dumps(structure, sort_keys=True, separators=(",", ":")).encode())
         for name in sorted(self.arrays):
-            if self.arrays[name].dtype == np.int32:
+            if self.arrays[name].dtype == np.int32 and name in shapes:
                 digest.update(np.asarray(self.arrays[name], "<i4", order="C").tobytes())
         return digest.hexdigest()
 

@@ -71,6 +71,7 @@ class GraphChecker:
         self.used: set[str] = set()
         self.layers: list[Layer] = []
         self._names: set[str] = set()
+        self._wide: set[int] = set()  # vectors made of maps of more than one pixel
         if not _whole_numbers(input_shape, 3, 1, _LARGEST_SIDE):
             raise ValueError(f"input_shape must be [c, h, w], not {_shown(input_shape)}")
         if math.prod(input_shape) > _LARGEST_MAP:
@@ -102,10 +103,15 @@ class GraphChecker:
         if math.prod(shape) > _LARGEST_MAP or (op != "flatten" and shape[0] > _MOST_CHANNELS):
             raise ValueError(f"{where}: its output, {list(shape)}, is too large to be true")
         layer = Layer(str(name), op, shape, params, macs, tuple(used))
+        if op != "linear" and len(shape) == 1 and self._is_wide(node["inputs"]):
+            self._wide.add(len(self.layers))
         self._names.add(layer.name)
         self.used.update(used)
         self.layers.append(layer)
         return layer
+
+    def _is_wide(self, inputs: Sequence[int]) -> bool:
+        return any(i in self._wide or math.prod(self.layers[i].shape[1:]) > 1 for i in inputs)
 
     def _sources(self, node: Node) -> list[Shape]:
         wanted, inputs = _OPERATORS[node["op"]].inputs, node["inputs"]
@@ -154,6 +160,14 @@ class _Fields:
                 raise ValueError(f"{field} must have {count} values, not {length}")
         return sum(count for field in fields if self.node[field] is not None)
 
+    def channels_of(self, source: Shape) -> int:
+        """Return the channels of a map, or of a vector with one number for each."""
+        if len(source) == 1 and self.graph._is_wide(self.node["inputs"]):
+            raise ValueError(
+                f"it works by channels; the input, {list(source)}, is a flat map of several pixels"
+            )
+        return source[0]
+
     def pair(self, field: str, least: int) -> tuple[int, int]:
         value = self.node[field]
         if not _whole_numbers(value, 2, least, _LARGEST_WINDOW):
@@ -192,20 +206,21 @@ def _conv2d(fields: _Fields, source: Shape) -> tuple[Shape, int, int]:
 
 
 def _batch_norm(fields: _Fields, source: Shape) -> tuple[Shape, int, int]:
+    c = fields.channels_of(source)
     eps = fields.node["eps"]
     if type(eps) not in (int, float) or not 1e-30 <= eps <= 1e30:  # a float32 above zero
         raise ValueError(f"eps must be a number above 0, not {_shown(eps)}")
-    params = fields.channels(["weight", "bias"], _map(source)[0])
+    params = fields.channels(["weight", "bias"], c)
     if fields.node["bias"] is None:
         raise ValueError("bias must name an array")
-    fields.channels(["mean", "variance"], source[0])
+    fields.channels(["mean", "variance"], c)
     return source, params, 0
 
 
 def _affine(fields: _Fields, source: Shape) -> tuple[Shape, int, int]:
     if fields.node["bias"] is None:
         raise ValueError("bias must name an array")
-    return source, fields.channels(["weight", "bias"], _map(source)[0]), 0
+    return source, fields.channels(["weight", "bias"], fields.channels_of(source)), 0
 
 
 def _same(fields: _Fields, source: Shape) -> tuple[Shape, int, int]:
@@ -219,11 +234,11 @@ def _add(fields: _Fields, one: Shape, other: Shape) -> tuple[Shape, int, int]:
 
 
 def _channel_pad(fields: _Fields, source: Shape) -> tuple[Shape, int, int]:
-    c, h, w = _map(source)
+    c = fields.channels_of(source)
     (length,) = fields.array("position", 1, "int32")
     if length != c:
         raise ValueError(f"position must have {c} values, not {length}")
-    return (fields.number("channels", 1), h, w), 0, 0
+    return (fields.number("channels", 1), *source[1:]), 0, 0
 
 
 def _pool(fields: _Fields, source: Shape) -> tuple[Shape, int, int]:

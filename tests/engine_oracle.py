@@ -82,8 +82,9 @@ class TorchGraph:
     def _array(self, node: Node, key: str) -> Any:
         return None if node[key] is None else self.arrays[node[key]]
 
-    def _by_channel(self, node: Node, key: str) -> Tensor:
-        return self._array(node, key)[:, None, None]
+    def _by_channel(self, node: Node, key: str, x: Tensor) -> Tensor:
+        values = self._array(node, key)
+        return values if x.dim() == 2 else values[:, None, None]
 
     def _comes_near(self, distance: Tensor) -> None:
         # exactly 0 are zeros that a ReLU or a padding left: float32 has them too
@@ -105,10 +106,10 @@ class TorchGraph:
             mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
         inverse = (variance + node["eps"]).rsqrt()
         x = (x - mean[:, None, None]) * inverse[:, None, None]
-        return x * self._by_channel(node, "weight") + self._by_channel(node, "bias")
+        return x * self._by_channel(node, "weight", x) + self._by_channel(node, "bias", x)
 
     def _affine(self, node: Node, x: Tensor) -> Tensor:
-        return x * self._by_channel(node, "weight") + self._by_channel(node, "bias")
+        return x * self._by_channel(node, "weight", x) + self._by_channel(node, "bias", x)
 
     def _relu(self, node: Node, x: Tensor) -> Tensor:
         self._comes_near(x)

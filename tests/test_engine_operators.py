@@ -289,3 +289,28 @@ def test_global_pool_flatten_and_linear(c, size, pooled, hidden, bias, before, n
         net.add("relu")
     net.linear(5, bias=bias)
     check(net, net.with_weights(), n)
+
+
+@examples(40)
+@given(
+    c=CHANNELS,
+    size=SIZES,
+    outputs=st.integers(1, 20),
+    seed=SEEDS,
+    kept=st.integers(1, 20),
+    scaled=st.booleans(),
+    n=st.integers(1, 20),
+)
+def test_scales_shifts_and_another_order_behind_the_classifier(
+    c, size, outputs, seed, kept, scaled, n
+):
+    net = begin(c, size, seed)
+    net.add("relu")
+    net.global_avg_pool()
+    net.linear(outputs)
+    classes = max(kept, outputs)
+    order = net.random.permutation(classes)[:outputs]
+    net.channel_pad(np.where(net.random.random(outputs) < 0.2, -1, order), classes)
+    if scaled:
+        net.affine()
+    check(net, ["head"], n)

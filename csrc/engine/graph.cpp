@@ -74,6 +74,12 @@ Dims linear(const Graph& graph, const Node& node, const Dims& in) {
   return {c_out, 1, 1, true};
 }
 
+// What works channel by channel takes a map, or a vector with one number a channel.
+void want_channels(const Node& node, const Dims& in) {
+  want(!in.flat || (in.h == 1 && in.w == 1), node,
+       "works by channels, on a flat map of more than one pixel");
+}
+
 Dims result(const Graph& graph, const Node& node, const std::vector<Dims>& dims) {
   const std::size_t inputs = node.op == Op::input ? 0 : node.op == Op::add ? 2 : 1;
   if (node.inputs.size() != inputs) fail(node, "has a wrong number of inputs");
@@ -97,7 +103,7 @@ Dims result(const Graph& graph, const Node& node, const std::vector<Dims>& dims)
       want(std::isfinite(node.eps) && node.eps > 0.0f, node, "has a bad eps");
       [[fallthrough]];
     case Op::affine:
-      want(!in.flat, node, "normalises a flat map");
+      want_channels(node, in);
       shaped(graph, node, node.weight, {in.c});
       shaped(graph, node, node.bias, {in.c});
       return in;
@@ -108,7 +114,8 @@ Dims result(const Graph& graph, const Node& node, const std::vector<Dims>& dims)
       return in;
     }
     case Op::channel_pad: {
-      want(!in.flat && static_cast<std::int64_t>(node.position.size()) == in.c, node,
+      want_channels(node, in);
+      want(static_cast<std::int64_t>(node.position.size()) == in.c, node,
            "wants one position for each channel");
       want(node.channels >= 1 && node.channels <= largest, node, "has a bad number of channels");
       std::vector<bool> taken(static_cast<std::size_t>(node.channels));
@@ -118,7 +125,7 @@ Dims result(const Graph& graph, const Node& node, const std::vector<Dims>& dims)
         want(!taken[static_cast<std::size_t>(p)], node, "has a position twice");
         taken[static_cast<std::size_t>(p)] = true;
       }
-      return {node.channels, in.h, in.w};
+      return {node.channels, in.h, in.w, in.flat};
     }
     case Op::avg_pool:
     case Op::max_pool:

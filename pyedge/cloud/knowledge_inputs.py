@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
+from pyedge.cloud.exporting.tail import MASKED
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.taps import tap_teacher
 from pyedge.cloud.training.trainable import teaching_mode
@@ -45,7 +46,9 @@ class Pair:
     def answer(self, images: np.ndarray) -> tuple[Tensor, list[list[Tensor]]]:
         """Ask the teacher about preprocessed images [n, c, h, w]: its logits, and its maps."""
         dtype = next((p.dtype for p in self.teacher.parameters()), torch.float32)
-        return self.teacher(torch.from_numpy(images).to(self.device, dtype))
+        logits, maps = self.teacher(torch.from_numpy(images).to(self.device, dtype))
+        # a class that the network masks by minus infinity: the number that an export gives it
+        return logits.float().masked_fill(logits == -torch.inf, MASKED), maps
 
     def class_names(self, classes: Sequence[str] | None) -> tuple[str, ...]:
         """Name the teacher's classes: as the caller says, or as the student does.

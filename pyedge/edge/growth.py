@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from pyedge.student_tail import with_more_rows
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
@@ -19,8 +18,10 @@ def with_classes(student: StudentFile, names: Sequence[str]) -> StudentFile:
     A new class begins with the mean of the rows that are there, weight and bias: its logit is then
     the mean of the old ones, which is never above their largest. So no answer changes before the
     new class is learned, whatever the offset of the logits is. Zero weights have no such bound:
-    where all logits of an image are negative, they would win it. The optimizer's slots no longer
-    fit and are dropped.
+    where all logits of an image are negative, they would win it. Where something stands between
+    the classifier and the logits (a mask, an adjustment, a temperature), the mean is that of the
+    logits that are not masked, and the new class has their mean scale and shift. The optimizer's
+    slots no longer fit and are dropped.
 
     Raises ValueError for a name that is there already, empty, or given twice; TypeError for a name
     that is no text.
@@ -39,21 +40,13 @@ def with_classes(student: StudentFile, names: Sequence[str]) -> StudentFile:
         raise ValueError(f"add_classes: a name stands twice in {list(added)}")
     if not added:
         return student
-    node = next(node for node in student.nodes if node["name"] == student.classifier)
-    arrays = dict(student.arrays)
-    for field in ("weight", "bias"):
-        if node[field] is not None:
-            arrays[node[field]] = _with_mean_rows(arrays[node[field]], len(added))
+    arrays, nodes = with_more_rows(student, len(added))
     entry = {"command": "add_classes", "classes": list(added)}
     return dataclasses.replace(
         student,
+        nodes=nodes,
         arrays=arrays,
         classes=(*student.classes, *added),
         state={},
         record=(*student.record, entry),
     )
-
-
-def _with_mean_rows(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    mean = rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)
-    return np.concatenate([rows, np.stack([mean] * count)])

@@ -22,6 +22,7 @@ from pyedge.edge.options import LearnOptions
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
+from pyedge.student_tail import terms
 
 Labels = NDArray[np.int64]
 
@@ -158,7 +159,22 @@ def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:
         if isinstance(images, (str, os.PathLike)):
             return EdgeImages.from_folder(images, student.input_shape, labelled=False)
         return EdgeImages.of(images, student.input_shape)
-    return labelled_images(student, images, None if labels is True else labels, "learn")
+    found = labelled_images(student, images, None if labels is True else labels, "learn")
+    _refuse_masked(student, found)
+    return found
+
+
+def _refuse_masked(student: StudentFile, images: EdgeImages) -> None:
+    """A class whose logit is one number for all images cannot be learned, nor fails by itself."""
+    assert images.labels is not None
+    masked = np.flatnonzero(terms(student).masked)
+    found = masked[np.isin(masked, images.labels)]
+    if len(found):
+        raise ValueError(
+            f"learn: labels name {student.classes[found[0]]!r}, which the student's network masks: "
+            "its logit is the same number for every image, whatever is learned; export the student "
+            "without that mask"
+        )
 
 
 def _pack(knowledge: Any) -> Knowledge | None:

@@ -43,7 +43,11 @@ class Student(nn.Module):
         return self.net(x)[0]
 
     def forward_taps(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the logits and, for each group, the output of its block, n c h w."""
+        """Return the logits and, for each group, the output of its block, n c h w.
+
+        The logits are what calling it gives, or where that is a softmax or its logarithm, what goes
+        into it.
+        """
         _, logits, *taps = self.net(x)
         return logits, taps
 

@@ -42,7 +42,6 @@ def described(
     record: Sequence[Mapping[str, Any]],
 ) -> StudentFile:
     """Put a lowered student and its description together; ValueError where they do not fit."""
-    logits = len(lowered.arrays[lowered.nodes[lowered.output]["weight"]])
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
     entry = {"command": "export", "pyedge": pyedge.__version__}
     return StudentFile(
@@ -56,7 +55,7 @@ def described(
         last_convs=lowered.last_convs,
         classifier=lowered.classifier,
         trainable=_trainable(lowered, trainable),
-        classes=_classes(classes, logits),
+        classes=_classes(classes, lowered.classes),
         preprocessing=_preprocessing(preprocessing, lowered.input_shape[0]),
         record=(*(dict(each) for each in record), entry),
     )

@@ -8,6 +8,7 @@ from os import PathLike
 from typing import Any, Literal
 
 from pyedge.cloud.compression.student import Student
+from pyedge.cloud.exporting.answers import check_answers
 from pyedge.cloud.exporting.check import check_against_torch
 from pyedge.cloud.exporting.describe import Preprocessing, Trainable, checked, described
 from pyedge.cloud.exporting.lower import lower
@@ -38,11 +39,16 @@ def export(
     of the images that the student was compressed with. record: what happened to the student so
     far, plain values, to which the export is added, with the differences that its check found.
 
+    What stands between the classifier and what `student(images)` returns goes along: scales,
+    shifts, masks, another order of the classes, and a softmax or its logarithm at the end. On the
+    device they are frozen, batch norm among them.
+
     The file is written, atomically, after a check on random batches: the device's engine must give
-    torch's logits and gradients, within 1e-4 of their norm (`exporting.check` says what is done
-    about activations at the kink of a ReLU). format="onnx" writes an ONNX file for
-    inference elsewhere instead, by torch's own exporter (needs the package onnx), and returns None;
-    it takes preprocessed images, and knows nothing of classes, preprocessing and trainable.
+    what `student(images)` gives in evaluation mode, and torch's gradients, within 1e-4 of their
+    norm (`exporting.check` says what is done about activations at the kink of a ReLU).
+    format="onnx" writes an ONNX file for inference elsewhere instead, by torch's own exporter
+    (needs the package onnx), and returns None; it takes preprocessed images, and knows nothing of
+    classes, preprocessing and trainable.
 
     Raises ExportError, with the operator and its place in the network, for what a device does not
     have, and where the check fails; ValueError for arguments that do not fit.
@@ -55,6 +61,7 @@ def export(
         raise ValueError(f'export: format must be "pyedge" or "onnx", not {format!r}')
     lowered = lower(student, input_shape)
     file = described(lowered, student, classes, preprocessing, trainable, record)
+    check_answers(file, lowered, student)
     agreement = check_against_torch(file, lowered)
     *before, entry = file.record
     found = {"logits_error": agreement.logits, "gradient_error": agreement.gradients}

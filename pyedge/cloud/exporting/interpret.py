@@ -47,7 +47,7 @@ def _conv2d(node: Node, a: Named, x: Tensor) -> Tensor:
 
 def _batch_norm(node: Node, a: Named, x: Tensor) -> Tensor:
     scale = a["weight"] / (a["variance"] + node["eps"]).sqrt()
-    return (x - _each(a["mean"])) * _each(scale) + _each(a["bias"])
+    return (x - _each(a["mean"], x)) * _each(scale, x) + _each(a["bias"], x)
 
 
 def _channel_pad(node: Node, a: Named, x: Tensor) -> Tensor:
@@ -63,15 +63,16 @@ def _pool(node: Node, a: Named, x: Tensor) -> Tensor:
     return F.max_pool2d(x, kernel, stride, padding)
 
 
-def _each(values: Tensor) -> Tensor:
-    return values.view(1, -1, 1, 1)
+def _each(values: Tensor, x: Tensor) -> Tensor:
+    """One number a channel, for a map or a vector."""
+    return values.view(1, -1, *(1,) * (x.dim() - 2))
 
 
 _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "input": lambda node, a, x: x,
     "conv2d": _conv2d,
     "batch_norm": _batch_norm,
-    "affine": lambda node, a, x: x * _each(a["weight"]) + _each(a["bias"]),
+    "affine": lambda node, a, x: x * _each(a["weight"], x) + _each(a["bias"], x),
     "relu": lambda node, a, x: F.relu(x),
     "relu6": lambda node, a, x: F.relu6(x),
     "add": lambda node, a, x, y: x + y,

@@ -63,7 +63,8 @@ def linear(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     builder, name = lowering.builder, str(node.target)
     if len(shape_of(node)) != 2:
         return None
-    if any(isinstance(module_of(user), BatchNorm) for user in node.users):
+    normed = any(isinstance(module_of(user), BatchNorm) for user in node.users)
+    if normed and node is not lowering.classifier:
         return _linear_as_conv(lowering, node, source, module)
     if len(builder.shape(source)) == 3:
         source = builder.add("flatten", f"{name}.flatten", [source])

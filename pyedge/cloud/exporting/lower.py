@@ -19,8 +19,11 @@ from torch import Tensor, fx, nn
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting import operators, probe
 from pyedge.cloud.exporting.builder import GraphBuilder
+from pyedge.cloud.exporting.tail import lower_tail
+from pyedge.cloud.graph.answer import Ending, classifier_node, ending_between
 from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.cloud.graph.rewrite import constants
 from pyedge.cloud.graph.trace import record_shapes
 from pyedge.errors import ExportError, StructureError
 
@@ -32,7 +35,8 @@ _CASTS = ("float", "double", "type_as", "to")
 class Lowered:
     """A student as the nodes of a student file.
 
-    last_convs, classifier: names of nodes. modules: the module of `net` behind each node with
+    last_convs, classifier: names of nodes. classes: how many logits there are. ending: what
+    `forward` makes of the logits. modules: the module of `net` behind each node with
     weights that can learn, by the node's name; a node without one has numbers that pyedge made.
     net: the copy of the student that was lowered, float32 on the CPU.
     """
@@ -44,6 +48,8 @@ class Lowered:
     taps: tuple[int, ...]
     last_convs: tuple[str, ...]
     classifier: str
+    classes: int
+    ending: Ending
     modules: dict[str, str]
     net: fx.GraphModule
 
@@ -63,7 +69,7 @@ def lower(student: Student, input_shape: Sequence[int] | None = None) -> Lowered
         _drop_casts(net)
     except StructureError as error:
         raise ExportError(f"export: {error}") from error
-    lowering = Lowering(net, shape, example)
+    lowering = Lowering(net, shape, example, student.classifier.removeprefix("net."))
     lowering.run()
     return lowering.result(student)
 
@@ -72,22 +78,29 @@ class Lowering:
     """The state of one lowering: what each node of the torch graph became."""
 
     def __init__(
-        self, net: fx.GraphModule, input_shape: tuple[int, int, int], example: Tensor
+        self,
+        net: fx.GraphModule,
+        input_shape: tuple[int, int, int],
+        example: Tensor,
+        classifier: str,
     ) -> None:
         self.net = net
+        self.classifier = classifier_node(net, classifier)
         self.input_shape = input_shape
         self.builder = GraphBuilder(input_shape)
         self.index: dict[fx.Node, int] = {}
         self.padding: dict[fx.Node, tuple[int, int]] = {}  # left to the convolutions that read it
         self.modules: dict[str, str] = {}
-        self.constants = probe.constants(net, example)
+        self.constants = constants(net, example)
+        self.ending = _ending(net, example)
         self._names: dict[str, str] = {}
 
     def run(self) -> None:
         """Lower every node that the logits and the taps need."""
         outputs = self._outputs()
+        behind = outputs[0] is not self.classifier and self.classifier not in outputs[1:]
         needed: set[fx.Node] = set()
-        stack = list(outputs)
+        stack = [self.classifier, *outputs[1:]] if behind else list(outputs)
         while stack:
             node = stack.pop()
             if node not in needed:
@@ -96,7 +109,9 @@ class Lowering:
         for node in self.net.graph.nodes:
             if node in needed and node not in self.constants:
                 self._lower(node)
-        for node in outputs:
+        if behind and self.classifier in self.index:
+            self.index[outputs[0]] = lower_tail(self, self.classifier, outputs[0])
+        for node in [self.classifier, *outputs]:
             if node not in self.index:
                 self.refuse(node)
 
@@ -139,6 +154,8 @@ class Lowering:
             taps=tuple(places),
             last_convs=tuple(self._node_name(name) for name in student.last_convs),
             classifier=self._node_name(student.classifier),
+            classes=self.builder.shape(self.index[logits])[0],
+            ending=self.ending,
             modules={name: path for name, path in self.modules.items() if name in left},
             net=self.net,
         )
@@ -201,6 +218,12 @@ def images_shape(net: fx.GraphModule, given: Sequence[int] | None) -> tuple[int,
             f"student does not know it itself, got {given!r}"
         )
     return shape  # type: ignore[return-value]
+
+
+def _ending(net: fx.GraphModule, example: Tensor) -> Ending:
+    with torch.no_grad():
+        output, logits, *_ = net(example)
+    return ending_between(logits, output)
 
 
 def _drop_casts(net: fx.GraphModule) -> None:

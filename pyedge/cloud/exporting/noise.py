@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyedge.student import StudentFile
+from pyedge.student_tail import terms
 
 LAMBDAS = (1.0, 10.0, 1.0)
 Forward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
@@ -40,10 +41,16 @@ class Batch:
         for tap in student.taps:
             c, h, w = layers[tap].shape
             maps.append(random.standard_normal((count, h, w, c)).astype(np.float32))
+        images = random.standard_normal((count, *student.input_shape)).astype(np.float32)
+        labels = random.integers(0, len(student.classes), count)
+        logits = random.standard_normal((count, len(student.classes))).astype(np.float32)
+        found = terms(student)
+        # a teacher has the same masks; as a difference they would drown everything else
+        logits[:, found.masked] = found.shift[found.masked]
         return cls(
-            random.standard_normal((count, *student.input_shape)).astype(np.float32),
-            random.integers(0, len(student.classes), count),
-            random.standard_normal((count, len(student.classes))).astype(np.float32),
+            images,
+            labels,
+            logits,
             maps,
             # a teacher's whole map is longer than the channels that the student faces
             [1.5 * np.square(each, dtype=np.float64).sum((1, 2, 3))[None] for each in maps],

@@ -13,8 +13,11 @@ import torch
 from pyedge.atomic import write_atomically
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import images_shape
+from pyedge.cloud.graph.answer import ending_between
 from pyedge.cloud.graph.clone import private_copy
 from pyedge.errors import ExportError
+
+_OUTPUTS = {"logits": "logits", "softmax": "probabilities", "log_softmax": "log_probabilities"}
 
 
 def write_onnx(
@@ -22,7 +25,8 @@ def write_onnx(
 ) -> None:
     """Write `student` as ONNX: "images", float32 n c h w, preprocessed, to "logits", n classes.
 
-    The number of images is free. Raises ImportError without the package onnx, ExportError where
+    Of a network that ends in a softmax the output is called "probabilities", of one that ends in
+    its logarithm "log_probabilities". The number of images is free. Raises ImportError without the package onnx, ExportError where
     torch cannot express the network, OSError where writing fails.
     """
     if importlib.util.find_spec("onnx") is None:
@@ -31,7 +35,10 @@ def write_onnx(
             "pip install onnx"
         )
     model = private_copy(student).cpu()
-    example = torch.zeros(2, *images_shape(student.net, input_shape))
+    example = torch.randn(2, *images_shape(student.net, input_shape))
+    with torch.no_grad():
+        ending = ending_between(model.forward_taps(example)[0], model(example))  # type: ignore[operator]
+    output = _OUTPUTS[ending]
     stream = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -44,8 +51,8 @@ def write_onnx(
                 stream,  # type: ignore[arg-type]
                 dynamo=False,
                 input_names=["images"],
-                output_names=["logits"],
-                dynamic_axes={"images": {0: "n"}, "logits": {0: "n"}},
+                output_names=[output],
+                dynamic_axes={"images": {0: "n"}, output: {0: "n"}},
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]

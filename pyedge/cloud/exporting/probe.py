@@ -23,32 +23,6 @@ _NOISE = (3.0, 1000.0)  # a clamp at 100 shows in the second, one at 1e-3 in the
 _FACTOR_SPREAD = 1e-5  # float32 sums of a few thousand numbers, added in another order
 
 
-def constants(net: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
-    """Return the values of all nodes that no pixel reaches: sizes, parameters, tables."""
-    varying: set[fx.Node] = set()
-    found: dict[fx.Node, Any] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, node: fx.Node) -> Any:
-            value = super().run_node(node)
-            reached = any(source in varying for source in node.all_input_nodes)
-            if node.op == "placeholder" or (reached and _holds_tensor(value)):
-                varying.add(node)
-            elif node.op != "output":
-                found[node] = value
-            return value
-
-    with torch.no_grad():
-        Recorder(net).run(example)
-    return found
-
-
-def _holds_tensor(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(map(_holds_tensor, value))
-    return isinstance(value, Tensor)
-
-
 def stretch(lowering: Lowering, node: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:
     """Return the nodes from what is lowered already up to `node`, in order, and what they read."""
     inside, sources, stack = {node}, set(), [node]

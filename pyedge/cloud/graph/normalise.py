@@ -39,6 +39,7 @@ def normalise(traced: fx.GraphModule) -> None:
     """Rewrite `traced` in place. Every node must have its shape; shapes must be redone after."""
     for node in traced.graph.nodes:
         _keywords_to_positions(node)
+    _merge_repeats(traced)
     expand_batch_norms(traced)
     for node in list(traced.graph.nodes):
         _make_out_of_place(traced, node)
@@ -58,6 +59,23 @@ def normalise(traced: fx.GraphModule) -> None:
     traced.delete_all_unused_submodules()
     traced.graph.lint()
     traced.recompile()
+
+
+def _merge_repeats(traced: fx.GraphModule) -> None:
+    """Call a linear layer once where a network calls it twice on the same, as `where` invites to.
+
+    Nothing else is merged: batch norm counts its calls, and dropout draws anew in each.
+    """
+    seen: dict[tuple[Any, ...], fx.Node] = {}
+    for node in list(traced.graph.nodes):
+        linear = isinstance(module_of(node), nn.Linear) or node.target is F.linear
+        if not (linear or node.op == "get_attr"):
+            continue
+        key = (node.op, node.target, node.args, tuple(sorted(node.kwargs.items())))
+        first = seen.setdefault(key, node)
+        if first is not node:
+            node.replace_all_uses_with(first)
+            traced.graph.erase_node(node)
 
 
 def _keywords_to_positions(node: fx.Node) -> None:

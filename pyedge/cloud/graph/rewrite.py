@@ -1,4 +1,4 @@
-"""Small tools for rewriting a graph: new modules, replaced nodes, values at chosen nodes."""
+"""Small tools for graphs: new modules, replaced nodes, values at chosen nodes, constants."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.overrides import TorchFunctionMode
 
 from pyedge.cloud.graph.nodes import shape_of
 
@@ -76,3 +77,44 @@ def values(
     with torch.no_grad():
         Recorder(traced).run(probe)
     return seen
+
+
+class InDouble(TorchFunctionMode):
+    """While it lasts, every float32 tensor that this thread makes is a float64 one.
+
+    For networks in float64 whose forward makes tensors of its own (`torch.eye(10)`).
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float32:
+            return found.double()
+        return found
+
+
+def constants(net: fx.GraphModule, example: torch.Tensor) -> dict[fx.Node, Any]:
+    """Return the values of all nodes that no pixel reaches: sizes, parameters, tables."""
+    varying: set[fx.Node] = set()
+    found: dict[fx.Node, Any] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, node: fx.Node) -> Any:
+            value = super().run_node(node)
+            reached = any(source in varying for source in node.all_input_nodes)
+            if node.op == "placeholder" or (reached and _holds_tensor(value)):
+                varying.add(node)
+            elif node.op != "output":
+                found[node] = value
+            return value
+
+    with torch.no_grad():
+        Recorder(net).run(example)
+    return found
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, torch.Tensor)

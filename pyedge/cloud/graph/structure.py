@@ -15,8 +15,11 @@ import torch
 from torch import fx, nn
 
 from pyedge.cloud.graph import nodes
+from pyedge.cloud.graph.answer import after
 from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.nodes import shape_of
+from pyedge.cloud.graph.rewrite import constants, random_input
+from pyedge.cloud.graph.tail import find_tail
 from pyedge.cloud.graph.trace import trace
 from pyedge.errors import StructureError
 
@@ -171,16 +174,29 @@ def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
         )
     last = linears[-1]
     for other in linears[:-1]:
+        if other.target == last.target:
+            raise StructureError(
+                f"the classifier, {last.target}, is called twice on different features; it can "
+                "only be cut, and learn on a device, where it is called once"
+            )
         if other not in nodes.upstream(last, stop=other) | {other}:
             raise StructureError(f"the network has two heads, {other.target} and {last.target}")
     output = next(node for node in traced.graph.nodes if node.op == "output").args[0]
-    if shape_of(output) != shape_of(last) or last not in nodes.upstream(output, stop=last) | {last}:
+    if not _comes_from(traced, last, output):
         raise StructureError(
             f"the network's output does not come from its last nn.Linear, {last.target}"
         )
     disguised = [node for node in traced.graph.nodes if _is_disguised_linear(node)]
     hidden = [str(node.target) for node in (*disguised, *linears[:-1])]
     return str(last.target), tuple(hidden)
+
+
+def _comes_from(traced: fx.GraphModule, last: fx.Node, output: fx.Node) -> bool:
+    """Are the classes those of the linear layer `last`, whatever is done with them one by one?"""
+    if last is output or (shape_of(last) == shape_of(output) and after(last, output)):
+        return True
+    found = constants(traced, random_input(traced))
+    return bool(after(last, output)) and find_tail(traced, last, output, found) is not None
 
 
 def _is_disguised_linear(node: fx.Node) -> bool:

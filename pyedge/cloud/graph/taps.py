@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import fx, nn
 
+from pyedge.cloud.graph.answer import find_logits
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import trace
 
@@ -52,14 +53,14 @@ def with_taps(
 ) -> fx.GraphModule:
     """A graph over the same modules that returns (output, logits, *taps in one flat row).
 
-    taps: names of graph nodes, one list a group. logits is what the classifier gives, also
-    where the network goes on to a softmax.
+    taps: names of graph nodes, one list a group. classifier: the module name of the last nn.Linear.
+    logits is the output, or where that is a softmax or its logarithm, what goes into it.
     """
+    found, _ = find_logits(traced, classifier)
     graph = fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(traced.graph, copied)
     by_name = {old.name: new for old, new in copied.items()}
-    logits = next(new for old, new in copied.items() if str(old.target) == classifier)
-    graph.output((output, logits, *(by_name[name] for group in taps for name in group)))
+    graph.output((output, copied[found], *(by_name[name] for group in taps for name in group)))
     graph.lint()
     return fx.GraphModule(traced, graph, class_name=type(traced).__name__)

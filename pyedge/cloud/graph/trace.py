@@ -141,13 +141,15 @@ def _check_output(output: Any) -> None:
 
 
 def _trace_graph(root: _OneInput, example: torch.Tensor, leaves: set[nn.Module]) -> fx.GraphModule:
-    try:
-        with proxies_everywhere():
-            graph = PlainTracer(leaves).trace(root)
-        return _graph_module(root, graph, leaves)
-    except Exception:
-        # most often control flow on a shape; if it is control flow on data, this fails as well
-        tracer = SizedTracer(leaves, example)
+    for proxy_buffers in (False, True):
+        try:
+            with proxies_everywhere():
+                graph = PlainTracer(leaves, proxy_buffers).trace(root)
+            return _graph_module(root, graph, leaves)
+        except Exception:
+            continue
+    # most often control flow on a shape; if it is control flow on data, this fails as well
+    tracer = SizedTracer(leaves, example)
     name = type(root.model).__name__
     try:
         with proxies_everywhere():

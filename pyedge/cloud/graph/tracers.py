@@ -24,12 +24,15 @@ class DataDependentError(Exception):
 class PlainTracer(fx.Tracer):
     """Keeps torch's own layers whole, subclasses that inherit their forward included.
 
-    leaves: further modules to keep whole.
+    leaves: further modules to keep whole. proxy_buffers: record what is done with buffers too,
+    for buffer.expand(len(x), -1), since a tensor's own methods take no Proxy; else what is computed
+    from buffers alone is a constant of the graph.
     """
 
-    def __init__(self, leaves: set[nn.Module]) -> None:
+    def __init__(self, leaves: set[nn.Module], proxy_buffers: bool = False) -> None:
         super().__init__()
         self.leaves = leaves
+        self.proxy_buffer_attributes = proxy_buffers
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
         if module in self.leaves:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyedge.cloud.training.distributed import sum_over_processes
+from pyedge.cloud.training.losses import as_logits
 from pyedge.evaluation import Evaluation
 
 __all__ = ["Evaluation", "evaluate"]
@@ -54,7 +55,7 @@ def _confusion(
     metric: MulticlassConfusionMatrix | None = None
     loss = torch.zeros((), dtype=torch.float64, device=device)
     for images, labels in loader:
-        logits = model(images.to(device, non_blocking=True)).float()
+        logits = as_logits(model(images.to(device, non_blocking=True)).float())
         labels = labels.to(device, non_blocking=True)
         if metric is None:
             metric = MulticlassConfusionMatrix(

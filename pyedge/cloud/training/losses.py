@@ -20,7 +20,8 @@ class _RootMeanSquare(torch.autograd.Function):
     def forward(ctx: FunctionCtx, a: Tensor, b: Tensor, distributed: bool) -> Tensor:
         # float64: a sum of squares of float32 differences near 0 keeps its digits, and the logits
         # are few
-        difference = a.double() - b.double()
+        # a class that both networks mask, at minus infinity, is no difference
+        difference = torch.where(a == b, 0.0, a.double() - b.double())
         sums = torch.stack([difference.square().sum(), difference.new_tensor(a.numel())])
         total, count = sum_over_processes(sums, distributed)
         value = (total / count).sqrt()
@@ -105,6 +106,23 @@ def hint_loss(regressed: Tensor, hint: Tensor, *, distributed: bool = False) -> 
         )
     total = (_at_least_float32(regressed) - _at_least_float32(hint.detach())).square().sum() / 2
     return mean_over_processes(total, regressed.numel(), distributed)
+
+
+def as_logits(answers: Tensor) -> Tensor:
+    """Return what a network's `forward` gives as logits: probabilities as their logarithms.
+
+    Probabilities are told by their values: in each row none is negative and all add up to 1, which
+    logits do not happen to do. A softmax of the result is what the network said, so that losses of
+    it are those of the network whether or not it ends in a softmax. (The logarithm of a softmax is
+    logits as it is.)
+    """
+    if answers.dim() != 2 or not answers.numel():
+        return answers
+    values = answers.detach().float()
+    # float16 probabilities add up to 1 within some 1e-3
+    if (values < 0).any() or ((values.sum(1) - 1).abs() > 5e-3).any():
+        return answers
+    return answers.clamp_min(torch.finfo(answers.dtype).tiny).log()
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -10,7 +10,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from pyedge.cloud.training.losses import cross_entropy, hint_loss, logits_distance, soft_target_loss
+from pyedge.cloud.training.losses import (
+    as_logits,
+    cross_entropy,
+    hint_loss,
+    logits_distance,
+    soft_target_loss,
+)
 from pyedge.cloud.training.matching import match_groups
 from pyedge.cloud.training.trainable import set_layout, teaching_mode
 
@@ -66,7 +72,7 @@ class LabelObjective:
 
     def step(self, model: nn.Module, x: Tensor, y: Tensor | None, distributed: bool) -> StepLoss:
         """Return J_3."""
-        loss = cross_entropy(model(x), _required(y), distributed=distributed)
+        loss = cross_entropy(as_logits(model(x)), _required(y), distributed=distributed)
         return StepLoss(loss, {"J_3": loss.detach()})
 
 
@@ -202,7 +208,7 @@ class SoftTargetObjective(_WithTeacher):
     def step(self, model: nn.Module, x: Tensor, y: Tensor | None, distributed: bool) -> StepLoss:
         """Return soft_weight * soft targets + cross entropy."""
         teacher_logits, _ = self._ask(x)
-        logits = model(x)
+        logits = as_logits(model(x))
         soft = soft_target_loss(logits, teacher_logits, self.temperature, distributed=distributed)
         parts = {"soft": soft.detach()}
         loss = self.soft_weight * soft

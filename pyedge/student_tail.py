@@ -1,0 +1,99 @@
+"""What stands between a student's classifier and its logits: masks, scales, another order.
+
+Most students have nothing there. Where a network does more with what its last linear layer gives,
+affines and channel pads on vectors follow the classifier (docs/format.md), and each logit is
+scale * (an output of the classifier) + shift.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pyedge.student import StudentFile
+    from pyedge.student_graph import Node
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Terms(NamedTuple):
+    """logits[:, j] = scale[j] * outputs[:, source[j]] + shift[j]; masked where scale[j] is 0."""
+
+    source: NDArray[np.int64]
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+    @property
+    def masked(self) -> NDArray[np.bool_]:
+        """Which logits are the same number for every image, bool [classes]."""
+        return self.scale == 0
+
+
+def terms(student: StudentFile) -> Terms:
+    """Tell how each logit comes from the classifier's outputs."""
+    classifier = next(node for node in student.nodes if node["name"] == student.classifier)
+    found = _untouched(len(student.arrays[classifier["weight"]]))
+    for node in student.tail():
+        found = _after(found, node, student.arrays)
+    return found
+
+
+def with_more_rows(student: StudentFile, count: int) -> tuple[Arrays, tuple[Node, ...]]:
+    """Return arrays and nodes for `count` more classes, whose logits are the mean of the others'.
+
+    Of those that are not masked, that is, if some are not.
+    """
+    arrays, nodes = dict(student.arrays), list(student.nodes)
+    classifier = next(node for node in nodes if node["name"] == student.classifier)
+    found = _untouched(len(arrays[classifier["weight"]]))
+    for node in student.tail():
+        found = _after(found, node, student.arrays)
+        if node["op"] == "affine":
+            for field in ("weight", "bias"):
+                values = arrays[node[field]]
+                arrays[node[field]] = _with_mean(values, values[_chosen(found)], count)
+            continue
+        more = np.arange(node["channels"], node["channels"] + count, dtype=np.int32)
+        arrays[node["position"]] = np.concatenate([arrays[node["position"]], more])
+        nodes[nodes.index(node)] = {**node, "channels": node["channels"] + count}
+    chosen = _chosen(found)
+    # divided by the mean scale, which the new logits have
+    weights = found.scale[chosen] / (found.scale[chosen].mean() or 1.0)
+    if found.masked.all():
+        weights = np.ones(len(chosen))
+    for field in ("weight", "bias"):
+        if classifier[field] is not None:
+            rows = arrays[classifier[field]]
+            weighted = (rows[found.source[chosen]].T.astype(np.float64) * weights).T
+            arrays[classifier[field]] = _with_mean(rows, weighted, count)
+    return arrays, tuple(nodes)
+
+
+def _untouched(outputs: int) -> Terms:
+    return Terms(np.arange(outputs), np.ones(outputs), np.zeros(outputs))
+
+
+def _after(before: Terms, node: Node, arrays: Any) -> Terms:
+    """Return the terms behind one more node of the tail."""
+    source, scale, shift = before
+    if node["op"] == "affine":
+        weight = arrays[node["weight"]].astype(np.float64)
+        return Terms(source, scale * weight, shift * weight + arrays[node["bias"]])
+    position = arrays[node["position"]]
+    order = np.full(node["channels"], -1)
+    order[position[position >= 0]] = np.flatnonzero(position >= 0)
+    there = order >= 0
+    return Terms(source[order], np.where(there, scale[order], 0), np.where(there, shift[order], 0))
+
+
+def _chosen(found: Terms) -> NDArray[np.int64]:
+    """The logits of which a new one is the mean."""
+    return np.arange(len(found.scale)) if found.masked.all() else np.flatnonzero(~found.masked)
+
+
+def _with_mean(values: NDArray[Any], chosen: NDArray[Any], count: int) -> NDArray[Any]:
+    mean = chosen.mean(axis=0, dtype=np.float64).astype(values.dtype)
+    return np.concatenate([values, np.stack([mean] * count)])
