@@ -26,8 +26,8 @@ def write_onnx(
     """Write `student` as ONNX: "images", float32 n c h w, preprocessed, to "logits", n classes.
 
     Of a network that ends in a softmax the output is called "probabilities", of one that ends in
-    its logarithm "log_probabilities". The number of images is free. Raises ImportError without the package onnx, ExportError where
-    torch cannot express the network, OSError where writing fails.
+    its logarithm "log_probabilities". The number of images is free. Raises ImportError without the
+    package onnx, ExportError where torch cannot express the network, OSError where writing fails.
     """
     if importlib.util.find_spec("onnx") is None:
         raise ImportError(
