@@ -19,10 +19,10 @@ from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.options import LearnOptions
+from pyedge.student_tail import terms
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
-from pyedge.student_tail import terms
 
 Labels = NDArray[np.int64]
 
