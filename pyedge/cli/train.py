@@ -104,7 +104,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cli import dataset, networks, outputs, training
     from pyedge.cloud.network_file import NetworkInfo, save_network
 
-    outputs.check_out(args.out, args.weights)
+    outputs.check_out(args.out, args.weights, checkpoint=bool(args.epochs or args.steps))
     training.check_device(args.device)
     training.use_threads(args.threads)
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read

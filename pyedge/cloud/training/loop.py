@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from pyedge.atomic import find_target
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation, evaluate
 from pyedge.cloud.training.history import Diary, TrainResult
@@ -122,6 +123,8 @@ class Trainer:
         path = self._options.checkpoint
         if self._options.resume and path is not None and Path(path).exists():
             self._restore(load_checkpoint(path))
+        if path is not None and self._state.step < self._total:
+            find_target(path)  # raises now what writing would raise after hours
 
     def _train(self) -> None:
         shown = self._options.progress and self._fabric.global_rank == 0
