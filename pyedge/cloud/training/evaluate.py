@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyedge.cloud.training.distributed import sum_over_processes
+from pyedge.cloud.weights.checks import check_weights, like_weights
 from pyedge.evaluation import Evaluation
 
 __all__ = ["Evaluation", "evaluate"]
@@ -25,10 +26,22 @@ def evaluate(
     """Classify every image of `loader`, which yields (images [n, c, h, w], int64 labels [n]).
 
     Runs in evaluation mode without gradients and restores the mode. `device` defaults to that of
-    the weights. With `distributed=True` each process of the default group evaluates its part and
-    all of them get the whole. Raises ValueError for a loader without images, or labels outside the
-    network's classes.
+    the weights, whose dtype the images get. With `distributed=True` each process of the default
+    group evaluates its part and all of them get the whole. Raises ValueError for a loader without
+    images, labels outside the network's classes, or a network that holds NaN.
     """
+    check_weights("evaluate", "model", model)
+    return measured(model, loader, device=device, distributed=distributed)
+
+
+def measured(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    device: torch.device | str | None = None,
+    distributed: bool = False,
+) -> Evaluation:
+    """Do what `evaluate` does, for a network that is being trained: its weights are not checked."""
     device = _device_of(model) if device is None else torch.device(device)
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -54,7 +67,7 @@ def _confusion(
     metric: MulticlassConfusionMatrix | None = None
     loss = torch.zeros((), dtype=torch.float64, device=device)
     for images, labels in loader:
-        logits = model(images.to(device, non_blocking=True)).float()
+        logits = model(like_weights(images.to(device, non_blocking=True), model)).float()
         labels = labels.to(device, non_blocking=True)
         if metric is None:
             metric = MulticlassConfusionMatrix(

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from pyedge.atomic import find_target
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
-from pyedge.cloud.training.evaluate import Evaluation, evaluate
+from pyedge.cloud.training.evaluate import Evaluation, measured
 from pyedge.cloud.training.history import Diary, TrainResult
 from pyedge.cloud.training.objectives import Objective
 from pyedge.cloud.training.options import TrainOptions, learning_rate
 from pyedge.cloud.training.progress import TrainingBar
 from pyedge.cloud.training.trainable import only_trainable, set_layout, training_mode
+from pyedge.cloud.weights.checks import like_weights
 from pyedge.errors import DivergedError, FormatError
 from pyedge.run_state import RunState
 
@@ -177,6 +178,7 @@ class Trainer:
             group["lr"] = lr
         x, y = _images_and_labels(batch, self._job.objective.labels, self._job.title)
         x = x.to(self._fabric.device, non_blocking=True, memory_format=self._layout)
+        x = like_weights(x, self._model)
         y = None if y is None else y.to(self._fabric.device, non_blocking=True)
         loss, parts, pairs = self._module(x, y)
         self._fabric.backward(loss)
@@ -240,7 +242,7 @@ class Trainer:
             for buffer in self._model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         with _own_random_numbers(self._fabric.device), self._fabric.autocast():
-            return evaluate(self._model, loader, device=self._fabric.device, distributed=sharded)
+            return measured(self._model, loader, device=self._fabric.device, distributed=sharded)
 
     def _identity(self) -> dict[str, str]:
         return {
