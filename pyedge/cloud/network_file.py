@@ -220,6 +220,9 @@ def _built(path: str | PathLike[str], info: NetworkInfo, build: Build | None) ->
     if info.student is None:
         return model
     settings = info.student
+    with torch.no_grad():
+        for parameter in model.parameters():  # a builder may leave memory as it is: NaN, say
+            parameter.nan_to_num_()
     try:
         # "fresh" spares the recalibration of batch norms, whose values are in the file
         return plan(

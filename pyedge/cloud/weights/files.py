@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -179,7 +180,8 @@ def _unpickled(path: str | os.PathLike[str]) -> Any:
     while True:
         try:
             stands: list[Any] = [(_Number if n.startswith("numpy.") else _Aside, n) for n in asides]
-            with torch.serialization.safe_globals(stands):
+            with warnings.catch_warnings(), torch.serialization.safe_globals(stands):
+                warnings.simplefilter("ignore")  # of kinds of tensors that torch means to give up
                 return torch.load(path, map_location="cpu", weights_only=True)
         except OSError:
             raise
