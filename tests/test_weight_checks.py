@@ -330,3 +330,21 @@ def test_load_weights_tells_of_tensors_of_zeros(tmp_path: Path) -> None:
         UserWarning, match=r"stem\.weight holds zeros alone, one of \d+ such tensors"
     ):
         load_weights(teacher(1), tmp_path / "w")
+
+
+@pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
+def test_network_files_of_any_float_dtype_are_opened(
+    cast: Callable[[nn.Module], nn.Module], tmp_path: Path
+) -> None:
+    options = {"depth": 10, "widths": [4, 6, 8], "stem": 4, "num_classes": 3}
+    info = NetworkInfo(builder="wrn", options=options, classes=CLASSES, input_shape=(3, 8, 8))
+    save_network(tmp_path / "t.pt", cast(teacher()), info)
+    opened, _ = load_network(tmp_path / "t.pt")
+    wanted = cast(teacher()).float().state_dict()
+    assert all(torch.equal(value, wanted[n]) for n, value in opened.state_dict().items())
+
+
+def test_weights_that_are_no_network_file_tell_how_to_make_one(tmp_path: Path) -> None:
+    torch.save(teacher().state_dict(), tmp_path / "w.pth")
+    with pytest.raises(FormatError, match=r"pyedge train DATA --model NAME --weights FILE"):
+        load_network(tmp_path / "w.pth")

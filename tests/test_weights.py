@@ -252,6 +252,17 @@ def test_auxiliary_heads_and_losses_are_left_out_with_a_word(tmp_path: Path) -> 
     assert same(mine, theirs)
 
 
+def test_tensors_of_a_preprocessing_beside_the_network_are_told(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = {"0.mean": torch.ones(3), "0.std": torch.ones(3), **prefixed("1.", theirs.state_dict())}
+    torch.save(state, tmp_path / "w")
+    with pytest.warns(
+        UserWarning, match=r"2 tensors of no layer here are left out: 0\.mean, 0\.std"
+    ):
+        load_weights(mine, tmp_path / "w")
+    assert same(mine, theirs)
+
+
 @pytest.mark.parametrize("extra", [False, True])
 def test_counters_of_batches_may_lack_or_be_too_many(tmp_path: Path, extra: bool) -> None:
     theirs, mine = cifar(), cifar(1)

@@ -21,7 +21,8 @@ def check_out(out: str, *inputs: str | None, checkpoint: bool = False) -> None:
         target = find_target(out)
         beside = find_target(checkpoint_of(out)) if checkpoint else None
     except FileNotFoundError as error:
-        raise UsageError(f"--out {out}: there is no folder {error.filename}") from error
+        missing = error.filename if os.path.islink(out) else Path(out).parent
+        raise UsageError(f"--out {out}: there is no folder {missing}") from error
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
     for each in (target, beside):

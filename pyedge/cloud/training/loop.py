@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from pyedge.atomic import find_target
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
-from pyedge.cloud.training.evaluate import Evaluation, measured
+from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.evaluate import measured as evaluate
 from pyedge.cloud.training.history import Diary, TrainResult
 from pyedge.cloud.training.objectives import Objective
 from pyedge.cloud.training.options import TrainOptions, learning_rate
@@ -242,7 +243,7 @@ class Trainer:
             for buffer in self._model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         with _own_random_numbers(self._fabric.device), self._fabric.autocast():
-            return measured(self._model, loader, device=self._fabric.device, distributed=sharded)
+            return evaluate(self._model, loader, device=self._fabric.device, distributed=sharded)
 
     def _identity(self) -> dict[str, str]:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 from pyedge.cloud.tables import text_table
 from pyedge.cloud.weights.checks import dtype_name, first_fault
 from pyedge.cloud.weights.files import WeightFile, read_weights
-from pyedge.cloud.weights.names import COUNTER, Attempt, Match, Wanted, attempts, better
+from pyedge.cloud.weights.names import COUNTER, Attempt, Match, Wanted, attempts, bare, better
 from pyedge.cloud.weights.order import in_order
 from pyedge.errors import FormatError
 
 _ROWS = 12  # of the table of what does not match
+_OF_TRAINING = re.compile(r"opt|sched|rng|random|scaler|loss|ema|callback|metric")
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -99,11 +101,31 @@ def _match(
     match = _with_head(wanted, match, file.tensors)
     if match.how:
         notes.append(match.how)
-    strangers = [name for name in match.strangers if name not in match.sources.values()]
+    taken = set(match.sources.values())
+    strangers = [name for name in match.strangers if name not in taken]
+    strangers += _beside(match, [each.match for each in tried], file.tensors)
     if strangers:
         some = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
         notes.append(f"{len(strangers)} tensors of no layer here are left out: {some}")
     return match, notes
+
+
+def _beside(match: Match, others: list[Match], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Name what lies beside the prefix and may matter, such as the mean of a preprocessing."""
+    known = {*match.sources.values(), *match.strangers}
+    for other in others:  # another network, or what `better` has told of
+        if len(other.sources) == len(match.sources):
+            known.update(other.sources.values())
+    start = f"{match.place}." if match.place else ""
+    return [
+        name
+        for name, value in tensors.items()
+        if name not in known
+        and not bare(name).startswith(start)
+        and value.is_floating_point()
+        and value.numel() > 1
+        and not _OF_TRAINING.search(name.partition(".")[0].lower())
+    ]
 
 
 def _with_head(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> Match:

@@ -113,7 +113,7 @@ def places(tensors: Mapping[str, Tensor], least: int) -> Iterator[tuple[str, dic
 def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
-        short = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        short = bare(name)
         found[name if short in found else short] = name
     return found
 
@@ -138,7 +138,7 @@ def _attempt(
     names: Mapping[str, str],
     spelling: Callable[[str], str],
 ) -> Attempt:
-    mine = {spelling(_bare(name)): name for name in wanted.tensors}
+    mine = {spelling(bare(name)): name for name in wanted.tensors}
     there = {spelling(name): full for name, full in names.items()}
     sources = {
         name: there[spelled]
@@ -163,12 +163,13 @@ def _attempt(
     too_many = tuple(f for s, f in left if s.partition(".")[0] in ours and f not in facing)
     strangers = tuple(f for s, f in left if s.partition(".")[0] not in ours and s not in mine)
     behind = {full: name for name, full in names.items()}
-    other = any(_bare(name) != behind[full] for name, full in sources.items())
+    other = any(bare(name) != behind[full] for name, full in sources.items())
     how = f"the names are others: {pairs_in_words(sources)}" if other else ""
     return Attempt(Match(prefix, sources, strangers, how), lacking, too_many)
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
+    """Take the names of wrappers out of a name."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
