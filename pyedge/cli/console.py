@@ -24,8 +24,13 @@ class Console:
             print(text, file=sys.stderr, flush=True)
 
     def fail(self, text: str) -> None:
-        """Tell on one line of standard error why nothing came of it."""
-        print(f"{self.prog}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        """Tell on one line of standard error why nothing came of it.
+
+        A table stays one: it comes behind an empty line in `text`.
+        """
+        line, _, table = text.partition("\n\n")
+        line = f"{self.prog}: error: {' '.join(line.split())}"
+        print("\n".join([line, *table.splitlines()]), file=sys.stderr, flush=True)
 
     def result(self, text: str, content: dict[str, Any]) -> None:
         """Print the result: the text for people, the content for machines."""

@@ -122,7 +122,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Learn, and write the student."""
     _check(args)
     existing(args.student)
-    outputs.check_out(args.out, args.student)
+    outputs.check_out(args.out, args.student, checkpoint=True)
     from pyedge.cli import device_images
     from pyedge.edge.learner import EdgeLearner
 
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             options=_options(args, console),
         )
     learner.save(args.out)
-    outputs.checkpoint_of(args.out).unlink(missing_ok=True)
+    outputs.forget_checkpoint(args.out)
     console.result(
         f"{_summary(result)}\nwritten to {args.out}",
         {

@@ -19,7 +19,7 @@ from torch import nn
 from pyedge import models
 from pyedge.cli.parsing import UsageError, existing, suggestion
 from pyedge.cloud.network_file import NetworkInfo, load_network, read_network
-from pyedge.errors import FormatError
+from pyedge.cloud.weights import load as weights
 
 Build = Callable[..., nn.Module]
 
@@ -181,32 +181,11 @@ def open_network(
 
 
 def load_weights(model: nn.Module, path: str) -> tuple[int, list[str]]:
-    """Load the weights of a file that fit, and return how many did and the names that did not.
+    """Load the weights of a file; return how many tensors it gave, and the names that start afresh.
 
-    The file is a state_dict (torch.save, possibly under the key "state_dict" or "model") or a
-    network file; nothing in it is executed. Raises FormatError where nothing fits.
+    See `pyedge.cloud.weights.load`. Raises UsageError where there is no file, FormatError where it
+    does not fit.
     """
     existing(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle and zip have many ways to fail
-        raise FormatError(
-            f"{path}: not weights that can be loaded without running code; wanted what "
-            "torch.save(model.state_dict(), path) writes"
-        ) from error
-    for key in ("state", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict):
-        raise FormatError(f"{path}: holds no state_dict but a {type(content).__name__}")
-    mine = model.state_dict()
-    content = {str(name).removeprefix("module."): value for name, value in content.items()}
-    fits = {
-        name: content[name]
-        for name, value in mine.items()
-        if torch.is_tensor(content.get(name)) and content[name].shape == value.shape
-    }
-    if not fits:
-        raise FormatError(f"{path}: none of its weights has a name and shape of this network")
-    model.load_state_dict({**mine, **fits})
-    return len(fits), sorted(set(mine) - set(fits))
+    loaded = weights.load_weights(model, path)
+    return loaded.taken, list(loaded.afresh)

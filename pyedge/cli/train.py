@@ -25,9 +25,11 @@ examples:
   pyedge train cifar-10-binary.tar.gz --model wrn_28_10 --epochs 200 --augment crop,flip,cutout \\
       --out teacher.pt
       The paper's teacher. It wants a GPU.
-  pyedge train photos --size 64 --model resnet18 --weights resnet18.pth --lr 0.01 --out teacher.pt
-      Start from weights that you have (a state_dict); what does not fit, as a classifier of other
-      classes, starts afresh. With --epochs 0 they are only tested and written as a teacher.
+  pyedge train photos --size 64 --model resnet18 --option small_input=no --weights resnet18.pth \\
+      --lr 0.01 --out teacher.pt
+      Start from weights that you have, here torchvision's (whose first layer is the one of large
+      images); a classifier of other classes starts afresh. With --epochs 0 they are only tested
+      and written as a teacher.
   pyedge train photos --size 32 --model nets.py:build --out teacher.pt
       Your own network: build(num_classes=3) in nets.py returns a torch.nn.Module.
   pyedge train photos --size 32 --out teacher.pt --resume
@@ -81,7 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from these weights: a state_dict, or a network file",
+        help="start from these weights: a file of torch.save or safetensors, of this network under "
+        "any prefix and, where it is certain which is which, any names",
     )
     options.add_seed(parser, "first weights, order and augmentation")
     parser.add_argument(
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cli import dataset, networks, outputs, training
     from pyedge.cloud.network_file import NetworkInfo, save_network
 
-    outputs.check_out(args.out, args.weights)
+    outputs.check_out(args.out, args.weights, checkpoint=bool(args.epochs or args.steps))
     training.check_device(args.device)
     training.use_threads(args.threads)
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read

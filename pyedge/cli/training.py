@@ -11,7 +11,7 @@ import torch
 import pyedge
 from pyedge import kernels
 from pyedge.cli.console import Console, EvaluationLog, percent
-from pyedge.cli.outputs import checkpoint_of
+from pyedge.cli.outputs import checkpoint_of, forget_checkpoint
 from pyedge.cli.parsing import UsageError
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
@@ -87,7 +87,7 @@ def run(
 
 def finish(out: str) -> None:
     """Remove the checkpoint of a training whose result is written."""
-    checkpoint_of(out).unlink(missing_ok=True)
+    forget_checkpoint(out)
 
 
 def record_of(command: str, args: argparse.Namespace, result: TrainResult | None) -> dict[str, Any]:

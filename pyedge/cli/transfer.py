@@ -106,7 +106,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cli import dataset, networks, outputs, training
     from pyedge.cloud.network_file import save_network
 
-    outputs.check_out(args.out, args.teacher)
+    outputs.check_out(args.out, args.teacher, checkpoint=True)
     training.check_device(args.device)
     training.use_threads(args.threads)
     for path in (args.network, args.teacher or args.network):

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from pyedge.atomic import sync_folder
+from pyedge.atomic import beside
+from pyedge.disk import Note, shown, sync_folder
 from pyedge.edge.knowledge_format import MANIFEST, read_manifest
 from pyedge.errors import FormatError
 
@@ -26,23 +27,28 @@ def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
 
     The folder is hidden beside `path` (.NAME.partial), and goes away if anything is raised; what a
     killed run left there is cleared by the next one. An older pack at `path` is replaced at the
-    end. Raises FileExistsError where `path` is anything else, or another run is writing it.
+    end. What the disk cannot promise is warned of (`pyedge.disk`). Raises FileExistsError where
+    `path` is anything else, or another run is writing it.
     """
     target = Path(os.path.realpath(path))
+    old = beside(target, "old")
+    if old.exists() and not target.exists():  # a run was killed between its two renames
+        os.rename(old, target)
     check_target(target)
-    partial = target.with_name(f".{target.name}.partial")
+    partial = beside(target, "partial")
     lock = _take(partial)
     try:
         yield partial
-        sync_folder(partial)
-        _put_in_place(partial, target)
-        sync_folder(target.parent)
+        notes = sync_folder(partial)
+        notes += _put_in_place(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     finally:
         if lock is not None:
             os.close(lock)
+    for note in notes + sync_folder(target.parent):
+        note.tell()
 
 
 def check_target(path: str | PathLike[str]) -> None:
@@ -93,6 +99,8 @@ def _take(partial: Path) -> int | None:
         if fcntl is None:
             break
         handle = _locked(partial)
+        if handle is None:
+            break
         # the run that held the lock before may have put the folder in place meanwhile
         if partial.exists() and os.stat(partial).st_ino == os.fstat(handle).st_ino:
             break
@@ -102,8 +110,11 @@ def _take(partial: Path) -> int | None:
     return handle
 
 
-def _locked(folder: Path) -> int:
-    handle = os.open(folder, os.O_RDONLY)
+def _locked(folder: Path) -> int | None:
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a disk on which folders are not opened
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -114,17 +125,25 @@ def _locked(folder: Path) -> int:
     return handle
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.old")
+def _put_in_place(partial: Path, target: Path) -> list[Note]:
+    """Rename the folder to `target`, and remove the pack that was there."""
+    old = beside(target, "old")
     if old.exists():
-        shutil.rmtree(old)  # of a run that was killed between the two renames
+        shutil.rmtree(old)  # the pack there is a later one
     if not target.exists():
         os.rename(partial, target)
-        return
-    os.rename(target, old)  # a folder that holds files cannot be replaced in one go
+        return []
+    # a folder that holds files cannot be replaced in one go, nor renamed on every disk: a
+    # container's refuses (EXDEV) where the folder came with its image, and then it is copied
+    shutil.move(target, old)
     try:
         os.rename(partial, target)
     except BaseException:
-        os.rename(old, target)
+        shutil.move(old, target)
         raise
-    shutil.rmtree(old)
+    try:
+        shutil.rmtree(old)
+    except OSError as error:
+        text = f"{shown(target)} is written, but the pack before it stays as {shown(old)}"
+        return [Note("old pack", f"{text} ({error.strerror})")]
+    return []

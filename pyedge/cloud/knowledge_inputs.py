@@ -16,8 +16,9 @@ from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.tail import MASKED
 from pyedge.cloud.graph.rewrite import device_of
-from pyedge.cloud.graph.taps import tap_teacher
 from pyedge.cloud.training.trainable import teaching_mode
+from pyedge.cloud.training.transfer import tapped_teacher
+from pyedge.cloud.weights.checks import check_weights
 from pyedge.data.imageset import ImageSet
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec
@@ -45,8 +46,7 @@ class Pair:
 
     def answer(self, images: np.ndarray) -> tuple[Tensor, list[list[Tensor]]]:
         """Ask the teacher about preprocessed images [n, c, h, w]: its logits, and its maps."""
-        dtype = next((p.dtype for p in self.teacher.parameters()), torch.float32)
-        logits, maps = self.teacher(torch.from_numpy(images).to(self.device, dtype))
+        logits, maps = self.teacher(torch.from_numpy(images).to(self.device))
         # a class that the network masks by minus infinity: the number that an export gives it
         return logits.float().masked_fill(logits == -torch.inf, MASKED), maps
 
@@ -97,9 +97,9 @@ def fit(teacher: nn.Module, student: StudentFile) -> Pair:
     Raises ValueError where groups, channels or sizes of maps differ, StructureError for a teacher
     whose groups cannot be found.
     """
+    check_weights("make_knowledge", "teacher", teacher)
     example = torch.zeros(1, *student.input_shape, device=device_of(teacher))
-    if not getattr(teacher, "is_tapped", False):
-        teacher = tap_teacher(teacher, example)
+    teacher = tapped_teacher(teacher, example)
     with torch.no_grad(), teaching_mode(teacher, "frozen"):
         logits, maps = Pair(teacher, student, 0, ()).answer(example.cpu().numpy())
     if len(maps) != len(student.taps):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pyedge.atomic import write_atomically
 from pyedge.cloud.knowledge_inputs import Pair
 from pyedge.cloud.knowledge_maps import store_map
 from pyedge.cloud.knowledge_views import Views
@@ -94,7 +94,4 @@ class Recorder:
 
     def _write_manifest(self, files: dict[str, FileRecord]) -> None:
         text = replace(self._manifest, files=files).to_json()
-        with (self._folder / MANIFEST).open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomically(self._folder / MANIFEST, lambda file: file.write(text.encode()))

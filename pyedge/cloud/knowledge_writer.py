@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.disk import sync_file
 from pyedge.edge.knowledge_format import FileRecord, Spec
 
 _READ_BYTES = 1 << 20
@@ -54,8 +54,8 @@ class NpyWriter:
     def finish(self) -> FileRecord:
         """Bring the file to the disk, and return its size and digest."""
         assert self._written.all()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        for note in sync_file(self._file, self.path):
+            note.tell()
         self._file.close()
         digest = self._digest or _digest_of(self.path)
         return FileRecord(self.spec.file_bytes, digest.hexdigest())

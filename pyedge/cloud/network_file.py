@@ -90,7 +90,7 @@ class NetworkInfo:
 def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo) -> None:
     """Write a network to `path`, atomically: the old file or the new one, never a part.
 
-    Raises OSError where that fails.
+    Weights of other float dtypes are written as float32. Raises OSError where that fails.
     """
     content: dict[str, Any] = {each.name: getattr(info, each.name) for each in fields(info)}
     content["options"] = dict(info.options)
@@ -99,7 +99,10 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
     content["record"] = [dict(entry) for entry in info.record]
     if info.student is not None:
         content["student"] = asdict(info.student)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {
+        name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
     write_tensors(path, {"format": FORMAT, "version": VERSION, **content, "state": state})
 
 
@@ -130,7 +133,13 @@ def read_network(
     """Read and check what a network file says, and its weights, without building anything."""
     content = read_tensors(path, "a network file of pyedge")
     if content.get("format") != FORMAT:
-        raise FormatError(f"{path}: not a network file of pyedge")
+        hint = ""
+        if any(torch.is_tensor(v) or isinstance(v, dict) for v in content.values()):
+            hint = (
+                "; if it holds weights, pyedge train DATA --model NAME --weights FILE --epochs 0 "
+                "makes one of them"
+            )
+        raise FormatError(f"{path}: not a network file of pyedge{hint}")
     if content.get("version") != VERSION:
         raise FormatError(
             f"{path}: a network file of version {content.get('version')!r}; this pyedge reads "
@@ -220,6 +229,9 @@ def _built(path: str | PathLike[str], info: NetworkInfo, build: Build | None) ->
     if info.student is None:
         return model
     settings = info.student
+    with torch.no_grad():
+        for parameter in model.parameters():  # a builder may leave memory as it is: NaN, say
+            parameter.nan_to_num_()
     try:
         # "fresh" spares the recalibration of batch norms, whose values are in the file
         return plan(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import escape
 from os import PathLike
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -91,16 +89,6 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
                 archive.fail(f"{member} holds NaN or infinity")
             arrays[part][unquote(name)] = array
         return Checkpoint(document["identity"], document["state"], **arrays)
-
-
-def remove_leftovers(path: str | PathLike[str]) -> None:
-    """Remove what a process that was killed while it wrote a checkpoint has left beside it.
-
-    A checkpoint belongs to one process at a time, so nobody is writing these any more.
-    """
-    target = Path(path)
-    for file in target.parent.glob(f".{escape(target.name)}.????????"):
-        file.unlink(missing_ok=True)
 
 
 def check_same_run(

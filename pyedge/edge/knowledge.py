@@ -6,6 +6,7 @@ Its maps are memory-mapped and go to the engine as they lie, so a pack may be la
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.disk import UNSUPPORTED, Note, shown
 from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec, Spec, read_manifest
@@ -279,4 +281,14 @@ def _memory_map(path: Path, spec: Spec) -> NDArray[Any]:
     with path.open("rb") as file:
         if file.read(len(spec.header)) != spec.header:
             raise FormatError(f"{path}: does not begin as a .npy file of {spec.dtype} must")
-    return np.memmap(path, dtype=spec.dtype, mode="r", offset=len(spec.header), shape=spec.shape)
+    start = len(spec.header)
+    try:
+        return np.memmap(path, dtype=spec.dtype, mode="r", offset=start, shape=spec.shape)
+    except OSError as error:
+        if error.errno not in (errno.ENODEV, *UNSUPPORTED):
+            raise
+        text = f"{shown(path)} is read into memory: this disk cannot map files ({error.strerror})"
+        Note("map", text).tell()
+    array = np.fromfile(path, dtype=spec.dtype, offset=start).reshape(spec.shape)
+    array.flags.writeable = False
+    return array

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.atomic import find_target, remove_leftovers
 from pyedge.edge.answers import evaluation, logits_of
 from pyedge.edge.batches import Batches, Rows
 from pyedge.edge.checkpoint import (
     Checkpoint,
     check_same_run,
     read_checkpoint,
-    remove_leftovers,
     write_checkpoint,
 )
 from pyedge.edge.lesson import Lesson
@@ -78,6 +78,8 @@ class Run:
             remove_leftovers(path)
             if self._options.resume and Path(path).exists():
                 self._restore(read_checkpoint(path))
+            if not self._state.done:
+                find_target(path)  # raises now what writing would raise after a while
         self._bar = ProgressBar(
             "learn", self._total, self._state.step, shown=self._options.progress
         )

@@ -26,6 +26,7 @@ from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import record_shapes, trace
+from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import StructureError
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def plan(
         raise ValueError("plan: widths and a budget (max_params, max_macs) exclude each other")
 
     clone = private_copy(model)
+    check_weights("plan", "model", clone)
     device = device_of(clone)
     noise = images is None
     if images is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy
 import torch
 from torch import fx
 
+from pyedge.atomic import write_atomically
 from pyedge.cloud.compression.profile import relu_after
 from pyedge.cloud.compression.widths import kept_filters, mean_zero_fraction
 from pyedge.cloud.tables import count, text_table
@@ -64,7 +66,7 @@ def save_pictures(plan: Plan, folder: str | Path, image: torch.Tensor | None = N
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120)
+        write_atomically(paths[-1], partial(figure.savefig, format="png", dpi=120))
     return paths
 
 

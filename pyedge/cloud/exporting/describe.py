@@ -11,6 +11,7 @@ import numpy as np
 import pyedge
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
+from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import ExportError
 from pyedge.student import StudentFile
 
@@ -62,11 +63,12 @@ def described(
 
 
 def checked(student: Any) -> Student:
-    """Refuse what is no student of `pyedge.compress`."""
+    """Refuse what is no student of `pyedge.compress`, and one that holds NaN."""
     if not isinstance(student, Student):
         raise TypeError(
             f"export: student must be the result of pyedge.compress, not {type(student).__name__}"
         )
+    check_weights("export", "student", student)
     return student
 
 

@@ -93,7 +93,7 @@ def find_structure(
     example: a float batch n c h w that the network takes. structure: the blocks' module names,
     one list a group, for a network whose groups cannot be found. Raises StructureError.
     """
-    return analyse(trace(private_copy(model), example), structure)
+    return analyse(trace(private_copy(model), example.float()), structure)
 
 
 def analyse(traced: fx.GraphModule, names: BlockNames | None = None) -> Structure:

@@ -8,8 +8,10 @@ import torch
 from torch import fx, nn
 
 from pyedge.cloud.graph.answer import find_logits
+from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import trace
+from pyedge.cloud.weights.checks import is_float32, like_weights
 
 
 class TappedTeacher(nn.Module):
@@ -26,7 +28,7 @@ class TappedTeacher(nn.Module):
         self.blocks = tuple(blocks)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
-        _, logits, *flat = self.net(x)
+        _, logits, *flat = self.net(like_weights(x, self))
         maps, start = [], 0
         for count in self.blocks:
             maps.append(flat[start : start + count])
@@ -39,13 +41,17 @@ def tap_teacher(
 ) -> TappedTeacher:
     """Make a tapped view of `model`, for images of the size of `example` (float n c h w).
 
-    The block outputs are the candidates of the matching in Sec. 4.1. Raises StructureError.
+    The block outputs are the candidates of the matching in Sec. 4.1. A network that is not float32
+    is tapped as a float32 copy. Raises StructureError.
     """
-    traced = trace(model, example)
+    training = model.training
+    if not is_float32(model):
+        model = private_copy(model)
+    traced = trace(model, example.float())
     found = analyse(traced, structure)
     taps = [[block.output for block in group.blocks] for group in found.groups]
     net = with_taps(traced, taps, found.classifier)
-    return TappedTeacher(net.train(model.training), [len(group) for group in taps])
+    return TappedTeacher(net.train(training), [len(group) for group in taps])
 
 
 def with_taps(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
+from pyedge.cloud.weights.checks import check_weights, like_weights
 from pyedge.evaluation import Evaluation
 
 __all__ = ["Evaluation", "evaluate"]
@@ -26,10 +27,22 @@ def evaluate(
     """Classify every image of `loader`, which yields (images [n, c, h, w], int64 labels [n]).
 
     Runs in evaluation mode without gradients and restores the mode. `device` defaults to that of
-    the weights. With `distributed=True` each process of the default group evaluates its part and
-    all of them get the whole. Raises ValueError for a loader without images, or labels outside the
-    network's classes.
+    the weights, whose dtype the images get. With `distributed=True` each process of the default
+    group evaluates its part and all of them get the whole. Raises ValueError for a loader without
+    images, labels outside the network's classes, or a network that holds NaN.
     """
+    check_weights("evaluate", "model", model)
+    return measured(model, loader, device=device, distributed=distributed)
+
+
+def measured(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    device: torch.device | str | None = None,
+    distributed: bool = False,
+) -> Evaluation:
+    """Do what `evaluate` does, for a network that is being trained: its weights are not checked."""
     device = _device_of(model) if device is None else torch.device(device)
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -55,7 +68,8 @@ def _confusion(
     metric: MulticlassConfusionMatrix | None = None
     loss = torch.zeros((), dtype=torch.float64, device=device)
     for images, labels in loader:
-        logits = as_logits(model(images.to(device, non_blocking=True)).float())
+        images = like_weights(images.to(device, non_blocking=True), model)
+        logits = as_logits(model(images).float())
         labels = labels.to(device, non_blocking=True)
         if metric is None:
             metric = MulticlassConfusionMatrix(

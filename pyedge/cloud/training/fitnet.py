@@ -16,7 +16,8 @@ from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import HintObjective, SoftTargetObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
 from pyedge.cloud.training.trainable import modules_behind, trainable_modules
-from pyedge.cloud.training.transfer import first_images, tapped_teacher
+from pyedge.cloud.training.transfer import check_pair, first_images, tapped_teacher
+from pyedge.cloud.weights.checks import like_weights
 
 
 class Hinted(nn.Module):
@@ -68,7 +69,8 @@ def fitnet(
         raise TypeError(
             f"fitnet: student must be the result of pyedge.compress, got {type(student).__name__}"
         )
-    x = first_images(loader, "fitnet")
+    check_pair("fitnet", student, teacher)
+    x = like_weights(first_images(loader, "fitnet"), student)
     tapped = tapped_teacher(teacher, x)
     stages: tuple[TrainResult, ...] = ()
     if hint_share:

@@ -15,13 +15,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from pyedge.atomic import find_target
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
-from pyedge.cloud.training.evaluate import Evaluation, evaluate
+from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.evaluate import measured as evaluate
 from pyedge.cloud.training.history import Diary, TrainResult
 from pyedge.cloud.training.objectives import Objective
 from pyedge.cloud.training.options import TrainOptions, learning_rate
 from pyedge.cloud.training.progress import TrainingBar
 from pyedge.cloud.training.trainable import only_trainable, set_layout, training_mode
+from pyedge.cloud.weights.checks import like_weights
 from pyedge.errors import DivergedError, FormatError
 from pyedge.run_state import RunState
 
@@ -122,6 +125,8 @@ class Trainer:
         path = self._options.checkpoint
         if self._options.resume and path is not None and Path(path).exists():
             self._restore(load_checkpoint(path))
+        if path is not None and self._state.step < self._total:
+            find_target(path)  # raises now what writing would raise after hours
 
     def _train(self) -> None:
         shown = self._options.progress and self._fabric.global_rank == 0
@@ -174,6 +179,7 @@ class Trainer:
             group["lr"] = lr
         x, y = _images_and_labels(batch, self._job.objective.labels, self._job.title)
         x = x.to(self._fabric.device, non_blocking=True, memory_format=self._layout)
+        x = like_weights(x, self._model)
         y = None if y is None else y.to(self._fabric.device, non_blocking=True)
         loss, parts, pairs = self._module(x, y)
         self._fabric.backward(loss)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from pyedge.cloud.training.evaluate import Evaluation
@@ -12,6 +13,7 @@ from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import LabelObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
+from pyedge.cloud.weights.checks import check_float32, check_weights
 
 
 def train(
@@ -33,8 +35,11 @@ def train(
     script then needs the usual `if __name__ == "__main__":`.
 
     Raises DivergedError where a loss is not finite (the network keeps the weights of the last good
-    evaluation), FormatError for a bad checkpoint, ValueError and TypeError for bad arguments.
+    evaluation), FormatError for a bad checkpoint, ValueError and TypeError for bad arguments, a
+    network that holds NaN or 16-bit weights among them.
     """
+    check_weights("train", "model", model)
+    check_float32("train", "model", model, torch.float64)
     return run(
         "train",
         model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyedge.cloud.training.matching import NORMS
 from pyedge.cloud.training.objectives import TransferObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
 from pyedge.cloud.training.trainable import modules_behind
+from pyedge.cloud.weights.checks import check_float32, check_weights, is_float32, like_weights
 
 DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
 
@@ -47,7 +49,7 @@ def transfer(
     paper). `norms`: l2 norms over the "batch" (the paper) or each "image". `teacher_batch_norm`:
     "frozen" running statistics, or those of the "batch" as in the authors' runs (the running ones
     stay as they are). `teacher` is a network or the result of `tap_teacher`; it is left on the
-    device of the run, its weights untouched.
+    device of the run, its weights untouched; one that is not float32 teaches as a float32 copy.
 
     Keywords beside these are fields of TrainOptions and go over `options`; loaders, `score`,
     several processes and errors are as in `train`. For new categories on the device (Table 4) the
@@ -64,7 +66,8 @@ def transfer(
         raise TypeError(
             f"transfer: student must be the result of pyedge.compress, got {type(student).__name__}"
         )
-    x = first_images(loader, "transfer")
+    check_pair("transfer", student, teacher)
+    x = like_weights(first_images(loader, "transfer"), student)
     groups = _groups(student, x)
     if not (weights[0] or (labels and weights[2])):  # J_b alone: nothing reaches the classifier
         one = x[:1].to(next(student.parameters()).device)
@@ -120,10 +123,17 @@ def first_images(loader: Any, title: str) -> Tensor:
     return x
 
 
+def check_pair(title: str, student: nn.Module, teacher: nn.Module) -> None:
+    """Raise ValueError for NaN in either, TypeError for a student that is not float32."""
+    check_weights(title, "student", student)
+    check_float32(title, "student", student)
+    check_weights(title, "teacher", teacher)
+
+
 def tapped_teacher(teacher: nn.Module, x: Tensor) -> nn.Module:
-    """Return the teacher with its taps, which it may have already."""
+    """Return the teacher with its taps, which it may have already, in float32."""
     if getattr(teacher, "is_tapped", False):
-        return teacher
+        return teacher if is_float32(teacher) else copy.deepcopy(teacher).float()
     from pyedge.cloud.graph.taps import tap_teacher
 
     device = next((p.device for p in teacher.parameters()), x.device)

@@ -1,0 +1,256 @@
+"""Any file that may hold weights, to tensors by name; and what a file is that holds none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyedge.cloud.tables import count
+from pyedge.errors import FormatError
+
+_HEAD_BYTES = 512
+_DEEPEST = 6  # containers in containers
+_SAVE = "torch.save(model.state_dict(), path)"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """Tensors of a file, by dotted names that begin with the keys of the dicts around them.
+
+    in_order: whether they come in the order of the network's layers, as torch writes them.
+    """
+
+    tensors: dict[str, Tensor]
+    in_order: bool
+
+
+def read_weights(path: str | os.PathLike[str]) -> WeightFile:
+    """Read a file of torch.save or safetensors, whatever its name; no code in it is executed.
+
+    Raises FormatError, which says what the file is instead and what to do, for one that holds no
+    weights; OSError where it cannot be opened.
+    """
+    if os.path.isdir(path):
+        raise FormatError(f"{path}: a folder, wanted a file of weights{_files_in(path)}")
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if _is_safetensors(head):
+        return WeightFile(_safetensors(path), in_order=False)
+    other = _other_kind(path, head)
+    if other is not None:
+        raise FormatError(f"{path}: {other}")
+    content = _unpickled(path)
+    tensors = dict(_flat(content))
+    if isinstance(content, Tensor) or not tensors:
+        raise FormatError(f"{path}: {_what(content)}, wanted weights by name, as {_SAVE} writes")
+    return WeightFile(tensors, in_order=True)
+
+
+def _files_in(path: str | os.PathLike[str]) -> str:
+    names = sorted(os.listdir(path))
+    if "data.pkl" in names:
+        return " (this one is a file of torch.save that was unpacked; download it again)"
+    likely = [n for n in names if n.endswith((".safetensors", ".bin", ".pt", ".pth", ".ckpt"))]
+    return f", such as {os.path.join(path, likely[0])}" if likely else ""
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Tell a header of JSON after its length in 8 bytes; a truncated file counts as well."""
+    return len(head) > 8 and head[8:10] in (b'{"', b"{}", b"{ ", b"{\n") and head[7] == 0
+
+
+def _safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(
+            f"{path}: a damaged or truncated safetensors file ({error}); download it again"
+        ) from error
+
+
+def _other_kind(path: str | os.PathLike[str], head: bytes) -> str | None:
+    """Say what a file is that is certainly not weights of torch's, by its first bytes."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    again = "the download went wrong"
+    if not head:
+        return "an empty file"
+    if text.startswith(b"version https://git-lfs"):
+        return "a pointer of git-lfs and not the weights; `git lfs pull` fetches them"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
+        return f"a web page and not weights; {again}"
+    if text.startswith((b"{", b"[")):
+        index = " (the index of weights in several files)" if b"weight_map" in text else ""
+        return f"text (JSON){index} and not weights" + ("" if index else f"; {again}")
+    for start, what in (
+        (b"\x89HDF", "an HDF5 file, as Keras writes; pyedge reads weights of torch"),
+        (b"\x93NUMPY", "one array of numpy, without names"),
+        (b"\x1f\x8b", "packed with gzip; unpack it first"),
+        (b"\xfd7zXZ", "packed with xz; unpack it first"),
+        (b"BZh", "packed with bzip2; unpack it first"),
+        (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+        (b"Rar!", "a rar archive; unpack it first"),
+        (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first"),
+    ):
+        if head.startswith(start):
+            return what
+    if head[4:8] == b"TFL3":
+        return "a network of TensorFlow Lite; pyedge reads weights of torch"
+    if head[257:262] == b"ustar" and not zipfile.is_zipfile(path):
+        return "a tar archive; unpack it first"
+    if head[:1] == b"\x08" and re.search(rb"pytorch|onnx|tf2onnx|keras2onnx", text):
+        return "an ONNX network; pyedge reads weights of torch"
+    if head.startswith(b"PK\x03\x04"):
+        return _other_zip(path)
+    return None
+
+
+def _other_zip(path: str | os.PathLike[str]) -> str | None:
+    """Say what a zip archive is that torch.save did not write; None for torch's."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            packed = any(m.compress_type != zipfile.ZIP_STORED for m in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+        return f"truncated or damaged (wanted what {_SAVE} writes); copy or download it again"
+    leaves = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in leaves:
+        return (
+            "a TorchScript program, which would have to be run; where you trust it: "
+            "torch.save(torch.jit.load(path).state_dict(), another)"
+        )
+    if any("serialized_exported_program" in n or "/models/" in f"/{n}" for n in names):
+        return f"a program of torch.export; make weights of it with {_SAVE}"
+    if "graph.json" in names:
+        return "a student file for devices (.pyedge), whose teacher's weights are not in it"
+    if "model.weights.h5" in names:
+        return "a network of Keras; pyedge reads weights of torch"
+    if names and all(name.endswith(".npy") for name in names):
+        return (
+            "an archive of numpy arrays (.npz); make tensors of it: "
+            "torch.save({k: torch.from_numpy(v) for k, v in numpy.load(path).items()}, another)"
+        )
+    if "data.pkl" not in leaves:
+        inside = [name for name in names if name.endswith((".pt", ".pth", ".safetensors", ".bin"))]
+        return f"a zip archive{f' that holds {inside[0]}' if inside else ''}; unpack it first"
+    if packed:
+        return "packed again by another program; wanted torch.save's own archive"
+    return None
+
+
+class _Aside:
+    """What stands for the class of any object beside the weights: it has no code to run.
+
+    Its "instances" are dicts, with the object's attributes in their own; torch's reader fills them.
+    """
+
+    def __new__(cls, *arguments: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+class _Number:
+    """What stands for numpy's arrays and numbers, whose content is of no interest here."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _unpickled(path: str | os.PathLike[str]) -> Any:
+    """Read a pickle of torch's with its own restricted reader, which runs nothing of the file's.
+
+    Names of code in it (a script's arguments, numbers of numpy, a whole network) all become
+    `_Aside` or `_Number`, so that what lies beside the weights does not keep them from being read.
+    """
+    asides: set[str] = set()
+    while True:
+        try:
+            stands: list[Any] = [(_Number if n.startswith("numpy.") else _Aside, n) for n in asides]
+            with warnings.catch_warnings(), torch.serialization.safe_globals(stands):
+                warnings.simplefilter("ignore")  # of kinds of tensors that torch means to give up
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # pickle and zip have many ways to fail
+            found = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error))
+            names = {found[1], f"builtins.{found[1]}"} if found else set()
+            if names <= asides:
+                raise FormatError(f"{path}: {_refused(str(error), asides)}") from error
+            with contextlib.suppress(ValueError):  # files of before torch 1.6: one by one
+                names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+            asides |= names
+
+
+def _refused(error: str, asides: set[str]) -> str:
+    blocked = re.search(r"GLOBAL (\S+) whose module \S+ is blocked", error)
+    if blocked:
+        return f"would run {blocked[1]} when it is opened, and is not read: no weights need that"
+    named = sorted(name for name in asides if not name.startswith("builtins."))
+    if named:
+        return (
+            f"holds objects ({', '.join(named[:3])}) that cannot be read without running "
+            "code. Where you trust the file: x = torch.load(path, weights_only=False), then "
+            "torch.save(x.state_dict(), another), or of x['model'] or the like where x is a dict"
+        )
+    return f"not weights, or damaged ones; wanted what {_SAVE} writes, or safetensors"
+
+
+def _flat(content: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor with the keys that lead to it; an optimizer's are left out."""
+
+    def inside(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Tensor]]:
+        for key, value in pairs:
+            yield from _flat(value, f"{name}.{key}" if name else str(key), depth + 1)
+
+    if isinstance(content, Tensor):
+        yield name, content
+    elif depth > _DEEPEST:
+        return
+    elif isinstance(content, dict):
+        attributes = getattr(content, "__dict__", {})  # of an object that became an _Aside
+        if {"_parameters", "_modules"} <= attributes.keys():
+            yield from _module(attributes, name)
+        elif not {"param_groups", "state"} <= content.keys() | attributes.keys():
+            yield from inside((*content.items(), *attributes.items()))
+    elif isinstance(content, (list, tuple)) and depth < 2:  # [weights, optimizer]
+        yield from inside(enumerate(content))
+
+
+def _module(state: dict[str, Any], name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield what the state_dict of a pickled nn.Module would hold."""
+    start = f"{name}." if name else ""
+    silent = state.get("_non_persistent_buffers_set") or ()
+    for part in ("_parameters", "_buffers"):
+        for key, value in (state.get(part) or {}).items():
+            if isinstance(value, Tensor) and key not in silent:
+                yield f"{start}{key}", value
+    for key, value in state["_modules"].items():
+        if value is not None:
+            yield from _module({"_modules": {}, **vars(value)}, f"{start}{key}")
+
+
+def _what(content: Any) -> str:
+    """Describe what a file holds instead of weights."""
+    if isinstance(content, Tensor):
+        size = count(content.numel())
+        return f"holds one tensor without a name ({size} values of shape {list(content.shape)})"
+    if isinstance(content, dict):
+        if {"param_groups", "state"} <= content.keys():
+            return "holds the state of an optimizer alone"
+        keys = ", ".join(map(str, list(content)[:8]))
+        return f"holds no tensors, but {keys}" if content else "holds an empty dict"
+    return f"holds an object of type {type(content).__name__}"

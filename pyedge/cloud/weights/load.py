@@ -1,0 +1,268 @@
+"""load_weights: anybody's file of weights into a network, or a table of what does not match."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyedge.cloud.tables import text_table
+from pyedge.cloud.weights.checks import dtype_name, first_fault
+from pyedge.cloud.weights.files import WeightFile, read_weights
+from pyedge.cloud.weights.names import COUNTER, Attempt, Match, Wanted, attempts, bare, better
+from pyedge.cloud.weights.order import in_order
+from pyedge.errors import FormatError
+
+_ROWS = 12  # of the table of what does not match
+_OF_TRAINING = re.compile(r"opt|sched|rng|random|scaler|loss|ema|callback|metric")
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of a file. taken: tensors of the network that have its values; afresh: names of
+    those that keep their own; sources: the file's name for each that was taken; notes: what a
+    person should know, in words.
+    """
+
+    taken: int
+    afresh: tuple[str, ...]
+    sources: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
+    """Load the weights of a file into `model`, whole: only a classifier may start afresh.
+
+    The file is torch.save's (a state_dict, in containers and under prefixes of any wrapper, or a
+    whole network) or safetensors; nothing in it is executed. Other names are taken where they are
+    those of a known family, or where order, kinds and shapes of all layers leave no doubt. float16,
+    bfloat16 and float64 become what the network has. What is not as plain as the same names is
+    told in a warning.
+
+    Raises FormatError where the file holds no weights, where they do not match (a table shows the
+    first differences side by side), where two parts of the file match, and for NaN, infinity and
+    quantised weights; OSError where it cannot be opened. The network is untouched then.
+    """
+    file = read_weights(path)
+    wanted = Wanted.of(model)
+    match, notes = _match(path, wanted, file)
+    values = {
+        name: _value(path, full, file.tensors[full], wanted.tensors[name])
+        for name, full in match.sources.items()
+    }
+    fault = first_fault((match.sources[name], value) for name, value in values.items())
+    if fault is not None:
+        raise FormatError(f"{path}: the file {fault}")
+    rounded = [n for n, full in match.sources.items() if _is_rounded(file.tensors[full], values[n])]
+    if rounded:
+        notes.append(f"float64 is rounded to float32 in {len(rounded)} tensors")
+    empty = [n for n, value in values.items() if value.dim() > 1 and not value.count_nonzero()]
+    if empty:
+        notes.append(f"{empty[0]} holds zeros alone, one of {len(empty)} such tensors")
+    state = model.state_dict()
+    for name in state:
+        if name.endswith(COUNTER):
+            full = _counter_of(name, match, file.tensors)
+            if full is not None:
+                values[name] = file.tensors[full].reshape(()).to(state[name].dtype)
+    model.load_state_dict({**state, **values})
+    if notes:
+        warnings.warn(f"{path}: {'; '.join(notes)}", stacklevel=2)
+    afresh = tuple(sorted(n for n in wanted.tensors if n not in values))
+    return Loaded(len(values), afresh, match.sources, tuple(notes))
+
+
+def _match(
+    path: str | os.PathLike[str], wanted: Wanted, file: WeightFile
+) -> tuple[Match, list[str]]:
+    """Find the one way in which a file fits, with what is to be said of it. Raises FormatError."""
+    tried = attempts(wanted, file.tensors)
+    matches, doubt = [each.match for each in tried if each.good], ""
+    if not matches and file.in_order:
+        matches, doubt = in_order(wanted, file.tensors)
+    if not matches:
+        raise FormatError(f"{path}: {_differences(wanted, file, tried, doubt)}")
+    best = max(len(match.sources) for match in matches)  # with the classifier, if one has it
+    matches, dropped = better([m for m in matches if len(m.sources) == best], file.tensors)
+    if len(matches) > 1:
+        several = ", ".join(match.place or "the top" for match in matches)
+        raise FormatError(
+            f"{path}: several parts of the file fit this network ({several}); save the one that "
+            f"you want: torch.save(torch.load(path)[{matches[-1].place.partition('.')[0]!r}], new)"
+        )
+    match, notes = matches[0], [dropped] if dropped else []
+    match = _with_head(wanted, match, file.tensors)
+    if match.how:
+        notes.append(match.how)
+    taken = set(match.sources.values())
+    strangers = [name for name in match.strangers if name not in taken]
+    strangers += _beside(match, [each.match for each in tried], file.tensors)
+    if strangers:
+        some = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
+        notes.append(f"{len(strangers)} tensors of no layer here are left out: {some}")
+    return match, notes
+
+
+def _beside(match: Match, others: list[Match], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Name what lies beside the prefix and may matter, such as the mean of a preprocessing."""
+    known = {*match.sources.values(), *match.strangers}
+    for other in others:  # another network, or what `better` has told of
+        if len(other.sources) == len(match.sources):
+            known.update(other.sources.values())
+    start = f"{match.place}." if match.place else ""
+    return [
+        name
+        for name, value in tensors.items()
+        if name not in known
+        and not bare(name).startswith(start)
+        and value.is_floating_point()
+        and value.numel() > 1
+        and not _OF_TRAINING.search(name.partition(".")[0].lower())
+    ]
+
+
+def _with_head(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> Match:
+    """Find a classifier beside the rest under a name of its own, if only one can be it."""
+    lacking = {name: wanted.tensors[name] for name in wanted.tensors if name not in match.sources}
+    modules = {name.rpartition(".")[0] for name in lacking}
+    if len(modules) != 1:
+        return match
+    leaves = {name.rpartition(".")[2]: value.shape for name, value in lacking.items()}
+    top = match.place.rpartition(".")[0]
+    taken = set(match.sources.values())
+    found = []
+    for name in tensors:
+        module, _, leaf = name.rpartition(".")
+        if leaf == "weight" and name not in taken and name.startswith(top):
+            there = {n.rpartition(".")[2]: v.shape for n, v in tensors.items()
+                     if n.rpartition(".")[0] == module and not n.endswith(COUNTER)}  # fmt: skip
+            if there == leaves:
+                found.append(module)
+    if len(found) != 1:
+        return match
+    mine = modules.pop()
+    more = {f"{mine}.{leaf}".lstrip("."): f"{found[0]}.{leaf}" for leaf in leaves}
+    how = f"{mine} comes from {found[0]}"
+    return Match(
+        match.place,
+        {**match.sources, **more},
+        match.strangers,
+        f"{match.how}; {how}" if match.how else how,
+    )
+
+
+def _value(path: str | os.PathLike[str], name: str, value: Tensor, like: Tensor) -> Tensor:
+    value = value.detach()
+    if value.dtype not in _FLOATS or value.is_quantized:
+        if value.dtype == like.dtype:
+            return value
+        raise FormatError(
+            f"{path}: {name} is {dtype_name(value)}, wanted floats (float16, bfloat16, float32 or "
+            "float64): weights that are quantised cannot be learned with"
+        )
+    if value.layout != torch.strided:
+        value = value.to_dense()
+    fault = first_fault([(name, value)])
+    if fault is not None:
+        return value  # told with all the others
+    if like.is_floating_point() and not value.to(like.dtype).isfinite().all():
+        raise FormatError(f"{path}: {name} holds numbers too large for {dtype_name(like)}")
+    return value.to(like.dtype)
+
+
+def _is_rounded(before: Tensor, after: Tensor) -> bool:
+    return before.dtype == torch.float64 and bool((after.double() != before.to_dense()).any())
+
+
+def _counter_of(name: str, match: Match, tensors: Mapping[str, Tensor]) -> str | None:
+    module = name.removesuffix(COUNTER)
+    source = match.sources.get(f"{module}running_mean")
+    full = None if source is None else source.removesuffix("running_mean") + COUNTER
+    return full if full is not None and full in tensors and tensors[full].numel() == 1 else None
+
+
+def _differences(wanted: Wanted, file: WeightFile, tried: list[Attempt], doubt: str) -> str:
+    """Say what does not match, with a table of the first differences side by side."""
+    near = max(tried, key=_nearness, default=None)
+    if near is None or 4 * _nearness(near) < len(wanted.tensors):
+        rows = _rows_in_order(wanted, file)
+        total = len(wanted.tensors)
+        text = f"the weights are not this network's, which has {total} tensors"
+        count = sum(not name.endswith(COUNTER) for name in file.tensors)
+        text += f", the file {count}; neither names nor order and shapes agree"
+        if not file.in_order:
+            text += " (safetensors keeps no order)"
+        if doubt:
+            text = f"the layers have the shapes of this network, but {doubt}"
+    else:
+        rows = _rows_by_name(wanted, file, near)
+        lacking, many = len(near.lacking), len(near.too_many)
+        total = len(wanted.tensors)
+        text = f"{lacking} of the network's {total} tensors do not match"
+        if not lacking:
+            text = f"the file has {many} tensors that this network of {total} does not have"
+        elif many:
+            text += f", and the file has {many} that it does not have"
+        text += _hint(rows)
+    more = len(rows) - _ROWS
+    table = text_table(("the network's", "shape", "the file's", "shape"), rows[:_ROWS])
+    return f"{text}\n\n{table}" + (f"\n... and {more} more rows" if more > 0 else "")
+
+
+def _nearness(tried: Attempt) -> int:
+    """Count the names that both sides have, whatever the shapes."""
+    return len(tried.match.sources) + sum(map(bool, tried.lacking.values()))
+
+
+Row = tuple[str, str, str, str]
+
+
+def _rows_by_name(wanted: Wanted, file: WeightFile, near: Attempt) -> list[Row]:
+    pairs = [*near.lacking.items(), *(("", name) for name in near.too_many)]
+    return [
+        (
+            mine or "-",
+            _shape(wanted.tensors.get(mine)),
+            other or "-",
+            _shape(file.tensors.get(other)),
+        )
+        for mine, other in pairs
+    ]
+
+
+def _rows_in_order(wanted: Wanted, file: WeightFile) -> list[Row]:
+    """Put both side by side from the first layers that differ."""
+    theirs = [(n, _shape(v)) for n, v in file.tensors.items() if not n.endswith(COUNTER)]
+    mine = [(n, _shape(v)) for n, v in wanted.tensors.items()]
+    rows = [
+        (*one, *other) for one, other in itertools.zip_longest(mine, theirs, fillvalue=("-", "-"))
+    ]
+    differ = [i for i, row in enumerate(rows) if row[1] != row[3]]
+    start = max(0, differ[0] - 2) if differ else 0
+    return rows[start:]
+
+
+def _hint(rows: list[Row]) -> str:
+    """Explain the commonest difference: a first convolution for other images."""
+    if len(rows) != 1 or "-" in rows[0]:
+        return ""
+    mine, theirs = (tuple(map(int, cell.split("x"))) for cell in (rows[0][1], rows[0][3]))
+    if len(mine) != 4 or len(theirs) != 4 or mine[0] != theirs[0]:
+        return ""
+    if mine[1] != theirs[1]:
+        return f": the file's first layer takes images of {theirs[1]} channels, here of {mine[1]}"
+    return (
+        f": the first layer looks at {theirs[2]}x{theirs[3]} pixels in the file and at "
+        f"{mine[2]}x{mine[3]} here (small_input chooses that in resnet18 and resnet34)"
+    )
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "-" if tensor is None else "x".join(map(str, tensor.shape)) or "one number"

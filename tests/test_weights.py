@@ -1,0 +1,344 @@
+"""Weights of other people's files go to the right layers of a network, or not at all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dialects.cifar_resnet import CifarResNet, slice_pad_end
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pyedge import models
+from pyedge.cli import networks
+from pyedge.cloud.weights.load import Loaded, load_weights
+from pyedge.errors import FormatError
+from pyedge.models import create
+
+State = Mapping[str, Tensor]
+RESNET = {"depth": 14, "width": 8, "num_classes": 4}
+
+
+def lively(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every tensor values of its own, so that no two layers could change places unseen."""
+    made = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if not value.is_floating_point():
+                value.fill_(7)
+            elif name.endswith("running_var") or (value.dim() == 1 and name.endswith("weight")):
+                value.copy_(torch.rand(value.shape, generator=made) + 0.5)
+            else:
+                value.copy_(torch.randn(value.shape, generator=made) * value[0].numel() ** -0.5)
+    return model.eval()
+
+
+def cifar(seed: int = 0, **more: Any) -> nn.Module:
+    return lively(models.cifar_resnet(**{**RESNET, **more}), seed)
+
+
+def prefixed(prefix: str, state: State) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+def renamed(state: State, *pairs: tuple[str, str]) -> dict[str, Tensor]:
+    """Replace beginnings of names, in the given order, once each."""
+    found = {}
+    for name, value in state.items():
+        for old, new in pairs:
+            if name.startswith(old):
+                name = new + name.removeprefix(old)
+                break
+        found[name] = value
+    return found
+
+
+TORCHVISION = (
+    ("stem.", "conv1."),
+    ("bn.", "bn1."),
+    *((f"groups.{i}.", f"layer{i + 1}.") for i in range(4)),
+    ("classifier.", "fc."),
+)
+
+
+def downsampled(state: State) -> dict[str, Tensor]:
+    return {name.replace(".shortcut.", ".downsample."): value for name, value in state.items()}
+
+
+def loaded(content: Any, path: Path, fresh: nn.Module) -> Loaded:
+    """Save, load into a network of other values, with warnings allowed."""
+    torch.save(content, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_weights(fresh, path)
+
+
+def same(one: nn.Module, other: nn.Module, size: int = 16, channels: int = 3) -> bool:
+    x = torch.randn(3, channels, size, size, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return torch.equal(one.eval()(x), other.eval()(x))
+
+
+CONTAINERS: dict[str, Callable[[State], Any]] = {
+    "plain": lambda s: s,
+    "state_dict": lambda s: {"state_dict": s, "epoch": 3},
+    "model": lambda s: {"model": s, "optimizer": {"state": {}, "param_groups": []}},
+    "net": lambda s: {"net": prefixed("module.", s), "acc": 95.1},
+    "model_state_dict": lambda s: {"model_state_dict": s, "loss": 0.1},
+    "module (DeepSpeed)": lambda s: {"module": s, "dp_world_size": 1},
+    "params": lambda s: {"params": s},
+    "any word": lambda s: {"weights_of_tuesday": s},
+    "nested twice": lambda s: {"checkpoint": {"model": {"state_dict": s}}},
+    "Lightning": lambda s: {
+        "state_dict": prefixed("model.", s),
+        "pytorch-lightning_version": "2.1",
+        "callbacks": {},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}],
+    },
+    "mmcv": lambda s: {
+        "meta": {"CLASSES": ["a"], "epoch": 1},
+        "state_dict": prefixed("backbone.", s),
+    },
+    "list": lambda s: [s, {"state": {}, "param_groups": []}],
+    "tuple": lambda s: (s, 17),
+    "fastai": lambda s: {"model": s, "opt": {"state": [], "hypers": []}},
+    "metric beside": lambda s: {"state_dict": s, "loss": torch.tensor(0.3), "mean": torch.ones(3)},
+}
+PREFIXES = (
+    "module.",
+    "_orig_mod.",
+    "module._orig_mod.",
+    "_orig_mod.module.",
+    "model.",
+    "net.",
+    "backbone.",
+    "encoder.",
+    "network.module.",
+    "student.",
+    "some.thing.else.",
+    "_forward_module.model.",
+)
+
+
+@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
+def test_weights_are_found_in_any_container(tmp_path: Path, container: Callable[..., Any]) -> None:
+    theirs, mine = cifar(), cifar(1)
+    found = loaded(container(theirs.state_dict()), tmp_path / "w", mine)
+    assert same(mine, theirs)
+    assert (found.taken, found.afresh) == (len(theirs.state_dict()), ())
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_weights_are_found_behind_any_prefix(tmp_path: Path, prefix: str) -> None:
+    theirs, mine = cifar(), cifar(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing to tell: the names are the network's
+        torch.save(prefixed(prefix, theirs.state_dict()), tmp_path / "w")
+        assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs)
+
+
+def test_weights_are_found_with_wrappers_inside_their_names(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = renamed(
+        theirs.state_dict(),
+        ("groups.0.", "groups.0._checkpoint_wrapped_module."),
+        ("groups.1.", "groups._orig_mod.1._fsdp_wrapped_module."),
+    )
+    assert loaded(state, tmp_path / "w", mine).afresh == ()
+    assert same(mine, theirs)
+
+
+def test_weights_of_a_whole_pickled_network_are_taken_and_its_code_is_not_run(
+    tmp_path: Path,
+) -> None:
+    theirs, mine = cifar(), cifar(1)
+    torch.save({"net": nn.DataParallel(theirs), "opt": torch.optim.SGD(theirs.parameters(), lr=1)},
+               tmp_path / "w")  # fmt: skip
+    assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs)
+
+
+def test_weights_go_to_the_names_of_torchvision_and_back(tmp_path: Path) -> None:
+    options = {"num_classes": 5, "width": 8}
+    theirs = lively(create("resnet18", **options))
+    state = downsampled(renamed(theirs.state_dict(), *TORCHVISION))
+    assert "layer2.0.downsample.0.weight" in state
+    for content in (state, {"state_dict": prefixed("module.", state)}):
+        mine = lively(create("resnet18", **options), 1)
+        torch.save(content, tmp_path / "w")
+        with pytest.warns(UserWarning, match=r"the names are others: 41 layers, stem from .*conv1"):
+            found = load_weights(mine, tmp_path / "w")
+        assert found.afresh == ()
+        assert same(mine, theirs, 64)
+    assert found.sources["groups.1.0.shortcut.1.running_var"].endswith(
+        "layer2.0.downsample.1.running_var"
+    )
+
+
+def test_weights_of_another_program_s_network_give_its_answers(tmp_path: Path) -> None:
+    """Akamaster's and kuangliu's names, from a forward that is not pyedge's."""
+    theirs = lively(CifarResNet((2, 2, 2), slice_pad_end, (8, 16, 32)))
+    mine = cifar(1, num_classes=10)
+    assert (
+        loaded({"net": prefixed("module.", theirs.state_dict())}, tmp_path / "w", mine).afresh == ()
+    )
+    x = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        # the same operations, but a different mean over the last maps
+        torch.testing.assert_close(mine(x), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_with_names_of_nobody_are_taken_in_their_order(tmp_path: Path) -> None:
+    theirs = lively(create("vgg11_bn", num_classes=3, width=8, input_size=32))
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in theirs.state_dict()))
+    state = {
+        f"blocks.unit_{modules.index(name.rpartition('.')[0])}.{name.rpartition('.')[2]}": value
+        for name, value in theirs.state_dict().items()
+    }
+    mine = lively(create("vgg11_bn", num_classes=3, width=8, input_size=32), 1)
+    torch.save(state, tmp_path / "w")
+    with pytest.warns(
+        UserWarning, match="the names are others and the order is the same: .* layers"
+    ):
+        assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs, 32)
+
+
+def test_weights_of_other_classes_leave_the_classifier_as_it_is(tmp_path: Path) -> None:
+    theirs, mine = cifar(num_classes=9), cifar(1)
+    before = mine.get_parameter("classifier.weight").clone()
+    for state in (theirs.state_dict(), renamed(theirs.state_dict(), *TORCHVISION)):
+        found = loaded(state, tmp_path / "w", mine)
+        assert found.afresh == ("classifier.bias", "classifier.weight")
+        assert torch.equal(mine.get_parameter("classifier.weight"), before)
+        assert torch.equal(mine.get_parameter("stem.weight"), theirs.get_parameter("stem.weight"))
+
+
+def test_weights_without_a_classifier_leave_it_as_it_is(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = {n: v for n, v in theirs.state_dict().items() if not n.startswith("classifier")}
+    state |= {"projector.0.weight": torch.ones(7, 3), "projector.0.bias": torch.ones(7)}
+    torch.save(prefixed("backbone.", state), tmp_path / "w")
+    with pytest.warns(UserWarning, match=r"2 tensors of no layer here are left out: .*projector"):
+        found = load_weights(mine, tmp_path / "w")
+    assert found.afresh == ("classifier.bias", "classifier.weight")
+
+
+def test_classifier_beside_the_backbone_is_found(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = renamed(
+        prefixed("backbone.", theirs.state_dict()), ("backbone.classifier.", "cls_head.fc.")
+    )
+    torch.save({"state_dict": state}, tmp_path / "w")
+    with pytest.warns(UserWarning, match=r"classifier comes from state_dict\.cls_head\.fc"):
+        assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs)
+
+
+def test_auxiliary_heads_and_losses_are_left_out_with_a_word(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = dict(theirs.state_dict())
+    state |= {"aux.conv.weight": torch.ones(3, 8, 1, 1), "criterion.weight": torch.ones(4)}
+    torch.save(state, tmp_path / "w")
+    with pytest.warns(
+        UserWarning, match=r"2 tensors of no layer here are left out: aux\.conv\.weight"
+    ):
+        assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs)
+
+
+def test_tensors_of_a_preprocessing_beside_the_network_are_told(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = {"0.mean": torch.ones(3), "0.std": torch.ones(3), **prefixed("1.", theirs.state_dict())}
+    torch.save(state, tmp_path / "w")
+    with pytest.warns(
+        UserWarning, match=r"2 tensors of no layer here are left out: 0\.mean, 0\.std"
+    ):
+        load_weights(mine, tmp_path / "w")
+    assert same(mine, theirs)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_counters_of_batches_may_lack_or_be_too_many(tmp_path: Path, extra: bool) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = {n: v for n, v in theirs.state_dict().items() if not n.endswith("num_batches_tracked")}
+    if extra:
+        state = {**theirs.state_dict(), "stem.num_batches_tracked": torch.tensor(3)}
+    found = loaded(state, tmp_path / "w", mine)
+    assert found.afresh == ()
+    assert same(mine, theirs)
+    assert int(mine.get_buffer("bn.num_batches_tracked")) == 7
+
+
+def test_averaged_weights_are_not_taken_for_the_plain_ones(tmp_path: Path) -> None:
+    theirs, averaged = cifar(), cifar(2)
+    for content in (
+        {"state_dict": theirs.state_dict(), "state_dict_ema": averaged.state_dict()},
+        {"model_ema": averaged.state_dict(), "model": theirs.state_dict()},
+        prefixed("ema_model.module.", averaged.state_dict())
+        | prefixed("model.", theirs.state_dict()),
+    ):
+        mine = cifar(1)
+        torch.save(content, tmp_path / "w")
+        with pytest.warns(
+            UserWarning, match=r"taken are the weights of .*, not the averaged ones of .*ema"
+        ):
+            load_weights(mine, tmp_path / "w")
+        assert same(mine, theirs)
+    mine = cifar(1)
+    loaded({"ema": averaged.state_dict(), "step": 3}, tmp_path / "w", mine)
+    assert same(mine, averaged)
+
+
+def test_two_parts_that_fit_are_refused_unless_they_are_the_same(tmp_path: Path) -> None:
+    one, other, mine = cifar(), cifar(2), cifar(1)
+    before = {name: value.clone() for name, value in mine.state_dict().items()}
+    content = {"teacher": one.state_dict(), "student": other.state_dict()}
+    with pytest.raises(
+        FormatError, match=r"several parts of the file fit this network \(teacher, student\)"
+    ):
+        loaded(content, tmp_path / "w", mine)
+    assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+    loaded({"last": one.state_dict(), "best": one.state_dict()}, tmp_path / "w", mine)
+    assert same(mine, one)
+    larger = cifar(3, width=16)
+    loaded({"teacher": larger.state_dict(), "student": other.state_dict()}, tmp_path / "w", mine)
+    assert same(mine, other)
+
+
+def test_cli_load_weights_tells_how_many_and_which(tmp_path: Path) -> None:
+    torch.save(cifar(num_classes=9).state_dict(), tmp_path / "w")
+    taken, afresh = networks.load_weights(cifar(1), str(tmp_path / "w"))
+    assert taken == len(cifar().state_dict()) - 2
+    assert afresh == ["classifier.bias", "classifier.weight"]
+
+
+def test_safetensors_are_read_by_name_whatever_the_file_is_called(tmp_path: Path) -> None:
+    """They come sorted by name, so that other names must be those of a known family."""
+    theirs = lively(create("resnet18", num_classes=5, width=8))
+    for name, state in {
+        "w.safetensors": theirs.state_dict(),
+        "w.pth": prefixed("module.", theirs.state_dict()),
+        "w.bin": downsampled(renamed(theirs.state_dict(), *TORCHVISION)),
+    }.items():
+        mine = lively(create("resnet18", num_classes=5, width=8), 1)
+        save_file({n: v.clone() for n, v in state.items()}, tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert load_weights(mine, tmp_path / name).afresh == ()
+        assert same(mine, theirs, 64)
+
+
+def test_safetensors_under_names_of_nobody_are_refused(tmp_path: Path) -> None:
+    state = renamed(cifar().state_dict(), ("groups", "parts"), ("stem", "first"), ("bn", "second"))
+    save_file({n: v.clone() for n, v in state.items()}, tmp_path / "w")
+    with pytest.raises(FormatError, match=r"safetensors keeps no order"):
+        load_weights(cifar(1), tmp_path / "w")
+    torch.save(state, tmp_path / "w")
+    with pytest.warns(UserWarning, match="the order is the same"):
+        assert load_weights(cifar(1), tmp_path / "w").afresh == ()
