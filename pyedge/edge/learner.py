@@ -120,7 +120,8 @@ class EdgeLearner:
         """Append classes; the ids of those that are there stay. They are to be learned next.
 
         No answer changes by it: a new class begins with the mean of the old logits. Raises
-        ValueError for a name that is there already.
+        ValueError for a name that is there already, or that no file could hold; TypeError for what
+        is no list of text.
         """
         grown = with_classes(self._student, names)
         if grown is not self._student:

@@ -5,6 +5,7 @@ Images, labels or none, what a teacher left about them, and images held back to 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.class_matching import classes_of, numbered
 from pyedge.edge.batches import Rows, hold_back
 from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
@@ -150,6 +152,15 @@ def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) 
     found = EdgeImages.of(images, student.input_shape, labels)
     if found.labels is None:
         raise ValueError(f"{title}: wanted labels, of {len(found)} images")
+    names = classes_of(images)
+    if found.class_names is None and names and not numbered(student.classes):
+        # ids of a data set that names its classes, perhaps in another order than the student
+        if len(found) and int(found.labels.max()) >= len(names):
+            raise ValueError(
+                f"{title}: labels must lie in 0..{len(names) - 1}, the {len(names)} classes that "
+                f"images names, got {int(found.labels.max())}"
+            )
+        found = dataclasses.replace(found, class_names=names)
     return found.with_classes(student.classes)
 
 
