@@ -61,6 +61,7 @@ class Aside:
 def any_streams() -> Iterator[bool]:
     """Make both streams take any text while a command runs; gives whether output is closed."""
     out, err = sys.stdout, sys.stderr
+    before = {each: each.errors for each in (out, err) if hasattr(each, "errors")}
     closed = out is None or err is None
     if closed:
         _fill_descriptors()
@@ -68,10 +69,13 @@ def any_streams() -> Iterator[bool]:
         if closed:
             nowhere = opened.enter_context(open(os.devnull, "w", encoding="utf-8"))
         sys.stdout = nowhere if out is None else _patient(out)
-        sys.stderr = Aside(nowhere if err is None else _patient(err))  # type: ignore[assignment]
+        sys.stderr = Aside(nowhere if err is None else _patient(err))
         try:
             yield out is None
         finally:
+            _flush_or_discard(sys.stdout)
+            for stream, errors in before.items():
+                _reconfigure(stream, errors=errors)
             sys.stdout, sys.stderr = out, err
 
 
@@ -86,9 +90,8 @@ def discard(stream: TextIO) -> None:
 def ascii_bytes(stream: TextIO) -> None:
     """Make a stream write ASCII as bytes of one, so that JSON is JSON for every program."""
     name = codecs.lookup(getattr(stream, "encoding", None) or "ascii").name
-    with contextlib.suppress(AttributeError):  # a stream of a test or of a notebook
-        if "{}".encode(name) != b"{}":  # UTF-16, UTF-32, EBCDIC
-            stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    if "{}".encode(name) != b"{}":  # UTF-16, UTF-32, EBCDIC
+        _reconfigure(stream, encoding="utf-8")
 
 
 def visible(text: str) -> str:
@@ -105,9 +108,21 @@ def _moves(character: str) -> bool:
 def _patient(stream: TextIO) -> TextIO:
     errors = getattr(stream, "errors", None)
     if errors is not None and errors not in _PATIENT:
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        _reconfigure(stream, errors="backslashreplace")
     return stream
+
+
+def _reconfigure(stream: Any, **settings: Any) -> None:
+    # a stream of a notebook may not have it; one that is broken cannot be flushed for it
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        stream.reconfigure(**settings)
+
+
+def _flush_or_discard(stream: Any) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        discard(stream)
 
 
 def _fill_descriptors() -> None:
