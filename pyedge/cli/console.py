@@ -55,6 +55,12 @@ class Console:
             if not isinstance(error, BrokenPipeError):
                 raise OSError(f"the result cannot be written to standard output: {error}") from None
 
+    @staticmethod
+    def sayable(text: str) -> str:
+        """Return text with escapes for what standard output cannot say, to be set in a table."""
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        return visible(text).encode(encoding, "backslashreplace").decode(encoding)
+
     @property
     def shows_bar(self) -> bool:
         """Whether a progress bar is wanted; it appears on terminals only."""

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             f"\n  on the others: {percent(parts['others'])}"
         )
     console.result(
-        f"{text}\n\n{_table(found, info.classes)}",
+        f"{text}\n\n{_table(found, [console.sayable(shown(name)) for name in info.classes])}",
         {
             "command": "evaluate",
             "network": args.network,
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _table(found: Evaluation, classes: tuple[str, ...]) -> str:
+def _table(found: Evaluation, classes: list[str]) -> str:
     from pyedge.cloud.tables import text_table
 
     rows: list[Any] = []
@@ -104,6 +104,6 @@ def _table(found: Evaluation, classes: tuple[str, ...]) -> str:
         total = int(counts.sum())
         counts[i] = 0
         worst = int(counts.argmax())
-        mistaken = f"{shown(classes[worst])} ({int(counts[worst])})" if int(counts[worst]) else ""
-        rows.append((shown(name), total, percent(found.per_class[i]), mistaken))
+        mistaken = f"{classes[worst]} ({int(counts[worst])})" if int(counts[worst]) else ""
+        rows.append((name, total, percent(found.per_class[i]), mistaken))
     return text_table(("class", "images", "right", "most often taken for"), rows)

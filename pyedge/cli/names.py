@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import difflib
 import re
 import shlex
 from collections.abc import Sequence
@@ -55,9 +56,10 @@ def ids(values: Sequence[str], classes: Sequence[str], option: str) -> list[int]
     found = places(names, classes)
     for name, place in zip(names, found, strict=True):
         if place < 0:
+            hint = _meant(name, values, classes)
             raise UsageError(
-                f"{option}: no class is called {quoted(name)}{_meant(name, classes)}; there are "
-                f"{len(classes)} classes ({listing(classes)})"
+                f"{option}: no class is called {quoted(name)}{hint}; there are {len(classes)} "
+                f"classes ({listing(classes)})"
             )
     return sorted(set(found))
 
@@ -91,11 +93,13 @@ def _item(name: str) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _meant(name: str, classes: Sequence[str]) -> str:
+def _meant(name: str, values: Sequence[str], classes: Sequence[str]) -> str:
     """Hint at the class that was meant, such as one with a comma that fell apart at it."""
     parted = [c for c in classes if "," in c and name in map(str.strip, c.split(","))]
+    whole = [value for value in values if "," in value and name in value]
+    parted += [c for value in whole for c in difflib.get_close_matches(value, classes, n=1)]
     if parted:
-        return f" ({shlex.quote(_item(parted[0]))} is one)"
+        return f" (did you mean {shlex.quote(_item(parted[0]))}?)"
     return suggestion(name, classes) or nearly(name, classes)
 
 

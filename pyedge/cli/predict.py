@@ -61,12 +61,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     learner = EdgeLearner(args.student, threads=args.threads)
     names, images = named_images(args.images, learner.input_shape)
     ids, probabilities = learner.predict(images, batch_size=args.batch_size)
-    columns = max(map(width, names))
+    said = [console.sayable(name) for name in names]
+    columns = max(map(width, said))
     lines, answers = [], []
-    for name, best, shares in zip(names, ids, probabilities, strict=True):
+    for name, text, best, shares in zip(names, said, ids, probabilities, strict=True):
         order = (-shares).argsort(kind="stable")[: args.top]
         told = ", ".join(f"{shown(learner.classes[i])} {percent(float(shares[i]))}" for i in order)
-        lines.append(f"{padded(name, columns)}  {told}")
+        lines.append(f"{padded(text, columns)}  {told}")
         answers.append(
             {
                 "image": name,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import pyedge
-from pyedge.class_names import checked_names
+from pyedge.class_matching import quoted
+from pyedge.class_names import checked_names, storable
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
 from pyedge.errors import ExportError
@@ -76,7 +77,12 @@ def checked(student: Any) -> Student:
 def _classes(classes: Classes | None, logits: int) -> tuple[str, ...]:
     if classes is None:
         return tuple(str(number) for number in range(logits))
-    return checked_names(classes, "export: classes", count=logits)
+    names = checked_names(classes, "export: classes", count=logits)
+    for place, name in enumerate(names):
+        reason = storable(name)  # names of an older network file are not looked at above
+        if reason is not None:
+            raise ValueError(f"export: classes: class {place}, {quoted(name)}, {reason}")
+    return names
 
 
 def _preprocessing(given: Preprocessing, channels: int) -> dict[str, Any]:
