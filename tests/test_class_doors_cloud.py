@@ -159,7 +159,7 @@ def test_class_doors_training_refuses_loaders_whose_ids_mean_different_classes()
     with pytest.raises(ValueError, match="class 1 is 'bee' in loader and 'cow' in val_loader"):
         pyedge.train(net, train, val_loader=val, epochs=1)
     for test in (DataLoader(Named("cow", "bee", "ant"), 2), BatchLoader(image_set("x", "y"), 4)):
-        with pytest.raises(ValueError, match="train: class 0 is 'ant' in loader and '[cx]"):
+        with pytest.raises(ValueError, match=r"train: class 0 is 'ant' in loader and '[cx]"):
             pyedge.train(net, train, test_loader=test, epochs=1)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     pyedge.train(net, train, val_loader=DataLoader(Named("ant", "bee"), 2), steps=1)

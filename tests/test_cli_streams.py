@@ -1,4 +1,4 @@
-"""The command's output in any encoding, to streams that are closed, full, or not read to the end."""
+"""The command's output in any encoding, to streams that are closed, full, or left by a reader."""
 
 from __future__ import annotations
 
