@@ -142,6 +142,9 @@ def test_class_doors_ids_of_a_data_set_with_other_classes_are_refused() -> None:
         learner.evaluate(DataSet(["low", "middle", "mug"], [0, 1, 2]))
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1, the 2 classes"):
         learner.evaluate(DataSet(["low", "middle"], [0, 1, 2]))
+    # as many as a data set has, with images of those that the student knows
+    many = ["ant", "high", "bee", "low", "cow", "middle"]
+    assert learner.evaluate(DataSet(many, [3, 5, 3])).confusion.sum(1).tolist() == [2, 1, 0]
     nameless = EdgeLearner(named("0", "1", "2"))  # exported without names: ids are all there is
     assert nameless.evaluate(DataSet(["a", "b", "c"], [0, 1, 2])).count == 3
 

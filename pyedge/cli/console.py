@@ -59,7 +59,10 @@ class Console:
     def sayable(text: str) -> str:
         """Return text with escapes for what standard output cannot say, to be set in a table."""
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        return visible(text).encode(encoding, "backslashreplace").decode(encoding)
+        line = "".join(
+            c if c.isprintable() or "\ud800" <= c <= "\udfff" else repr(c)[1:-1] for c in text
+        )
+        return line.encode(encoding, "backslashreplace").decode(encoding)
 
     @property
     def shows_bar(self) -> bool:

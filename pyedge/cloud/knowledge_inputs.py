@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyedge.class_matching import listing
+from pyedge.class_matching import absent, listing, unknown, warn
 from pyedge.class_names import checked_names
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
@@ -64,6 +64,12 @@ class Pair:
             raise ValueError(
                 f"make_knowledge: the teacher gives {self.logits} logits, wanted as many different "
                 f"names of classes, got {len(names)} ({listing(names)}){hint}"
+            )
+        missing = absent(self.student.classes, names)
+        if missing:
+            warn(
+                f"make_knowledge: the teacher knows no class {unknown(missing, names)}; the student "
+                f"cannot learn its answers (J_1), which are found by these names"
             )
         return tuple(names)
 
