@@ -59,10 +59,8 @@ class Console:
     def sayable(text: str) -> str:
         """Return text with escapes for what standard output cannot say, to be set in a table."""
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        line = "".join(
-            c if c.isprintable() or "\ud800" <= c <= "\udfff" else repr(c)[1:-1] for c in text
-        )
-        return line.encode(encoding, "backslashreplace").decode(encoding)
+        line = "".join(repr(c)[1:-1] if c < " " else c for c in text)
+        return visible(line).encode(encoding, "backslashreplace").decode(encoding)
 
     @property
     def shows_bar(self) -> bool:
