@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import warnings
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 import pyedge
 from pyedge import models
+from pyedge.cli.parsing import UsageError
+from pyedge.cli.transfer import _check_pair
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.network_file import NetworkInfo, read_network, save_network
@@ -163,6 +166,23 @@ def test_class_doors_training_refuses_loaders_whose_ids_mean_different_classes()
             pyedge.train(net, train, test_loader=test, epochs=1)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     pyedge.train(net, train, val_loader=DataLoader(Named("ant", "bee"), 2), steps=1)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (("bee", "ant"), "class 0 is 'ant' in one and 'bee' in the other"),
+        (("ant", "bee "), "class 1 is 'bee' in one and 'bee ' in the other"),
+        (("ant", "bee", "cow"), "class 2 is '' in one and 'cow' in the other"),
+    ],
+)
+def test_class_doors_transfer_shows_where_teacher_and_student_differ(
+    theirs: tuple[str, ...], message: str
+) -> None:
+    mine = NetworkInfo(builder="wrn_10_1", classes=("ant", "bee"), input_shape=(3, 8, 8))
+    args = argparse.Namespace(network="student.pt", teacher="teacher.pt")
+    with pytest.raises(UsageError, match=f"student.pt and teacher.pt know different .*{message}"):
+        _check_pair(args, mine, dataclasses.replace(mine, classes=theirs))
 
 
 def test_class_doors_knowledge_takes_the_names_of_the_teacher_by_the_same_rule(

@@ -68,8 +68,8 @@ class Pair:
         missing = absent(self.student.classes, names)
         if missing:
             warn(
-                f"make_knowledge: the teacher knows no class {unknown(missing, names)}; its answers "
-                f"(J_1) are found by these names, and the student cannot learn from them"
+                f"make_knowledge: the teacher knows no class {unknown(missing, names)}; the "
+                f"student cannot learn its answers (J_1), which are found by these names"
             )
         return tuple(names)
 
