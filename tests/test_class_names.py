@@ -49,6 +49,7 @@ class Series:
         ({"10": 1, "2": 0}, ("2", "10")),
         ([Animal.CAT, Animal.DOG], ("cat", "dog")),
         (Series(["cat", "dog"], ["x", "y"]), ("cat", "dog")),
+        (Series(["cat", "dog"], [0, 7]), ("cat", "dog")),
         (["tench, Tinca tinca", "men's shoes", 'a "b"'], ("tench, Tinca tinca", "men's shoes",
                                                           'a "b"')),
         (["猫", "Größe", "\u06a9\u062a\u0627\u0628\u200c\u062e\u0627\u0646\u0647", "x" * 200],
