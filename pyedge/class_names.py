@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Collection, KeysView, Mapping, Sequence, Set
 from itertools import islice
+from numbers import Integral
 from typing import Any
 
 from pyedge.class_matching import invisible, listing, looks, quoted, same_to_the_eye, stripped, warn
@@ -131,7 +132,7 @@ def _text(item: Any, place: int, where: str) -> str:
     hint = ""
     if isinstance(item, bytes):
         hint = ", such as name.decode()"
-    elif hasattr(item, "__index__"):
+    elif isinstance(item, Integral):
         hint = f", such as {str(item)!r}"
     raise KindError(
         f"{where} must be a list of names: class {place} must be text{hint}, not "
@@ -158,7 +159,7 @@ def _by_id(given: Mapping[Any, Any], where: str) -> ClassNames:
 def _is_id(value: Any) -> bool:
     if isinstance(value, str):  # JSON has no other keys
         return value.isascii() and value.isdigit()
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _check_index(names: Any, where: str) -> None:
