@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pyedge.class_matching import quoted
+from pyedge.class_names import LONGEST, storable
 from pyedge.npy_archive import DTYPES, ArraySpec
 from pyedge.student import StudentFile
 from pyedge.student_graph import LEARNS, Layer, good_name, infer_layers
-
-_LONGEST_NAME = 200
 
 
 def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> None:
@@ -69,17 +69,23 @@ def _logits(student: StudentFile, layers: Sequence[Layer]) -> int:
 
 
 def _check_classes(classes: Any, count: int) -> None:
-    if not isinstance(classes, (tuple, list)) or not all(map(_good_class, classes)):
-        raise ValueError(f"classes must be names of 1 to {_LONGEST_NAME} characters")
-    if len(set(classes)) != len(classes):
-        raise ValueError("classes must differ from each other")
+    if not isinstance(classes, (tuple, list)):
+        raise ValueError(f"classes must be names in a list, not {type(classes).__name__}")
+    seen: dict[str, int] = {}
+    for place, name in enumerate(classes):
+        reason = storable(name)
+        if reason is not None:
+            raise ValueError(
+                f"classes must be names of 1 to {LONGEST} characters; class {place}, "
+                f"{quoted(name)}, {reason}"
+            )
+        if seen.setdefault(name, place) != place:
+            raise ValueError(
+                f"classes must differ from each other, {quoted(name)} stands at {seen[name]} and "
+                f"{place}"
+            )
     if len(classes) != count:
         raise ValueError(f"there are {len(classes)} classes, but {count} logits")
-
-
-def _good_class(name: Any) -> bool:
-    # any text that a folder may be called, a control character excepted
-    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and all(c >= " " for c in name)
 
 
 def _check_groups(student: StudentFile, layers: Sequence[Layer]) -> None:

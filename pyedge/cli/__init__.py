@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import pyedge
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import Parser, UsageError, suggestion
+from pyedge.cli.streams import any_streams
 
 COMMANDS = {
     "train": ("pyedge.cli.train", "train a large network, the teacher, on labelled images"),
@@ -73,6 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = [words[1], "--help"]
     name = words[0] if words and words[0] in COMMANDS else None
     console = Console(f"pyedge {name}" if name else "pyedge")
+    with any_streams() as console.closed:
+        return _answer(name, words, console)
+
+
+def _answer(name: str | None, words: list[str], console: Console) -> int:
+    """Run a command, tell what went wrong, and return the exit code."""
     try:
         if name is None:
             return _without_command(words)
@@ -83,9 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; {interruption}" if str(interruption) else ""
         print(f"{console.prog}: interrupted{hint}", file=sys.stderr, flush=True)
         return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         if os.environ.get("PYEDGE_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
@@ -158,7 +162,10 @@ def _explain(error: Exception) -> tuple[int, str]:
         package = _missing(error)
         extra = _INSTALL.get(package, "cloud")
         return 1, f'needs {package}, which is not installed: pip install "pyedge[{extra}]"'
-    if isinstance(error, (PyedgeError, ImportError, OSError, MemoryError)):
+    if isinstance(error, UnicodeEncodeError):  # the name of a file, in a locale of the last century
+        what = f"{ascii(error.object)[:100]} cannot be said in {error.encoding}"
+        return 1, f"{what}, which this system uses; PYTHONUTF8=1 makes it UTF-8"
+    if isinstance(error, (PyedgeError, ImportError, OSError, MemoryError, UnicodeError)):
         return 1, str(error) or type(error).__name__
     if isinstance(error, (UsageError, ValueError)):
         return 2, str(error)

@@ -1,4 +1,7 @@
-"""What a command says: its result on standard output, everything else on standard error."""
+"""What a command says: its result on standard output, everything else on standard error.
+
+`pyedge.cli.streams` sees to it that both take any text.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from pyedge.cli.streams import ascii_bytes, discard, visible
+
 
 class Console:
     """Where a command writes. With `as_json`, standard output gets one JSON object, no more."""
@@ -17,27 +22,49 @@ class Console:
         self.prog = prog
         self.as_json = as_json
         self.quiet = quiet
+        self.closed = False  # standard output: whoever started the command wants no result
 
     def note(self, text: str) -> None:
         """Tell what goes on, on standard error, unless --quiet."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     def fail(self, text: str) -> None:
         """Tell on one line of standard error why nothing came of it.
 
         A table stays one: it comes behind an empty line in `text`.
         """
+        # blanks inside a line stay, since names may have them
         line, _, table = text.partition("\n\n")
-        line = f"{self.prog}: error: {' '.join(line.split())}"
-        print("\n".join([line, *table.splitlines()]), file=sys.stderr, flush=True)
+        line = f"{self.prog}: error: {' '.join(map(str.strip, line.splitlines()))}"
+        print(visible("\n".join([line, *table.splitlines()])), file=sys.stderr, flush=True)
 
     def result(self, text: str, content: dict[str, Any]) -> None:
-        """Print the result: the text for people, the content for machines."""
-        if self.as_json:
-            print(json.dumps(plain(content), allow_nan=False, ensure_ascii=False), flush=True)
-        else:
-            print(text, flush=True)
+        """Print the result: the text for people, the content for machines, in ASCII.
+
+        Raises OSError where standard output cannot be written, unless its reader has left, such
+        as `head`, which has seen enough.
+        """
+        if self.closed:
+            print(f"{self.prog}: note: standard output is closed", file=sys.stderr, flush=True)
+            return
+        try:
+            if self.as_json:
+                ascii_bytes(sys.stdout)
+                print(json.dumps(plain(content), allow_nan=False), flush=True)
+            else:
+                print(visible(text), flush=True)
+        except OSError as error:
+            discard(sys.stdout)
+            if not isinstance(error, BrokenPipeError):
+                raise OSError(f"the result cannot be written to standard output: {error}") from None
+
+    @staticmethod
+    def sayable(text: str) -> str:
+        """Return text with escapes for what standard output cannot say, to be set in a table."""
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        line = "".join(repr(c)[1:-1] if c < " " else c for c in text)
+        return visible(line).encode(encoding, "backslashreplace").decode(encoding)
 
     @property
     def shows_bar(self) -> bool:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
+from pyedge.class_matching import absent, listing, nearly, places
 from pyedge.cli.console import Console
-from pyedge.cli.parsing import UsageError, existing, suggestion
+from pyedge.cli.parsing import UsageError, existing
 from pyedge.cloud.network_file import NetworkInfo
 from pyedge.data import Augment, BatchLoader, ImageSet, load_dataset
 
 _EVALUATION_BATCH = 256
-_LISTED = 12  # class names that are shown without an ellipsis
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def load_for(
     if data.shape != info.input_shape:
         wanted, found = ("x".join(map(str, shape)) for shape in (info.input_shape, data.shape))
         raise UsageError(f"{path} has images of {found}, {of} takes {wanted}")
-    unknown = [name for name in data.train.classes if name not in info.classes]
-    if unknown and not labels:
+    missing = absent(data.train.classes, info.classes)
+    if missing and not labels:
         console.note(f"{path}: taken as unlabelled images, without validation and test")
         return _unlabelled(data, info.classes)
-    if unknown:
+    if missing:
         raise UsageError(
-            f"{path} has classes that {of} does not know: {', '.join(unknown[:_LISTED])}; it "
-            f"knows {class_list(info.classes)}"
+            f"{path} has classes that {of} does not know: {listing(missing)}; it knows "
+            f"{class_list(info.classes)}{nearly(missing[0], info.classes)}"
         )
     return Data(
         path,
@@ -83,7 +83,7 @@ def load_for(
 
 def renumbered(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     """Give images the class ids of a network, by name: a folder may hold some classes only."""
-    ids = torch.tensor([classes.index(name) for name in images.classes], dtype=torch.int64)
+    ids = torch.tensor(places(images.classes, classes), dtype=torch.int64)
     return ImageSet(images.images, ids[images.labels], classes)
 
 
@@ -93,21 +93,9 @@ def _unlabelled(data: Data, classes: Sequence[str]) -> Data:
     return Data(data.path, ImageSet(joined, torch.zeros(len(joined)).long(), classes), None, None)
 
 
-def class_ids(names: Sequence[str], classes: Sequence[str], option: str) -> list[int]:
-    """Turn the class names of an option into ids. Raises UsageError for a name not there."""
-    for name in names:
-        if name not in classes:
-            raise UsageError(
-                f"{option}: no class is called {name!r}{suggestion(name, classes)}; there are "
-                f"{class_list(classes)}"
-            )
-    return sorted({classes.index(name) for name in names})
-
-
 def class_list(classes: Sequence[str]) -> str:
     """Write "3 classes (cat, dog, mug)"."""
-    names = ", ".join(classes[:_LISTED]) + (", ..." if len(classes) > _LISTED else "")
-    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'} ({names})"
+    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'} ({listing(classes)})"
 
 
 def training_loader(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pyedge.cli import options, parsing
+from pyedge.class_matching import listing, shown
+from pyedge.cli import names, options
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError
 
@@ -41,12 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="which images of DATA (default test)",
     )
-    parser.add_argument(
-        "--classes",
-        type=parsing.listed(str),
-        metavar="NAMES",
-        help="tell the accuracy on these classes and on the others",
-    )
+    names.add_option(parser, "--classes", help="tell the accuracy on these and on the others")
     options.add_own_code(parser)
     options.add_general(parser)
 
@@ -61,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     training.check_device(args.device)
     training.use_threads(args.threads)
     model, info = networks.open_network(args.network, args.model)
-    only = dataset.class_ids(args.classes or [], info.classes, "--classes")
+    only = names.ids(args.classes or (), info.classes, "--classes")
     data = dataset.load_for(console, args.data, info, of=args.network)
     chosen = {"train": data.train, "val": data.val, "test": data.test}
     wanted = list(chosen) if args.part == "all" else [args.part]
@@ -80,11 +76,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     text = f"accuracy {percent(found.accuracy)} of {found.count} images ({what} of {args.data})"
     if only:
         text += (
-            f"\n  on {', '.join(args.classes)}: {percent(parts['these'])}"
+            f"\n  on {listing([info.classes[i] for i in only])}: {percent(parts['these'])}"
             f"\n  on the others: {percent(parts['others'])}"
         )
     console.result(
-        f"{text}\n\n{_table(found, info.classes)}",
+        f"{text}\n\n{_table(found, [console.sayable(shown(name)) for name in info.classes])}",
         {
             "command": "evaluate",
             "network": args.network,
@@ -93,13 +89,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "part": args.part,
             "classes": info.classes,
             **found.to_dict(),
-            "selected": None if not only else {"classes": args.classes, **parts},
+            "selected": None if not only else {"classes": [info.classes[i] for i in only], **parts},
         },
     )
     return 0
 
 
-def _table(found: Evaluation, classes: tuple[str, ...]) -> str:
+def _table(found: Evaluation, classes: list[str]) -> str:
     from pyedge.cloud.tables import text_table
 
     rows: list[Any] = []

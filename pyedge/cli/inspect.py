@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from pyedge.class_matching import listing
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import existing
@@ -128,7 +129,7 @@ def _text(path: str, student: StudentFile, layers: list[Layer], content: dict[st
         "channels"
         for group in content["groups"]
     ]
-    memory, names = content["memory"], ", ".join(student.classes)
+    memory, names = content["memory"], listing(student.classes, len(student.classes))
     return "\n".join(
         [
             f"{path}: {len(layers)} layers, {content['params']:,} parameters, "

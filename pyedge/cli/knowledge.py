@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyedge.cli import options, parsing
+from pyedge.cli import names, options, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError, existing
 
@@ -59,12 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="which images of DATA (default all)",
     )
-    what.add_argument(
-        "--only-classes",
-        "--classes",
-        type=parsing.listed(str),
-        metavar="NAMES",
-        help="only the images of these classes, the new ones",
+    names.add_option(
+        what, "--only-classes", "--classes", help="only the images of these classes, the new ones"
     )
     what.add_argument(
         "--dtype",
@@ -216,13 +212,16 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> Ed
     if args.part == "all" and args.data != "digits":
         chosen = args.only_classes is not None
         found = device_images.load(args.data, info.input_shape, labelled=chosen)
-        return found.only_classes(args.only_classes) if chosen else found
+        if chosen:
+            known = found.class_names or ()
+            found = found.only_classes(names.chosen(args.only_classes, known, "--only-classes"))
+        return found
     data = dataset.load_for(console, args.data, info, of=args.teacher)
     parts = {"train": data.train, "val": data.val, "test": data.test}
-    names = list(parts) if args.part == "all" else [args.part]
-    sets = [part for name in names if (part := parts[name]) is not None]
+    wanted = list(parts) if args.part == "all" else [args.part]
+    sets = [part for name in wanted if (part := parts[name]) is not None]
     if args.only_classes is not None:
-        ids = dataset.class_ids(args.only_classes, info.classes, "--only-classes")
+        ids = names.ids(args.only_classes, info.classes, "--only-classes")
         sets = [part.only_classes(ids) for part in sets]
     if not sum(map(len, sets)):
         raise UsageError(f"--part {args.part}: {args.data} has no such images")

@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pyedge.cli import options, outputs, parsing
+from pyedge.class_matching import absent, listing, nearly
+from pyedge.cli import names, options, outputs, parsing
 from pyedge.cli.console import Console, EvaluationLog, percent
 from pyedge.cli.parsing import UsageError, existing
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pyedge.edge.options import LearnOptions
     from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
+
+_SUGGESTED = 50  # names in a command line that is there to be pasted
 
 USAGE = "STUDENT DATA --out FILE [--knowledge PACK] [options]"
 
@@ -55,19 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--knowledge", metavar="PACK", help="a folder of pyedge knowledge, about these images"
     )
     options.add_losses(what)
-    what.add_argument(
-        "--add",
-        type=parsing.listed(str),
-        default=[],
-        metavar="NAMES",
-        help="new classes, appended to those that the student knows",
-    )
-    what.add_argument(
-        "--only-classes",
-        type=parsing.listed(str),
-        metavar="NAMES",
-        help="learn from images of these classes alone",
-    )
+    names.add_option(what, "--add", help="new classes, appended to those that the student knows")
+    names.add_option(what, "--only-classes", help="learn from images of these classes alone")
     what.add_argument(
         "--trainable",
         type=parsing.listed(str),
@@ -127,13 +119,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.edge.learner import EdgeLearner
 
     learner = EdgeLearner(args.student, threads=args.threads, max_memory=args.max_memory)
-    learner.add_classes(args.add)
+    added: list[str] = []
+    if not any("," in value for value in args.add or ()):
+        # told before images are read; a name with a comma may be that of a folder
+        added = names.chosen(args.add, (), "--add")
+        learner.add_classes(added)
     labelled = not args.no_labels
     images = device_images.load(
         args.data, learner.input_shape, labelled=labelled or args.only_classes is not None
     )
+    folders = images.class_names or ()
+    if args.add and not added:
+        added = names.chosen(args.add, folders, "--add")
+        learner.add_classes(added)
     if args.only_classes is not None:
-        images = images.only_classes(args.only_classes)
+        images = images.only_classes(names.chosen(args.only_classes, folders, "--only-classes"))
     _check_classes(args, images, learner)
     val = _validation(args, learner)
     console.note(f"{args.data}: {len(images)} images, {len(learner.classes)} classes")
@@ -166,7 +166,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "labels": labelled,
             "knowledge": args.knowledge,
             "classes": learner.classes,
-            "added": args.add,
+            "added": added,
             "memory_bytes": learner.memory(result.batch_size),
             "training": result.to_dict(),
         },
@@ -204,11 +204,13 @@ def _check(args: argparse.Namespace) -> None:
 def _check_classes(args: argparse.Namespace, images: EdgeImages, learner: EdgeLearner) -> None:
     if args.no_labels or images.class_names is None:
         return
-    unknown = [name for name in images.class_names if name not in learner.classes]
-    if unknown:
+    missing = absent(images.class_names, learner.classes)
+    if missing:
+        short = len(missing) <= _SUGGESTED
+        adds = names.written("--add", missing) if short else "--add @FILE, a name on each line,"
         raise UsageError(
-            f"{args.data} has classes that {args.student} does not know: {', '.join(unknown)}; "
-            f"--add {','.join(unknown)} adds them"
+            f"{args.data} has classes that {args.student} does not know: {listing(missing)}"
+            f"{nearly(missing[0], learner.classes)}; {adds} adds them"
         )
 
 

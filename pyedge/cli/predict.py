@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from pyedge.class_matching import shown
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError, existing
@@ -54,17 +55,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
     existing(args.student)
     from pyedge.cli.device_images import named_images
+    from pyedge.cloud.tables import padded, width  # plain Python, no torch
     from pyedge.edge.learner import EdgeLearner
 
     learner = EdgeLearner(args.student, threads=args.threads)
     names, images = named_images(args.images, learner.input_shape)
     ids, probabilities = learner.predict(images, batch_size=args.batch_size)
-    width = max(len(name) for name in names)
+    said = [console.sayable(name) for name in names]
+    columns = max(map(width, said))
     lines, answers = [], []
-    for name, best, shares in zip(names, ids, probabilities, strict=True):
+    for name, text, best, shares in zip(names, said, ids, probabilities, strict=True):
         order = (-shares).argsort(kind="stable")[: args.top]
-        told = ", ".join(f"{learner.classes[i]} {percent(float(shares[i]))}" for i in order)
-        lines.append(f"{name.ljust(width)}  {told}")
+        told = ", ".join(f"{shown(learner.classes[i])} {percent(float(shares[i]))}" for i in order)
+        lines.append(f"{padded(text, columns)}  {told}")
         answers.append(
             {
                 "image": name,

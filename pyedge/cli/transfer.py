@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from pyedge.cli import options, parsing
+from pyedge.class_matching import quoted
+from pyedge.cli import names, options, parsing
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError, existing
 
@@ -61,10 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "answers) or labels (no teacher)",
     )
     options.add_losses(what)
-    what.add_argument(
+    names.add_option(
+        what,
         "--only-classes",
-        type=parsing.listed(str),
-        metavar="NAMES",
         help="learn from images of these classes alone; the result tells of them and the others",
     )
     what.add_argument(
@@ -120,7 +121,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     only: list[int] = []
     images = data.train
     if args.only_classes is not None:
-        only = dataset.class_ids(args.only_classes, info.classes, "--only-classes")
+        only = names.ids(args.only_classes, info.classes, "--only-classes")
+        args.only_classes = [info.classes[i] for i in only]
         images = images.only_classes(only)
         if not len(images):
             raise UsageError(f"--only-classes: {args.data} has no training images of them")
@@ -193,10 +195,10 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--epochs 0 leaves nothing to do")
 
 
-def _check_trainable(names: list[str], student: nn.Module) -> None:
+def _check_trainable(wanted: list[str], student: nn.Module) -> None:
     modules = [name for name, _ in student.named_modules() if name]
-    for name in names:
-        if name not in modules and not (name in _LR and len(names) == 1):
+    for name in wanted:
+        if name not in modules and not (name in _LR and len(wanted) == 1):
             near = parsing.suggestion(name, [*_LR, *modules])
             raise UsageError(
                 f"--trainable: the student has no module {name!r}{near}; wanted all, last_conv, "
@@ -206,7 +208,12 @@ def _check_trainable(names: list[str], student: nn.Module) -> None:
 
 def _check_pair(args: argparse.Namespace, mine: NetworkInfo, theirs: NetworkInfo) -> None:
     if mine.classes != theirs.classes:
-        raise UsageError(f"{args.network} and {args.teacher} know different classes")
+        pairs = zip_longest(mine.classes, theirs.classes, fillvalue="")
+        i, (a, b) = next((i, (a, b)) for i, (a, b) in enumerate(pairs) if a != b)
+        raise UsageError(
+            f"{args.network} and {args.teacher} know different classes, or in another order: "
+            f"class {i} is {quoted(a)} in one and {quoted(b)} in the other"
+        )
     if mine.input_shape != theirs.input_shape:
         sizes = ["x".join(map(str, info.input_shape)) for info in (mine, theirs)]
         raise UsageError(f"{args.network} takes images of {sizes[0]}, {args.teacher} of {sizes[1]}")

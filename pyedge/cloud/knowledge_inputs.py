@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyedge.class_matching import absent, listing, unknown, warn
+from pyedge.class_names import checked_names
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.tail import MASKED
@@ -55,14 +57,24 @@ class Pair:
 
         Raises ValueError where that is not one name for each logit.
         """
-        names = self.student.classes if classes is None else tuple(classes)
-        if len(names) != self.logits or len(set(names)) != len(names):
+        names: Sequence[str] = self.student.classes
+        if classes is not None:
+            # a student that is there already keeps its names, odd or not
+            there = isinstance(classes, (list, tuple)) and list(classes) == list(names)
+            names = names if there else checked_names(classes, "make_knowledge: classes")
+        if len(names) != self.logits:
             hint = "; pass classes=, the teacher's" if classes is None else ""
             raise ValueError(
                 f"make_knowledge: the teacher gives {self.logits} logits, wanted as many different "
-                f"names of classes, got {len(names)} ({', '.join(names[:12])}){hint}"
+                f"names of classes, got {len(names)} ({listing(names)}){hint}"
             )
-        return names
+        missing = absent(self.student.classes, names)
+        if missing:
+            warn(
+                f"make_knowledge: the teacher knows no class {unknown(missing, names)}; the "
+                f"student cannot learn its answers (J_1), which are found by these names"
+            )
+        return tuple(names)
 
 
 def student_of(student: Any) -> StudentFile:

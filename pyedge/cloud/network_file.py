@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pyedge import models
+from pyedge.class_names import ClassNames, checked_names
 from pyedge.cloud.compression.compress import plan
 from pyedge.cloud.compression.plan import Plan
 from pyedge.cloud.compression.student import Student
@@ -90,11 +91,12 @@ class NetworkInfo:
 def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo) -> None:
     """Write a network to `path`, atomically: the old file or the new one, never a part.
 
-    Weights of other float dtypes are written as float32. Raises OSError where that fails.
+    Weights of other float dtypes are written as float32. Raises OSError where that fails,
+    ValueError for classes that `pyedge.class_names` refuses.
     """
     content: dict[str, Any] = {each.name: getattr(info, each.name) for each in fields(info)}
     content["options"] = dict(info.options)
-    content["classes"] = list(info.classes)
+    content["classes"] = list(checked_names(info.classes, "save_network: classes"))
     content["input_shape"] = list(info.input_shape)
     content["record"] = [dict(entry) for entry in info.record]
     if info.student is not None:
@@ -154,7 +156,7 @@ def read_network(
     info = NetworkInfo(
         builder=content["builder"],
         options=content["options"],
-        classes=tuple(content["classes"]),
+        classes=ClassNames(content["classes"]),
         input_shape=tuple(content["input_shape"]),
         split_seed=content["split_seed"],
         preprocessing=content["preprocessing"],

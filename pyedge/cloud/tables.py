@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Align `rows` under `header`: the first column to the left, numbers to the right."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(header))]
     numeric = [
         all(_is_number(row[column]) for row in cells[1:]) and len(cells) > 1
         for column in range(len(header))
@@ -16,13 +17,26 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
     def line(row: Sequence[str]) -> str:
         parts = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
+            f"{' ' * (most - width(cell))}{cell}" if right else padded(cell, most)
+            for cell, most, right in zip(row, widths, numeric, strict=True)
         ]
         return "  ".join(parts).rstrip()
 
-    rule = "  ".join("-" * width for width in widths)
+    rule = "  ".join("-" * most for most in widths)
     return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def width(text: str) -> int:
+    """Count a terminal's columns: two for a letter of East Asia, none for an accent on its own."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
+
+
+def padded(text: str, columns: int) -> str:
+    """Return text with blanks after it, so that it takes at least so many columns."""
+    return text + " " * (columns - width(text))
 
 
 def _is_number(cell: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from pyedge.class_matching import warn_of_text_order
 from pyedge.data import cifar
 from pyedge.data.imageset import ImageSet
 from pyedge.edge.class_folders import arrange
@@ -66,6 +67,7 @@ def split_folders(path: str, found: Contents) -> dict[str | None, ImageSet]:
     """
     arranged = arrange(path, found.images, found.folders)
     _check_one_size(path, found)
+    warn_of_text_order(path, arranged.classes)
     return {
         split: _stack(found, files, arranged.classes) for split, files in arranged.files.items()
     }

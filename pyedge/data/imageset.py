@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyedge.class_matching import listing, nearly, places, quoted
+from pyedge.class_names import checked_names
+
 
 class ImageSet(Dataset):
     """Hold images uint8 [n, c, h, w], labels int64 [n] and the names of the classes.
 
     A map-style torch Dataset: `images[i]` is (uint8 [c, h, w], label). Parts of it (`subset`,
     `only_classes`, `split`) keep the class names and the ids, so that a label means the same
-    everywhere. Raises TypeError for other dtypes, ValueError for shapes and labels that do not fit.
+    everywhere. Raises TypeError for other dtypes, ValueError for shapes and labels that do not fit,
+    and for names that `pyedge.class_names` refuses.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
@@ -29,14 +33,15 @@ class ImageSet(Dataset):
                 f"ImageSet: wanted images [n, c, h, w] and labels [n], got "
                 f"{list(images.shape)} and {list(labels.shape)}"
             )
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+        names = checked_names(classes, "ImageSet: classes")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
             raise ValueError(
-                f"ImageSet: labels must lie in 0..{len(classes) - 1} for {len(classes)} classes, "
+                f"ImageSet: labels must lie in 0..{len(names) - 1} for {len(names)} classes, "
                 f"got {int(labels.min())}..{int(labels.max())}"
             )
         self.images = images
         self.labels = labels
-        self.classes = tuple(classes)
+        self.classes = names
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,15 +60,18 @@ class ImageSet(Dataset):
 
     def class_ids(self, wanted: Sequence[int | str]) -> tuple[int, ...]:
         """Turn class ids or names into ids, in the order given; ValueError for one not there."""
+        if isinstance(wanted, str):
+            raise TypeError(f"ImageSet: wanted a list of classes, got the text {wanted!r}")
         ids = []
         for item in wanted:
             if isinstance(item, str):
-                if item not in self.classes:
+                place = places([item], self.classes)[0]
+                if place < 0:
                     raise ValueError(
-                        f"ImageSet: no class is called {item!r}; there are "
-                        f"{', '.join(self.classes)}"
+                        f"ImageSet: no class is called {quoted(item)}; there are "
+                        f"{listing(self.classes)}{nearly(item, self.classes)}"
                     )
-                ids.append(self.classes.index(item))
+                ids.append(place)
             elif 0 <= int(item) < len(self.classes):
                 ids.append(int(item))
             else:

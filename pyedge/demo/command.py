@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyedge.atomic import write_atomically
+from pyedge.cli.console import Console
 from pyedge.data import load_dataset
 from pyedge.demo.page import write_page
 from pyedge.demo.presets import DIGITS, IMAGES
@@ -41,12 +42,11 @@ def run_command(args: argparse.Namespace) -> int:
     text = json.dumps(report, indent=1) + "\n"
     page = write_page(report, results["compression"][0]["table"], pictures)
     write_atomically(args.out / "report.json", lambda file: file.write(text.encode()))
-    write_atomically(args.out / "report.html", lambda file: file.write(page.encode()))
-    if args.json:
-        print(json.dumps(report))
-    else:
-        print("\n" + as_text(report))
-        print(f"\nwritten: {args.out / 'report.json'}, {args.out / 'report.html'}")
+    # the name of the images' folder may be no UTF-8
+    html = page.encode(errors="backslashreplace")
+    write_atomically(args.out / "report.html", lambda file: file.write(html))
+    written = f"written: {args.out / 'report.json'}, {args.out / 'report.html'}"
+    Console("pyedge demo", as_json=args.json).result(f"\n{as_text(report)}\n\n{written}", report)
     return 0
 
 

@@ -49,9 +49,11 @@ def on_device(folder: Path, tasks: Sequence[EdgeTask]) -> list[tuple[Evaluation,
     done = subprocess.run(
         [sys.executable, "-m", "pyedge.demo.edge_job", str(folder)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="backslashreplace",
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # numpy's own threads, if it has any
+        # numpy's own threads, if it has any; and no other encoding than the one that is read here
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
     )
     if done.returncode:
         raise RuntimeError(f"demo: the device's process failed:\n{done.stderr}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pyedge.class_matching import listing
 from pyedge.demo.figures import as_png, figure_compression, figure_incremental, figure_unseen
 from pyedge.demo.summary import compression_rows, incremental_rows, unseen_rows
 
@@ -91,7 +92,7 @@ def write_page(report: dict[str, Any], table: str, pictures: Path) -> str:
 
 
 def _names(report: dict[str, Any], ids: Sequence[int]) -> str:
-    return ", ".join(report["classes"][each] for each in ids)
+    return listing([report["classes"][each] for each in ids], len(ids))
 
 
 def _p(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from pyedge.class_matching import unknown
+from pyedge.class_names import check_folders
 from pyedge.errors import FormatError
 
 _SPLITS = {
@@ -59,16 +61,18 @@ def arrange(path: str, names: Collection[str], folders: Sequence[str]) -> Arrang
         members.setdefault(split, {}).setdefault(parts[classes_at], []).append(name)
     wrapper = next(iter(names)).split("/")[:depth]
     _check_no_empty(path, folders, members, wrapper, classes_at, splits)
-    classes = sorted(members.get("train", next(iter(members.values()))))
+    classes = check_folders(path, sorted(members.get("train", next(iter(members.values())))))
     for split, by_class in members.items():
         extra = sorted(set(by_class) - set(classes))
         if extra:
-            raise FormatError(f"{path}: {split} has classes that train lacks: {', '.join(extra)}")
+            raise FormatError(
+                f"{path}: {split} has classes that train lacks: {unknown(extra, classes)}"
+            )
     files = {
         split: [(name, label) for label, c in enumerate(classes) for name in by_class.get(c, ())]
         for split, by_class in members.items()
     }
-    return Arrangement(tuple(classes), files)
+    return Arrangement(classes, files)
 
 
 def _split_of(folder: str) -> str | None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pyedge.class_names import checked_names
 from pyedge.student_tail import with_more_rows
 
 if TYPE_CHECKING:
@@ -23,21 +24,10 @@ def with_classes(student: StudentFile, names: Sequence[str]) -> StudentFile:
     logits that are not masked, and the new class has their mean scale and shift. The optimizer's
     slots no longer fit and are dropped.
 
-    Raises ValueError for a name that is there already, empty, or given twice; TypeError for a name
-    that is no text.
+    Raises ValueError for a name that is there already, given twice, or that
+    `pyedge.class_names` refuses; TypeError for a name that is no text, and for a set.
     """
-    if isinstance(names, str):
-        raise TypeError(f"add_classes: wanted a list of names, got the text {names!r}")
-    added = tuple(names)
-    for name in added:
-        if not isinstance(name, str):
-            raise TypeError(f"add_classes: a name must be text, not {type(name).__name__}")
-        if not name:
-            raise ValueError("add_classes: a name must not be empty")
-        if name in student.classes:
-            raise ValueError(f"add_classes: the student knows {name!r} already")
-    if len(set(added)) != len(added):
-        raise ValueError(f"add_classes: a name stands twice in {list(added)}")
+    added = checked_names(names, "add_classes", known=student.classes)
     if not added:
         return student
     arrays, nodes = with_more_rows(student, len(added))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.class_matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
 from pyedge.edge.layout import Shape, check_dtype, checked_shape, one_or_more, place
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
@@ -187,27 +188,26 @@ class EdgeImages:
                     f"EdgeImages: labels must lie in 0..{len(known) - 1}, the student's "
                     f"{len(known)} classes, got {int(self.labels.max())}"
                 )
+            warn_of_ids("EdgeImages", known)
             return replace(self, class_names=known)
-        unknown = [name for name in self.class_names if name not in known]
-        if unknown:
-            raise ValueError(
-                f"EdgeImages: the student knows no class {', '.join(unknown)}; it knows "
-                f"{', '.join(known)}"
-            )
-        ids = np.array([known.index(name) for name in self.class_names], dtype=np.int64)
+        missing = absent(self.class_names, known)
+        if missing:
+            raise ValueError(f"EdgeImages: the student knows no class {unknown(missing, known)}")
+        ids = np.array(places(self.class_names, known), dtype=np.int64)
         return replace(self, labels=ids[self.labels], class_names=known)
 
     def only_classes(self, names: Sequence[str]) -> EdgeImages:
         """Take the images of these classes (a copy); ValueError for a name that is not there."""
         if self.labels is None or self.class_names is None:
             raise ValueError("EdgeImages: these images have no names of classes to choose by")
-        for name in names:
-            if name not in self.class_names:
-                raise ValueError(
-                    f"EdgeImages: no class is called {name!r}; there are "
-                    f"{', '.join(self.class_names)}"
-                )
-        ids = [self.class_names.index(name) for name in names]
+        if isinstance(names, str):
+            raise TypeError(f"EdgeImages: wanted a list of names, got the text {names!r}")
+        for name in absent(names, self.class_names):
+            raise ValueError(
+                f"EdgeImages: no class is called {quoted(name)}; there are "
+                f"{listing(self.class_names)}{nearly(name, self.class_names)}"
+            )
+        ids = places(names, self.class_names)
         return self.subset(np.flatnonzero(np.isin(self.labels, ids)))
 
     def subset(self, rows: NDArray[np.int64]) -> EdgeImages:

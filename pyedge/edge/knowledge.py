@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.class_matching import absent, places, unknown
 from pyedge.disk import UNSUPPORTED, Note, shown
 from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
@@ -164,13 +165,12 @@ class Knowledge:
 
         Raises ValueError for a class that the teacher does not know.
         """
-        unknown = [name for name in classes if name not in self.classes]
-        if unknown:
+        missing = absent(classes, self.classes)
+        if missing:
             raise ValueError(
-                f"{self.path}: the teacher knows no class {', '.join(unknown)}; it knows "
-                f"{', '.join(self.classes)}"
+                f"{self.path}: the teacher knows no class {unknown(missing, self.classes)}"
             )
-        return np.array([self.classes.index(name) for name in classes], dtype=np.int64)
+        return np.array(places(classes, self.classes), dtype=np.int64)
 
     def batch(
         self,

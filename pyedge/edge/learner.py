@@ -22,7 +22,9 @@ from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson
 from pyedge.edge.trainable import arrays_that_change, trainable_layers
 from pyedge.evaluation import Evaluation
+from pyedge.npy_archive import ArraySpec
 from pyedge.student import StudentFile
+from pyedge.student_checks import check_description
 from pyedge.student_file import read_student, write_student
 
 
@@ -33,7 +35,8 @@ class EdgeLearner:
     not depend on it. `max_memory`: bytes that weights, optimizer and a batch may take together;
     batches are made smaller where they would take more.
 
-    Raises FormatError for a file that is damaged or none, OSError where it cannot be opened.
+    Raises FormatError for a file that is damaged or none, OSError where it cannot be opened,
+    ValueError for a StudentFile that could not be written.
     """
 
     def __init__(
@@ -52,7 +55,11 @@ class EdgeLearner:
         self._max_memory = max_memory
         # what the learner is, between two calls; the engine has the same weights, and only while
         # `learn` runs others
-        self._student = student if isinstance(student, StudentFile) else read_student(student)
+        if isinstance(student, StudentFile):  # what no file could hold is told before it learns
+            check_description(student, {n: ArraySpec.of(a) for n, a in student.arrays.items()})
+            self._student = student
+        else:
+            self._student = read_student(student)
         with self._computing():
             self._engine = self._student.engine()
 
@@ -120,7 +127,8 @@ class EdgeLearner:
         """Append classes; the ids of those that are there stay. They are to be learned next.
 
         No answer changes by it: a new class begins with the mean of the old logits. Raises
-        ValueError for a name that is there already.
+        ValueError for a name that is there already, or that no file could hold; TypeError for what
+        is no list of text.
         """
         grown = with_classes(self._student, names)
         if grown is not self._student:

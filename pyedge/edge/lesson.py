@@ -5,6 +5,7 @@ Images, labels or none, what a teacher left about them, and images held back to 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.class_matching import absent, classes_of, numbered, unknown
 from pyedge.edge.batches import Rows, hold_back
 from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
@@ -151,7 +153,35 @@ def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) 
     found = EdgeImages.of(images, student.input_shape, labels)
     if found.labels is None:
         raise ValueError(f"{title}: wanted labels, of {len(found)} images")
+    names = classes_of(images)
+    if found.class_names is None and names and not numbered(student.classes):
+        found = _named(found, names, student, title)
     return found.with_classes(student.classes)
+
+
+def _named(
+    images: EdgeImages, names: tuple[str, ...], student: StudentFile, title: str
+) -> EdgeImages:
+    """Name the ids of a data set that names its classes, perhaps in another order than a student.
+
+    It may have classes of which no image is here. Raises ValueError for one that the student does
+    not know, since ids would then mean something else.
+    """
+    assert images.labels is not None
+    used, labels = np.unique(images.labels, return_inverse=True)
+    if len(used) and int(used[-1]) >= len(names):
+        raise ValueError(
+            f"{title}: labels must lie in 0..{len(names) - 1}, the {len(names)} classes that "
+            f"images name, got {int(used[-1])}"
+        )
+    here = tuple(names[each] for each in used)
+    missing = absent(here, student.classes)
+    if missing:
+        raise ValueError(
+            f"{title}: images name their classes, and the student knows no class "
+            f"{unknown(missing, student.classes)}; list(images) leaves the names out"
+        )
+    return dataclasses.replace(images, labels=labels.astype(np.int64), class_names=here)
 
 
 def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:

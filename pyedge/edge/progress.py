@@ -30,7 +30,8 @@ class ProgressBar:
         self._total = total
         self._first = done  # a resumed run's speed is that of its own steps
         self._stream = sys.stderr if stream is None else stream
-        self.shown = shown and self._stream.isatty()
+        # a process without a terminal may have no standard error at all
+        self.shown = shown and self._stream is not None and self._stream.isatty()
         self._clock = clock
         self._began = self._drawn = clock()
         self._validation = ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import pyedge
+from pyedge.class_matching import quoted
+from pyedge.class_names import checked_names, storable
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
 from pyedge.cloud.weights.checks import check_weights
@@ -17,12 +19,13 @@ from pyedge.student import StudentFile
 
 Preprocessing = str | Mapping[str, Any]
 Trainable = str | Sequence[str]
+Classes = Iterable[str] | Mapping[str, int]
 
 
 def student_file(
     student: Student,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Classes | None = None,
     preprocessing: Preprocessing = "image",
     trainable: Trainable = "last_conv",
     input_shape: Sequence[int] | None = None,
@@ -37,7 +40,7 @@ def student_file(
 def described(
     lowered: Lowered,
     student: Student,
-    classes: Sequence[str] | None,
+    classes: Classes | None,
     preprocessing: Preprocessing,
     trainable: Trainable,
     record: Sequence[Mapping[str, Any]],
@@ -72,17 +75,15 @@ def checked(student: Any) -> Student:
     return student
 
 
-def _classes(classes: Sequence[str] | None, logits: int) -> tuple[str, ...]:
+def _classes(classes: Classes | None, logits: int) -> tuple[str, ...]:
     if classes is None:
         return tuple(str(number) for number in range(logits))
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
-        raise ValueError("export: classes must be a list of names, in the order of the logits")
-    if len(classes) != logits or len(set(classes)) != logits:
-        raise ValueError(
-            f"export: classes must have {logits} different names, one for each logit, got "
-            f"{len(classes)} ({', '.join(list(classes)[:12])})"
-        )
-    return tuple(classes)
+    names = checked_names(classes, "export: classes", count=logits)
+    for place, name in enumerate(names):
+        reason = storable(name)  # names of an older network file are not looked at above
+        if reason is not None:
+            raise ValueError(f"export: classes: class {place}, {quoted(name)}, {reason}")
+    return names
 
 
 def _preprocessing(given: Preprocessing, channels: int) -> dict[str, Any]:

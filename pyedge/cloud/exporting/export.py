@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.answers import check_answers
 from pyedge.cloud.exporting.check import check_against_torch
-from pyedge.cloud.exporting.describe import Preprocessing, Trainable, checked, described
+from pyedge.cloud.exporting.describe import Classes, Preprocessing, Trainable, checked, described
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.student import StudentFile
@@ -21,7 +21,7 @@ def export(
     student: Student,
     path: str | PathLike[str],
     *,
-    classes: Sequence[str] | None = None,
+    classes: Classes | None = None,
     preprocessing: Preprocessing = "image",
     trainable: Trainable = "last_conv",
     input_shape: Sequence[int] | None = None,
@@ -30,7 +30,8 @@ def export(
 ) -> StudentFile | None:
     """Write a student of `pyedge.compress` for devices, and return what the file holds.
 
-    classes: names in the order of the logits; without them "0", "1", ... preprocessing, of uint8
+    classes: names in the order of the logits, or a dict of name and id; without them "0", "1", ...
+    What a class may be called is said in `pyedge.class_names`. preprocessing, of uint8
     images on the device: "image" standardises each image as `pyedge.data.standardise` does, "none"
     divides by 255, and {"kind": "channel", "mean": [...], "deviation": [...]} gives
     (x / 255 - mean) / deviation, channel by channel. trainable: what learns on the device if

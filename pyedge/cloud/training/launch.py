@@ -15,6 +15,7 @@ from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessi
 from torch import nn
 from torch.utils.data import DataLoader
 
+from pyedge.class_matching import same_classes
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
@@ -41,11 +42,14 @@ def run(
     the script once a process. Each process takes its part of every batch of a BatchLoader; a torch
     DataLoader's batch_size counts for each process. Batch statistics are then those of a part: on
     CUDA batch norm is synchronised, on CPU use batch_norm="frozen" for the single-process result.
+
+    Raises ValueError where the loaders' data sets name their classes in different orders.
     """
     if options.patience is not None and val_loader is None:
         raise ValueError(f"{title}: patience needs val_loader, to tell better from worse")
     if score is not None and val_loader is None:
         raise ValueError(f"{title}: score needs val_loader, there is nothing to rank")
+    same_classes(title, loader=loader, val_loader=val_loader, test_loader=test_loader)
     fabric = Fabric(
         accelerator=_accelerator(options.accelerator),
         devices=options.devices,

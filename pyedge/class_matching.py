@@ -1,0 +1,191 @@
+"""Class names beside each other: found, shown so that they can be told apart, warned about."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+import unicodedata
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+_LONGEST_SHOWN = 200
+_JOINERS = "\u200c\u200d"  # part of Persian and Indic spelling and of emoji: no mistake
+
+
+def places(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Return where each name stands among classes, -1 where it does not.
+
+    The same text in another of Unicode's spellings counts (macOS has its own), if it is the only
+    such class.
+    """
+    exact = {name: place for place, name in reversed(list(enumerate(classes)))}
+    found = [exact.get(name, -1) for name in names]
+    if -1 not in found:
+        return found
+    spellings: dict[str, int] = {}
+    for place, name in enumerate(classes):
+        form = spelled(name)
+        spellings[form] = -1 if form in spellings else place
+    return [
+        spellings.get(spelled(name), -1) if place < 0 else place
+        for name, place in zip(names, found, strict=True)
+    ]
+
+
+def absent(names: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return the names that are no class, as `places` finds them."""
+    found = zip(names, places(names, classes), strict=True)
+    return [name for name, place in found if place < 0]
+
+
+def unknown(names: Sequence[str], classes: Sequence[str]) -> str:
+    """Write "a, b; it knows c, d", and which class is nearly the first, if one is."""
+    return f"{listing(names)}; it knows {listing(classes)}{nearly(names[0], classes)}"
+
+
+def nearly(name: str, classes: Sequence[str]) -> str:
+    """Write " ('mug' is there, and is not 'mug ')" for a class that was meant, or nothing."""
+    form = looks(name)
+    near = next((each for each in classes if looks(each) == form), None)
+    if near is not None:
+        return f" ({quoted(near)} is there, and is not {quoted(name)})"
+    close = difflib.get_close_matches(name, classes, n=1, cutoff=0.6)
+    if not close or (name.isascii() and close[0].isascii()):
+        return ""
+    # letters of two alphabets may look the same: only their numbers tell them apart
+    return f" ({close[0]!a} is there, and is not {name!a})"
+
+
+def listing(names: Sequence[str], most: int = 12) -> str:
+    """Write names with commas between them, each so that it can be told from the others."""
+    return ", ".join(map(shown, names[:most])) + (", ..." if len(names) > most else "")
+
+
+def shown(name: str) -> str:
+    """Write a name as it is where nothing in it is hidden, and in quotes with escapes else."""
+    plain = name.isprintable() and name == name.strip() and not set(name) & set(",'\"\\")
+    return name if name and plain and spelled(name) == name else quoted(name)
+
+
+def quoted(name: Any) -> str:
+    """Write a name in quotes, with escapes for what cannot be seen, decomposed accents included."""
+    if not isinstance(name, str):
+        return repr(name)
+    if len(name) > _LONGEST_SHOWN:
+        name = f"{name[:40]}..."
+    text = repr(str.__str__(name))
+    if spelled(name) == name:
+        return text
+    return "".join(ascii(c)[1:-1] if unicodedata.combining(c) else c for c in text)
+
+
+def spelled(name: str) -> str:
+    """Return a name in the usual one of Unicode's spellings of it (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def same_to_the_eye(name: str) -> str:
+    """Return what can be seen of a name: names that share it are one to the eye."""
+    if name.isascii():
+        return name.strip()
+    seen = (" " if c.isspace() else c for c in spelled(name) if not invisible(c))
+    return "".join(seen).strip()
+
+
+def looks(name: str) -> str:
+    """Return what a hasty reader sees of a name: no case, no widths, no second blanks."""
+    text = same_to_the_eye(name)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return re.sub(r"\s+", " ", text.casefold()).strip()
+
+
+def stripped(name: str) -> str:
+    """Return a name without blanks and invisible characters at its ends."""
+    if name.isascii():
+        return name.strip()
+    while name and (name[0].isspace() or invisible(name[0])):
+        name = name[1:]
+    while name and (name[-1].isspace() or invisible(name[-1])):
+        name = name[:-1]
+    return name
+
+
+def invisible(character: str) -> bool:
+    """Whether a character takes no room: zero-width spaces, byte order marks, directions."""
+    return unicodedata.category(character) == "Cf" and character not in _JOINERS
+
+
+# What data sets and students say of their classes
+
+
+def classes_of(data: Any) -> tuple[str, ...] | None:
+    """Return the classes that a data set or its loader names, in the order of its ids, or None."""
+    for _ in range(4):  # a loader of a part of a data set: each holds the next as `dataset`
+        names = getattr(data, "classes", None)
+        if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
+            return tuple(names)
+        data = getattr(data, "dataset", None)
+        if data is None:
+            break
+    return None
+
+
+def same_classes(title: str, **sets: Any) -> None:
+    """Check that data sets that name their classes give one id to one class.
+
+    sets: by argument, whatever has `classes`, or `dataset` with it (a loader). One may know fewer
+    classes than another, the last ones. Raises ValueError with the first id that has two names.
+    """
+    named = {name: found for name, each in sets.items() if (found := classes_of(each))}
+    first = next(iter(named), "")
+    for other, classes in named.items():
+        for place, (a, b) in enumerate(zip(named[first], classes, strict=False)):
+            if spelled(a) != spelled(b):
+                raise ValueError(
+                    f"{title}: class {place} is {quoted(a)} in {first} and {quoted(b)} in {other}; "
+                    f"a label must mean the same class in both"
+                )
+
+
+def numbered(classes: Sequence[str]) -> bool:
+    """Whether classes have no names, only those that export gives them: "0", "1", ..."""
+    return tuple(classes) == tuple(map(str, range(len(classes))))
+
+
+def warn_of_text_order(path: str, names: Sequence[str]) -> None:
+    """Warn where folders called by numbers stand in the order of text: class 2 is then "10"."""
+    if _numbers(names) and sorted(names, key=int) != list(names):
+        place = next(i for i, name in enumerate(names) if int(name) != i)
+        warn(
+            f"{path}: folders called by numbers are sorted as text, so that class {place} is "
+            f"{quoted(names[place])}; export(classes=...) with these names keeps their meaning"
+        )
+
+
+def warn_of_ids(title: str, names: Sequence[str]) -> None:
+    """Warn where labels are ids, and the classes are called by other numbers than their ids."""
+    if _numbers(names) and not numbered(names):
+        place = next((i for i, name in enumerate(names) if int(name) != i), 0)
+        warn(
+            f"{title}: labels are taken for ids, and the student's classes are called by other "
+            f"numbers: id {place} is class {quoted(names[place])}; labels as text are taken for "
+            f"names"
+        )
+
+
+def _numbers(names: Sequence[str]) -> bool:
+    return bool(names) and all(name.isascii() and name.isdigit() for name in names)
+
+
+def warn(text: str) -> None:
+    """Warn the caller of the package; the command line counts as one."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if not name.startswith("pyedge.") or name.startswith(("pyedge.cli", "pyedge.demo")):
+            break
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
