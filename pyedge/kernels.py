@@ -44,7 +44,8 @@ __all__ = [
 
 FloatMaps = NDArray[np.float32]
 
-# The edge engine: pyedge.edge.learner is its user, csrc/engine/engine.hpp its description.
+# The edge engine: pyedge.edge.learner is its user, csrc/engine/engine.hpp its description. It
+# serves one call at a time: a second thread's is a RuntimeError.
 Engine = _core.Engine
 
 
@@ -100,6 +101,8 @@ def available_isas() -> tuple[str, ...]:
 def set_isa(name: str) -> None:
     """Use another instruction set from here on (for tests and benchmarks).
 
+    Engines keep the one with which they were made, and calls that run the one they began with.
+
     Raises ValueError if `name` is not one of `available_isas()`.
     """
     if not isinstance(name, str):
@@ -113,7 +116,11 @@ def num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Set how many threads the kernels use, from 1 to 1024 (ValueError otherwise)."""
+    """Set how many threads the kernels use, from 1 to 1024 (ValueError otherwise).
+
+    It is the process's number, for all its threads; calls that run go on as they began. A learner's
+    `threads=`, or Engine.set_threads, is for that one alone.
+    """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
         raise TypeError(f"set_num_threads: count must be an int, not {type(count).__name__}")
     if not 1 <= count <= 1024:

@@ -6,13 +6,13 @@ size, dtype and shape are known before it is unpacked, and its CRC is checked as
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import math
 import os
 import struct
 import tokenize
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +44,22 @@ _UNREADABLE = (
     OverflowError,
     struct.error,
 )
+# and what comes of bytes that are no header of an array
+_NO_HEADER = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    RecursionError,
+    MemoryError,
+    Warning,
+)
+_LONGEST_HEADER = 10_000  # numpy's own limit
+_HEADERS = {
+    (1, 0): ("<H", np.lib.format.read_array_header_1_0),
+    (2, 0): ("<I", np.lib.format.read_array_header_2_0),
+}
 
 
 @dataclass(frozen=True)
@@ -168,10 +184,8 @@ class Archive:
         data = self._bytes(f"{name}.npy")
         stream = io.BytesIO(data)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # numpy warns as it repairs a header; none needs it
-                shape, fortran, dtype = _header(stream)
-        except (ValueError, SyntaxError, tokenize.TokenError, UserWarning, RecursionError) as error:
+            shape, fortran, dtype = _header(stream)
+        except _NO_HEADER as error:
             raise FormatError(f"{self._path}: {name}.npy has no header of numpy's") from error
         wanted = np.dtype(spec.dtype).newbyteorder("<")
         if dtype != wanted or shape != spec.shape or (fortran and len(shape) > 1):
@@ -214,11 +228,18 @@ def open_archive(path: str | PathLike[str], what: str) -> Iterator[Archive]:
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(stream)
-    raise ValueError(f"a .npy file of version {version}")
+    if version not in _HEADERS:
+        raise ValueError(f"a .npy file of version {version}")
+    size_format, read = _HEADERS[version]
+    start = stream.tell()
+    (size,) = struct.unpack(size_format, stream.read(struct.calcsize(size_format)))
+    if size > _LONGEST_HEADER:
+        raise ValueError(f"a header of {size} bytes")
+    # numpy repairs a header of Python 2, which none of ours needs, and warns. To make an error of
+    # its warning would change the warnings of all threads, and two threads would leave them so.
+    ast.literal_eval(stream.read(size).decode("latin1"))
+    stream.seek(start)
+    return read(stream)
 
 
 def spec_of(value: Any) -> ArraySpec | None:

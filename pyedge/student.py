@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +76,22 @@ class StudentFile:
             )
         return tuple(reversed(found))
 
+    def apart(self) -> StudentFile:
+        """Return the same student in containers of its own, with arrays that nobody can write to.
+
+        Arrays that are so already are shared, others copied.
+        """
+        return replace(
+            self,
+            nodes=deepcopy(self.nodes),
+            arrays={name: _constant(array) for name, array in self.arrays.items()},
+            kept=tuple(_constant(positions) for positions in self.kept),
+            preprocessing=deepcopy(dict(self.preprocessing)),
+            optimizer=deepcopy(dict(self.optimizer)),
+            state={name: _constant(array) for name, array in self.state.items()},
+            record=deepcopy(self.record),
+        )
+
     @property
     def params(self) -> int:
         """Number of weights and biases."""
@@ -133,3 +150,15 @@ class StudentFile:
         engine.set_trainable(list(self.trainable))
         engine.set_preprocessing(**self.preprocessing)
         return engine
+
+
+def _constant(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that nobody can write to: itself, if neither it nor what it views can be."""
+    part: Any = array
+    while isinstance(part, np.ndarray) and not part.flags.writeable:
+        part = part.base
+    if part is None or isinstance(part, bytes):
+        return array
+    own = np.array(array)
+    own.flags.writeable = False
+    return own

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Build and run the C++ tests with AddressSanitizer and UBSan, then with ThreadSanitizer.
+# Build and run the C++ tests with AddressSanitizer and UBSan, then with ThreadSanitizer, for which
+# csrc/tests/test_threads.cpp has several engines in several threads.
 # Prints one line for a sanitizer that the compiler does not have, and goes on.
 #   tools/sanitize.sh [NAME]     only the tests whose name holds NAME
 set -eu

@@ -1,6 +1,7 @@
 // A student that runs and learns: forward, masked backward (paper Sec. 4.1: only what is trainable
-// learns), losses, optimizer. No Python, no torch. Not safe for several threads at once; it uses
-// the thread pool itself, and no result depends on the number of threads.
+// learns), losses, optimizer. No Python, no torch. Not safe for several threads at once, which
+// engine/guarded_engine.hpp refuses; it uses the thread pool itself, and no result depends on the
+// number of threads.
 #pragma once
 
 #include <chrono>

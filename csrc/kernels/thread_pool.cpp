@@ -24,7 +24,6 @@ namespace {
 
 // Looks for the next job, each some half a microsecond, before a helper goes to sleep.
 constexpr int looks_ahead = 100;
-constexpr int max_threads = 1024;
 
 // Kernels run in the default floating-point environment, whatever the caller has set (torch can
 // flush denormals to zero, and threads inherit that): the same bits from every thread.
@@ -44,6 +43,9 @@ class DefaultFloatEnvironment {
 
 // True on a thread while it runs bodies: a parallel_for inside one stays on its thread.
 thread_local bool inside_a_body = false;
+
+// What ThreadsOfCall says here; 0: nothing.
+thread_local int threads_of_call = 0;
 
 struct Job {
   std::int64_t items;
@@ -85,7 +87,7 @@ class Pool {
       job_ = &job;
       helpers_wanted_ = threads - 1;
     }
-    posted_.notify_all();
+    wake(threads - 1);
     job.work();
     // Helpers that have not woken by now are not needed; those at work hold a reference to job.
     std::unique_lock<std::mutex> lock(mutex_);
@@ -101,6 +103,12 @@ class Pool {
   }
 
  private:
+  // No more than are wanted: a pool that somebody has grown costs others nothing.
+  void wake(int helpers) {
+    if (helpers >= static_cast<int>(threads_.size())) return posted_.notify_all();
+    for (int i = 0; i < helpers; ++i) posted_.notify_one();
+  }
+
   // Never joined: the pool lives as long as the process. A system that refuses more threads
   // leaves us with those we have.
   void grow(int helpers) {
@@ -191,17 +199,25 @@ std::atomic<int>& thread_count() {
 // thread that the scheduler has left on a little one would hold the others up at the end of every
 // job. They stay on the set and not on a CPU each, which other programs may be using; and the
 // calling thread, which is not ours, is left as it is.
-const std::vector<int>* helpers_home() {
+const std::vector<int>* helpers_home(int wanted) {
   const CpuClusters& clusters = cpu_clusters();
   const bool clustered = clusters.big.size() < clusters.cpus.size();
-  const bool enough = static_cast<std::size_t>(num_threads()) <= clusters.big.size();
+  const bool enough = static_cast<std::size_t>(wanted) <= clusters.big.size();
   return clustered && enough ? &clusters.big : nullptr;
 }
 
 }  // namespace
 
 int num_threads() {
-  return thread_count();
+  return threads_of_call > 0 ? threads_of_call : thread_count().load();
+}
+
+ThreadsOfCall::ThreadsOfCall(int count) : before_(threads_of_call) {
+  threads_of_call = count > 0 ? count : num_threads();
+}
+
+ThreadsOfCall::~ThreadsOfCall() {
+  threads_of_call = before_;
 }
 
 void set_num_threads(int count) {
@@ -220,8 +236,9 @@ void run(std::int64_t items, Task task, const void* context) {
   job.items = items;
   job.task = task;
   job.context = context;
-  job.home = helpers_home();
-  const int threads = static_cast<int>(items < num_threads() ? items : num_threads());
+  const int wanted = num_threads();  // once: another thread may change the process's number
+  job.home = helpers_home(wanted);
+  const int threads = static_cast<int>(items < wanted ? items : wanted);
   if (threads == 1 || inside_a_body || !the_pool().try_run(job, threads)) job.work();
   if (job.error) std::rethrow_exception(job.error);
 }

@@ -5,14 +5,31 @@
 
 namespace pyedge {
 
-// Threads that parallel_for uses, the calling one included. At first use: PYEDGE_NUM_THREADS, or
+// Threads that parallel_for uses, the calling one included: what ThreadsOfCall says on this thread,
+// else the process's number. That is at first use: PYEDGE_NUM_THREADS, or
 // the big ones of the CPUs that this process may run on (kernels/cpu_clusters.hpp), but no more
 // than a container's quota pays for (kernels/cpu_quota.hpp). Throws
 // std::invalid_argument if that variable is no number from 1 to 1024.
 int num_threads();
 
-// Throws std::invalid_argument unless 1 <= count <= 1024.
+// The process's number. Throws std::invalid_argument unless 1 <= count <= 1024.
 void set_num_threads(int count);
+
+constexpr int max_threads = 1024;
+
+// Holds num_threads() on the calling thread for as long as it lives, at `count` or, with 0, at what
+// it is. Scratch memory is laid out for so many workers, so that the number must not change while
+// another thread calls set_num_threads; and no other thread sees it.
+class ThreadsOfCall {
+ public:
+  explicit ThreadsOfCall(int count);
+  ~ThreadsOfCall();
+  ThreadsOfCall(const ThreadsOfCall&) = delete;
+  ThreadsOfCall& operator=(const ThreadsOfCall&) = delete;
+
+ private:
+  int before_;
+};
 
 namespace detail {
 using Task = void (*)(const void* context, std::int64_t item, int worker);

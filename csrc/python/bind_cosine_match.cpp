@@ -11,6 +11,7 @@
 #include "python/arrays.hpp"
 #include "python/recycled.hpp"
 #include "python/register.hpp"
+#include "python/without_gil.hpp"
 #include "simd/dispatch.hpp"
 
 namespace py = pybind11;
@@ -78,7 +79,7 @@ py::tuple cosine_match(const FloatArray& student, const std::vector<FloatArray>&
   for (const FloatArray& teacher : teachers) from.push_back(teacher.data());
   const float* s = student.data();
   {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     pyedge::cosine_match(shape, s, from.data(), k, map, plan, sums.data());
   }
   require_finite(sums.data(), shape.n, k);
@@ -134,7 +135,7 @@ void cosine_match_gradient(const FloatArray& student, const FloatArray& teacher,
   const float *s = student.data(), *t = teacher.data();
   float* to = gradient.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     pyedge::cosine_match_gradient(shape, s, t, map, factors.data(), to);
   }
 }

@@ -1,6 +1,7 @@
 // The engine as a class. Arguments are checked here, since an engine that trusts them would read
-// beyond arrays; pyedge/edge gives the errors for people.
-#include "engine/engine.hpp"
+// beyond arrays; pyedge/edge gives the errors for people. They are checked against what never
+// changes, before the engine is in use.
+#include "engine/guarded_engine.hpp"
 
 #include <pybind11/stl.h>
 
@@ -12,16 +13,15 @@
 #include <vector>
 
 #include "kernels/fma_rate.hpp"
-#include "python/arrays.hpp"
+#include "python/engine_arguments.hpp"
 #include "python/register.hpp"
+#include "python/without_gil.hpp"
 
 namespace py = pybind11;
 using pyedge::Engine;
+using pyedge::GuardedEngine;
 
 namespace {
-
-using ContiguousFloats = py::array_t<float, py::array::c_style>;
-using Rows = py::array_t<std::int64_t, py::array::c_style>;
 
 pyedge::Pair pair(const py::dict& node, const char* key, pyedge::Pair otherwise) {
   if (!node.contains(key)) return otherwise;
@@ -62,9 +62,9 @@ pyedge::Node read_node(const py::dict& from, const py::dict& arrays) {
   return node;
 }
 
-std::unique_ptr<Engine> make_engine(const py::list& nodes, const py::dict& arrays,
-                                    const std::vector<std::int64_t>& input_shape, int output,
-                                    const std::vector<int>& taps) {
+std::unique_ptr<GuardedEngine> make_engine(const py::list& nodes, const py::dict& arrays,
+                                           const std::vector<std::int64_t>& input_shape, int output,
+                                           const std::vector<int>& taps) {
   require(input_shape.size() == 3, "Engine: input_shape must be [c, h, w]");
   pyedge::Graph graph;
   graph.input = {input_shape[0], input_shape[1], input_shape[2]};
@@ -81,103 +81,29 @@ std::unique_ptr<Engine> make_engine(const py::list& nodes, const py::dict& array
     to.shape.assign(floats.shape(), floats.shape() + floats.ndim());
     to.values.assign(floats.data(), floats.data() + floats.size());
   }
-  return std::make_unique<Engine>(std::move(graph));
+  return std::make_unique<GuardedEngine>(std::move(graph));
 }
 
-// Pointers into the caller's arrays, which its frame holds until the call returns.
-pyedge::ImageBatch image_batch(const Engine& engine, const py::array& images,
-                               const std::optional<Rows>& rows, bool channels_last) {
-  const pyedge::Dims& in = engine.graph().input;
-  pyedge::ImageBatch batch;
-  batch.channels_last = channels_last;
-  batch.is_float = py::isinstance<py::array_t<float>>(images);
-  if (!batch.is_float && !py::isinstance<py::array_t<std::uint8_t>>(images)) {
-    throw py::type_error("Engine: images must be uint8 or float32");
-  }
-  if (!(images.flags() & py::array::c_style)) {
-    throw py::type_error("Engine: images must be C-contiguous");
-  }
-  const std::int64_t c = channels_last ? 3 : 1, y = channels_last ? 1 : 2,
-                     x = channels_last ? 2 : 3;
-  require(images.ndim() == 4 && images.shape(c) == in.c && images.shape(y) == in.h &&
-              images.shape(x) == in.w,
-          "Engine: images must be [n, c, h, w] of the student's input shape, or [n, h, w, c] with "
-          "channels_last");
-  batch.data = images.data();
-  batch.n = images.shape(0);
-  if (rows) {
-    require(rows->ndim() == 1, "Engine: rows must have one axis");
-    batch.n = rows->shape(0);
-    batch.rows = rows->data();
-    for (std::int64_t i = 0; i < batch.n; ++i) {
-      require(batch.rows[i] >= 0 && batch.rows[i] < images.shape(0),
-              "Engine: rows must name images that are there");
-    }
-  }
-  return batch;
-}
-
-ContiguousFloats predict(Engine& engine, const py::array& images, const std::optional<Rows>& rows,
-                         bool channels_last) {
-  const pyedge::ImageBatch batch = image_batch(engine, images, rows, channels_last);
-  ContiguousFloats logits({batch.n, engine.classes()});
+ContiguousFloats predict(GuardedEngine& guarded, const py::array& images,
+                         const std::optional<Rows>& rows, bool channels_last) {
+  const pyedge::ImageBatch batch = image_batch(guarded.fixed(), images, rows, channels_last);
+  ContiguousFloats logits({batch.n, guarded.fixed().classes()});
   float* to = logits.mutable_data();
   {
-    const py::gil_scoped_release release;
-    engine.predict(batch, to);
+    const WithoutGil released;
+    guarded.use("predict", [&](Engine& engine) { engine.predict(batch, to); });
   }
   return logits;
 }
 
-// A group's maps: (array [rows, h, w, c] of float32, float16 or int8, scales or None) for each
-// block.
-std::vector<pyedge::TeacherMaps> teacher_maps(const py::list& blocks, const pyedge::Dims& tap,
-                                              std::int64_t& rows) {
-  std::vector<pyedge::TeacherMaps> found;
-  for (const py::handle item : blocks) {
-    const auto block = item.cast<py::tuple>();
-    require(block.size() == 2, "Engine.step: a block's maps are a pair (maps, scales or None)");
-    const auto maps = block[0].cast<py::array>();
-    require((maps.flags() & py::array::c_style) && maps.ndim() == 4 && maps.shape(1) == tap.h &&
-                maps.shape(2) == tap.w && maps.shape(3) == tap.c,
-            "Engine.step: maps must be C-contiguous [rows, h, w, c] like the student's group");
-    pyedge::TeacherMaps to{maps.data(), pyedge::MapType::float32, nullptr};
-    const char kind = maps.dtype().kind(), order = maps.dtype().byteorder();
-    const py::ssize_t size = maps.itemsize();
-    if (kind == 'f' && size == 2) {
-      to.type = pyedge::MapType::float16;
-    } else if (kind == 'i' && size == 1) {
-      to.type = pyedge::MapType::int8;
-    } else if (!(kind == 'f' && size == 4)) {
-      throw py::type_error("Engine.step: maps must be float32, float16 or int8");
-    }
-    if (order != '=' && order != '|') {
-      throw py::type_error("Engine.step: maps must be in the machine's byte order");
-    }
-    require(rows < 0 || rows == maps.shape(0), "Engine.step: maps differ in their rows");
-    rows = maps.shape(0);
-    if (!block[1].is_none()) {
-      const auto scales = block[1].cast<py::array>();
-      require(py::isinstance<py::array_t<float>>(scales) && scales.ndim() == 1 &&
-                  scales.shape(0) == rows && (scales.flags() & py::array::c_style),
-              "Engine.step: scales must be float32, one for each row of the maps");
-      to.scales = static_cast<const float*>(scales.data());
-    }
-    require(found.empty() || found[0].type == to.type,
-            "Engine.step: a group's maps must be of one dtype");
-    found.push_back(to);
-  }
-  require(!found.empty(), "Engine.step: a group has no maps");
-  return found;
-}
-
-py::dict step(Engine& engine, const py::array& images, const Rows& rows, bool channels_last,
+py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows, bool channels_last,
               const std::optional<py::array_t<std::int32_t, py::array::c_style>>& shift,
               const std::optional<py::array_t<bool, py::array::c_style>>& flip,
               const std::optional<Rows>& labels, const std::optional<ContiguousFloats>& logits,
               const std::optional<py::list>& maps, const std::optional<Rows>& map_rows,
               const std::optional<std::vector<DoubleArray>>& norms,
               const std::array<double, 3>& lambdas, bool norms_by_image) {
+  const Engine& engine = guarded.fixed();
   pyedge::ImageBatch batch = image_batch(engine, images, rows, channels_last);
   const std::int64_t n = batch.n;
   require(n > 0, "Engine.step: a batch needs at least one image");
@@ -240,8 +166,8 @@ py::dict step(Engine& engine, const py::array& images, const Rows& rows, bool ch
   require(labels || logits || maps, "Engine.step: nothing to learn from");
   pyedge::StepResult result;
   {
-    const py::gil_scoped_release release;
-    result = engine.step(batch, knowledge);
+    const WithoutGil released;
+    result = guarded.use("step", [&](Engine& mine) { return mine.step(batch, knowledge); });
   }
   py::dict found;
   found["loss"] = result.loss;
@@ -259,7 +185,7 @@ ContiguousFloats shaped(const std::vector<std::int64_t>& shape, const std::vecto
   return array;
 }
 
-void set_optimizer(Engine& engine, const std::string& kind, double momentum, bool nesterov,
+void set_optimizer(GuardedEngine& guarded, const std::string& kind, double momentum, bool nesterov,
                    double weight_decay, double beta1, double beta2, double epsilon, double clip) {
   require(kind == "sgd" || kind == "adam", "set_optimizer: kind must be \"sgd\" or \"adam\"");
   require(momentum >= 0.0 && momentum < 1.0, "set_optimizer: momentum must lie in [0, 1)");
@@ -268,31 +194,38 @@ void set_optimizer(Engine& engine, const std::string& kind, double momentum, boo
   require(weight_decay >= 0.0 && std::isfinite(weight_decay) && epsilon > 0.0 &&
               std::isfinite(epsilon) && clip >= 0.0 && std::isfinite(clip),
           "set_optimizer: weight_decay, epsilon and clip must be finite and not negative");
-  engine.set_optimizer(
-      {kind == "adam", momentum, nesterov, weight_decay, beta1, beta2, epsilon, clip});
+  guarded.use("set_optimizer", [&](Engine& engine) {
+    engine.set_optimizer(
+        {kind == "adam", momentum, nesterov, weight_decay, beta1, beta2, epsilon, clip});
+  });
 }
 
-void set_preprocessing(Engine& engine, const std::string& kind, const std::vector<float>& mean,
-                       const std::vector<float>& deviation) {
+void set_preprocessing(GuardedEngine& guarded, const std::string& kind,
+                       const std::vector<float>& mean, const std::vector<float>& deviation) {
   using Kind = pyedge::Preprocessing::Kind;
   require(kind == "none" || kind == "image" || kind == "channel",
           "set_preprocessing: kind must be \"none\", \"image\" or \"channel\"");
-  engine.set_preprocessing({kind == "image"     ? Kind::image
-                            : kind == "channel" ? Kind::channel
-                                                : Kind::none,
-                            mean, deviation});
+  guarded.use("set_preprocessing", [&](Engine& engine) {
+    engine.set_preprocessing({kind == "image"     ? Kind::image
+                              : kind == "channel" ? Kind::channel
+                                                  : Kind::none,
+                              mean, deviation});
+  });
 }
 
-py::dict state(const Engine& engine) {
+py::dict state(GuardedEngine& guarded) {
+  const auto [slots, steps] = guarded.use("state", [](const Engine& engine) {
+    return std::pair(engine.slots(), engine.optimizer_steps());
+  });
   py::dict found;
-  for (const auto& [name, values] : engine.slots()) {
-    found[py::str(name)] = shaped(engine.shape(name.substr(name.find('.') + 1)), values);
+  for (const auto& [name, values] : slots) {
+    found[py::str(name)] = shaped(guarded.fixed().shape(name.substr(name.find('.') + 1)), values);
   }
-  found["steps"] = py::array(py::int_(engine.optimizer_steps()));
+  found["steps"] = py::array(py::int_(steps));
   return found;
 }
 
-void set_state(Engine& engine, const py::dict& from) {
+void set_state(GuardedEngine& guarded, const py::dict& from) {
   require(from.contains("steps"), "set_state: wants 'steps'");
   std::map<std::string, std::vector<float>> slots;
   for (const auto& [key, value] : from) {
@@ -302,11 +235,12 @@ void set_state(Engine& engine, const py::dict& from) {
     require(static_cast<bool>(array), "set_state: slots must be float32 arrays");
     slots[name].assign(array.data(), array.data() + array.size());
   }
-  engine.set_slots(slots, from["steps"].cast<std::int64_t>());
+  const auto steps = from["steps"].cast<std::int64_t>();
+  guarded.use("set_state", [&](Engine& engine) { engine.set_slots(slots, steps); });
 }
 
-void set_array(Engine& engine, const std::string& name, const ContiguousFloats& values) {
-  const std::vector<std::int64_t>& shape = engine.shape(name);
+void set_array(GuardedEngine& guarded, const std::string& name, const ContiguousFloats& values) {
+  const std::vector<std::int64_t>& shape = guarded.fixed().shape(name);
   bool same = values.ndim() == static_cast<py::ssize_t>(shape.size());
   for (std::size_t i = 0; same && i < shape.size(); ++i) {
     same = values.shape(static_cast<py::ssize_t>(i)) == shape[i];
@@ -315,35 +249,57 @@ void set_array(Engine& engine, const std::string& name, const ContiguousFloats& 
   for (py::ssize_t i = 0; i < values.size(); ++i) {
     require(std::isfinite(values.data()[i]), "set_array: the values must be finite");
   }
-  engine.set_array(name, values.data());
+  guarded.use("set_array", [&](Engine& engine) { engine.set_array(name, values.data()); });
 }
 
-py::list take_profile(Engine& engine) {
+py::list take_profile(GuardedEngine& guarded) {
   py::list found;
-  for (const pyedge::OperationTime& time : engine.take_profile()) {
+  for (const pyedge::OperationTime& time :
+       guarded.use("profile", [](Engine& engine) { return engine.take_profile(); })) {
     found.append(py::make_tuple(time.name, time.phase, time.ms));
   }
   return found;
 }
 
+// Members of the engine, bound so that it is in use while they run.
+template <typename Result, typename... Arguments>
+auto in_turn(const char* name, Result (Engine::*method)(Arguments...)) {
+  return [=](GuardedEngine& guarded, Arguments... arguments) {
+    return guarded.use(name, [&](Engine& engine) { return (engine.*method)(arguments...); });
+  };
+}
+template <typename Result, typename... Arguments>
+auto in_turn(const char* name, Result (Engine::*method)(Arguments...) const) {
+  return [=](GuardedEngine& guarded, Arguments... arguments) {
+    return guarded.use(name, [&](const Engine& engine) { return (engine.*method)(arguments...); });
+  };
+}
+auto by_name(const char* name, std::vector<float> (Engine::*method)(const std::string&) const) {
+  return [values = in_turn(name, method)](GuardedEngine& guarded, const std::string& array) {
+    return shaped(guarded.fixed().shape(array), values(guarded, array));
+  };
+}
+
 }  // namespace
 
 void register_engine(py::module_& module) {
-  module.def("fma_rate", &pyedge::fma_rate, py::arg("seconds"),
-             py::call_guard<py::gil_scoped_release>());
-  py::class_<Engine>(module, "Engine")
+  module.def("fma_rate", &pyedge::fma_rate, py::arg("seconds"), py::call_guard<WithoutGil>());
+  py::class_<GuardedEngine>(module, "Engine")
       .def(py::init(&make_engine), py::arg("nodes"), py::arg("arrays"), py::arg("input_shape"),
            py::arg("output"), py::arg("taps"))
-      .def("set_trainable", &Engine::set_trainable, py::arg("nodes"))
+      .def("set_threads", &GuardedEngine::set_threads, py::arg("count"))
+      .def("set_trainable", in_turn("set_trainable", &Engine::set_trainable), py::arg("nodes"))
       .def(
           "set_batch_norm",
-          [](Engine& engine, const std::string& mode) {
+          [](GuardedEngine& guarded, const std::string& mode) {
             require(mode == "frozen" || mode == "batch",
                     "set_batch_norm: mode must be \"frozen\" or \"batch\"");
-            engine.set_batch_statistics(mode == "batch");
+            guarded.use("set_batch_norm",
+                        [&](Engine& engine) { engine.set_batch_statistics(mode == "batch"); });
           },
           py::arg("mode"))
-      .def("set_micro_batch", &Engine::set_micro_batch, py::arg("images"))
+      .def("set_micro_batch", in_turn("set_micro_batch", &Engine::set_micro_batch),
+           py::arg("images"))
       .def("set_optimizer", &set_optimizer, py::arg("kind") = "sgd", py::arg("momentum") = 0.9,
            py::arg("nesterov") = true, py::arg("weight_decay") = 5e-4, py::arg("beta1") = 0.9,
            py::arg("beta2") = 0.999, py::arg("epsilon") = 1e-8, py::arg("clip") = 5.0)
@@ -351,13 +307,15 @@ void register_engine(py::module_& module) {
            py::arg("mean") = std::vector<float>(), py::arg("deviation") = std::vector<float>())
       .def(
           "memory",
-          [](const Engine& engine, std::int64_t batch, bool training) {
+          [](GuardedEngine& guarded, std::int64_t batch, bool training) {
             require(batch >= 0 && batch <= 1 << 20, "memory: batch must be from 0 to 2^20");
-            return engine.memory(batch, training);
+            return guarded.use(
+                "memory", [&](const Engine& engine) { return engine.memory(batch, training); });
           },
           py::arg("batch"), py::arg("training"))
-      .def_property_readonly("weight_bytes", &Engine::weight_bytes)
-      .def_property_readonly("classes", &Engine::classes)
+      .def_property_readonly("weight_bytes", in_turn("weight_bytes", &Engine::weight_bytes))
+      .def_property_readonly("classes",
+                             [](const GuardedEngine& guarded) { return guarded.fixed().classes(); })
       .def("predict", &predict, py::arg("images"), py::arg("rows").noconvert() = py::none(),
            py::arg("channels_last") = false)
       .def("step", &step, py::arg("images"), py::arg("rows").noconvert(),
@@ -367,23 +325,14 @@ void register_engine(py::module_& module) {
            py::arg("map_rows").noconvert() = py::none(), py::arg("norms") = py::none(),
            py::arg("lambdas") = std::array<double, 3>{1.0, 10.0, 1.0},
            py::arg("norms_by_image") = false)
-      .def("update", &Engine::update, py::arg("lr"), py::call_guard<py::gil_scoped_release>())
-      .def(
-          "gradient",
-          [](const Engine& engine, const std::string& name) {
-            return shaped(engine.shape(name), engine.gradient(name));
-          },
-          py::arg("name"))
-      .def(
-          "array",
-          [](const Engine& engine, const std::string& name) {
-            return shaped(engine.shape(name), engine.array(name));
-          },
-          py::arg("name"))
+      .def("update", in_turn("update", &Engine::update), py::arg("lr"),
+           py::call_guard<WithoutGil>())
+      .def("gradient", by_name("gradient", &Engine::gradient), py::arg("name"))
+      .def("array", by_name("array", &Engine::array), py::arg("name"))
       .def("set_array", &set_array, py::arg("name"), py::arg("values").noconvert())
-      .def_property_readonly("array_names", &Engine::array_names)
+      .def_property_readonly("array_names", in_turn("array_names", &Engine::array_names))
       .def("state", &state)
       .def("set_state", &set_state, py::arg("state"))
-      .def("set_profiling", &Engine::set_profiling, py::arg("on"))
+      .def("set_profiling", in_turn("set_profiling", &Engine::set_profiling), py::arg("on"))
       .def("profile", &take_profile);
 }

@@ -2,6 +2,7 @@
 #include "kernels/plain_sum.hpp"
 #include "python/arrays.hpp"
 #include "python/register.hpp"
+#include "python/without_gil.hpp"
 
 namespace py = pybind11;
 
@@ -11,7 +12,7 @@ double plain_sum(const FloatArray& x) {
   shape_of(x, "x");
   const float* from = x.data();
   const py::ssize_t count = x.size();
-  const py::gil_scoped_release release;
+  const WithoutGil released;
   return pyedge::plain_sum(from, count);
 }
 

@@ -3,6 +3,7 @@
 
 #include "python/arrays.hpp"
 #include "python/register.hpp"
+#include "python/without_gil.hpp"
 
 namespace py = pybind11;
 
@@ -16,7 +17,7 @@ Counts zero_count(const FloatArray& x) {
   const float* from = x.data();
   std::int32_t* to = counts.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     pyedge::zero_count(shape, from, to);
   }
   return counts;
@@ -33,7 +34,7 @@ Counts zero_count_affine(const FloatArray& x, const FloatArray& scale, const Flo
   const float *from = x.data(), *scales = scale.data(), *shifts = shift.data();
   std::int32_t* to = counts.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     pyedge::zero_count_affine(shape, from, scales, shifts, to);
   }
   return counts;

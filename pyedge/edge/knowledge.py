@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +54,7 @@ class Knowledge:
         self._arrays = {
             name: _memory_map(self.path / name, specs[name]) for name in self._manifest.files
         }
+        self._by_digest: dict[bytes, int] | None = None
         if verify:
             self._verify()
         self._check_small()
@@ -75,6 +75,10 @@ class Knowledge:
             f"Knowledge({str(self.path)!r}: {self.count} images{views}, {len(self.classes)} "
             f"classes, {self.dtype})"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # of `copy` and `pickle`: a pack may be larger than memory, so the same files are opened
+        return _open_same, (os.path.abspath(self.path), self.digest)
 
     @property
     def count(self) -> int:
@@ -150,7 +154,8 @@ class Knowledge:
         Raises ValueError for an image that the pack does not know.
         """
         digests = image_digests(self._images(images))
-        places = [self._places.get(digest.tobytes(), -1) for digest in digests]
+        known = self._places()
+        places = [known.get(digest.tobytes(), -1) for digest in digests]
         found = np.array(places, dtype=np.int64)
         if (found < 0).any():
             unknown = int((found < 0).sum())
@@ -225,11 +230,13 @@ class Knowledge:
     def _images(self, images: Any) -> EdgeImages:
         return EdgeImages.of(images, self.input_shape)
 
-    @cached_property
     def _places(self) -> dict[bytes, int]:
-        digests = self._arrays["images.npy"]
-        # of equal images the first counts
-        return {digests[i].tobytes(): i for i in reversed(range(self.count))}
+        # no cached_property: before Python 3.12 it has a lock, which a fork may leave held
+        if self._by_digest is None:
+            digests = self._arrays["images.npy"]
+            # of equal images the first counts
+            self._by_digest = {digests[i].tobytes(): i for i in reversed(range(self.count))}
+        return self._by_digest
 
     def _verify(self) -> None:
         files = self._manifest.files
@@ -269,6 +276,14 @@ class Knowledge:
                 good = np.isfinite(part).all() and (name.startswith("logits") or (part >= 0).all())
                 if not good:
                     raise FormatError(f"{self.path / name}: holds a number that cannot be")
+
+
+def _open_same(path: str, digest: str) -> Knowledge:
+    """Open a pack that was verified before, in another process for example."""
+    found = Knowledge(path, verify=False)
+    if found.digest != digest:
+        raise FormatError(f"{path}: another pack than the one that was copied from there")
+    return found
 
 
 def _memory_map(path: Path, spec: Spec) -> NDArray[Any]:

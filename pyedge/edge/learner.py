@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from copy import copy
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge import kernels
 from pyedge.edge.answers import PREDICT_BATCH, Prediction, evaluation, logits_of, prediction
 from pyedge.edge.growth import with_classes
 from pyedge.edge.images import EdgeImages
@@ -19,21 +18,39 @@ from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.options import LearnOptions, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
-from pyedge.edge.session import learn_lesson
-from pyedge.edge.trainable import arrays_that_change, trainable_layers
+from pyedge.edge.session import learn_lesson, restore_engine
+from pyedge.edge.trainable import trainable_layers
+from pyedge.edge.turns import Turns
 from pyedge.evaluation import Evaluation
 from pyedge.npy_archive import ArraySpec
 from pyedge.student import StudentFile
 from pyedge.student_checks import check_description
 from pyedge.student_file import read_student, write_student
 
+if TYPE_CHECKING:
+    from pyedge.kernels import Engine
+
+_MOST_THREADS = 1024
+
 
 class EdgeLearner:
     """A student on the device, from a file of `pyedge.export` or a StudentFile.
 
     `threads`: how many threads it computes with (None: what pyedge.kernels is set to); results do
-    not depend on it. `max_memory`: bytes that weights, optimizer and a batch may take together;
-    batches are made smaller where they would take more.
+    not depend on it, and no other learner sees it. `max_memory`: bytes that weights, optimizer and
+    a batch may take together; batches are made smaller where they would take more.
+
+    Any number of threads may call one learner. Each answer is that of a moment before or after
+    another call: calls take turns, and those that come while `learn` runs are answered with what
+    the learner was before it. For that a second engine is made, the first time, and kept until
+    `learn` is done: it takes the weights once more, and what a batch of predictions does. Where
+    `max_memory` has no room for it, the call waits. `learn` and `add_classes` wait for each other.
+    Inside a call of the same learner (in `score`, in an iterable of images) a call that would wait
+    for ever is a RuntimeError.
+
+    `copy.copy`, `copy.deepcopy` and `pickle` give a learner of its own, which shares the read-only
+    weights until one of the two learns; copies compute side by side. In the child of a fork a
+    learner goes on as it was before whatever other threads were doing with it.
 
     Raises FormatError for a file that is damaged or none, OSError where it cannot be opened,
     ValueError for a StudentFile that could not be written.
@@ -51,40 +68,46 @@ class EdgeLearner:
                 raise TypeError(f"EdgeLearner: {name} must be a whole number, got {value!r}")
             if value is not None and value < 1:
                 raise ValueError(f"EdgeLearner: {name} must be at least 1, got {value}")
-        self._threads = threads
+        if threads is not None and threads > _MOST_THREADS:
+            raise ValueError(f"EdgeLearner: threads must be at most {_MOST_THREADS}, got {threads}")
+        given = student.apart() if isinstance(student, StudentFile) else read_student(student)
         self._max_memory = max_memory
-        # what the learner is, between two calls; the engine has the same weights, and only while
-        # `learn` runs others
         if isinstance(student, StudentFile):  # what no file could hold is told before it learns
-            check_description(student, {n: ArraySpec.of(a) for n, a in student.arrays.items()})
-            self._student = student
-        else:
-            self._student = read_student(student)
-        with self._computing():
-            self._engine = self._student.engine()
+            check_description(given, {n: ArraySpec.of(a) for n, a in given.arrays.items()})
+        self._turns = Turns(given, threads, max_memory)
+        self._shown: tuple[StudentFile, StudentFile] | None = None
+        _ = self._engine  # what cannot be run is refused here
 
     def __repr__(self) -> str:
-        return f"EdgeLearner({len(self.classes)} classes, {self._student.params} parameters)"
+        student = self._turns.student
+        return f"EdgeLearner({len(student.classes)} classes, {student.params} parameters)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # of `copy` and `pickle`
+        return {**vars(self), "_turns": copy(self._turns), "_shown": None}
 
     @property
     def student(self) -> StudentFile:
-        """The student as `save` would write it."""
-        return self._student
+        """The student as `save` would write it, in a copy: its arrays are read-only."""
+        student, shown = self._turns.student, self._shown
+        if shown is None or shown[0] is not student:
+            self._shown = shown = student, student.apart()
+        return shown[1]
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes; the place of a name is its id."""
-        return tuple(self._student.classes)
+        return tuple(self._turns.student.classes)
 
     @property
     def trainable(self) -> tuple[str, ...]:
         """The names of the layers that `learn` trains where it is not told others."""
-        return trainable_layers(self._student, None)
+        return trainable_layers(self._turns.student, None)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the images."""
-        return self._student.input_shape
+        return self._turns.student.input_shape
 
     def memory(self, batch_size: int = 64, training: bool = True) -> int:
         """Return the bytes that a batch takes, weights and optimizer included.
@@ -93,8 +116,11 @@ class EdgeLearner:
         """
         if batch_size < 1:
             raise ValueError(f"memory: batch_size must be at least 1, got {batch_size}")
-        with self._computing():
-            return needed_bytes(self._footprint(), batch_size, training)
+
+        def told(student: StudentFile, engine: Engine, limit: int | None) -> int:
+            return needed_bytes(Footprint.at_rest(engine, student), batch_size, training)
+
+        return self._turns.answer("memory", told)
 
     def predict(self, images: Any, *, batch_size: int = PREDICT_BATCH) -> Prediction:
         """Return (ids int64 [n], probabilities float32 [n, classes]) of images.
@@ -103,11 +129,14 @@ class EdgeLearner:
         [n, h, w, c], a folder, an iterable. No images give no answers. Raises ValueError and
         TypeError for images that do not fit the student.
         """
-        return prediction(self._logits(images, batch_size))
+        return prediction(self._logits("predict", images, batch_size))
 
     def logits(self, images: Any, *, batch_size: int = PREDICT_BATCH) -> NDArray[np.float32]:
-        """Return what the student's last layer gives, float32 [n, classes]; as `predict` else."""
-        return self._logits(images, batch_size)
+        """Return the student's logits, float32 [n, classes]; images as in `predict`.
+
+        Of a network that ends in a softmax, or in its logarithm, they are what goes into that.
+        """
+        return self._logits("logits", images, batch_size)
 
     def evaluate(
         self, images: Any, labels: Any = None, *, batch_size: int = PREDICT_BATCH
@@ -117,11 +146,11 @@ class EdgeLearner:
         `labels`: ids [n], names [n], or None where the images carry their own (a folder of class
         folders). Raises ValueError without images or labels, and for labels out of range.
         """
-        given = labelled_images(self._student, images, labels, "evaluate")
+        given = labelled_images(self._turns.student, images, labels, "evaluate")
         if not len(given):
             raise ValueError("evaluate: images is empty")
         assert given.labels is not None
-        return evaluation(self._logits(given, batch_size), given.labels)
+        return evaluation(self._logits("evaluate", given, batch_size), given.labels)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Append classes; the ids of those that are there stay. They are to be learned next.
@@ -130,18 +159,21 @@ class EdgeLearner:
         ValueError for a name that is there already, or that no file could hold; TypeError for what
         is no list of text.
         """
-        grown = with_classes(self._student, names)
-        if grown is not self._student:
-            with self._computing():
-                self._engine = grown.engine()
-            self._student = grown
+
+        def grow() -> None:
+            student = self._turns.student
+            grown = with_classes(student, names)
+            if grown is not student:
+                self._turns.replace(grown)
+
+        self._turns.change("add_classes", grow)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the student with its optimizer's state, atomically: the old file or the new one.
 
         Raises OSError where that fails, on a full disk for example.
         """
-        write_student(path, self._student)
+        write_student(path, self._turns.student)
 
     def learn(
         self,
@@ -164,7 +196,8 @@ class EdgeLearner:
 
         `val`: (images, labels) to validate on, a folder, or a share of `images` that is held back;
         without labels the held-back ones count as right where the student answers as the teacher.
-        `score` ranks evaluations (default: accuracy).
+        `score` ranks evaluations (default: accuracy); it may ask the learner, which answers as it
+        was before. Arrays of images are read where they lie, until this returns.
 
         Other keywords are fields of LearnOptions and go over `options`. The result depends on them,
         the student and the images alone, bit for bit, not on the number of threads.
@@ -177,35 +210,35 @@ class EdgeLearner:
         for name, value in (("patience", chosen.patience), ("score", score)):
             if value is not None and val is None:
                 raise ValueError(f"learn: {name} needs val, to tell better from worse")
-        found = lesson(self._student, images, labels, knowledge, val, chosen)
-        with self._computing():
-            self._student, result = learn_lesson(
-                self._engine, self._student, found, chosen, self._max_memory, score
-            )
-        return result
 
-    def _logits(self, images: Any, batch_size: int) -> NDArray[np.float32]:
+        def learned() -> LearnResult:
+            found = lesson(self._turns.student, images, labels, knowledge, val, chosen)
+
+            def teach(
+                student: StudentFile, engine: Engine, takes: Callable[[int], None]
+            ) -> tuple[StudentFile, LearnResult]:
+                limit = self._max_memory
+                return learn_lesson(engine, student, found, chosen, limit, score, takes)
+
+            return self._turns.lend(teach, restore_engine)
+
+        return self._turns.change("learn", learned)
+
+    @property
+    def _engine(self) -> Engine:
+        """The engine that answers."""
+        return self._turns.answer("EdgeLearner", lambda student, engine, limit: engine)
+
+    def _logits(self, call: str, images: Any, batch_size: int) -> NDArray[np.float32]:
         if batch_size < 1:
-            raise ValueError(f"predict: batch_size must be at least 1, got {batch_size}")
-        given = EdgeImages.of(images, self._student.input_shape)
-        with self._computing():
-            size = largest_batch(self._footprint(), self._max_memory, batch_size, training=False)
-            return logits_of(self._engine, given, size, len(self.classes))
+            raise ValueError(f"{call}: batch_size must be at least 1, got {batch_size}")
+        given = EdgeImages.of(images, self.input_shape)  # before the wait: it may run others' code
 
-    def _footprint(self) -> Footprint:
-        nodes = self._student.nodes
-        changing = arrays_that_change(nodes, self.trainable, "frozen")
-        return Footprint.of(self._engine, self._student.arrays, changing)
+        def answered(student: StudentFile, engine: Engine, limit: int | None) -> Any:
+            size = batch_size
+            if limit is not None:
+                footprint = Footprint.at_rest(engine, student)
+                size = largest_batch(footprint, limit, batch_size, training=False)
+            return logits_of(engine, given, size, len(student.classes))
 
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Set the number of threads for the time of a computation."""
-        if self._threads is None:
-            yield
-            return
-        before = kernels.num_threads()
-        kernels.set_num_threads(self._threads)
-        try:
-            yield
-        finally:
-            kernels.set_num_threads(before)
+        return self._turns.answer(call, answered)

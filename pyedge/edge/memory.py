@@ -5,9 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
+
+from pyedge.edge.trainable import arrays_that_change, trainable_layers
+
+if TYPE_CHECKING:
+    from pyedge.student import StudentFile
 
 
 class Measured(Protocol):
@@ -34,6 +39,12 @@ class Footprint:
         """Count the copies of a student's `arrays`, of which learning changes some."""
         copies = sum(array.nbytes for array in arrays.values())
         return cls(engine, copies, sum(arrays[name].nbytes for name in changing))
+
+    @classmethod
+    def at_rest(cls, engine: Measured, student: StudentFile) -> Footprint:
+        """Count for an engine as the student's file makes it."""
+        changing = arrays_that_change(student.nodes, trainable_layers(student, None), "frozen")
+        return cls.of(engine, student.arrays, changing)
 
     @property
     def weight_bytes(self) -> int:

@@ -1,11 +1,11 @@
-"""One call of `learn`: the engine made ready, the run, and a new student, or all as it was."""
+"""One call of `learn`: the engine made ready, the run, and a new student."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import Checkpoint, read_checkpoint
 from pyedge.edge.lesson import Lesson, weights_digest
-from pyedge.edge.memory import Footprint, largest_batch, training_batch
+from pyedge.edge.memory import Footprint, largest_batch, needed_bytes, training_batch
 from pyedge.edge.options import LearnOptions
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Run, Score, result_of
@@ -33,55 +33,62 @@ def learn_lesson(
     options: LearnOptions,
     max_memory: int | None,
     score: Score | None,
+    takes: Callable[[int], None],
 ) -> tuple[StudentFile, LearnResult]:
     """Let an engine of `student` learn, and return the student that it is then.
 
-    Where anything is raised, the engine is again what it was.
+    `takes` is told the bytes that this needs, beside the student's arrays. Where anything is
+    raised, the engine is to be brought back by `restore_engine`.
     """
     layers = _layers(student, lesson, options)
     changing = arrays_that_change(student.nodes, layers, options.batch_norm)
     optimizer = _optimizer(options)
-    try:
-        engine.set_trainable(list(layers))
-        engine.set_batch_norm(options.batch_norm)
-        engine.set_optimizer(**optimizer)
-        if options.warm_start and student.state:
-            _go_on(engine, student, optimizer)
-        footprint = Footprint.of(engine, student.arrays, changing)
-        batches = _batches(footprint, student, lesson, options, max_memory)
-        identity = _identity(student, lesson, options, batches)
-        saved = _already_learned(student, options, identity)
-        if saved is not None:
-            result = result_of(saved.state, options, batches)
-        else:
-            run = Run(
-                engine,
-                lesson,
-                options,
-                batches=batches,
-                validation_batch=largest_batch(
-                    footprint, max_memory, PREDICT_BATCH, training=False
-                ),
-                classes=len(student.classes),
-                changing=changing,
-                identity=identity,
-                score=score,
-            )
-            result = run.fit()
-            student = dataclasses.replace(
-                student,
-                arrays={**student.arrays, **run.weights()},
-                optimizer=optimizer,
-                state={name: np.array(slot) for name, slot in engine.state().items()},
-                record=(*student.record, _entry(lesson, options, layers, identity, result)),
-            )
-    except BaseException:
-        for name in changing:
-            engine.set_array(name, student.arrays[name])
-        _rest(engine, student)
-        raise
+    engine.set_trainable(list(layers))
+    engine.set_batch_norm(options.batch_norm)
+    engine.set_optimizer(**optimizer)
+    if options.warm_start and student.state:
+        _go_on(engine, student, optimizer)
+    footprint = Footprint.of(engine, student.arrays, changing)
+    batches = _batches(footprint, student, lesson, options, max_memory)
+    answers = largest_batch(footprint, max_memory, PREDICT_BATCH, training=False)
+    most = needed_bytes(footprint, batches.size, training=True)
+    if lesson.validation is not None:
+        held = min(answers, len(lesson.validation.rows))
+        most = max(most, needed_bytes(footprint, held, training=False))
+    takes(most - footprint.copies)
+    identity = _identity(student, lesson, options, batches)
+    saved = _already_learned(student, options, identity)
+    if saved is not None:
+        result = result_of(saved.state, options, batches)
+    else:
+        run = Run(
+            engine,
+            lesson,
+            options,
+            batches=batches,
+            validation_batch=answers,
+            classes=len(student.classes),
+            changing=changing,
+            identity=identity,
+            score=score,
+        )
+        result = run.fit()
+        student = dataclasses.replace(
+            student,
+            arrays={**student.arrays, **run.weights()},
+            optimizer=optimizer,
+            state={name: np.array(slot) for name, slot in engine.state().items()},
+            record=(*student.record, _entry(lesson, options, layers, identity, result)),
+        )
     _rest(engine, student)
     return student, result
+
+
+def restore_engine(student: StudentFile, engine: Engine) -> None:
+    """Make an engine what it was before `learn_lesson`."""
+    for name in engine.array_names:
+        engine.set_array(name, student.arrays[name])
+    _rest(engine, student)
 
 
 def _rest(engine: Engine, student: StudentFile) -> None:

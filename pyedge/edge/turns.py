@@ -1,0 +1,211 @@
+"""Turns: a learner's student and its engine, for several threads, callbacks, forks and copies.
+
+An engine serves one call at a time: its buffers, which are most of what it takes, belong to the
+call that runs. So threads wait for each other here. Buffers for each call would let them compute
+side by side, but take several times the memory that a device was said to need, and one call has all
+CPUs as it is. The wait costs what a lock costs: below a microsecond where nobody else is there
+(python -m bench.learner_threads measures both).
+
+Two locks. `_changing` is held from beginning to end by what makes another student, `learn` and
+`add_classes`. `_answering` is held for the time of one answer by whoever computes with the engine
+that answers; while one is away to learn, that is a second one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pyedge.edge.memory import Footprint, needed_bytes
+
+if TYPE_CHECKING:
+    from pyedge.kernels import Engine
+    from pyedge.student import StudentFile
+
+T = TypeVar("T")
+_LOOK_S = 1.0  # who waits for an engine to come back looks by himself too
+
+
+@dataclass
+class _Loan:
+    """The engine is away to learn: for which thread, and what memory is left meanwhile."""
+
+    thread: int
+    answer_bytes: int  # what a second engine takes to answer for one image
+    taken_bytes: float = math.inf  # by learning, beside the student; at first that is not known
+
+    def takes(self, count: int) -> None:
+        self.taken_bytes = count
+
+
+class Turns:
+    """Who may use a learner's engine, and the student that it is.
+
+    `threads`: of the engine, None: the process's. `limit`: bytes that all of it may take, or None.
+    The student's arrays are made read-only: copies share them.
+    """
+
+    def __init__(self, student: StudentFile, threads: int | None, limit: int | None) -> None:
+        self._student = _read_only(student)
+        self._threads = threads
+        self._limit = limit
+        self._engine: Engine | None = None
+        self._second: Engine | None = None  # the one that answers while the first is away
+        self._loan: _Loan | None = None
+        # the threads that hold the locks
+        self._changer: int | None = None
+        self._answerer: int | None = None
+        self._new_locks()
+        _all_turns.add(self)
+
+    def _new_locks(self) -> None:
+        self._changing = threading.Lock()
+        # a signal's handler may ask for an answer while its own thread gives one
+        self._answering = threading.RLock()
+        self._returned = threading.Condition(self._answering)
+
+    @property
+    def student(self) -> StudentFile:
+        """The student as it is; while it learns, as it was before."""
+        return self._student
+
+    def __copy__(self) -> Turns:
+        return Turns(self._student, self._threads, self._limit)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Turns:
+        return self.__copy__()  # nothing of the student can be changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Turns, (self._student, self._threads, self._limit)
+
+    def answer(self, call: str, body: Callable[[StudentFile, Engine, int | None], T]) -> T:
+        """Return body(student, engine, bytes that it may take), which leaves both as they are.
+
+        While the student learns, both are what they were before.
+        """
+        # locks stand in a `with` themselves: no KeyboardInterrupt comes between lock and block
+        with self._answering:
+            engine, limit = self._engine_that_answers(call)
+            before, self._answerer = self._answerer, threading.get_ident()
+            try:
+                return body(self._student, engine, limit)
+            finally:
+                self._answerer = before
+
+    def change(self, call: str, body: Callable[[], T]) -> T:
+        """Return body(), which may `replace` the student or `lend` its engine."""
+        mine = threading.get_ident()
+        if mine in (self._changer, self._answerer):
+            raise RuntimeError(
+                f"{call}: called from inside another call of the same learner (by score, by an "
+                "iterable of images, by the handler of a signal); wait until that has returned"
+            )
+        with self._changing:
+            self._changer = mine
+            try:
+                if self._loan is not None:  # a second Ctrl-C has cut off its end
+                    with self._answering:
+                        self._end_loan()
+                return body()
+            finally:
+                self._changer = None
+
+    def replace(self, student: StudentFile) -> None:
+        """Take another student, and an engine of it, which is made before anything changes."""
+        engine = self._new_engine(_read_only(student))
+        with self._answering:
+            self._student, self._engine = student, engine
+
+    def lend(
+        self,
+        body: Callable[[StudentFile, Engine, Callable[[int], None]], tuple[StudentFile, T]],
+        restore: Callable[[StudentFile, Engine], None],
+    ) -> T:
+        """Let body(student, engine, takes) make another student, and return what else it does.
+
+        It tells `takes` the bytes that it needs beside the student's arrays. Whatever it raises,
+        the student stays, and `restore` brings the engine back to it, or a new one is made.
+        """
+        with self._answering:
+            engine, _ = self._engine_that_answers("learn")
+            one = needed_bytes(Footprint.at_rest(engine, self._student), 1, training=False)
+            loan = _Loan(threading.get_ident(), one)
+            self._engine, self._loan = None, loan
+        try:
+            student, result = body(self._student, engine, loan.takes)
+            _read_only(student)
+            with self._answering:
+                self._student, self._engine, self._second, self._loan = student, engine, None, None
+                self._returned.notify_all()
+        except BaseException:
+            with suppress(Exception):
+                restore(self._student, engine)
+                self._engine = engine
+            with self._answering:
+                self._end_loan()
+            raise
+        return result
+
+    def _end_loan(self) -> None:
+        self._second = self._loan = None
+        self._returned.notify_all()
+
+    def _engine_that_answers(self, call: str) -> tuple[Engine, int | None]:
+        """Return the engine that answers now, and the bytes that it may take."""
+        while self._loan is not None:
+            if self._changer != self._loan.thread:  # as above: nobody learns
+                self._end_loan()
+                break
+            room = None if self._limit is None else self._limit - self._loan.taken_bytes
+            if room is None or room >= self._loan.answer_bytes:
+                if self._second is None:
+                    self._second = self._new_engine(self._student)
+                return self._second, None if room is None else int(room)
+            if self._loan.thread == threading.get_ident():
+                raise RuntimeError(
+                    f"{call}: called from inside learn of the same learner, whose "
+                    f"max_memory={self._limit:,} bytes have no room for a second engine"
+                )
+            self._returned.wait(_LOOK_S)
+        if self._engine is None:
+            self._engine = self._new_engine(self._student)
+        return self._engine, self._limit
+
+    def _new_engine(self, student: StudentFile) -> Engine:
+        engine = student.engine()
+        if self._threads is not None:
+            engine.set_threads(self._threads)
+        return engine
+
+    def _after_fork(self) -> None:
+        """In the child, let go of what threads held that are not there any more."""
+        here = threading.get_ident()
+        if self._changer != here:  # its loan, if it has one, is over by that
+            self._changer = None
+        if not self._answering.acquire(blocking=False):  # an engine in the middle of a call
+            self._engine = self._second = self._answerer = None
+        self._new_locks()
+
+
+def _read_only(student: StudentFile) -> StudentFile:
+    for array in (*student.arrays.values(), *student.state.values(), *student.kept):
+        array.flags.writeable = False
+    return student
+
+
+_all_turns: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for turns in list(_all_turns):
+        turns._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
