@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pyedge import kernels
 from pyedge.edge.answers import PREDICT_BATCH, Prediction, evaluation, logits_of, prediction
+from pyedge.edge.doubts import Doubts
 from pyedge.edge.growth import with_classes
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import labelled_images, lesson
@@ -53,6 +54,7 @@ class EdgeLearner:
         # what the learner is, between two calls; the engine has the same weights, and only while
         # `learn` runs others
         self._student = student if isinstance(student, StudentFile) else read_student(student)
+        self._doubts = Doubts(self._student.preprocessing)
         with self._computing():
             self._engine = self._student.engine()
 
@@ -94,13 +96,14 @@ class EdgeLearner:
 
         `images`: whatever EdgeImages.of takes: an array uint8 or float32 [n, c, h, w] or
         [n, h, w, c], a folder, an iterable. No images give no answers. Raises ValueError and
-        TypeError for images that do not fit the student.
+        TypeError for images that do not fit the student; warns, once, of numbers that do not look
+        like pixels or like what the student's preprocessing makes of them.
         """
-        return prediction(self._logits(images, batch_size))
+        return prediction(self._logits(images, batch_size, "predict"))
 
     def logits(self, images: Any, *, batch_size: int = PREDICT_BATCH) -> NDArray[np.float32]:
         """Return what the student's last layer gives, float32 [n, classes]; as `predict` else."""
-        return self._logits(images, batch_size)
+        return self._logits(images, batch_size, "logits")
 
     def evaluate(
         self, images: Any, labels: Any = None, *, batch_size: int = PREDICT_BATCH
@@ -114,7 +117,7 @@ class EdgeLearner:
         if not len(given):
             raise ValueError("evaluate: images is empty")
         assert given.labels is not None
-        return evaluation(self._logits(given, batch_size), given.labels)
+        return evaluation(self._logits(given, batch_size, "evaluate"), given.labels)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Append classes; the ids of those that are there stay. They are to be learned next.
@@ -170,16 +173,20 @@ class EdgeLearner:
             if value is not None and val is None:
                 raise ValueError(f"learn: {name} needs val, to tell better from worse")
         found = lesson(self._student, images, labels, knowledge, val, chosen)
+        self._doubts.look(found.images, "learn")
+        if found.validation is not None:
+            self._doubts.look(found.validation.images, "learn: val:")
         with self._computing():
             self._student, result = learn_lesson(
                 self._engine, self._student, found, chosen, self._max_memory, score
             )
         return result
 
-    def _logits(self, images: Any, batch_size: int) -> NDArray[np.float32]:
+    def _logits(self, images: Any, batch_size: int, function: str) -> NDArray[np.float32]:
         if batch_size < 1:
-            raise ValueError(f"predict: batch_size must be at least 1, got {batch_size}")
+            raise ValueError(f"{function}: batch_size must be at least 1, got {batch_size}")
         given = EdgeImages.of(images, self._student.input_shape)
+        self._doubts.look(given, function)
         with self._computing():
             size = largest_batch(self._footprint(), self._max_memory, batch_size, training=False)
             return logits_of(self._engine, given, size, len(self.classes))

@@ -11,10 +11,10 @@ import numpy as np
 import pyedge
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
+from pyedge.cloud.exporting.preprocessing import Preprocessing, chosen
 from pyedge.errors import ExportError
 from pyedge.student import StudentFile
 
-Preprocessing = str | Mapping[str, Any]
 Trainable = str | Sequence[str]
 
 
@@ -22,7 +22,7 @@ def student_file(
     student: Student,
     *,
     classes: Sequence[str] | None = None,
-    preprocessing: Preprocessing = "image",
+    preprocessing: Preprocessing | None = None,
     trainable: Trainable = "last_conv",
     input_shape: Sequence[int] | None = None,
     record: Sequence[Mapping[str, Any]] = (),
@@ -37,14 +37,15 @@ def described(
     lowered: Lowered,
     student: Student,
     classes: Sequence[str] | None,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | None,
     trainable: Trainable,
     record: Sequence[Mapping[str, Any]],
 ) -> StudentFile:
     """Put a lowered student and its description together; ValueError where they do not fit."""
     logits = len(lowered.arrays[lowered.nodes[lowered.output]["weight"]])
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
-    entry = {"command": "export", "pyedge": pyedge.__version__}
+    settings, said = chosen(student, preprocessing, lowered.input_shape[0])
+    entry = {"command": "export", "pyedge": pyedge.__version__, **said}
     return StudentFile(
         nodes=lowered.nodes,
         arrays=lowered.arrays,
@@ -57,7 +58,7 @@ def described(
         classifier=lowered.classifier,
         trainable=_trainable(lowered, trainable),
         classes=_classes(classes, logits),
-        preprocessing=_preprocessing(preprocessing, lowered.input_shape[0]),
+        preprocessing=settings,
         record=(*(dict(each) for each in record), entry),
     )
 
@@ -82,26 +83,6 @@ def _classes(classes: Sequence[str] | None, logits: int) -> tuple[str, ...]:
             f"{len(classes)} ({', '.join(list(classes)[:12])})"
         )
     return tuple(classes)
-
-
-def _preprocessing(given: Preprocessing, channels: int) -> dict[str, Any]:
-    settings = {"kind": given} if isinstance(given, str) else dict(given)
-    kind = settings.get("kind")
-    unknown = sorted(settings.keys() - {"kind", "mean", "deviation"})
-    if kind not in ("none", "image", "channel") or unknown:
-        raise ValueError(
-            'export: preprocessing must be "image" (each image standardised), "none" (pixels over '
-            '255) or {"kind": "channel", "mean": [...], "deviation": [...]}, not ' + repr(given)
-        )
-    numbers = {}
-    for name in ("mean", "deviation"):
-        numbers[name] = [float(value) for value in settings.get(name, ())]
-        if len(numbers[name]) != (channels if kind == "channel" else 0):
-            raise ValueError(
-                f"export: preprocessing of kind {kind!r} must have "
-                f"{channels if kind == 'channel' else 'no'} numbers in {name}, got {numbers[name]}"
-            )
-    return {"kind": kind, **numbers}
 
 
 def _trainable(lowered: Lowered, trainable: Trainable) -> tuple[str, ...]:

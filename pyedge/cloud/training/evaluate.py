@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyedge.cloud.shown import Watch
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.evaluation import Evaluation
 
@@ -53,7 +54,9 @@ def _confusion(
 
     metric: MulticlassConfusionMatrix | None = None
     loss = torch.zeros((), dtype=torch.float64, device=device)
+    watch = Watch(model, "evaluate", learns=False)
     for images, labels in loader:
+        watch.look(images)
         logits = model(images.to(device, non_blocking=True)).float()
         labels = labels.to(device, non_blocking=True)
         if metric is None:

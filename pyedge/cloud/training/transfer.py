@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyedge.cloud.shown import compare, look_at
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
@@ -65,6 +66,8 @@ def transfer(
             f"transfer: student must be the result of pyedge.compress, got {type(student).__name__}"
         )
     x = first_images(loader, "transfer")
+    if x.is_floating_point() and x.dim() == 4:  # what else is refused where it is used
+        compare(teacher, look_at(x), "transfer", "the teacher")
     groups = _groups(student, x)
     if not (weights[0] or (labels and weights[2])):  # J_b alone: nothing reaches the classifier
         one = x[:1].to(next(student.parameters()).device)
