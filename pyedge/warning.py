@@ -18,7 +18,7 @@ def warn(text: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _inside(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, UserWarning, stacklevel=level - 1)
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def _inside(path: str) -> bool:

@@ -7,6 +7,7 @@ state_dict holds weights alone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,8 @@ _LOOKED_AT = 64
 def look_at(images: Tensor) -> Look:
     """Look at float images [n, c, h, w]."""
     some = images[torch.linspace(0, len(images) - 1, min(len(images), _LOOKED_AT)).long()]
-    return Look.of(some.detach().to("cpu", torch.float32).numpy(), _LOOKED_AT)
+    look = Look.of(some.detach().to("cpu", torch.float32).numpy(), _LOOKED_AT)
+    return dataclasses.replace(look, images=len(images))
 
 
 def shown_to(model: Any) -> Look | None:

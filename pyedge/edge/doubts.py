@@ -69,8 +69,8 @@ def _outside(span: tuple[float, float] | None, preprocessing: Mapping[str, Any])
     """Tell whether any image, of all there are, leaves what the widest channel may hold."""
     if span is None or preprocessing["kind"] == "image":
         return False
-    found = limits(preprocessing)
-    return bool(span[0] < found.least.min() or span[1] > found.most.max())
+    least, most = limits(preprocessing)
+    return bool(span[0] < least.min() or span[1] > most.max())
 
 
 def wanted(preprocessing: Mapping[str, Any]) -> str:

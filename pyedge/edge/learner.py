@@ -175,7 +175,7 @@ class EdgeLearner:
         found = lesson(self._student, images, labels, knowledge, val, chosen)
         self._doubts.look(found.images, "learn")
         if found.validation is not None:
-            self._doubts.look(found.validation.images, "learn: val:")
+            self._doubts.look(found.validation.images, "learn: val")
         with self._computing():
             self._student, result = learn_lesson(
                 self._engine, self._student, found, chosen, self._max_memory, score

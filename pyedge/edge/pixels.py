@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Look:
             return found
         x, mean, deviation = x[uneven], mean[uneven], deviation[uneven]
         darkest, brightest = x.min(axis=1), x.max(axis=1)
-        exact = (np.abs(mean) < 0.01) & (np.abs(deviation - 1) < 0.01)
+        exact = (np.abs(mean) < 1e-3) & (np.abs(deviation - 1) < 0.01)
         levels = x * np.float32(255) if found.between(0, 1) else None
         return replace(
             found,
@@ -96,8 +96,8 @@ class Look:
     def __str__(self) -> str:
         least, most = self.span
         return (
-            f"values from {least:.4g} to {most:.4g}, in an image with a mean {self.offset:.2g} "
-            f"from 0 and a deviation of {self.spread:.2g}"
+            f"values from {least:.4g} to {most:.4g} (by image, |mean| {self.offset:.2g} and "
+            f"deviation {self.spread:.2g} on average)"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,35 +176,40 @@ def contradicts(look: Look, preprocessing: Mapping[str, Any]) -> bool:
     if kind == "image":
         moved = look.uneven >= _FEW and look.offset > 0.3
         return look.uneven > 0 and (look.foreign > 0.5 or moved)
-    least, most, black = limits(preprocessing)
+    mean, deviation, on_levels = _numbers(preprocessing)
+    least, most = limits(preprocessing)
     if (look.low < least).any() or (look.high > most).any():
         return True
-    if look.uneven > 1 and look.standardised >= 0.9:
+    if look.uneven > 2 and look.standardised >= 0.9:
         return True
-    if kind == "none":
-        return look.images >= _FEW and 0 < high < 1.01 / 255  # divided twice
-    # pixels over 255, where black is below 0: other images of one scale do not end at 0 and 1
+    brightest = float((np.asarray(look.high) * deviation + mean).max())
+    if look.images >= _FEW and 0 < brightest < 1.01 / 255:
+        return True  # divided by 255 twice, or where it was not wanted: nothing above a pixel of 1
+    black = float((-mean / deviation).min())
+    # Pixels over 255, where black is below 0: no other images of one scale end at 0 and 1, nor do
+    # all of their values lie at n / 255. (2x - 1 of a bright image does.)
     ends = low < 0.02 and high > 0.8 and look.uneven >= _FEW // 2
-    return look.uneven > 0 and black < -0.1 and look.between(0, 1) and (look.whole or ends)
+    levels = look.whole and look.uneven > (1 if on_levels else 0)
+    return black < -0.1 and look.between(0, 1) and (levels or ends)
 
 
-class Limits(NamedTuple):
-    """What a preprocessing by numbers gives: least and most of each channel, and black."""
+def limits(preprocessing: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the most that kind "none" or "channel" gives, for each channel.
 
-    least: NDArray[np.float64]
-    most: NDArray[np.float64]
-    black: float
+    There is room for what resizing overshoots.
+    """
+    mean, deviation, _ = _numbers(preprocessing)
+    return (-_OVERSHOOT - mean) / deviation, (1 + _OVERSHOOT - mean) / deviation
 
 
-def limits(preprocessing: Mapping[str, Any]) -> Limits:
-    """Return the limits of kind "none" or "channel", with room for what resizing overshoots."""
+def _numbers(
+    preprocessing: Mapping[str, Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    """Return mean and deviation, and whether what they give is among n / 255."""
     mean = np.asarray(preprocessing["mean"] or [0.0], np.float64)
     deviation = np.asarray(preprocessing["deviation"] or [1.0], np.float64)
-    return Limits(
-        (-_OVERSHOOT - mean) / deviation,
-        (1 + _OVERSHOOT - mean) / deviation,
-        float((-mean / deviation).min()),
-    )
+    steps = np.concatenate([1 / deviation, 255 * mean / deviation])
+    return mean, deviation, bool((np.abs(steps - np.rint(steps)) < 1e-3).all())
 
 
 def differ(known: Look, new: Look) -> bool:
@@ -217,4 +222,5 @@ def differ(known: Look, new: Look) -> bool:
     one, other = (known, new) if b == "other" else (new, known)
     if kind_of(one) == "image":
         return False  # augmented ones, or noise: it cannot be told
-    return other.span[0] < -_OVERSHOOT * max(1.0, one.span[1])
+    low, high = other.span
+    return low < -_OVERSHOOT and (kind_of(one) == "none" or high < 16)

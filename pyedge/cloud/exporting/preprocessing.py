@@ -66,7 +66,7 @@ def _also(shown: Look, channels: int) -> str:
     low, high = shown.span
     if kind == "pixels":
         numbers = f'"mean": {[0] * channels}, "deviation": {[1 / 255] * channels}'
-    elif -1.001 <= low < -0.9 and 0.9 < high <= 1.001:
+    elif -1.001 <= low < -0.9 and 0.5 < high <= 1.001:
         numbers = f'"mean": {[0.5] * channels}, "deviation": {[0.5] * channels}'
     else:
         return ""
