@@ -98,7 +98,7 @@ def test_floats_that_are_preprocessed_otherwise_are_doubted_once(
     learner, x = learner_of(preprocessing), FORMS[form][0](photos())
     (text,) = told(lambda: learner.predict(x))
     assert text.startswith("predict: images are float32 with values from ")
-    assert "pass the pixels as uint8" in text
+    assert "Pass the pixels as uint8" in text
     assert not told(lambda: learner.predict(x))
     assert not told(lambda: learner.evaluate(x, images()[1]))
     assert told(lambda: learner_of(preprocessing).predict(x))  # another learner, another caller

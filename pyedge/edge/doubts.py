@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 16  # a look costs less than a hundredth of what the answers do
 _WANTED = {
-    "image": "images that are standardised one by one, to mean 0 and deviation 1",
+    "image": "images standardised one by one, to mean 0 and deviation 1",
     "none": "pixels over 255, from 0 to 1",
 }
 
@@ -59,9 +59,9 @@ def _doubt(images: EdgeImages, preprocessing: Mapping[str, Any]) -> str | None:
         low, high = images.span
         look = replace(look, low=(*look.low, low), high=(*look.high, high))
     return (
-        f"are float32 with {look}, but this student takes {wanted(preprocessing)} as float32; "
-        "pass the pixels as uint8, from 0 to 255, which the device preprocesses itself, or "
-        "floats that are preprocessed in this way"
+        f"are float32 with {look}, but as float32 this student takes {wanted(preprocessing)}. Pass "
+        "the pixels as uint8, from 0 to 255, which are preprocessed on the way in, or floats that "
+        "are preprocessed in this way"
     )
 
 

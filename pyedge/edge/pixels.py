@@ -186,11 +186,20 @@ def contradicts(look: Look, preprocessing: Mapping[str, Any]) -> bool:
     if look.images >= _FEW and 0 < brightest < 1.01 / 255:
         return True  # divided by 255 twice, or where it was not wanted: nothing above a pixel of 1
     black = float((-mean / deviation).min())
-    # Pixels over 255, where black is below 0: no other images of one scale end at 0 and 1, nor do
-    # all of their values lie at n / 255. (2x - 1 of a bright image does.)
-    ends = low < 0.02 and high > 0.8 and look.uneven >= _FEW // 2
-    levels = look.whole and look.uneven > (1 if on_levels else 0)
-    return black < -0.1 and look.between(0, 1) and (levels or ends)
+    return black < -0.1 and _over_255(look, on_levels)
+
+
+def _over_255(look: Look, on_levels: bool) -> bool:
+    """Tell whether images are pixels over 255, and not bright ones whose black is below 0.
+
+    Those do not end at both 0 and 1, nor do all of their values lie at n / 255. (2x - 1 of a bright
+    image does: there, `on_levels`, one image tells nothing.)
+    """
+    if look.uneven <= (1 if on_levels else 0) or not look.between(0, 1):
+        return False
+    low, high = look.span
+    room = 0.02 if look.uneven >= _FEW // 2 else 0.005
+    return look.whole or (low < room and high > 1 - 10 * room)
 
 
 def limits(preprocessing: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
