@@ -345,6 +345,19 @@ def test_objects_that_know_how_to_be_arrays_are_images() -> None:
     assert np.array_equal(EdgeImages.of(Foreign(), SHAPE, [0, 1, 0]).array, photos(3))
 
 
+@pytest.mark.parametrize("item", ["photo.jpg", b"bytes", {"image": 1}])
+def test_items_that_hold_no_pixels_are_named(item: Any) -> None:
+    with pytest.raises(
+        TypeError, match=f"item 1 of images must be an array, not {type(item).__name__}"
+    ):
+        EdgeImages.of([photos(1)[0], item], SHAPE)
+
+
+def test_grey_image_alone_is_told_how_to_be_one_of_many() -> None:
+    with pytest.raises(ValueError, match=r"a single image is image\[None\]"):
+        EdgeImages.of(photos(1)[0, 0], SHAPE)
+
+
 def test_cubes_must_say_where_their_channels_are_in_lists_too() -> None:
     cubes = np.arange(54, dtype=np.uint8).reshape(2, 3, 3, 3)
     with pytest.raises(ValueError, match="pass channels_last=True or False"):

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pyedge
 from pyedge.cli import main
+from pyedge.cloud.graph.taps import tap_teacher
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
 from pyedge.cloud.shown import shown_to
 from pyedge.data import BatchLoader, ImageSet, load_dataset, standardise
@@ -326,6 +327,9 @@ def test_knowledge_warns_of_a_preprocessing_that_the_teacher_does_not_know(
 
     (text,) = told(lambda: make(copy.deepcopy(teachers["none"]), images))
     assert text.startswith("make_knowledge: images have values from -")
+    assert "the teacher was shown others before" in text
+    tapped = tap_teacher(teachers["none"], torch.zeros(1, 1, 8, 8))
+    (text,) = told(lambda: make(tapped, images))
     assert "the teacher was shown others before" in text
     stranger = create("wrn_16_1", num_classes=10, in_channels=1).eval()  # of which nothing is known
     stranger.load_state_dict(teachers["none"].state_dict())

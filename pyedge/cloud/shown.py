@@ -69,7 +69,7 @@ class Watch:
 
     def look(self, images: Tensor) -> None:
         """Compare a batch [n, c, h, w] with what is known; TypeError for others than floats."""
-        if self._seen:
+        if self._seen or not isinstance(images, Tensor):
             return
         self._seen = True
         if not images.is_floating_point():

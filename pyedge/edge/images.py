@@ -126,11 +126,18 @@ class EdgeImages:
         items have labels or where there are no items.
         """
         shape = checked_shape(input_shape)
-        arrays, labels = [], []
+        arrays: list[NDArray[Any]] = []
+        labels: list[NDArray[Any]] = []
         for item in items:
             paired = isinstance(item, (tuple, list)) and len(item) == 2
             images, label = item if paired else (item, None)
             array = array_of(images, shape[0])
+            if array is None and isinstance(images, (str, bytes, os.PathLike, dict)):
+                raise TypeError(
+                    f"EdgeImages: item {len(arrays)} of images must be an array, not "
+                    f"{type(images).__name__} {str(images)[:60]!r}; image files are read from a "
+                    "folder or an archive"
+                )
             if array is None:
                 array = np.asarray(images)
             part = one_or_more(array, shape, channels_last)

@@ -73,7 +73,7 @@ def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Plac
         first, last = first and not channels_last, last and channels_last
     if not (first or last):
         grey = f" or [n, {h}, {w}]" if c == 1 else ""
-        hint = "; a single image is image[None]" if array.ndim == 3 else ""
+        hint = "; a single image is image[None]" if array.ndim == 3 or array.shape == (h, w) else ""
         raise ValueError(
             f"EdgeImages: images must be [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{grey} for this "
             f"student, not {list(array.shape)}{hint}"

@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import trace
+from pyedge.cloud.shown import remember, shown_to
 
 
 class TappedTeacher(nn.Module):
@@ -44,7 +45,9 @@ def tap_teacher(
     found = analyse(traced, structure)
     taps = [[block.output for block in group.blocks] for group in found.groups]
     net = with_taps(traced, taps, found.classifier)
-    return TappedTeacher(net.train(model.training), [len(group) for group in taps])
+    tapped = TappedTeacher(net.train(model.training), [len(group) for group in taps])
+    remember(tapped, shown_to(model))
+    return tapped
 
 
 def with_taps(
