@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from typing import Any
+
+from pyedge.warning import warn
 
 _LONGEST_SHOWN = 200
 _JOINERS = "\u200c\u200d"  # part of Persian and Indic spelling and of emoji: no mistake
@@ -178,14 +178,3 @@ def warn_of_ids(title: str, names: Sequence[str]) -> None:
 
 def _numbers(names: Sequence[str]) -> bool:
     return bool(names) and all(name.isascii() and name.isdigit() for name in names)
-
-
-def warn(text: str) -> None:
-    """Warn the caller of the package; the command line counts as one."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None:
-        name = str(frame.f_globals.get("__name__", ""))
-        if not name.startswith("pyedge.") or name.startswith(("pyedge.cli", "pyedge.demo")):
-            break
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, stacklevel=level)

@@ -16,8 +16,9 @@ from itertools import islice
 from numbers import Integral
 from typing import Any
 
-from pyedge.class_matching import invisible, listing, looks, quoted, same_to_the_eye, stripped, warn
+from pyedge.class_matching import invisible, listing, looks, quoted, same_to_the_eye, stripped
 from pyedge.errors import FormatError
+from pyedge.warning import warn
 
 LONGEST = 200  # characters; what a student's file allows
 _MOST = 1 << 20  # no classifier has more; an iterator may never end

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from pyedge.warning import warn
 
 # what a file system answers that does not know an operation, or a sandbox that does not allow it
 UNSUPPORTED = frozenset(
@@ -42,7 +43,7 @@ class Note:
         """Warn, unless a note of this kind has been given."""
         if self.kind not in _said:
             _said.add(self.kind)
-            warnings.warn(f"{self.text} (said once)", stacklevel=2)
+            warn(f"{self.text} (said once)")
 
 
 def sync_file(file: BinaryIO, path: str | os.PathLike[str]) -> list[Note]:

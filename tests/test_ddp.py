@@ -13,6 +13,7 @@ from tiny_pair import batches, pair, state_of, taught_pair
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from pyedge.cloud.shown import shown_to
 from pyedge.cloud.training.fitnet import Hinted
 from pyedge.cloud.training.loop import DivergedError, Job, Trainer
 from pyedge.cloud.training.objectives import (
@@ -75,6 +76,7 @@ def test_ddp_transfer_takes_the_steps_of_one_process():
 
     assert furthest(state_of(one), state_of(two)) < TOLERANCE
     assert any(not torch.equal(v, before[k]) for k, v in two.state_dict().items())
+    assert shown_to(two).uneven == 8  # its process's part of the first batch of 16
     assert result.test.count == wanted.test.count == 48
     assert result.test_accuracy == wanted.test_accuracy
     for row, wanted_row in zip(result.history, wanted.history, strict=True):

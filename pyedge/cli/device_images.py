@@ -32,7 +32,10 @@ def load(path: str, shape: Shape, *, labelled: bool) -> EdgeImages:
     images, labels = _arrays(path)
     if labelled and labels is None:
         raise UsageError(f"{path} has no labels; --no-labels with --knowledge learns without")
-    return EdgeImages.from_array(images, shape, labels if labelled else None)
+    try:
+        return EdgeImages.from_array(images, shape, labels if labelled else None)
+    except TypeError as error:  # of another dtype
+        raise UsageError(f"{path}: {error}") from error
 
 
 def named_images(paths: Sequence[str], shape: Shape) -> tuple[list[str], EdgeImages]:

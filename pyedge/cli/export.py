@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError
+
+if TYPE_CHECKING:
+    from pyedge.cloud.compression.student import Student
 
 USAGE = "STUDENT --out FILE [options]"
 
@@ -40,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and the classifier), classifier, all, or names of layers",
     )
     parser.add_argument(
+        "--preprocessing",
+        choices=("image", "none"),
+        help="what the device makes of pixels: image (each image standardised, as the commands of "
+        "pyedge train) or none (over 255); default: as the student's images were",
+    )
+    parser.add_argument(
         "--format",
         choices=("pyedge", "onnx"),
         default="pyedge",
@@ -54,10 +64,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Export, and tell what the file holds."""
     if args.format == "onnx" and args.trainable is not None:
         raise UsageError("--trainable has no meaning for --format onnx, whose files cannot learn")
+    if args.format == "onnx" and args.preprocessing is not None:
+        raise UsageError(
+            "--preprocessing has no meaning for --format onnx, whose files take preprocessed images"
+        )
     from pyedge.cli import networks
     from pyedge.cli.outputs import check_out
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.exporting.export import export
+    from pyedge.edge.doubts import wanted
 
     check_out(args.out, args.network)
     student, info = networks.open_network(args.network, args.model, "student")
@@ -68,7 +83,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         student,
         args.out,
         classes=info.classes,
-        preprocessing="image",  # the one that a network file knows
+        preprocessing=args.preprocessing or _preprocessing(student),
         trainable=given[0] if alone else given,
         input_shape=info.input_shape,
         record=info.record,
@@ -88,12 +103,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     kinks = "" if smooth is None else f" ({smooth:.0e} but for activations at a kink of a ReLU)"
     console.result(
         f"{file.params:,} parameters, {len(file.classes)} classes\n"
+        f"images: {wanted(file.preprocessing)}\n"
         f"learns on the device: {', '.join(file.trainable)}\n"
         f"beside torch in float64, logits differ by {check['logits_error']:.0e} and gradients by "
         f"{check['gradient_error']:.0e} of their norm{kinks}\nwritten to {args.out}",
         {
             **content,
             "params": file.params,
+            "preprocessing": file.preprocessing["kind"],
             "classes": list(file.classes),
             "trainable": list(file.trainable),
             "logits_error": check["logits_error"],
@@ -101,3 +118,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         },
     )
     return 0
+
+
+def _preprocessing(student: Student) -> str | None:
+    """Return the one that a network file knows where its images are not known, else None."""
+    from pyedge.cloud.shown import shown_to
+
+    return "image" if shown_to(student) is None else None

@@ -16,12 +16,18 @@ from pyedge.cloud.knowledge_folder import check_space, check_target, new_pack
 from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit, images_of, student_of
 from pyedge.cloud.knowledge_recorder import Recorder
 from pyedge.cloud.knowledge_views import draw_views, preprocess
+from pyedge.cloud.shown import compare, shown_in, shown_to
 from pyedge.cloud.training.progress import TrainingBar
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data.augment import Augment
 from pyedge.edge.digests import image_digests, set_digest
+from pyedge.edge.doubts import Doubts, wanted
+from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.knowledge_format import DTYPES, Manifest
+from pyedge.edge.pixels import Look, contradicts
+from pyedge.student import StudentFile
+from pyedge.warning import warn
 
 BATCH_NORMS = ("frozen", "batch")
 _UNKNOWN = "0" * 64  # a digest that is not needed
@@ -62,9 +68,11 @@ def make_knowledge(
     must be 0. teacher_batch_norm: "frozen", or the statistics of each "batch" of images, which are
     then taken in random order.
 
-    Raises ValueError where teacher, student and images do not fit each other, and for answers that
-    are not finite; FileExistsError and, on a full disk, OSError: before the work begins where that
-    can be known, and nothing is left behind.
+    uint8 images go to the teacher as the student's file preprocesses them; a warning says where the
+    teacher, or the student before its export, was shown others. Raises ValueError where teacher,
+    student and images do not fit each other, and for answers that are not finite; FileExistsError
+    and, on a full disk, OSError: before the work begins where that can be known, and nothing is
+    left behind.
     """
     _check_choice("dtype", dtype, DTYPES)
     _check_choice("teacher_batch_norm", teacher_batch_norm, BATCH_NORMS)
@@ -79,6 +87,7 @@ def make_knowledge(
     given = images_of(images, file.input_shape)
     augment = _checked(augment, file.input_shape)
     pair = fit(teacher, file)
+    _doubt(teacher, file, given)
     digests = image_digests(given)
     manifest = replace(
         _plan(pair, len(given), dtype, views),
@@ -126,6 +135,21 @@ def knowledge_bytes(
     file = student_of(student)
     count = images if isinstance(images, int) else len(images_of(images, file.input_shape))
     return _bytes_of(_plan(fit(teacher, file), count, dtype, views))
+
+
+def _doubt(teacher: nn.Module, file: StudentFile, images: EdgeImages) -> None:
+    """Warn where the teacher is about to be shown images on another scale than it knows."""
+    Doubts(file.preprocessing).look(images, "make_knowledge")
+    rows = np.unique(np.linspace(0, len(images) - 1, 16).astype(np.int64))
+    look = Look.of(preprocess(images, rows, file.preprocessing))
+    compare(teacher, look, "make_knowledge", "the teacher")
+    shown = shown_in(file.record)
+    if shown_to(teacher) is None and shown is not None and contradicts(shown, file.preprocessing):
+        warn(
+            "make_knowledge: pixels go to the teacher as the student's file says, as "
+            f"{wanted(file.preprocessing)}; but before its export the student was shown images "
+            f"with {shown}"
+        )
 
 
 def _plan(pair: Pair, images: int, dtype: str, views: int) -> Manifest:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyedge.class_matching import absent, listing, unknown, warn
+from pyedge.class_matching import absent, listing, unknown
 from pyedge.class_names import checked_names
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
+from pyedge.cloud.exporting.preprocessing import doubt
 from pyedge.cloud.exporting.tail import MASKED
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.training.trainable import teaching_mode
@@ -26,6 +27,7 @@ from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec
 from pyedge.student import StudentFile
 from pyedge.student_file import read_student
+from pyedge.warning import warn
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,11 @@ def student_of(student: Any) -> StudentFile:
             f"make_knowledge: student must be a StudentFile, the path of one, or the result of "
             f"pyedge.compress, not {type(student).__name__}"
         )
-    return student_file(student)
+    file = student_file(student)
+    doubted = doubt(student, None, file.input_shape[0])
+    if doubted is not None:
+        warn(f"make_knowledge: {doubted}")
+    return file
 
 
 def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:

@@ -20,7 +20,9 @@ from pyedge.class_names import ClassNames, checked_names
 from pyedge.cloud.compression.compress import plan
 from pyedge.cloud.compression.plan import Plan
 from pyedge.cloud.compression.student import Student
+from pyedge.cloud.shown import forget, remember, shown_to
 from pyedge.cloud.tensor_file import read_tensors, write_tensors
+from pyedge.edge.pixels import Look
 from pyedge.errors import FormatError
 
 FORMAT = "pyedge-network"
@@ -101,6 +103,9 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
     content["record"] = [dict(entry) for entry in info.record]
     if info.student is not None:
         content["student"] = asdict(info.student)
+    shown = shown_to(model)
+    if shown is not None:
+        content["shown"] = shown.to_dict()
     state = {
         name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in model.state_dict().items()
@@ -117,7 +122,7 @@ def load_network(
     from the caller. Raises FormatError for a file that is truncated, foreign, of a later version,
     or does not fit together; ValueError where `build` is missing; FileNotFoundError.
     """
-    info, state = read_network(path)
+    info, state, shown = _read(path)
     if build is None and info.own_code:
         raise ValueError(
             f"{path}: built by {info.builder}, code that is not in the file; pass the builder"
@@ -126,6 +131,8 @@ def load_network(
         model = _built(path, info, build)
     _load_state(path, model, state)
     _check_output(path, model, info)
+    forget(model)  # a student was cut at zeros
+    remember(model, Look.from_dict(shown))
     return model.eval(), info
 
 
@@ -133,6 +140,13 @@ def read_network(
     path: str | PathLike[str],
 ) -> tuple[NetworkInfo, dict[str, torch.Tensor]]:
     """Read and check what a network file says, and its weights, without building anything."""
+    info, state, _ = _read(path)
+    return info, state
+
+
+def _read(
+    path: str | PathLike[str],
+) -> tuple[NetworkInfo, dict[str, torch.Tensor], Any]:
     content = read_tensors(path, "a network file of pyedge")
     if content.get("format") != FORMAT:
         hint = ""
@@ -163,7 +177,7 @@ def read_network(
         student=None if settings is None else StudentSettings(**settings),
         record=tuple(content["record"]),
     )
-    return info, content["state"]
+    return info, content["state"], content.get("shown")  # files of before have none
 
 
 def _check_fields(path: str | PathLike[str], content: dict[str, Any]) -> None:

@@ -15,9 +15,10 @@ def standardise(images: Tensor) -> Tensor:
     """Subtract each image's mean and divide by its deviation: [n, c, h, w] -> float32, same shape.
 
     (x - mean) / max(std, 1 / sqrt(c h w)) over all pixels and channels of an image (Sec. 5), so
-    that brightness and contrast of a photo do not matter; the bound keeps an even image at 0.
-    Takes uint8 or floats, on any device; carries no gradient. Raises ValueError for other than
-    four dimensions.
+    that brightness and contrast of a photo do not matter; the bound keeps an even image at 0. Takes
+    uint8 or floats, on any device; carries no gradient. Floats should be pixels from 0 to 255, too,
+    or the bound flattens images of little contrast. Raises ValueError for other than four
+    dimensions.
     """
     if images.dim() != 4:
         raise ValueError(f"standardise: wanted images [n, c, h, w], got {list(images.shape)}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.edge.class_folders import arrange
-from pyedge.edge.decode import decode_all, is_image
+from pyedge.edge.decode import brightness, decode_all, is_image
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.layout import Shape
 from pyedge.edge.sources import Entry, walk
@@ -67,12 +67,5 @@ def decode_entries(path: str, entries: dict[str, Entry], order: list[str], shape
                 f"{path}: {file} is {image.shape[1]}x{image.shape[0]}, the student takes images "
                 f"of {w}x{h}"
             )
-        array[i] = image if c == 3 else _brightness(image)
+        array[i] = image if c == 3 else brightness(image)
     return array
-
-
-def _brightness(image: Pixels) -> Pixels:
-    """Turn [h, w, 3] to [h, w, 1] as Pillow does: ITU-R 601, rounded; grey stays what it is."""
-    r, g, b = (image[..., i].astype(np.uint32) for i in range(3))
-    grey = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16
-    return grey.astype(np.uint8)[..., None]

@@ -1,8 +1,9 @@
 """Images as the device takes them: arrays of pixels, with labels or without.
 
-Two dtypes: uint8 pixels, which the engine standardises on their way in, and float32 images that
-are preprocessed already. Two layouts: [n, c, h, w] and [n, h, w, c], told apart by the student's
-input shape. Neither is copied, so a memory-mapped array may be larger than memory.
+Two dtypes: uint8 pixels, which the engine preprocesses on their way in, and float32 images that
+are preprocessed already (`doubts` tells of those that do not look it). Two layouts: [n, c, h, w]
+and [n, h, w, c], told apart by the student's input shape. Neither is copied, so a memory-mapped
+array may be larger than memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.class_matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
-from pyedge.edge.layout import Shape, check_dtype, checked_shape, one_or_more, place
+from pyedge.edge.arrays import array_of
+from pyedge.edge.layout import Shape, checked_dtype, checked_shape, one_or_more, place
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
 
@@ -26,7 +28,8 @@ class EdgeImages:
     """Images, and what is known of them.
 
     array: uint8 or float32, C-contiguous, [n, c, h, w], or [n, h, w, c] with channels_last.
-    labels: int64 [n], or None. class_names: what the labels stand for, where that is known.
+    labels: int64 [n], or None. class_names: what the labels stand for, where that is known. span:
+    the lowest and the highest value of float32 images, where that is known.
     Make one with `of`, which checks everything.
     """
 
@@ -34,6 +37,7 @@ class EdgeImages:
     channels_last: bool
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] | None = None
+    span: tuple[float, float] | None = None
 
     @classmethod
     def of(
@@ -46,9 +50,10 @@ class EdgeImages:
     ) -> EdgeImages:
         """Take images from whatever they come in, for a student of `input_shape` c h w.
 
-        source: an array (`from_array`), a folder of class folders or a tar archive of one
-        (`from_folder`), an iterable of (image, label), (images, labels), or images alone
-        (`from_iterable`), or EdgeImages. labels: for arrays and EdgeImages.
+        source: an array (`from_array`), or what is one in another form (`arrays.array_of`), a
+        folder of class folders or a tar archive of one (`from_folder`), an iterable of (image,
+        label), (images, labels), or images alone (`from_iterable`), or EdgeImages. labels: for
+        arrays, EdgeImages and images alone.
         """
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
@@ -57,17 +62,22 @@ class EdgeImages:
                     f"not {list(source.shape)}"
                 )
             return source if labels is None else source.labelled(labels)
-        if isinstance(source, np.ndarray):
-            return cls.from_array(source, input_shape, labels, channels_last=channels_last)
-        if labels is not None:
-            raise ValueError(
-                f"EdgeImages: labels come with an array of images, not with "
-                f"{type(source).__name__}, which has its own"
-            )
         if isinstance(source, (str, os.PathLike)):
-            return cls.from_folder(source, input_shape)
+            if labels is None:
+                return cls.from_folder(source, input_shape)
+            raise _two_labels(source)
+        array = array_of(source, checked_shape(input_shape)[0])
+        if array is not None:
+            if hasattr(source, "getbands"):  # one image of Pillow's
+                array = array[None]
+            return cls.from_array(array, input_shape, labels, channels_last=channels_last)
         if isinstance(source, Iterable):
-            return cls.from_iterable(source, input_shape, channels_last=channels_last)
+            found = cls.from_iterable(source, input_shape, channels_last=channels_last)
+            if labels is None:
+                return found
+            if found.labels is not None:
+                raise _two_labels(source)
+            return found.labelled(labels)
         raise TypeError(
             f"EdgeImages: images must be an array, a folder or an iterable of (image, label), "
             f"not {type(source).__name__}"
@@ -86,13 +96,15 @@ class EdgeImages:
 
         channels_last says which of the two where the shape does not. labels: whole numbers [n], or
         names. The memory is used as it lies; an array with gaps in it, such as every second image,
-        is copied. Raises TypeError for other dtypes, ValueError for shapes that do not fit the
-        student, NaN and infinity, and labels that do not fit the images.
+        is copied, and so is one of the other byte order. Raises TypeError for other dtypes,
+        ValueError for shapes that do not fit the student, NaN and infinity, and labels that do not
+        fit the images.
         """
-        check_dtype(array)
-        placed = place(array, checked_shape(input_shape), channels_last)
+        shape = checked_shape(input_shape)
+        given = array_of(array, shape[0])
+        placed = place(checked_dtype(array if given is None else given), shape, channels_last)
         images = cls(placed.array, placed.channels_last)
-        images._check_finite()
+        images = replace(images, span=images._checked_span())
         return images if labels is None else images.labelled(labels)
 
     @classmethod
@@ -115,11 +127,21 @@ class EdgeImages:
         items have labels or where there are no items.
         """
         shape = checked_shape(input_shape)
-        arrays, labels = [], []
+        arrays: list[NDArray[Any]] = []
+        labels: list[NDArray[Any]] = []
         for item in items:
             paired = isinstance(item, (tuple, list)) and len(item) == 2
             images, label = item if paired else (item, None)
-            part = one_or_more(np.asarray(images), shape, channels_last)
+            array = array_of(images, shape[0])
+            if array is None and isinstance(images, (str, bytes, os.PathLike, dict)):
+                raise TypeError(
+                    f"EdgeImages: item {len(arrays)} of images must be an array, not "
+                    f"{type(images).__name__} {str(images)[:60]!r}; image files are read from a "
+                    "folder or an archive"
+                )
+            if array is None:
+                array = np.asarray(images)
+            part = one_or_more(array, shape, channels_last)
             arrays.append(part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array)
             if label is not None:
                 labels.append(np.atleast_1d(np.asarray(label)))
@@ -213,7 +235,7 @@ class EdgeImages:
     def subset(self, rows: NDArray[np.int64]) -> EdgeImages:
         """Take the images at these places, in this order (a copy)."""
         labels = None if self.labels is None else self.labels[rows]
-        return replace(self, array=self.array[rows], labels=labels)
+        return replace(self, array=self.array[rows], labels=labels, span=None)
 
     def planar(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         """Return the images at these places as C-contiguous [n, c, h, w] of their own dtype."""
@@ -225,12 +247,26 @@ class EdgeImages:
         length = max(1, _CHUNK_BYTES // max(1, self.array[:1].nbytes))
         return [slice(i, i + length) for i in range(0, len(self), length)]
 
-    def _check_finite(self) -> None:
-        if self.array.dtype != np.float32:
-            return
+    def _checked_span(self) -> tuple[float, float] | None:
+        """Return the lowest and the highest value; ValueError for NaN and infinity."""
+        if self.array.dtype != np.float32 or not len(self):
+            return None
+        ends = []
         for part in self.chunks():
-            good = np.isfinite(self.array[part]).all(axis=(1, 2, 3))
+            rows = self.array[part].reshape(len(self.array[part]), -1)
+            with np.errstate(invalid="ignore"):
+                low, high = rows.min(axis=1), rows.max(axis=1)
+            good = np.isfinite(low) & np.isfinite(high)  # both hand NaN on
             if not good.all():
                 raise ValueError(
                     f"EdgeImages: image {part.start + int(good.argmin())} holds NaN or infinity"
                 )
+            ends += [low.min(), high.max()]
+        return float(min(ends)), float(max(ends))
+
+
+def _two_labels(source: Any) -> ValueError:
+    return ValueError(
+        f"EdgeImages: labels come with an array of images, not with {type(source).__name__}, which "
+        f"has its own"
+    )

@@ -26,15 +26,41 @@ def checked_shape(input_shape: Sequence[int]) -> Shape:
     return shape
 
 
-def check_dtype(array: Any) -> None:
-    """Raise TypeError unless `array` is a numpy array of uint8 or float32."""
+def checked_dtype(array: Any) -> NDArray[Any]:
+    """Return an array of uint8 or float32 in this machine's byte order; TypeError for others.
+
+    Other dtypes are not converted, since their numbers may mean anything: the message says what
+    they are and what to do.
+    """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"EdgeImages: images must be a numpy array, not {type(array).__name__}")
-    if array.dtype not in (np.uint8, np.float32):
-        raise TypeError(
-            f"EdgeImages: images must be uint8 pixels, or float32 and preprocessed, "
-            f"not {array.dtype}"
+    if array.dtype == np.uint8 or array.dtype == np.float32:
+        return array
+    if array.dtype.kind == "f" and array.dtype.itemsize == 4:
+        return array.astype(np.float32)
+    raise TypeError(
+        f"EdgeImages: images must be uint8 pixels, or float32 and preprocessed, "
+        f"not {array.dtype}{_advice(array)}"
+    )
+
+
+def _advice(array: NDArray[Any]) -> str:
+    if not array.size or array.dtype.kind not in "biuf":
+        return ""
+    if array.dtype.kind == "b":
+        return "; for black and white pass images * np.uint8(255)"
+    low, high = array.min(), array.max()
+    seen = f" from {low:.4g} to {high:.4g}"
+    if array.dtype.kind == "f":
+        pixels = low >= 0 and 2 < high <= 255
+        return seen + (
+            "; if they are pixels, pass images.round().astype(np.uint8)"
+            if pixels
+            else "; if they are preprocessed, pass images.astype(np.float32)"
         )
+    if low >= 0 and high <= 255:
+        return seen + "; if they are pixels, pass images.astype(np.uint8)"
+    return seen + "; scale them to 0..255 and pass them as uint8"
 
 
 def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Placed:
@@ -47,7 +73,7 @@ def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Plac
         first, last = first and not channels_last, last and channels_last
     if not (first or last):
         grey = f" or [n, {h}, {w}]" if c == 1 else ""
-        hint = "; a single image is image[None]" if array.ndim == 3 else ""
+        hint = "; a single image is image[None]" if array.ndim == 3 or array.shape == (h, w) else ""
         raise ValueError(
             f"EdgeImages: images must be [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{grey} for this "
             f"student, not {list(array.shape)}{hint}"
@@ -68,7 +94,7 @@ def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Plac
 
 def one_or_more(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Placed:
     """Take an item of an iterable: a batch, or one image."""
-    check_dtype(array)
+    array = checked_dtype(array)
     c, h, w = shape
     one = array.shape in ((c, h, w), (h, w, c)) or (c == 1 and array.shape == (h, w))
     return place(array[None] if one else array, shape, channels_last)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.edge.answers import PREDICT_BATCH, Prediction, evaluation, logits_of, prediction
+from pyedge.edge.doubts import Doubts
 from pyedge.edge.growth import with_classes
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import labelled_images, lesson
@@ -74,6 +75,7 @@ class EdgeLearner:
         self._max_memory = max_memory
         if isinstance(student, StudentFile):  # what no file could hold is told before it learns
             check_description(given, {n: ArraySpec.of(a) for n, a in given.arrays.items()})
+        self._doubts = Doubts(given.preprocessing)
         self._turns = Turns(given, threads, max_memory)
         self._shown: tuple[StudentFile, StudentFile] | None = None
         _ = self._engine  # what cannot be run is refused here
@@ -84,7 +86,8 @@ class EdgeLearner:
 
     def __getstate__(self) -> dict[str, Any]:
         # of `copy` and `pickle`
-        return {**vars(self), "_turns": copy(self._turns), "_shown": None}
+        doubts = Doubts(self._turns.student.preprocessing)
+        return {**vars(self), "_turns": copy(self._turns), "_shown": None, "_doubts": doubts}
 
     @property
     def student(self) -> StudentFile:
@@ -127,7 +130,8 @@ class EdgeLearner:
 
         `images`: whatever EdgeImages.of takes: an array uint8 or float32 [n, c, h, w] or
         [n, h, w, c], a folder, an iterable. No images give no answers. Raises ValueError and
-        TypeError for images that do not fit the student.
+        TypeError for images that do not fit the student; warns, once, of numbers that do not look
+        like pixels or like what the student's preprocessing makes of them.
         """
         return prediction(self._logits("predict", images, batch_size))
 
@@ -213,6 +217,9 @@ class EdgeLearner:
 
         def learned() -> LearnResult:
             found = lesson(self._turns.student, images, labels, knowledge, val, chosen)
+            self._doubts.look(found.images, "learn")
+            if found.validation is not None:
+                self._doubts.look(found.validation.images, "learn: val")
 
             def teach(
                 student: StudentFile, engine: Engine, takes: Callable[[int], None]
@@ -233,6 +240,7 @@ class EdgeLearner:
         if batch_size < 1:
             raise ValueError(f"{call}: batch_size must be at least 1, got {batch_size}")
         given = EdgeImages.of(images, self.input_shape)  # before the wait: it may run others' code
+        self._doubts.look(given, call)
 
         def answered(student: StudentFile, engine: Engine, limit: int | None) -> Any:
             size = batch_size

@@ -26,6 +26,7 @@ from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import record_shapes, trace
+from pyedge.cloud.shown import compare, look_at
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import StructureError
 
@@ -107,6 +108,9 @@ def plan(
     measured = list(dict.fromkeys(shallow.source.values()))
     profile = measure(traced, measured, _remember(batches, calibration), noise)
     graph = dependency_graph(shallow.traced, example)
+    shown = None if noise else look_at(torch.cat(calibration))
+    if shown is not None:
+        compare(model, shown, "plan")
     order = {str(node.target): place for place, node in enumerate(traced.graph.nodes)}
     sets = filter_sets(shallow.traced, graph, sorted(shallow.source, key=order.__getitem__))
     _check_can_be_cut(sets)
@@ -137,6 +141,7 @@ def plan(
         init=init,
         seed=seed,
         calibration=() if noise else tuple(calibration),
+        shown=shown,
     )
 
 

@@ -23,6 +23,8 @@ from pyedge.cloud.compression.widths import (
     threshold_widths,
 )
 from pyedge.cloud.graph.structure import Structure
+from pyedge.cloud.shown import remember
+from pyedge.edge.pixels import Look
 
 Init = Literal["inherit", "fresh"]
 
@@ -54,7 +56,8 @@ class Plan:
     """Widths, parameters and multiply-accumulates of a student, for one threshold.
 
     Made by `pyedge.plan`. One pass over the images serves every P: `plan.at(0.8)` answers at
-    once. `set_widths` has one entry for each set of coupled filters.
+    once. `set_widths` has one entry for each set of coupled filters. `shown` tells what the images
+    looked like, which the student remembers until it is exported.
     """
 
     P: float | None
@@ -68,6 +71,7 @@ class Plan:
     init: Init = "inherit"
     seed: int = 0
     calibration: tuple[torch.Tensor, ...] = field(repr=False, default=())
+    shown: Look | None = field(repr=False, default=None)
 
     def at(self, P: float) -> Plan:
         """The plan for another threshold. Raises ValueError outside 0 to 1."""
@@ -145,7 +149,9 @@ class Plan:
 
     def build(self) -> Student:
         """Cut the student out of the teacher's copy (`pyedge.compress` is plan(...).build())."""
-        return build_student(self)
+        student = build_student(self)
+        remember(student, self.shown)
+        return student
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data, for JSON."""

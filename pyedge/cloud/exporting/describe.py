@@ -13,11 +13,11 @@ from pyedge.class_matching import quoted
 from pyedge.class_names import checked_names, storable
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
+from pyedge.cloud.exporting.preprocessing import Preprocessing, chosen
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import ExportError
 from pyedge.student import StudentFile
 
-Preprocessing = str | Mapping[str, Any]
 Trainable = str | Sequence[str]
 Classes = Iterable[str] | Mapping[str, int]
 
@@ -26,7 +26,7 @@ def student_file(
     student: Student,
     *,
     classes: Classes | None = None,
-    preprocessing: Preprocessing = "image",
+    preprocessing: Preprocessing | None = None,
     trainable: Trainable = "last_conv",
     input_shape: Sequence[int] | None = None,
     record: Sequence[Mapping[str, Any]] = (),
@@ -41,13 +41,14 @@ def described(
     lowered: Lowered,
     student: Student,
     classes: Classes | None,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | None,
     trainable: Trainable,
     record: Sequence[Mapping[str, Any]],
 ) -> StudentFile:
     """Put a lowered student and its description together; ValueError where they do not fit."""
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
-    entry = {"command": "export", "pyedge": pyedge.__version__}
+    settings, said = chosen(student, preprocessing, lowered.input_shape[0])
+    entry = {"command": "export", "pyedge": pyedge.__version__, **said}
     return StudentFile(
         nodes=lowered.nodes,
         arrays=lowered.arrays,
@@ -60,7 +61,7 @@ def described(
         classifier=lowered.classifier,
         trainable=_trainable(lowered, trainable),
         classes=_classes(classes, lowered.classes),
-        preprocessing=_preprocessing(preprocessing, lowered.input_shape[0]),
+        preprocessing=settings,
         record=(*(dict(each) for each in record), entry),
     )
 
@@ -84,26 +85,6 @@ def _classes(classes: Classes | None, logits: int) -> tuple[str, ...]:
         if reason is not None:
             raise ValueError(f"export: classes: class {place}, {quoted(name)}, {reason}")
     return names
-
-
-def _preprocessing(given: Preprocessing, channels: int) -> dict[str, Any]:
-    settings = {"kind": given} if isinstance(given, str) else dict(given)
-    kind = settings.get("kind")
-    unknown = sorted(settings.keys() - {"kind", "mean", "deviation"})
-    if kind not in ("none", "image", "channel") or unknown:
-        raise ValueError(
-            'export: preprocessing must be "image" (each image standardised), "none" (pixels over '
-            '255) or {"kind": "channel", "mean": [...], "deviation": [...]}, not ' + repr(given)
-        )
-    numbers = {}
-    for name in ("mean", "deviation"):
-        numbers[name] = [float(value) for value in settings.get(name, ())]
-        if len(numbers[name]) != (channels if kind == "channel" else 0):
-            raise ValueError(
-                f"export: preprocessing of kind {kind!r} must have "
-                f"{channels if kind == 'channel' else 'no'} numbers in {name}, got {numbers[name]}"
-            )
-    return {"kind": kind, **numbers}
 
 
 def _trainable(lowered: Lowered, trainable: Trainable) -> tuple[str, ...]:

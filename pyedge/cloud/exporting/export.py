@@ -10,11 +10,13 @@ from typing import Any, Literal
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.answers import check_answers
 from pyedge.cloud.exporting.check import check_against_torch
-from pyedge.cloud.exporting.describe import Classes, Preprocessing, Trainable, checked, described
+from pyedge.cloud.exporting.describe import Classes, Trainable, checked, described
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
+from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
 from pyedge.student import StudentFile
 from pyedge.student_file import write_student
+from pyedge.warning import warn
 
 
 def export(
@@ -22,7 +24,7 @@ def export(
     path: str | PathLike[str],
     *,
     classes: Classes | None = None,
-    preprocessing: Preprocessing = "image",
+    preprocessing: Preprocessing | None = None,
     trainable: Trainable = "last_conv",
     input_shape: Sequence[int] | None = None,
     record: Sequence[Mapping[str, Any]] = (),
@@ -34,11 +36,13 @@ def export(
     What a class may be called is said in `pyedge.class_names`. preprocessing, of uint8
     images on the device: "image" standardises each image as `pyedge.data.standardise` does, "none"
     divides by 255, and {"kind": "channel", "mean": [...], "deviation": [...]} gives
-    (x / 255 - mean) / deviation, channel by channel. trainable: what learns on the device if
-    nothing else is asked for there: "last_conv" (the last convolution of each group and the
-    classifier, Sec. 4.1), "classifier", "all", or names of layers. input_shape: c h w, by default
-    of the images that the student was compressed with. record: what happened to the student so
-    far, plain values, to which the export is added, with the differences that its check found.
+    (x / 255 - mean) / deviation, channel by channel. Without it, it is the first or the second of
+    these, as the images were that the student was shown; a warning says where they were neither, or
+    where what is given contradicts them. trainable: what learns on the device if nothing else is
+    asked for there: "last_conv" (the last convolution of each group and the classifier, Sec. 4.1),
+    "classifier", "all", or names of layers. input_shape: c h w, by default of the images that the
+    student was compressed with. record: what happened to the student so far, plain values, to which
+    the export is added, with the differences that its check found.
 
     What stands between the classifier and what `student(images)` returns goes along: scales,
     shifts, masks, another order of the classes, and a softmax or its logarithm at the end. On the
@@ -62,6 +66,9 @@ def export(
         raise ValueError(f'export: format must be "pyedge" or "onnx", not {format!r}')
     lowered = lower(student, input_shape)
     file = described(lowered, student, classes, preprocessing, trainable, record)
+    doubted = doubt(student, preprocessing, lowered.input_shape[0])
+    if doubted is not None:
+        warn(f"export: {doubted}")
     check_answers(file, lowered, student)
     agreement = check_against_torch(file, lowered)
     *before, entry = file.record

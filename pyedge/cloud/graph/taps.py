@@ -11,6 +11,7 @@ from pyedge.cloud.graph.answer import find_logits
 from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import trace
+from pyedge.cloud.shown import remember, shown_to
 from pyedge.cloud.weights.checks import is_float32, like_weights
 
 
@@ -44,14 +45,16 @@ def tap_teacher(
     The block outputs are the candidates of the matching in Sec. 4.1. A network that is not float32
     is tapped as a float32 copy. Raises StructureError.
     """
-    training = model.training
+    given, training = model, model.training
     if not is_float32(model):
         model = private_copy(model)
     traced = trace(model, example.float())
     found = analyse(traced, structure)
     taps = [[block.output for block in group.blocks] for group in found.groups]
     net = with_taps(traced, taps, found.classifier)
-    return TappedTeacher(net.train(training), [len(group) for group in taps])
+    tapped = TappedTeacher(net.train(training), [len(group) for group in taps])
+    remember(tapped, shown_to(given))
+    return tapped
 
 
 def with_taps(

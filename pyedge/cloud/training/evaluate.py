@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyedge.cloud.shown import Watch
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
 from pyedge.cloud.weights.checks import check_weights, like_weights
@@ -67,7 +68,9 @@ def _confusion(
 
     metric: MulticlassConfusionMatrix | None = None
     loss = torch.zeros((), dtype=torch.float64, device=device)
+    watch = Watch(model, "evaluate", learns=False)
     for images, labels in loader:
+        watch.look(images)
         images = like_weights(images.to(device, non_blocking=True), model)
         logits = as_logits(model(images).float())
         labels = labels.to(device, non_blocking=True)

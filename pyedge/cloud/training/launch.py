@@ -16,12 +16,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pyedge.class_matching import same_classes
+from pyedge.cloud.shown import remember, shown_to
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.loop import Job, Trainer
 from pyedge.cloud.training.objectives import Objective
 from pyedge.cloud.training.options import TrainOptions
+from pyedge.edge.pixels import Look
 
 
 def run(
@@ -106,6 +108,7 @@ def _run_in_children(fabric: Fabric, job: Job) -> TrainResult:
         fabric.launch(_work_in_child, folder)  # type: ignore[arg-type]
         state = load_checkpoint(Path(folder, "result"))
     job.model.load_state_dict(state["weights"])
+    remember(job.model, Look.from_dict(state["shown"]))
     return _unpacked(state["result"])
 
 
@@ -114,7 +117,12 @@ def _work_in_child(fabric: Fabric, folder: str) -> None:
     job = torch.load(Path(folder, "job"), map_location="cpu", weights_only=False)
     result = _work(fabric, job)
     if fabric.global_rank == 0:
-        state = {"weights": job.model.state_dict(), "result": _packed(result)}
+        look = shown_to(job.model)
+        state = {
+            "weights": job.model.state_dict(),
+            "result": _packed(result),
+            "shown": None if look is None else look.to_dict(),
+        }
         save_checkpoint(Path(folder, "result"), state)
     _leave_together(fabric)
 
@@ -141,6 +149,7 @@ def _with_synchronised_batch_norm(fabric: Fabric, job: Job) -> TrainResult:
     job.model = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(original))
     result = Trainer(fabric, job).fit()
     original.load_state_dict(job.model.state_dict())
+    remember(original, shown_to(job.model))
     job.model = original
     return result
 

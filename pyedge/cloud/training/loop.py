@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pyedge.atomic import find_target
+from pyedge.cloud.shown import Watch
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.evaluate import measured as evaluate
@@ -72,6 +73,7 @@ class Trainer:
         self._kept: dict[str, Tensor] = {}
         self._layout = torch.channels_last if job.options.channels_last else torch.preserve_format
         self._loader = _shared(job.loader, fabric)
+        self._watch = Watch(job.model, job.title, learns=True)
         self._batches = _length(job.loader if not self._distributed else self._loader)
         self._total = self._total_steps()
         on_cpu = fabric.device.type == "cpu"
@@ -178,6 +180,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         x, y = _images_and_labels(batch, self._job.objective.labels, self._job.title)
+        self._watch.look(x)
         x = x.to(self._fabric.device, non_blocking=True, memory_format=self._layout)
         x = like_weights(x, self._model)
         y = None if y is None else y.to(self._fabric.device, non_blocking=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyedge.cloud.shown import compare, look_at
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
@@ -68,6 +69,8 @@ def transfer(
         )
     check_pair("transfer", student, teacher)
     x = like_weights(first_images(loader, "transfer"), student)
+    if x.is_floating_point() and x.dim() == 4:  # what else is refused where it is used
+        compare(teacher, look_at(x), "transfer", "the teacher")
     groups = _groups(student, x)
     if not (weights[0] or (labels and weights[2])):  # J_b alone: nothing reaches the classifier
         one = x[:1].to(next(student.parameters()).device)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from pyedge.cloud.weights.files import WeightFile, read_weights
 from pyedge.cloud.weights.names import COUNTER, Attempt, Match, Wanted, attempts, bare, better
 from pyedge.cloud.weights.order import in_order
 from pyedge.errors import FormatError
+from pyedge.warning import warn
 
 _ROWS = 12  # of the table of what does not match
 _OF_TRAINING = re.compile(r"opt|sched|rng|random|scaler|loss|ema|callback|metric")
@@ -74,7 +74,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
                 values[name] = file.tensors[full].reshape(()).to(state[name].dtype)
     model.load_state_dict({**state, **values})
     if notes:
-        warnings.warn(f"{path}: {'; '.join(notes)}", stacklevel=2)
+        warn(f"{path}: {'; '.join(notes)}")
     afresh = tuple(sorted(n for n in wanted.tensors if n not in values))
     return Loaded(len(values), afresh, match.sources, tuple(notes))
 

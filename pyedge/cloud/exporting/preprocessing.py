@@ -1,0 +1,93 @@
+"""How a device preprocesses pixels: as the caller says, or as the student's images were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.shown import shown_to
+from pyedge.edge.doubts import wanted
+from pyedge.edge.pixels import Look, contradicts, kind_of
+
+Preprocessing = str | Mapping[str, Any]
+_NOTHING: dict[str, Any] = {"mean": [], "deviation": []}
+_ADVICE = (
+    'preprocessing= of pyedge.export says what it shall do: "image" (each image standardised), '
+    '"none" (pixels over 255) or {"kind": "channel", "mean": [...], "deviation": [...]}'
+)
+
+
+def chosen(
+    student: Student, given: Preprocessing | None, channels: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings for a student's file, and what its record says of how they were chosen.
+
+    Without `given` it is the preprocessing that the student's images show, "image" where they show
+    none. Raises ValueError for settings that are none; `doubt` tells what speaks against them.
+    """
+    shown = shown_to(student)
+    said: dict[str, Any] = {} if shown is None else {"shown": shown.to_dict()}
+    if given is not None:
+        return _checked(given, channels), {**said, "preprocessing": "given"}
+    kind = None if shown is None else kind_of(shown)
+    if kind in ("image", "none"):
+        return {"kind": kind, **_NOTHING}, {**said, "preprocessing": "as shown"}
+    return {"kind": "image", **_NOTHING}, {**said, "preprocessing": "default"}
+
+
+def doubt(student: Student, given: Preprocessing | None, channels: int) -> str | None:
+    """Say where the student's images cannot come from the preprocessing, or show none."""
+    shown = shown_to(student)
+    settings, said = chosen(student, given, channels)
+    if said["preprocessing"] == "given":
+        if shown is None or not contradicts(shown, settings):
+            return None
+        return (
+            f"preprocessing is {settings['kind']!r}, which gives {wanted(settings)}, but the "
+            f"student was shown images with {shown}{_also(shown, channels)}"
+        )
+    if said["preprocessing"] == "as shown":
+        return None
+    seen = "it is not known what images the student was shown"
+    if shown is not None and kind_of(shown) is not None:
+        seen = (
+            f"the student was shown images with {shown}, neither standardised one by one nor from "
+            f"0 to 1{_also(shown, channels)}"
+        )
+    return f'{seen}; the device will standardise each image ("image"). {_ADVICE}'
+
+
+def _also(shown: Look, channels: int) -> str:
+    """Name the settings for the two scales that are usual beside 0 to 1."""
+    kind = kind_of(shown)
+    if kind in ("image", "none"):
+        return f'; preprocessing="{kind}" does'
+    low, high = shown.span
+    if kind == "pixels":
+        numbers = f'"mean": {[0] * channels}, "deviation": {[1 / 255] * channels}'
+    elif -1.001 <= low < -0.9 and 0.5 < high <= 1.001:
+        numbers = f'"mean": {[0.5] * channels}, "deviation": {[0.5] * channels}'
+    else:
+        return ""
+    return f'; as by preprocessing={{"kind": "channel", {numbers}}}'
+
+
+def _checked(given: Preprocessing, channels: int) -> dict[str, Any]:
+    settings = {"kind": given} if isinstance(given, str) else dict(given)
+    kind = settings.get("kind")
+    unknown = sorted(settings.keys() - {"kind", "mean", "deviation"})
+    if kind not in ("none", "image", "channel") or unknown:
+        raise ValueError(
+            'export: preprocessing must be "image" (each image standardised), "none" (pixels over '
+            '255) or {"kind": "channel", "mean": [...], "deviation": [...]}, not ' + repr(given)
+        )
+    numbers = {}
+    for name in ("mean", "deviation"):
+        numbers[name] = [float(value) for value in settings.get(name, ())]
+        if len(numbers[name]) != (channels if kind == "channel" else 0):
+            raise ValueError(
+                f"export: preprocessing of kind {kind!r} must have "
+                f"{channels if kind == 'channel' else 'no'} numbers in {name}, got {numbers[name]}"
+            )
+    return {"kind": kind, **numbers}

@@ -1,0 +1,93 @@
+"""What images a network was shown: remembered beside it, and compared with those that come next.
+
+The scale of its images is part of a network as much as its weights are, and no weight tells it. It
+is kept as plain values in an attribute of the module, so that copies and pickles have it; a
+state_dict holds weights alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyedge.edge.pixels import Look, differ, kind_of
+from pyedge.warning import warn
+
+_ATTRIBUTE, _TOLD = "_pyedge_shown", "_pyedge_told"
+_LOOKED_AT = 64
+
+
+def look_at(images: Tensor) -> Look:
+    """Look at float images [n, c, h, w]."""
+    some = images[torch.linspace(0, len(images) - 1, min(len(images), _LOOKED_AT)).long()]
+    look = Look.of(some.detach().to("cpu", torch.float32).numpy(), _LOOKED_AT)
+    return dataclasses.replace(look, images=len(images))
+
+
+def shown_to(model: Any) -> Look | None:
+    """Return what is remembered of the images that a network was shown; None for nothing."""
+    return Look.from_dict(getattr(model, _ATTRIBUTE, None))
+
+
+def remember(model: nn.Module, look: Look | None) -> None:
+    """Remember images of a network, in place of those before; even ones tell nothing."""
+    if look is not None and look.uneven:
+        setattr(model, _ATTRIBUTE, look.to_dict())
+
+
+def forget(model: nn.Module) -> None:
+    """Forget the images of a network."""
+    vars(model).pop(_ATTRIBUTE, None)
+
+
+def compare(model: Any, look: Look, title: str, whose: str = "the network") -> None:
+    """Warn, once, where images are on another scale than those a network was shown before."""
+    known = shown_to(model)
+    if known is None or not differ(known, look):
+        return
+    told = vars(model).setdefault(_TOLD, [])
+    kinds = [title, kind_of(known), kind_of(look)]
+    if kinds not in told:  # a validation comes with each epoch
+        told.append(kinds)
+        warn(
+            f"{title}: images have {look}, but {whose} was shown others before, with {known}; "
+            "preprocess them in the same way"
+        )
+
+
+class Watch:
+    """Looks at the first batch of a run, and at no other."""
+
+    def __init__(self, model: nn.Module, title: str, *, learns: bool) -> None:
+        """learns: whether the network is made for these images from now on."""
+        self._model, self._title, self._learns = model, title, learns
+        self._seen = False
+
+    def look(self, images: Tensor) -> None:
+        """Compare a batch [n, c, h, w] with what is known; TypeError for others than floats."""
+        if self._seen or not isinstance(images, Tensor):
+            return
+        self._seen = True
+        if not images.is_floating_point():
+            raise TypeError(
+                f"{self._title}: images must be floating point, as the network takes them, got "
+                f"{images.dtype}; pyedge.data.BatchLoader standardises uint8 images"
+            )
+        if images.dim() != 4:
+            return
+        look = look_at(images)
+        compare(self._model, look, self._title)
+        if self._learns:
+            remember(self._model, look)
+
+
+def shown_in(record: tuple[Mapping[str, Any], ...]) -> Look | None:
+    """Return what a student's record says of the images that it was shown before its export."""
+    for entry in reversed(record):
+        if entry.get("command") == "export":
+            return Look.from_dict(entry.get("shown"))
+    return None

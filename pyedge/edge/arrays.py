@@ -1,0 +1,92 @@
+"""Images as other libraries and plain Python hold them, as numpy arrays; no library is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def array_of(source: Any, channels: int) -> NDArray[Any] | None:
+    """Return `source` as an array where it is one in another form, None where it is not.
+
+    Tensors on any device, with gradients or without; pandas' series of arrays; Pillow's images, as
+    their files would be read; lists of numbers, whole ones from 0 to 255 as uint8 and others as
+    float32. Raises TypeError for what looks like images and cannot be: tables, masked pixels.
+    """
+    if isinstance(source, np.ma.MaskedArray):
+        if np.ma.is_masked(source):
+            raise TypeError(
+                f"EdgeImages: {np.ma.count_masked(source)} pixels of images are masked; fill them, "
+                "as with images.filled(0)"
+            )
+        return np.asarray(np.ma.getdata(source))
+    if isinstance(source, np.ndarray):
+        return _together(list(source), channels) if source.dtype.hasobject else source
+    if hasattr(source, "getbands"):  # Pillow's
+        return _picture(source, channels)
+    if hasattr(source, "detach"):  # torch's
+        return _tensor(source)
+    if type(source).__module__.partition(".")[0] == "pandas":
+        if getattr(source, "ndim", 0) != 1:
+            raise TypeError(
+                f"EdgeImages: images must not be a table of {type(source).__name__}, which has no "
+                f"height and width; pass table.to_numpy().reshape(n, c, h, w)"
+            )
+        return array_of(source.to_numpy(), channels)
+    if isinstance(source, (list, tuple)):
+        return _numbers(source)
+    if hasattr(source, "__array__"):  # JAX's, TensorFlow's, CuPy's word for itself
+        return np.asarray(source)
+    return None
+
+
+def _tensor(source: Any) -> NDArray[Any]:
+    tensor = source.detach().cpu()
+    try:
+        return np.asarray(tensor)
+    except TypeError:  # bfloat16 and the like, which numpy does not know
+        return np.asarray(tensor.float())
+
+
+def _picture(source: Any, channels: int) -> NDArray[np.uint8]:
+    """Take one image of Pillow's: uint8 [h, w, c]."""
+    from pyedge.edge.decode import brightness, pixels_of
+
+    try:
+        pixels = pixels_of(source)
+    except ValueError as error:
+        raise TypeError(f"EdgeImages: an image of Pillow's {error}") from error
+    return pixels if channels != 1 else brightness(pixels)
+
+
+def _together(parts: Sequence[Any], channels: int) -> NDArray[Any]:
+    arrays = [array_of(part, channels) for part in parts]
+    if not all(isinstance(each, np.ndarray) and each.dtype != object for each in arrays):
+        raise TypeError("EdgeImages: images must be numbers or arrays, not Python objects")
+    shapes = sorted({each.shape for each in arrays if each is not None})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"EdgeImages: images must all have one shape, got {list(shapes[0])} and "
+            f"{list(shapes[1])}"
+        )
+    return np.stack([each for each in arrays if each is not None])
+
+
+def _numbers(source: Sequence[Any]) -> NDArray[Any] | None:
+    """Take nested lists of Python's numbers, which have no dtype of their own."""
+    depth, leaf = 0, source
+    while isinstance(leaf, list) and leaf:
+        depth, leaf = depth + 1, leaf[0]
+    if depth < 2 or type(leaf) not in (int, float):
+        return None
+    try:
+        array = np.array(source)
+    except (ValueError, OverflowError):  # of uneven lengths: perhaps pairs of image and label
+        return None
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    small = array.dtype.kind in "iu" and array.min() >= 0 and array.max() <= 255
+    return array.astype(np.uint8) if small else array
