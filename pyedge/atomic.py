@@ -174,7 +174,7 @@ def _fill(target: Target, write: Write) -> list[Note]:
         except OSError as error:
             if error.errno not in _NO_RENAME:
                 raise
-            notes += _overwrite(target, new.read_bytes(), error)
+            notes = _overwrite(target, new.read_bytes(), error)
             with suppress(OSError):
                 new.unlink()
     except BaseException as error:

@@ -252,6 +252,34 @@ def test_auxiliary_heads_and_losses_are_left_out_with_a_word(tmp_path: Path) -> 
     assert same(mine, theirs)
 
 
+def test_moving_averages_of_torch_are_taken_for_what_they_average(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    torch.save(torch.optim.swa_utils.AveragedModel(theirs).state_dict(), tmp_path / "w")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # its counter n_averaged matters to nobody
+        load_weights(mine, tmp_path / "w")
+    assert same(mine, theirs)
+
+
+def test_wide_resnets_of_another_program_are_taken_in_their_order(tmp_path: Path) -> None:
+    """Pre-activation blocks, and a shortcut under its own name in each group."""
+    options = {"depth": 10, "widths": (8, 16, 32), "stem": 8, "num_classes": 4}
+    theirs = lively(models.wrn(shortcut="projection", **options))
+    state = renamed(
+        {n.replace(".shortcut.", ".convShortcut."): v for n, v in theirs.state_dict().items()},
+        ("stem.", "conv1."),
+        ("bn.", "bn1."),
+        *((f"groups.{i}.", f"block{i + 1}.layer.") for i in range(3)),
+        ("classifier.", "fc."),
+    )
+    assert "block2.layer.0.convShortcut.weight" in state
+    mine = lively(models.wrn(shortcut="projection", **options), 1)
+    torch.save({"state_dict": state}, tmp_path / "w")
+    with pytest.warns(UserWarning, match="the order is the same"):
+        assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs)
+
+
 def test_tensors_of_a_preprocessing_beside_the_network_are_told(tmp_path: Path) -> None:
     theirs, mine = cifar(), cifar(1)
     state = {"0.mean": torch.ones(3), "0.std": torch.ones(3), **prefixed("1.", theirs.state_dict())}
