@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_weights import TORCHVISION, cifar, downsampled, lively, prefixed, renamed, same
 from torch import Tensor, nn
+from weights_case import TORCHVISION, cifar, downsampled, lively, prefixed, renamed, same
 
 from pyedge.cli import main
 from pyedge.cloud.weights.load import load_weights
