@@ -88,18 +88,11 @@ def find_target(path: str | bytes | PathLike[Any]) -> Target:
         ) from None
     if stat.S_ISDIR(before.st_mode):
         raise IsADirectoryError(errno.EISDIR, "is a folder, wanted a file", name)
-    if not stat.S_ISREG(before.st_mode) or not _is(target, before):
+    if not stat.S_ISREG(before.st_mode) or not target.is_file():
         return Target(Path(name), before, stream=True)  # /dev/stdout may lead to no name at all
     if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "the file is read-only", name)
     return Target(target, before)
-
-
-def _is(path: Path, there: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), there)
-    except OSError:
-        return False
 
 
 def beside(target: Path, end: str) -> Path:
@@ -174,7 +167,7 @@ def _fill(target: Target, write: Write) -> list[Note]:
         except OSError as error:
             if error.errno not in _NO_RENAME:
                 raise
-            notes += _overwrite(target, new.read_bytes(), error)
+            notes = _overwrite(target, new.read_bytes(), error)
             with suppress(OSError):
                 new.unlink()
     except BaseException as error:

@@ -96,6 +96,17 @@ def test_pack_that_a_killed_run_put_aside_comes_back(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["pack"]
 
 
+def test_pack_is_made_where_the_numbers_of_files_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on FUSE and SMB without stable inodes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", lambda _: os.stat_result(range(10)))
+        with new_pack(tmp_path / "pack") as folder:
+            (folder / "something").touch()
+    assert os.listdir(tmp_path / "pack") == ["something"]
+
+
 def test_pack_is_written_through_a_link_and_under_a_long_name(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "pack").symlink_to("elsewhere/" + "n" * 250)

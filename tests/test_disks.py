@@ -246,6 +246,22 @@ def test_save_in_a_closed_folder_writes_over_the_file(
     assert only(target) == b"new"
 
 
+def test_save_over_another_user_s_file_in_a_sticky_folder(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be written and not replaced, and so its owner stays."""
+    if os.geteuid():
+        pytest.skip("only root may give files away")
+    os.chown(target, 1234, 2345)
+    monkeypatch.setattr(os, "replace", failing("replace", errno.EPERM))
+    monkeypatch.setattr(os, "fchown", failing("fchown", errno.EPERM))
+    with pytest.warns(UserWarning, match="not in its place") as told:
+        put(target)
+    assert len(told) == 1
+    assert only(target) == b"new"
+    assert (target.stat().st_uid, target.stat().st_gid) == (1234, 2345)
+
+
 def test_save_over_a_file_that_is_mounted_by_itself(tmp_path: Path) -> None:
     """As containers get single files."""
     (tmp_path / "outside").mkdir()

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -165,6 +167,49 @@ def test_truncated_weights_are_named(path: Path, how: Any, share: float) -> None
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(FormatError, match=r"truncated|damaged|cannot be read"):
+        read_weights(path)
+
+
+def test_a_damaged_number_is_found_by_the_archive_s_checksums(path: Path) -> None:
+    """torch.load takes it for another number."""
+    torch.save({"state_dict": WEIGHTS}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(WEIGHTS["stem.weight"].numpy().tobytes()) + 11] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"damaged at \w+/data/0; copy or download it again"):
+        read_weights(path)
+
+
+def test_weights_that_torch_wrote_without_checksums_are_read(path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"state_dict": WEIGHTS}, path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert len(read_weights(path).tensors) == 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    form=st.sampled_from(["zip", "legacy", "safetensors"]),
+    places=st.lists(st.integers(0, 10**6), min_size=1, max_size=3),
+    value=st.integers(0, 255),
+    end=st.one_of(st.none(), st.integers(0, 10**6)),
+)
+def test_altered_weight_files_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, form: str, places: list[int], value: int, end: Any
+) -> None:
+    path = tmp_path_factory.mktemp("altered") / "w"
+    if form == "safetensors":
+        save_file(WEIGHTS, path)
+    else:
+        torch.save({"state_dict": WEIGHTS, "epoch": 3}, path, **FORMATS[form])
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place % len(content)] = value
+    path.write_bytes(content if end is None else content[: end % len(content)])
+    with contextlib.suppress(FormatError):
         read_weights(path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,62 +11,14 @@ import pytest
 import torch
 from dialects.cifar_resnet import CifarResNet, slice_pad_end
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
+from weights_case import TORCHVISION, State, cifar, downsampled, lively, prefixed, renamed, same
 
 from pyedge import models
 from pyedge.cli import networks
 from pyedge.cloud.weights.load import Loaded, load_weights
 from pyedge.errors import FormatError
 from pyedge.models import create
-
-State = Mapping[str, Tensor]
-RESNET = {"depth": 14, "width": 8, "num_classes": 4}
-
-
-def lively(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every tensor values of its own, so that no two layers could change places unseen."""
-    made = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if not value.is_floating_point():
-                value.fill_(7)
-            elif name.endswith("running_var") or (value.dim() == 1 and name.endswith("weight")):
-                value.copy_(torch.rand(value.shape, generator=made) + 0.5)
-            else:
-                value.copy_(torch.randn(value.shape, generator=made) * value[0].numel() ** -0.5)
-    return model.eval()
-
-
-def cifar(seed: int = 0, **more: Any) -> nn.Module:
-    return lively(models.cifar_resnet(**{**RESNET, **more}), seed)
-
-
-def prefixed(prefix: str, state: State) -> dict[str, Tensor]:
-    return {prefix + name: value for name, value in state.items()}
-
-
-def renamed(state: State, *pairs: tuple[str, str]) -> dict[str, Tensor]:
-    """Replace beginnings of names, in the given order, once each."""
-    found = {}
-    for name, value in state.items():
-        for old, new in pairs:
-            if name.startswith(old):
-                name = new + name.removeprefix(old)
-                break
-        found[name] = value
-    return found
-
-
-TORCHVISION = (
-    ("stem.", "conv1."),
-    ("bn.", "bn1."),
-    *((f"groups.{i}.", f"layer{i + 1}.") for i in range(4)),
-    ("classifier.", "fc."),
-)
-
-
-def downsampled(state: State) -> dict[str, Tensor]:
-    return {name.replace(".shortcut.", ".downsample."): value for name, value in state.items()}
 
 
 def loaded(content: Any, path: Path, fresh: nn.Module) -> Loaded:
@@ -75,12 +27,6 @@ def loaded(content: Any, path: Path, fresh: nn.Module) -> Loaded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return load_weights(fresh, path)
-
-
-def same(one: nn.Module, other: nn.Module, size: int = 16, channels: int = 3) -> bool:
-    x = torch.randn(3, channels, size, size, generator=torch.Generator().manual_seed(5))
-    with torch.no_grad():
-        return torch.equal(one.eval()(x), other.eval()(x))
 
 
 CONTAINERS: dict[str, Callable[[State], Any]] = {
@@ -248,6 +194,34 @@ def test_auxiliary_heads_and_losses_are_left_out_with_a_word(tmp_path: Path) -> 
     with pytest.warns(
         UserWarning, match=r"2 tensors of no layer here are left out: aux\.conv\.weight"
     ):
+        assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs)
+
+
+def test_moving_averages_of_torch_are_taken_for_what_they_average(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    torch.save(torch.optim.swa_utils.AveragedModel(theirs).state_dict(), tmp_path / "w")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # its counter n_averaged matters to nobody
+        load_weights(mine, tmp_path / "w")
+    assert same(mine, theirs)
+
+
+def test_wide_resnets_of_another_program_are_taken_in_their_order(tmp_path: Path) -> None:
+    """Pre-activation blocks, and a shortcut under its own name in each group."""
+    options = {"depth": 10, "widths": (8, 16, 32), "stem": 8, "num_classes": 4}
+    theirs = lively(models.wrn(shortcut="projection", **options))
+    state = renamed(
+        {n.replace(".shortcut.", ".convShortcut."): v for n, v in theirs.state_dict().items()},
+        ("stem.", "conv1."),
+        ("bn.", "bn1."),
+        *((f"groups.{i}.", f"block{i + 1}.layer.") for i in range(3)),
+        ("classifier.", "fc."),
+    )
+    assert "block2.layer.0.convShortcut.weight" in state
+    mine = lively(models.wrn(shortcut="projection", **options), 1)
+    torch.save({"state_dict": state}, tmp_path / "w")
+    with pytest.warns(UserWarning, match="the order is the same"):
         assert load_weights(mine, tmp_path / "w").afresh == ()
     assert same(mine, theirs)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_weights import TORCHVISION, cifar, downsampled, lively, prefixed, renamed, same
 from torch import Tensor, nn
+from weights_case import TORCHVISION, cifar, downsampled, lively, prefixed, renamed, same
 
 from pyedge.cli import main
 from pyedge.cloud.weights.load import load_weights
@@ -45,7 +45,7 @@ def test_deeper_network_does_not_pass_for_a_shallow_one(tmp_path: Path) -> None:
     ):
         message = refusal(content, tmp_path / "w", cifar(1))
         assert "the file has 30 tensors that this network of 67 does not have" in message
-        assert table(message)[0][:2] == ["-", "-"]
+        assert table(message)[0][:2] == ["none", "-"]
         assert table(message)[0][2].endswith((".0.2.conv1.weight", "layer1.2.conv1.weight"))
         assert table(message)[0][3] == "8x8x3x3"
 
@@ -53,7 +53,7 @@ def test_deeper_network_does_not_pass_for_a_shallow_one(tmp_path: Path) -> None:
 def test_shallow_network_does_not_pass_for_a_deeper_one(tmp_path: Path) -> None:
     message = refusal(cifar().state_dict(), tmp_path / "w", cifar(1, depth=20))
     assert "30 of the network's 97 tensors do not match" in message
-    assert table(message)[0] == ["groups.0.2.conv1.weight", "8x8x3x3", "-", "-"]
+    assert table(message)[0] == ["groups.0.2.conv1.weight", "8x8x3x3", "none", "-"]
     assert len(table(message)) == 13
     assert message.endswith("... and 18 more rows")
 
@@ -88,14 +88,14 @@ def test_batch_norms_are_not_left_as_they_are(tmp_path: Path, leaf: str) -> None
     state = {n: v for n, v in cifar().state_dict().items() if not n.endswith(f"bn1.{leaf}")}
     message = refusal(state, tmp_path / "w", cifar(1))
     assert "6 of the network's 67 tensors do not match" in message
-    assert table(message)[0] == [f"groups.0.0.bn1.{leaf}", "8", "-", "-"]
+    assert table(message)[0] == [f"groups.0.0.bn1.{leaf}", "8", "none", "-"]
 
 
 def test_unknown_parts_of_known_layers_are_refused(tmp_path: Path) -> None:
     """A quantising network's scales, a bias: without them the layer gives other answers."""
     for extra in ("groups.0.0.conv1.alpha", "groups.1.0.conv2.bias", "groups.0.0.relu1.weight"):
         message = refusal({**cifar().state_dict(), extra: torch.ones(8)}, tmp_path / "w", cifar(1))
-        assert table(message) == [["-", "-", extra, "8"]]
+        assert table(message) == [["none", "-", extra, "8"]]
 
 
 def test_nothing_in_common_shows_both_from_the_first_difference(tmp_path: Path) -> None:

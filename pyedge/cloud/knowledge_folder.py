@@ -15,6 +15,8 @@ from pyedge.disk import Note, shown, sync_folder
 from pyedge.edge.knowledge_format import MANIFEST, read_manifest
 from pyedge.errors import FormatError
 
+_TRIES = 10  # on a disk whose numbers of files change from look to look, none would be the last
+
 try:
     import fcntl
 except ImportError:  # no POSIX: two runs that write one pack at a time are not kept apart
@@ -93,24 +95,30 @@ def check_space(path: str | PathLike[str], wanted: int) -> None:
 
 def _take(partial: Path) -> int | None:
     """Make the folder, or empty what a killed run left; hold a lock on it while it is written."""
-    handle = None
-    while True:
-        partial.mkdir(exist_ok=True)
-        if fcntl is None:
-            break
-        handle = _locked(partial)
-        if handle is None:
-            break
+    partial.mkdir(exist_ok=True)
+    handle = _locked(partial)
+    for _ in range(_TRIES):
         # the run that held the lock before may have put the folder in place meanwhile
-        if partial.exists() and os.stat(partial).st_ino == os.fstat(handle).st_ino:
+        if handle is None or _same_folder(partial, handle):
             break
         os.close(handle)
+        partial.mkdir(exist_ok=True)
+        handle = _locked(partial)
     for left in partial.iterdir():
         left.unlink()
     return handle
 
 
+def _same_folder(folder: Path, handle: int) -> bool:
+    try:
+        return os.stat(folder).st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
+
+
 def _locked(folder: Path) -> int | None:
+    if fcntl is None:
+        return None
     try:
         handle = os.open(folder, os.O_RDONLY)
     except PermissionError:  # a disk on which folders are not opened

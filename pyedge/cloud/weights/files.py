@@ -19,6 +19,7 @@ from pyedge.cloud.tables import count
 from pyedge.errors import FormatError
 
 _HEAD_BYTES = 512
+_READ_BYTES = 1 << 20
 _DEEPEST = 6  # containers in containers
 _SAVE = "torch.save(model.state_dict(), path)"
 
@@ -147,6 +148,23 @@ def _other_zip(path: str | os.PathLike[str]) -> str | None:
         return f"a zip archive{f' that holds {inside[0]}' if inside else ''}; unpack it first"
     if packed:
         return "packed again by another program; wanted torch.save's own archive"
+    return _damage(path)
+
+
+def _damage(path: str | os.PathLike[str]) -> str | None:
+    """Name a damaged member: torch itself does not look at the archive's checksums."""
+    damaged, whole = [], 0
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            try:
+                with archive.open(member) as file:
+                    while file.read(_READ_BYTES):
+                        pass
+                whole += 1
+            except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
+                damaged.append(member.filename)
+    if damaged and whole:  # torch can leave the checksums out, of all members
+        return f"damaged at {damaged[0]}; copy or download it again"
     return None
 
 

@@ -102,7 +102,7 @@ def _match(
     if match.how:
         notes.append(match.how)
     taken = set(match.sources.values())
-    strangers = [name for name in match.strangers if name not in taken]
+    strangers = [n for n in match.strangers if n not in taken and _matters(file.tensors[n])]
     strangers += _beside(match, [each.match for each in tried], file.tensors)
     if strangers:
         some = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
@@ -122,10 +122,14 @@ def _beside(match: Match, others: list[Match], tensors: Mapping[str, Tensor]) ->
         for name, value in tensors.items()
         if name not in known
         and not bare(name).startswith(start)
-        and value.is_floating_point()
-        and value.numel() > 1
+        and _matters(value)
         and not _OF_TRAINING.search(name.partition(".")[0].lower())
     ]
+
+
+def _matters(value: Tensor) -> bool:
+    """Tell weights, means and the like from counters and losses."""
+    return value.is_floating_point() and value.numel() > 1
 
 
 def _with_head(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> Match:
@@ -191,11 +195,11 @@ def _counter_of(name: str, match: Match, tensors: Mapping[str, Tensor]) -> str |
 def _differences(wanted: Wanted, file: WeightFile, tried: list[Attempt], doubt: str) -> str:
     """Say what does not match, with a table of the first differences side by side."""
     near = max(tried, key=_nearness, default=None)
-    if near is None or 4 * _nearness(near) < len(wanted.tensors):
+    count = sum(not name.endswith(COUNTER) for name in file.tensors)
+    if near is None or 4 * _nearness(near) < min(len(wanted.tensors), count):
         rows = _rows_in_order(wanted, file)
         total = len(wanted.tensors)
         text = f"the weights are not this network's, which has {total} tensors"
-        count = sum(not name.endswith(COUNTER) for name in file.tensors)
         text += f", the file {count}; neither names nor order and shapes agree"
         if not file.in_order:
             text += " (safetensors keeps no order)"
@@ -210,7 +214,7 @@ def _differences(wanted: Wanted, file: WeightFile, tried: list[Attempt], doubt: 
             text = f"the file has {many} tensors that this network of {total} does not have"
         elif many:
             text += f", and the file has {many} that it does not have"
-        text += _hint(rows)
+        text += _hint(wanted, file, near)
     more = len(rows) - _ROWS
     table = text_table(("the network's", "shape", "the file's", "shape"), rows[:_ROWS])
     return f"{text}\n\n{table}" + (f"\n... and {more} more rows" if more > 0 else "")
@@ -228,9 +232,9 @@ def _rows_by_name(wanted: Wanted, file: WeightFile, near: Attempt) -> list[Row]:
     pairs = [*near.lacking.items(), *(("", name) for name in near.too_many)]
     return [
         (
-            mine or "-",
+            mine or "none",
             _shape(wanted.tensors.get(mine)),
-            other or "-",
+            other or "none",
             _shape(file.tensors.get(other)),
         )
         for mine, other in pairs
@@ -242,21 +246,24 @@ def _rows_in_order(wanted: Wanted, file: WeightFile) -> list[Row]:
     theirs = [(n, _shape(v)) for n, v in file.tensors.items() if not n.endswith(COUNTER)]
     mine = [(n, _shape(v)) for n, v in wanted.tensors.items()]
     rows = [
-        (*one, *other) for one, other in itertools.zip_longest(mine, theirs, fillvalue=("-", "-"))
+        (*one, *other)
+        for one, other in itertools.zip_longest(mine, theirs, fillvalue=("none", "-"))
     ]
     differ = [i for i, row in enumerate(rows) if row[1] != row[3]]
     start = max(0, differ[0] - 2) if differ else 0
     return rows[start:]
 
 
-def _hint(rows: list[Row]) -> str:
+def _hint(wanted: Wanted, file: WeightFile, near: Attempt) -> str:
     """Explain the commonest difference: a first convolution for other images."""
-    if len(rows) != 1 or "-" in rows[0]:
+    first = next((name for name, value in wanted.tensors.items() if value.dim() == 4), "")
+    other = near.lacking.get(first)
+    if not other or len(near.lacking) > 1 or near.too_many:
         return ""
-    mine, theirs = (tuple(map(int, cell.split("x"))) for cell in (rows[0][1], rows[0][3]))
-    if len(mine) != 4 or len(theirs) != 4 or mine[0] != theirs[0]:
+    mine, theirs = wanted.tensors[first].shape, file.tensors[other].shape
+    if len(theirs) != 4 or theirs[0] != mine[0]:
         return ""
-    if mine[1] != theirs[1]:
+    if theirs[1] != mine[1]:
         return f": the file's first layer takes images of {theirs[1]} channels, here of {mine[1]}"
     return (
         f": the first layer looks at {theirs[2]}x{theirs[3]} pixels in the file and at "
