@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyedge.edge.sources import Entry
+from pyedge.edge.entries import Entry
+from pyedge.edge.file_kinds import HEAD_BYTES, foreign, formats
+from pyedge.edge.left_out import LeftOut
+from pyedge.edge.png_chunks import without_damage
 from pyedge.errors import FormatError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-
-# What the bytes may be, whatever the name says: Pillow would hand EPS to an installed Ghostscript.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-
 # A task of one 32x32 JPEG (60 us) would be mostly hand-over.
 _TASK = 64
-
-
-def is_image(name: str) -> bool:
-    """Tell by its suffix whether a file is an image."""
-    return name.lower().endswith(SUFFIXES)
 
 
 def require_pillow() -> None:
@@ -48,18 +43,39 @@ def decode(name: str, data: bytes, size: int | None = None) -> np.ndarray:
     orientation is applied. With `size`, the shorter side is resized to it and the centre
     size x size is cut out. Raises FormatError that names the file.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if size is not None:
-                # JPEG decodes at 1/2, 1/4, 1/8 for less work; twice the size keeps the quality.
-                image.draft(None, (2 * size, 2 * size))
-            return np.asarray(_fit(_upright(_to_rgb(image), image), size))
+    if not data:
+        raise FormatError(f"{name}: not an image, or a broken one: it is empty")
+    reason = foreign(data[:HEAD_BYTES])
+    if reason is not None:
+        raise FormatError(f"{name}: no image that can be read: {reason}")
     # A decoder that is fed foreign bytes raises what it likes: OSError, SyntaxError, struct.error,
     # ZeroDivisionError, DecompressionBombError, ...
+    try:
+        return _decoded(data, size)
     except Exception as error:
-        raise FormatError(f"{name}: not an image, or a broken one: {error}") from error
+        mended = without_damage(data)
+        if mended is not None:
+            with suppress(Exception):
+                return _decoded(mended, size)
+        raise FormatError(f"{name}: not an image, or a broken one: {_why(error)}") from error
+
+
+def _decoded(data: bytes, size: int | None) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
+        if size is not None:
+            # JPEG decodes at 1/2, 1/4, 1/8 for less work; twice the size keeps the quality.
+            image.draft(None, (2 * size, 2 * size))
+        return np.asarray(_fit(_upright(_to_rgb(image), image), size))
+
+
+def _why(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
+        return "its bytes are of no format that is read"
+    return str(error) or type(error).__name__
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -93,7 +109,10 @@ def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }
-    turn = turns.get(original.getexif().get(0x0112, 1))
+    try:
+        turn = turns.get(original.getexif().get(0x0112, 1))
+    except Exception:  # broken metadata of a good image, which may hold anything
+        return rgb
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -113,21 +132,42 @@ def _fit(image: Image.Image, size: int | None) -> Image.Image:
 
 
 def decode_all(
-    entries: Iterable[Entry], size: int | None = None, threads: int | None = None
+    entries: Iterable[Entry],
+    size: int | None = None,
+    threads: int | None = None,
+    left_out: LeftOut | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Decode files as they come: yields (name, uint8 [h, w, 3]) in the order of `entries`.
 
     `threads` defaults to the number of cores (8 at most): Pillow lets go of the GIL while it
-    decodes. Only a few tasks are in flight, so an archive is not held in memory.
+    decodes. Only a few tasks are in flight, so an archive is not held in memory. With `left_out`,
+    files that are surely something else than an image (a web page called .jpg) go there; without,
+    they raise FormatError as broken images do.
     """
     require_pillow()
+    _warn_of_truncated()
 
-    def task(batch: list[Entry]) -> list[tuple[str, np.ndarray]]:
-        return [(e.name, decode(e.name, e.read(), size)) for e in batch if e.read is not None]
+    def one(entry: Entry) -> np.ndarray | str:
+        assert entry.read is not None  # folders are not decoded
+        data = entry.read()
+        reason = foreign(data[:HEAD_BYTES]) if left_out is not None else None
+        return decode(entry.name, data, size) if reason is None else reason
+
+    def task(batch: list[Entry]) -> list[tuple[str, np.ndarray | str]]:
+        return [(entry.name, one(entry)) for entry in batch]
+
+    def images(
+        done: Future[list[tuple[str, np.ndarray | str]]],
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        for name, image in done.result():
+            if not isinstance(image, str):
+                yield name, image
+            elif left_out is not None:
+                left_out.add(name, image)
 
     workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pyedge-decode")
-    running: deque[Future[list[tuple[str, np.ndarray]]]] = deque()
+    running: deque[Future[list[tuple[str, np.ndarray | str]]]] = deque()
     batch: list[Entry] = []
     try:
         for entry in entries:
@@ -136,9 +176,20 @@ def decode_all(
                 running.append(pool.submit(task, batch))
                 batch = []
             if len(running) > 2 * workers:
-                yield from running.popleft().result()
+                yield from images(running.popleft())
         running.append(pool.submit(task, batch))
         while running:
-            yield from running.popleft().result()
+            yield from images(running.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _warn_of_truncated() -> None:
+    from PIL import ImageFile
+
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        warnings.warn(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this program: images that break off are "
+            "not refused, and are grey where they have no data",
+            stacklevel=2,
+        )

@@ -42,12 +42,15 @@ class EdgeImages:
         labels: Any = None,
         *,
         channels_last: bool | None = None,
+        labelled: bool | None = True,
     ) -> EdgeImages:
         """Take images from whatever they come in, for a student of `input_shape` c h w.
 
-        source: an array (`from_array`), a folder of class folders or a tar archive of one
-        (`from_folder`), an iterable of (image, label), (images, labels), or images alone
-        (`from_iterable`), or EdgeImages. labels: for arrays and EdgeImages.
+        source: an array (`from_array`); a folder of class folders, an archive of one, or one image
+        file (`from_folder`), which need labels unless `labelled` is False or None (take them where
+        they are); an array file (.npy, .npz); paths of image files, alone or as (path, label)
+        (`pyedge.edge.named_files`); an iterable of (image, label), (images, labels), or images
+        alone (`from_iterable`); or EdgeImages. labels: for arrays, paths and EdgeImages.
         """
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
@@ -56,6 +59,16 @@ class EdgeImages:
                     f"not {list(source.shape)}"
                 )
             return source if labels is None else source.labelled(labels)
+        if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
+            return cls.from_array(source, input_shape, labels, channels_last=channels_last)
+        from pyedge.edge import named_files
+
+        if named_files.is_array_file(source):
+            source, its_labels = named_files.read_arrays(source)
+            labels = its_labels if labels is None and labelled is not False else labels
+        source = named_files.paths_in(source)
+        if isinstance(source, named_files.Paths):
+            return named_files.read_paths(source, checked_shape(input_shape), labels)
         if isinstance(source, np.ndarray):
             return cls.from_array(source, input_shape, labels, channels_last=channels_last)
         if labels is not None:
@@ -64,7 +77,7 @@ class EdgeImages:
                 f"{type(source).__name__}, which has its own"
             )
         if isinstance(source, (str, os.PathLike)):
-            return cls.from_folder(source, input_shape)
+            return cls.from_folder(source, input_shape, labelled=labelled)
         if isinstance(source, Iterable):
             return cls.from_iterable(source, input_shape, channels_last=channels_last)
         raise TypeError(
@@ -96,12 +109,17 @@ class EdgeImages:
 
     @classmethod
     def from_folder(
-        cls, path: str | os.PathLike[str], input_shape: Shape, *, labelled: bool = True
+        cls,
+        path: str | os.PathLike[str],
+        input_shape: Shape,
+        *,
+        labelled: bool | None = True,
+        splits: bool | None = None,
     ) -> EdgeImages:
-        """Read class folders, <class>/<image>, or a tar archive of them; see `read_folder`."""
+        """Read class folders, <class>/<image>, or an archive of them; see `read_folder`."""
         from pyedge.edge.folder import read_folder
 
-        return read_folder(path, checked_shape(input_shape), labelled=labelled)
+        return read_folder(path, checked_shape(input_shape), labelled=labelled, splits=splits)
 
     @classmethod
     def from_iterable(

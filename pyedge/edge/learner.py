@@ -93,8 +93,10 @@ class EdgeLearner:
         """Return (ids int64 [n], probabilities float32 [n, classes]) of images.
 
         `images`: whatever EdgeImages.of takes: an array uint8 or float32 [n, c, h, w] or
-        [n, h, w, c], a folder, an iterable. No images give no answers. Raises ValueError and
-        TypeError for images that do not fit the student.
+        [n, h, w, c], an image file, a list of image files, a folder or an archive (in the order of
+        the names; of class folders, class by class), an iterable. No images give no answers. Raises
+        ValueError and TypeError for images that do not fit the student, FormatError for files that
+        are none.
         """
         return prediction(self._logits(images, batch_size))
 
@@ -179,7 +181,7 @@ class EdgeLearner:
     def _logits(self, images: Any, batch_size: int) -> NDArray[np.float32]:
         if batch_size < 1:
             raise ValueError(f"predict: batch_size must be at least 1, got {batch_size}")
-        given = EdgeImages.of(images, self._student.input_shape)
+        given = EdgeImages.of(images, self._student.input_shape, labelled=None)
         with self._computing():
             size = largest_batch(self._footprint(), self._max_memory, batch_size, training=False)
             return logits_of(self._engine, given, size, len(self.classes))
