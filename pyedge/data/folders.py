@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,10 @@ class Contents:
     batches: dict[str, bytes] = field(default_factory=dict)  # CIFAR-10's official files
     folders: list[str] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+
+    def warn(self, path: str, sets: Collection[ImageSet]) -> None:
+        """Warn of what is in none of the `sets` that came of it."""
+        self.left_out.warn(path, sum(map(len, sets)))
 
 
 def read_contents(path: str | os.PathLike[str], size: int | None) -> Contents:
@@ -68,9 +72,9 @@ def split_folders(
 ) -> tuple[dict[str | None, ImageSet], Mapping[str, str]]:
     """Arrange images by split and class: {"train": ..., "test": ...}, {None: ...} without splits.
 
-    Also returns what the splits' folders are called. Warns of files that were left out. Raises
-    FormatError as `pyedge.edge.class_folders.arrange`, which explains `splits` and `only_classes`,
-    ValueError for images that differ in size.
+    Also returns what the splits' folders are called. Raises FormatError as
+    `pyedge.edge.class_folders.arrange`, which explains `splits` and `only_classes`, ValueError for
+    images that differ in size.
     """
     if os.path.isfile(path) and list(found.images) == [os.path.basename(path)]:
         raise LayoutError(f"{path}: one image; wanted a folder or an archive of class folders")
@@ -83,7 +87,6 @@ def split_folders(
     sets = {
         split: _stack(found, files, arranged.classes) for split, files in arranged.files.items()
     }
-    found.left_out.warn(path, sum(map(len, sets.values())))
     return sets, arranged.folders
 
 
@@ -92,7 +95,6 @@ def every_image(path: str, found: Contents) -> ImageSet:
     files = [(name, 0) for name in sorted(found.images)]
     one = Arrangement(("unlabelled",), {None: files})
     _check_one_size(path, found, one)
-    found.left_out.warn(path, len(files))
     return _stack(found, files, one.classes)
 
 

@@ -36,6 +36,7 @@ def load_folder(path: Path, size: int | None = None, *, splits: bool | None = No
             f"load_folder: {os.fspath(path)} holds splits or CIFAR-10 batches, wanted class "
             f"folders; load_dataset reads it, or name one split's folder"
         )
+    found.warn(os.fspath(path), sets.values())
     return sets[None]
 
 
@@ -56,6 +57,7 @@ def load_cifar10(path: Path) -> tuple[ImageSet, ImageSet]:
             f"load_cifar10: {os.fspath(path)} holds neither CIFAR-10's batches nor train/ and "
             f"test/ with its ten class folders"
         )
+    found.warn(os.fspath(path), sets.values())
     return sets["train"], sets["test"]
 
 
@@ -121,14 +123,18 @@ def load_parts(
         return Parts(*train.split(val_fraction, seed), test)
     sets, folders = split_folders(name, found, splits=splits)
     if None in sets:
+        found.warn(name, sets.values())
         rest, test = sets[None].split(test_fraction, seed)
         return Parts(*rest.split(val_fraction, seed), test)
+    told = f"; left out: {found.left_out.told()}" if found.left_out else ""
     held_out = "test" if "test" in sets else "val"
     if "train" not in sets or held_out not in sets:
         raise FormatError(
             f"load_dataset: {name} has {', '.join(sorted(map(str, sets)))} only; "
-            f"wanted train/ and test/. To have it split, name the folder {folders[min(folders)]}"
+            f"wanted train/ and test/. To have one part split, name its folder, "
+            f"{', '.join(sorted(folders.values()))}, in place of {name}{told}"
         )
+    found.warn(name, sets.values())
     _warn_of_missing(name, sets["train"], sets[held_out], folders[held_out])
     if "test" in sets and "val" in sets:
         return Parts(sets["train"], sets["val"], sets["test"], _told(folders, ()))
@@ -144,7 +150,9 @@ def load_unlabelled(path: Path, size: int | None) -> ImageSet:
     found = read_contents(path, size)
     if not found.images:
         raise FormatError(f"{os.fspath(path)}: CIFAR-10 batches, wanted images")
-    return every_image(os.fspath(path), found)
+    images = every_image(os.fspath(path), found)
+    found.warn(os.fspath(path), [images])
+    return images
 
 
 def _told(folders: Mapping[str, str], cut: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ class Choice:
             self._entered[name] = self.enters(above) and not file_kinds.is_junk(part, folder=True)
             if self._entered[name] and file_kinds.is_hidden(part):
                 self._entered[name] = False
-                self.left_out.add(f"{name}/", "a hidden folder")
+                self.left_out.add(f"{name}/", "hidden")
         return self._entered[name]
 
     def looks_at(self, name: str) -> bool:

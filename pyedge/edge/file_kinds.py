@@ -48,6 +48,7 @@ _BY_NAME = {
     **dict.fromkeys((".tmp", ".temp", ".part", ".partial", ".crdownload"), _PARTIAL),
     **dict.fromkeys((".download", ".opdownload", ".filepart", ".!ut", ".aria2"), _PARTIAL),
     **dict.fromkeys((".bak", ".old", ".orig", ".swp"), _BACKUP),
+    ".thm": "a camera's thumbnail",
     ".ico": "an icon",
     ".cur": "an icon",
     ".lnk": "a Windows shortcut: copy the file itself",

@@ -148,6 +148,8 @@ class Layout:
                     f"({_some([f'{name}/{split}' for split in inside])}); wanted "
                     f"train/<class>/<image>. {self._as_classes()}, all splits mixed"
                 )
+            if len(names) > 1 and not inside and is_unlabelled(name):
+                raise self.loose(self.files(name)[0])
         only = next(iter(names))
         if len(names) == 1 and not self.top[only] and is_container(only):
             raise self.loose(self.files(only)[0])
@@ -165,7 +167,7 @@ class Layout:
             if folder[:-1] == list(at) and folder[-1] not in classes:
                 name = self.name(folder)
                 inside = [n for n in self.left_out.names if n.startswith(f"{name}/")]
-                why = f"; {len(inside)} of its files were left out" if inside else ""
+                why = f" (of its files {len(inside)} left out)" if inside else ""
                 raise LayoutError(
                     f"{self.path}: the class folder {shown(name)} holds no images{why}"
                 )

@@ -14,8 +14,9 @@ def walk_folder(root: Path, choice: Choice) -> Iterator[Entry]:
     """Yield the folders and the chosen files below `root`; OSError where one cannot be listed."""
     seen: set[str] = set()
     waiting = [("", os.path.realpath(root))]  # relative name, and where that really is
-    while waiting:
-        folder, real = waiting.pop()
+    links: list[tuple[str, str]] = []  # looked into at last, so that a class is found in its place
+    while waiting or links:
+        folder, real = waiting.pop() if waiting else links.pop(0)
         if real in seen:
             choice.left_out.add(f"{folder}/", "a link to a folder that is read already")
             continue
@@ -30,13 +31,17 @@ def walk_folder(root: Path, choice: Choice) -> Iterator[Entry]:
             if kind == "folder":
                 # Class folders are often links to folders elsewhere; one back up never ends.
                 identity = os.path.realpath(entry.path) if entry.is_symlink() else None
-                if choice.enters(name) and not _goes_up(identity, real):
-                    below.append((name, identity or os.path.join(real, entry.name)))
+                if not choice.enters(name) or _goes_up(identity, real):
+                    continue
+                yield Entry(name, None)
+                if identity is None:
+                    below.append((name, os.path.join(real, entry.name)))
+                else:
+                    links.append((name, identity))
             elif kind == "file":
                 files += _file(Path(entry.path), name, choice)
             elif choice.looks_at(name):
                 choice.left_out.add(name, kind)
-        yield from (Entry(name, None) for name, _ in below)
         yield from files
         waiting += reversed(below)
 

@@ -30,16 +30,17 @@ class LeftOut:
         return other
 
     def add(self, name: str, reason: str) -> None:
-        """Note a file, by its name relative to what is read."""
-        self._by_reason.setdefault((suffix_of(name), reason), []).append(name)
+        """Note a file, by its name relative to what is read; a folder's ends in /."""
+        kind = "folder" if name.endswith("/") else suffix_of(name) or "without extension"
+        self._by_reason.setdefault((kind, reason), []).append(name)
 
     def told(self) -> str:
         """Write "1 .heic (why: a/b.heic), 2 .txt (why: ...)"; "" where nothing was left out."""
         parts = []
-        for (suffix, reason), names in self._by_reason.items():
+        for (kind, reason), names in self._by_reason.items():
             some = ", ".join(shown(name) for name in names[:_NAMED])
             more = ", ..." if len(names) > _NAMED else ""
-            parts.append(f"{len(names)} {suffix or 'without extension'} ({reason}: {some}{more})")
+            parts.append(f"{len(names)} {kind} ({reason}: {some}{more})")
         return ", ".join(parts)
 
     def warn(self, path: str, taken: int) -> None:

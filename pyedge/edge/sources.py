@@ -69,11 +69,12 @@ def walk(
 ) -> Iterator[Entry]:
     """Yield the folders and images of a folder or an archive, or one image.
 
-    Archives are .zip, .tar, .tar.gz, .tar.xz and .tar.bz2, by their bytes. `also` tells by their base names which other files to yield. What file managers leave behind
-    (Thumbs.db, .DS_Store, __MACOSX, @eaDir, ...) is passed over; all else that is not yielded goes
-    to `left_out`, with the reason. Raises FileNotFoundError for a path that is not there, OSError
-    for a folder that cannot be read, FormatError for an archive that is truncated, altered,
-    encrypted, of another kind, or none.
+    Archives are .zip, .tar, .tar.gz, .tar.xz and .tar.bz2, by their bytes. `also` tells by their
+    base names which other files to yield. What file managers leave behind (Thumbs.db, .DS_Store,
+    __MACOSX, @eaDir, ...) is passed over; all else that is not yielded goes to `left_out`, with the
+    reason. Raises FileNotFoundError for a path that is not there, OSError for a folder that cannot
+    be read, FormatError for an archive that is truncated, altered, encrypted, of another kind, or
+    none.
     """
     root = located(path)
     choice = Choice(also, LeftOut() if left_out is None else left_out)
@@ -119,6 +120,10 @@ def _refuse_other(path: Path, head: bytes) -> None:
     reason = file_kinds.refused_by_name(path.name) or file_kinds.foreign(head)
     if reason is not None:
         raise FormatError(f"{path}: no image that can be read: {reason}; {wanted}")
+    try:  # the oldest tar archives have no mark, but a checksum
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        raise FormatError(f"{path}: neither an image nor an archive, or broken; {wanted}") from None
 
 
 def _is_zip(head: bytes) -> bool:
@@ -176,6 +181,11 @@ def _give(data: bytes) -> Callable[[], bytes]:
     return lambda: data
 
 
+def _plain(name: str) -> str:
+    """Return a name without what says nothing: ./cat/1.png, cat//1.png, and . alone is nothing."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 def _check_size(name: str, size: int) -> None:
     if size > MAX_MEMBER_BYTES:
         raise FormatError(f"{name} claims {size} bytes, more than {MAX_MEMBER_BYTES}")
@@ -186,9 +196,9 @@ def _tar_entries(raw: BinaryIO, choice: Choice) -> Iterator[Entry]:
     raw.seek(0)
     opener = next((o for prefix, o in _OPENERS if magic.startswith(prefix)), None)
     for member, archive in _members(opener(raw, "rb") if opener else raw):
-        name = member.name.strip("/").removeprefix("./")
+        name = _plain(member.name)
         if member.isdir():
-            if choice.enters(name):
+            if name and choice.enters(name):
                 yield Entry(name, None)
             continue
         if not choice.looks_at(name):
@@ -229,7 +239,7 @@ def _zip_entries(raw: BinaryIO, choice: Choice) -> Iterator[Entry]:
         for member in archive.infolist():
             name = _zip_name(member)
             if member.is_dir():
-                if choice.enters(name):
+                if name and choice.enters(name):
                     yield Entry(name, None)
                 continue
             if not choice.looks_at(name):
@@ -268,4 +278,4 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
             name = member.filename
     if "/" not in name:
         name = name.replace("\\", "/")
-    return name.strip("/").removeprefix("./")
+    return _plain(name)
