@@ -84,6 +84,7 @@ def test_file_avif_is_read_where_pillow_decodes_it_and_told_where_not(tmp_path, 
         ("a.svg", b"<svg xmlns='x'/>", "1 .svg (SVG: a drawing, not pixels: dog/a.svg)"),
         ("a.psd", b"8BPS\0\1", "1 .psd (PSD: export it"),
         ("a.ico", b"\0\0\1\0", "1 .ico (an icon"),
+        ("a.tga", b"\0\0\2\0", "1 .tga (a format that is not read: convert it to PNG or JPEG"),
         ("a.jxl", b"\xff\x0a", "1 .jxl (JPEG XL"),
         ("a.jpg", b"\r\n<!DOCTYPE html><html>404", "1 .jpg (a web page, HTML, saved under this"),
         ("a.png", b"version https://git-lfs.github.com/spec/v1", "1 .png (a Git LFS pointer"),
@@ -135,6 +136,7 @@ def test_files_left_out_are_summed_by_reason_and_a_few_are_named(tmp_path):
 
 
 JUNK = (
+    *("cat/0.png:Zone.Identifier", "cat/Thumbs.db:encryptable"),
     *("Thumbs.db", "cat/desktop.ini", ".DS_Store", "cat/._0.png", "~$notes.doc", "Icon\r"),
     *("cat/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/cat/._0.png", ".git/x.png"),
     *(".ipynb_checkpoints/0-checkpoint.png", "$RECYCLE.BIN/0.png", "lost+found/0.png"),
@@ -167,6 +169,20 @@ def test_file_broken_is_refused_by_name(tmp_path, data):
     with pytest.raises(FormatError, match=r"dog/1\.jpg: not an image, or a broken one") as caught:
         read(path)
     assert "0x" not in str(caught.value)  # no address in memory
+
+
+def test_files_broken_are_all_named_at_once(tmp_path):
+    path = folder(tmp_path, tree(*BASE) | {f"dog/b{i}.png": b"\0" * i for i in range(9)})
+    with pytest.raises(
+        FormatError, match=r"dog/b0\.png: not an image.* and 8 more broken ones: dog"
+    ):
+        read(path)
+
+
+def test_folder_that_is_no_path_is_a_type_error():
+    for given in (["a", "b"], 7, None, b"photos"):
+        with pytest.raises(TypeError, match=r"a path must be a str or a Path, not \w+"):
+            read(given)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")

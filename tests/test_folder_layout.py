@@ -200,6 +200,16 @@ def test_layout_of_another_kind_is_named(others, words):
         arranged(loose("images"), left_out)
 
 
+@pytest.mark.parametrize(
+    "files", [names(""), names("train", "test"), names("set/train", "set/val")]
+)
+def test_layout_of_images_and_masks_is_named(files):
+    masks = [name.replace("cat/", "images/").replace("dog/", "masks/") for name in files]
+    with pytest.raises(LayoutError, match="images, masks is a layout for segmentation"):
+        arranged(masks)
+    assert arranged(names("", classes=("labels", "cat"))).classes == ("cat", "labels")
+
+
 def test_layout_a_class_folder_without_images_is_named_with_what_was_left_out():
     with pytest.raises(LayoutError, match="the class folder emu holds no images"):
         arranged(names(""), folders=("cat", "dog", "emu"))

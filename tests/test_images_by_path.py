@@ -70,6 +70,8 @@ def test_predict_of_loose_photos_needs_no_labels_and_evaluate_says_that_it_does(
         assert np.array_equal(learner.logits(given), expected)
         with pytest.raises(FormatError, match=r"0\.png lies in no class folder"):
             learner.evaluate(given)
+        with pytest.raises(ValueError, match="by their class folders; for others, pass a list of"):
+            learner.evaluate(given, LABELS)
     with pytest.raises(ValueError, match="evaluate: wanted labels, of 2 images"):
         learner.evaluate(["loose/0.png", "loose/1.png"])
 

@@ -15,6 +15,7 @@ from pyedge.edge.class_folders import Arrangement, LayoutError, arrange
 from pyedge.edge.decode import decode_all
 from pyedge.edge.entries import Entry
 from pyedge.edge.left_out import LeftOut, shown
+from pyedge.edge.located import path_text
 from pyedge.edge.sources import walk
 from pyedge.errors import FormatError
 
@@ -57,7 +58,7 @@ def read_contents(path: str | os.PathLike[str], size: int | None) -> Contents:
     if not found.images and not found.batches:
         told = f"; left out: {found.left_out.told()}" if found.left_out else ""
         raise FormatError(
-            f"{os.fspath(path)}: no images (.jpg, .png, ...) and no CIFAR-10 batches in it{told}"
+            f"{path_text(path)}: no images (.jpg, .png, ...) and no CIFAR-10 batches in it{told}"
         )
     return found
 

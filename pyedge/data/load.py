@@ -11,6 +11,7 @@ from pyedge.data import cifar
 from pyedge.data.digits import load_digits
 from pyedge.data.folders import every_image, read_contents, split_folders
 from pyedge.data.imageset import ImageSet
+from pyedge.edge.located import path_text
 from pyedge.errors import FormatError
 
 Path = str | os.PathLike[str]
@@ -30,13 +31,13 @@ def load_folder(path: Path, size: int | None = None, *, splits: bool | None = No
     found = read_contents(path, size)
     sets: dict[str | None, ImageSet] = {}
     if found.images:
-        sets, _ = split_folders(os.fspath(path), found, splits=splits, only_classes=True)
+        sets, _ = split_folders(path_text(path), found, splits=splits, only_classes=True)
     if set(sets) != {None}:
         raise FormatError(
-            f"load_folder: {os.fspath(path)} holds splits or CIFAR-10 batches, wanted class "
+            f"load_folder: {path_text(path)} holds splits or CIFAR-10 batches, wanted class "
             f"folders; load_dataset reads it, or name one split's folder"
         )
-    found.warn(os.fspath(path), sets.values())
+    found.warn(path_text(path), sets.values())
     return sets[None]
 
 
@@ -51,13 +52,13 @@ def load_cifar10(path: Path) -> tuple[ImageSet, ImageSet]:
     found = read_contents(path, None)
     if found.batches:
         return cifar.read_batches(found.batches)
-    sets, _ = split_folders(os.fspath(path), found)
+    sets, _ = split_folders(path_text(path), found)
     if "train" not in sets or "test" not in sets or len(sets["train"].classes) != 10:
         raise FormatError(
-            f"load_cifar10: {os.fspath(path)} holds neither CIFAR-10's batches nor train/ and "
+            f"load_cifar10: {path_text(path)} holds neither CIFAR-10's batches nor train/ and "
             f"test/ with its ten class folders"
         )
-    found.warn(os.fspath(path), sets.values())
+    found.warn(path_text(path), sets.values())
     return sets["train"], sets["test"]
 
 
@@ -115,7 +116,7 @@ def load_parts(
         return Parts(
             *load_digits(val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
         )
-    name = os.fspath(path)
+    name = path_text(path)
     found = read_contents(path, size)
     if found.batches:
         _refuse_size(name, size, 32)
@@ -149,9 +150,9 @@ def load_unlabelled(path: Path, size: int | None) -> ImageSet:
     """
     found = read_contents(path, size)
     if not found.images:
-        raise FormatError(f"{os.fspath(path)}: CIFAR-10 batches, wanted images")
-    images = every_image(os.fspath(path), found)
-    found.warn(os.fspath(path), [images])
+        raise FormatError(f"{path_text(path)}: CIFAR-10 batches, wanted images")
+    images = every_image(path_text(path), found)
+    found.warn(path_text(path), [images])
     return images
 
 

@@ -107,6 +107,7 @@ def _split_members(layout: Layout, found: Mapping[str, str]) -> dict[str | None,
         first = layout.files(name)[0]
         if name not in loose:
             members[split] = _by_class(layout, first[: depths[name]], depths[name])
+            layout.check_no_masks(members[split])
         elif "train" in labelled:
             layout.drop(name, f"{shown(name)}/ has no class folders, so no labels")
         else:

@@ -6,7 +6,7 @@ import io
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import numpy as np
 
 from pyedge.edge.entries import Entry
 from pyedge.edge.file_kinds import HEAD_BYTES, foreign, formats
-from pyedge.edge.left_out import LeftOut
+from pyedge.edge.left_out import LeftOut, shown
 from pyedge.edge.png_chunks import without_damage
 from pyedge.errors import FormatError
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # A task of one 32x32 JPEG (60 us) would be mostly hand-over.
 _TASK = 64
+_NAMED = 5  # broken images that an error names
+
+Decoded = list[tuple[str, "np.ndarray | str | FormatError"]]  # str: why it is no image
 
 
 def require_pillow() -> None:
@@ -142,32 +145,38 @@ def decode_all(
     `threads` defaults to the number of cores (8 at most): Pillow lets go of the GIL while it
     decodes. Only a few tasks are in flight, so an archive is not held in memory. With `left_out`,
     files that are surely something else than an image (a web page called .jpg) go there; without,
-    they raise FormatError as broken images do.
+    they raise FormatError as broken images do. That names all of them, after the last.
     """
     require_pillow()
     _warn_of_truncated()
 
-    def one(entry: Entry) -> np.ndarray | str:
+    def one(entry: Entry) -> np.ndarray | str | FormatError:
         assert entry.read is not None  # folders are not decoded
         data = entry.read()
         reason = foreign(data[:HEAD_BYTES]) if left_out is not None else None
-        return decode(entry.name, data, size) if reason is None else reason
+        try:
+            return decode(entry.name, data, size) if reason is None else reason
+        except FormatError as error:
+            return error
 
-    def task(batch: list[Entry]) -> list[tuple[str, np.ndarray | str]]:
+    def task(batch: list[Entry]) -> Decoded:
         return [(entry.name, one(entry)) for entry in batch]
 
-    def images(
-        done: Future[list[tuple[str, np.ndarray | str]]],
-    ) -> Iterator[tuple[str, np.ndarray]]:
+    broken: list[tuple[str, FormatError]] = []
+
+    def images(done: Future[Decoded]) -> Iterator[tuple[str, np.ndarray]]:
         for name, image in done.result():
-            if not isinstance(image, str):
-                yield name, image
-            elif left_out is not None:
+            if isinstance(image, FormatError):
+                broken.append((name, image))
+            elif isinstance(image, str):
+                assert left_out is not None
                 left_out.add(name, image)
+            elif not broken:
+                yield name, image
 
     workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pyedge-decode")
-    running: deque[Future[list[tuple[str, np.ndarray | str]]]] = deque()
+    running: deque[Future[Decoded]] = deque()
     batch: list[Entry] = []
     try:
         for entry in entries:
@@ -182,6 +191,20 @@ def decode_all(
             yield from images(running.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    if broken:
+        raise _all_of(broken)
+
+
+def _all_of(broken: Sequence[tuple[str, FormatError]]) -> FormatError:
+    """Return one error for all broken images: who mends one would only meet the next."""
+    (_, first), *others = broken
+    if not others:
+        return first
+    some = ", ".join(shown(name) for name, _ in others[:_NAMED])
+    more = ", ..." if len(others) > _NAMED else ""
+    error = FormatError(f"{first}; and {len(others)} more broken ones: {some}{more}")
+    error.__cause__ = first.__cause__
+    return error
 
 
 def _warn_of_truncated() -> None:

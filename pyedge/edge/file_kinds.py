@@ -18,26 +18,27 @@ SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".mpo", ".png", ".apng"),
         *(".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".webp"),
-        *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpeg2000"),
     )
 )
 
-_HEIC = "HEIC: Pillow does not decode it; pip install pillow-heif, or convert it to JPEG"
-_AVIF = "AVIF: this Pillow does not decode it; version 11.3 or newer does"
 _RAW = "a camera's raw file: convert it to JPEG"
 _PARTIAL = "an unfinished download or a file in the middle of being written"
 _BACKUP = "a backup copy"
 _ARCHIVE = "an archive inside: unpack it"
 _VIDEO = "a video"
+_OTHER = "a format that is not read: convert it to PNG or JPEG"
 NO_IMAGE = "no image"
 
-# Formats whose decoder is there or not, by what Pillow calls them.
+# Formats whose decoder is there or not, as Pillow calls them.
 _OPTIONAL = {
-    ".heic": ("HEIF", _HEIC),
-    ".heif": ("HEIF", _HEIC),
-    ".hif": ("HEIF", _HEIC),
-    ".avif": ("AVIF", _AVIF),
-    ".avifs": ("AVIF", _AVIF),
+    "HEIF": "HEIC: Pillow does not decode it; pip install pillow-heif, or convert it to JPEG",
+    "AVIF": "AVIF: this Pillow does not decode it; version 11.3 or newer does",
+    "JPEG2000": "JPEG 2000: this Pillow does not decode it; convert it to PNG",
+}
+_OPTIONAL_SUFFIXES = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIF"),
+    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpeg2000"), "JPEG2000"),
 }
 
 # The extension alone decides: a raw file begins like a TIFF, and Pillow would take its thumbnail;
@@ -59,6 +60,8 @@ _BY_NAME = {
 _WORDS = {
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"), _ARCHIVE),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"), _VIDEO),
+    **dict.fromkeys((".tga", ".pcx", ".dds", ".icns", ".xbm", ".xpm", ".sgi", ".ras"), _OTHER),
+    **dict.fromkeys((".exr", ".hdr", ".fits", ".dcm", ".jxr", ".eps", ".xcf", ".ai"), _OTHER),
     ".svg": "SVG: a drawing, not pixels",
     ".psd": "PSD: export it to PNG or JPEG",
     ".jxl": "JPEG XL: Pillow does not decode it",
@@ -68,7 +71,7 @@ _WORDS = {
 # What file managers, operating systems and network drives leave behind; nobody means these.
 _JUNK_FILES = frozenset(
     (
-        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
+        *("ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
         *("picasa.ini", "zbthumbnail.info", "autorun.inf", "albumartsmall.jpg"),
     )
 )
@@ -106,7 +109,9 @@ def is_junk(part: str, folder: bool) -> bool:
     lower = part.lower()
     if folder:
         return lower in _JUNK_FOLDERS or bool(is_hidden(part) and _HIDDEN_JUNK.fullmatch(part))
-    if lower in _JUNK_FILES or part.startswith(("._", "~$")):
+    if lower in _JUNK_FILES or lower.startswith(("._", "~$", "thumbs.db")):
+        return True
+    if lower.endswith("zone.identifier"):  # what Windows notes beside a download, seen from Linux
         return True
     return part.startswith(".") and suffix_of(part) not in SUFFIXES and part not in (".", "..")
 
@@ -119,14 +124,15 @@ def is_hidden(part: str) -> bool:
 def is_image(name: str) -> bool:
     """Tell by its extension whether a file is an image."""
     suffix = suffix_of(name)
-    return suffix in SUFFIXES or (suffix in _OPTIONAL and decodes(_OPTIONAL[suffix][0]))
+    optional = _OPTIONAL_SUFFIXES.get(suffix)
+    return suffix in SUFFIXES or (optional is not None and decodes(optional))
 
 
 def refused_by_name(name: str) -> str | None:
     """Say why a file is no image whatever its bytes are, or None where the bytes decide."""
     suffix = suffix_of(name)
-    if suffix in _OPTIONAL:
-        return _OPTIONAL[suffix][1]
+    if suffix in _OPTIONAL_SUFFIXES:
+        return _OPTIONAL[_OPTIONAL_SUFFIXES[suffix]]
     if name.endswith("~"):
         return _BACKUP
     if _CIFAR_BATCH.fullmatch(name.rpartition("/")[2]):
@@ -146,7 +152,7 @@ def refused_by_content(name: str, head: bytes) -> str | None:
     """
     found = format_of(head)
     if found is not None:
-        return None if decodes(found) else {"HEIF": _HEIC, "AVIF": _AVIF}[found]
+        return None if decodes(found) else _OPTIONAL[found]
     return _WORDS.get(suffix_of(name)) or foreign(head) or NO_IMAGE
 
 
@@ -156,8 +162,8 @@ def foreign(head: bytes) -> str | None:
     This is for files with an image's extension, which otherwise are images, or broken ones.
     """
     found = format_of(head)
-    if found in ("HEIF", "AVIF") and not decodes(found):
-        return {"HEIF": _HEIC, "AVIF": _AVIF}[found]
+    if found is not None and not decodes(found):
+        return _OPTIONAL[found]
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
         return "a web page, HTML, saved under this name"

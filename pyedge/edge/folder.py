@@ -14,6 +14,7 @@ from pyedge.edge.entries import Entry
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.layout import Shape
 from pyedge.edge.left_out import LeftOut, shown
+from pyedge.edge.located import path_text
 from pyedge.edge.sources import walk
 from pyedge.edge.split_names import SPLITS
 from pyedge.errors import FormatError
@@ -42,7 +43,7 @@ def read_folder(
     the file for a broken image, images outside of class folders and folders without images;
     ValueError for other sizes; ImportError without Pillow; FileNotFoundError.
     """
-    name = os.fspath(path)
+    name = path_text(path)
     left_out = LeftOut()
     folders, entries = [], {}
     for entry in walk(path, left_out=left_out):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.split_names import SPLITS, is_container, is_unlabelled, splits_among
+from pyedge.edge.split_names import SPLITS, are_masks, is_container, is_unlabelled, splits_among
 from pyedge.errors import FormatError
 
 _LISTED = 8  # names that a message shows
@@ -133,6 +133,7 @@ class Layout:
     def check_no_traps(self) -> None:
         """Stop where no folder is called like a split, and the folders yet are hardly classes."""
         names = set(self.top)
+        self.check_no_masks(names)
         for name, inside in self.top.items():
             copies = inside & (names - {name})
             if copies:
@@ -159,6 +160,14 @@ class Layout:
                 f"{self.path}: {_some(names)} hold folders of the same names ({_some(common)}), "
                 f"which seem to be the classes. Call the outer folders train/, test/, val/, or "
                 f"name one of them alone; or {self._as_classes()}"
+            )
+
+    def check_no_masks(self, classes: Collection[str]) -> None:
+        """Raise LayoutError for images and masks of them in place of classes."""
+        if are_masks(classes):
+            raise LayoutError(
+                f"{self.path}: {_some(classes)} is a layout for segmentation, where pictures tell "
+                f"what is where on others; wanted a folder for each class"
             )
 
     def check_not_empty(self, at: Place, classes: Collection[str]) -> None:

@@ -71,6 +71,11 @@ class EdgeImages:
             return named_files.read_paths(source, checked_shape(input_shape), labels)
         if isinstance(source, np.ndarray):
             return cls.from_array(source, input_shape, labels, channels_last=channels_last)
+        if labels is not None and isinstance(source, (str, os.PathLike)):
+            raise ValueError(
+                f"EdgeImages: images at a path ({os.fspath(source)}) have their labels by their "
+                f"class folders; for others, pass a list of paths with the labels"
+            )
         if labels is not None:
             raise ValueError(
                 f"EdgeImages: labels come with an array of images, not with "

@@ -221,7 +221,7 @@ class Knowledge:
         return views.astype(np.int64) * self.count + image.astype(np.int64)
 
     def _images(self, images: Any) -> EdgeImages:
-        return EdgeImages.of(images, self.input_shape)
+        return EdgeImages.of(images, self.input_shape, labelled=None)
 
     @cached_property
     def _places(self) -> dict[bytes, int]:

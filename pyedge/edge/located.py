@@ -10,14 +10,20 @@ from pathlib import Path
 from pyedge.edge.left_out import shown
 
 
+def path_text(path: str | os.PathLike[str]) -> str:
+    """Return a path as text; TypeError for anything that is no path."""
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(name, str):
+        raise TypeError(f"images: a path must be a str or a Path, not {type(path).__name__}")
+    return name
+
+
 def located(path: str | os.PathLike[str]) -> Path:
     """Return a path that exists.
 
     Raises FileNotFoundError that names what lies near, ValueError for an address or for nothing.
     """
-    name = os.fspath(path)
-    if isinstance(name, bytes):
-        raise TypeError(f"images: a path must be text, not bytes, got {name[:40]!r}")
+    name = path_text(path)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", name) and not os.path.exists(name):
         raise ValueError(
             f"images: {name} is an address; download it first, wanted a file or folder of this "

@@ -50,6 +50,13 @@ _CONTAINERS = frozenset(
         *("data", "dataset", "files", "samples"),
     )
 )
+# Folders beside images/ that hold a picture for each image: segmentation.
+_MASKS = frozenset(
+    (
+        *("mask", "masks", "label", "labels", "annotation", "annotations", "gt", "groundtruth"),
+        *("segmentation", "segmentations", "trimap", "trimaps", "depth"),
+    )
+)
 # Folders beside train/ whose images nobody has labelled.
 _UNLABELLED = frozenset(
     (
@@ -79,6 +86,13 @@ def is_container(name: str) -> bool:
     """Tell whether a folder's name says no more than that there are images: images, img_data."""
     tokens = set(_tokens(name))
     return bool(tokens & _CONTAINERS) and tokens <= _FILLERS
+
+
+def are_masks(names: Collection[str]) -> bool:
+    """Tell whether folders are images and a picture of where things are for each: images, masks."""
+    masks = [name for name in names if set(_tokens(name)) & _MASKS]
+    rest = [name for name in names if name not in masks]
+    return bool(masks) and bool(rest) and all(is_container(name) for name in rest)
 
 
 def is_unlabelled(name: str) -> bool:
