@@ -61,6 +61,16 @@ def test_dataset_test_without_labels_stops_and_says_how_to_split_train(tmp_path)
     assert counts(load_dataset(path / "train")) == [(3, 3), (1, 1), (1, 1)]
 
 
+def test_dataset_of_one_split_alone_is_split_when_said(tmp_path):
+    path = zipped(tmp_path / "train.zip", tree(*names("train")))
+    with pytest.raises(
+        FormatError, match=r"has train only; .* splits=False \(--splits no\) splits it"
+    ):
+        load_dataset(path)
+    assert counts(load_dataset(path, splits=False)) == [(3, 3), (1, 1), (1, 1)]
+    assert load_folder(path).counts == (5, 5)
+
+
 def test_dataset_test_that_lacks_a_class_is_told_by_name(tmp_path):
     path = folder(tmp_path, tree(*names("train"), *names("test", classes="b")))
     with pytest.warns(UserWarning, match=r"test/ has no images of a \(1 of 2 classes\)"):

@@ -136,7 +136,7 @@ def test_files_left_out_are_summed_by_reason_and_a_few_are_named(tmp_path):
 
 
 JUNK = (
-    *("cat/0.png:Zone.Identifier", "cat/Thumbs.db:encryptable"),
+    *("cat/0.png:Zone.Identifier", "cat/Thumbs.db:encryptable", "dog/_DS_Store"),
     *("Thumbs.db", "cat/desktop.ini", ".DS_Store", "cat/._0.png", "~$notes.doc", "Icon\r"),
     *("cat/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/cat/._0.png", ".git/x.png"),
     *(".ipynb_checkpoints/0-checkpoint.png", "$RECYCLE.BIN/0.png", "lost+found/0.png"),

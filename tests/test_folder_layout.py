@@ -173,6 +173,11 @@ def test_layout_loose_test_images_are_no_test_and_loose_training_images_are_refu
     found = arranged(names("train", "val") + loose("test/images"), left_out)
     assert counts(found) == {"train": 4, "val": 4}
     assert left_out.names == loose("test/images")
+    for place in ("Test/Test", "signs_test/signs_test", "test/test_images"):
+        train = "signs_train" if "signs" in place else "train"
+        left_out = LeftOut()
+        assert counts(arranged(names(train) + loose(place), left_out)) == {"train": 4}
+        assert left_out.names == loose(place)
     with pytest.raises(LayoutError, match=r"train/0\.jpg lies in no class folder"):
         arranged(loose("train") + names("test"))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from pyedge.data import cifar
 from pyedge.data.digits import load_digits
 from pyedge.data.folders import every_image, read_contents, split_folders
 from pyedge.data.imageset import ImageSet
+from pyedge.edge.left_out import shown
 from pyedge.edge.located import path_text
 from pyedge.errors import FormatError
 
@@ -132,8 +133,7 @@ def load_parts(
     if "train" not in sets or held_out not in sets:
         raise FormatError(
             f"load_dataset: {name} has {', '.join(sorted(map(str, sets)))} only; "
-            f"wanted train/ and test/. To have one part split, name its folder, "
-            f"{', '.join(sorted(folders.values()))}, in place of {name}{told}"
+            f"wanted train/ and test/. {_one_part(name, folders.values(), told)}{told}"
         )
     found.warn(name, sets.values())
     _warn_of_missing(name, sets["train"], sets[held_out], folders[held_out])
@@ -154,6 +154,14 @@ def load_unlabelled(path: Path, size: int | None) -> ImageSet:
     images = every_image(path_text(path), found)
     found.warn(path_text(path), [images])
     return images
+
+
+def _one_part(path: str, folders: Collection[str], told: str) -> str:
+    """Say how to have one part split, where others are missing."""
+    if len(folders) == 1 and not told:
+        return "splits=False (--splits no) splits it"
+    named = ", ".join(shown(name) for name in sorted(folders))
+    return f"To have one part split, name its folder, {named}, in place of {path}"
 
 
 def _told(folders: Mapping[str, str], cut: Sequence[str]) -> str:

@@ -42,14 +42,15 @@ def arrange(
     `splits`: None looks for folders that are called like splits, and stops where it is not plain
     what they are; False takes the folders for classes whatever they are called; True takes those
     that are called like splits for splits, and leaves the others out. With `only_classes`, for
-    readers that take no splits, a folder called like one is a class where it holds images as the
-    classes beside it do.
+    readers that take no splits, a single folder called like one is a wrapper, and a folder called
+    like one is a class where it holds images as the classes beside it do.
 
     Images without labels (a test/ of loose images) go to `left_out`. Raises LayoutError, which is a
     FormatError, for images outside class folders, for empty class folders, for classes that train
     does not have, and for what could be a mistake.
     """
-    layout = Layout(path, names, folders, left_out, () if splits is False else PLAIN)
+    never = () if splits is False or only_classes else PLAIN  # which folders are no mere wrappers
+    layout = Layout(path, names, folders, left_out, never)
     found = {} if splits is False else splits_among(layout.top)
     if splits is True and not found:
         raise LayoutError(
@@ -93,7 +94,7 @@ def _split_members(layout: Layout, found: Mapping[str, str]) -> dict[str | None,
                 f"{layout.path}: {shown(layout.name(folder))}/ holds no images; fill it, or remove "
                 f"it"
             )
-    depths = {name: layout.inner(name) for name in found}
+    depths = {name: layout.inner(name, split) for name, split in found.items()}
     if layout.common_wrapper(depths):
         depths = {name: depth + 1 for name, depth in depths.items()}
     loose = {

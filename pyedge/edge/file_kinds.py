@@ -71,7 +71,7 @@ _WORDS = {
 # What file managers, operating systems and network drives leave behind; nobody means these.
 _JUNK_FILES = frozenset(
     (
-        *("ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
+        *("ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "_ds_store"),
         *("picasa.ini", "zbthumbnail.info", "autorun.inf", "albumartsmall.jpg"),
     )
 )
@@ -89,7 +89,6 @@ _HIDDEN_JUNK = re.compile(
     r"|tmp\.drive.*)",
     re.IGNORECASE,
 )
-
 
 _CIFAR_BATCH = re.compile(r"(data_batch_[1-5]|test_batch)(\.bin)?")
 
@@ -113,7 +112,8 @@ def is_junk(part: str, folder: bool) -> bool:
         return True
     if lower.endswith("zone.identifier"):  # what Windows notes beside a download, seen from Linux
         return True
-    return part.startswith(".") and suffix_of(part) not in SUFFIXES and part not in (".", "..")
+    suffix = suffix_of(part)
+    return is_hidden(part) and suffix not in SUFFIXES and suffix not in _OPTIONAL_SUFFIXES
 
 
 def is_hidden(part: str) -> bool:

@@ -185,19 +185,16 @@ class Layout:
         n = len(self.top)
         return f"splits=False (--splits no) takes all {n} for classes ({_some(self.top)})"
 
-    def inner(self, split: str) -> int:
+    def inner(self, folder: str, split: str) -> int:
         """Tell at which depth the classes of a split are: folders that only wrap are skipped.
 
-        images/ and the split's own name (train/train/<class>), and loose images in images/.
+        They are images/ and names of the same split, as in train/train_images/<class>.
         """
-        files, depth = self.files(split), 1
+        files, depth = self.files(folder), 1
         while all(len(place) > depth + 1 for place in files):
             names = {place[depth] for place in files}
-            deeper = all(len(place) > depth + 2 for place in files)
-            wraps = is_container(files[0][depth]) or (
-                deeper and (files[0][depth] == split or bool(splits_among(names)))
-            )
-            if len(names) > 1 or not wraps:
+            alike = set(splits_among(names).values()) == {split} or names == {folder}
+            if len(names) > 1 or not (alike or is_container(files[0][depth])):
                 break
             depth += 1
         return depth
