@@ -119,6 +119,13 @@ def test_dataset_of_one_photo_is_refused(tmp_path):
             load(tmp_path / "1.png")
 
 
+@pytest.mark.parametrize("given", [["a", "b"], torch.zeros(3), None, b"photos"])
+def test_dataset_of_what_is_no_path_is_a_type_error(given):
+    for load in (load_dataset, load_folder, load_cifar10):
+        with pytest.raises(TypeError, match=r"a path must be a str or a Path, not \w+"):
+            load(given)
+
+
 def test_dataset_of_an_array_file_says_what_to_do(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0")
     with pytest.raises(FormatError, match=r"a\.npy: an array of numpy's; pass numpy\.load"):
@@ -136,3 +143,6 @@ def test_cifar10_official_archive_says_nothing_of_its_other_files(tmp_path):
     path = tarred(tmp_path / "c.tgz", members, "w:gz")
     train, test = load_cifar10(path)
     assert (len(train), len(test)) == (50_000, 10_000)
+    path = tarred(tmp_path / "d.tgz", members | tree("more/1.png"), "w:gz")
+    with pytest.warns(UserWarning, match=r"1 \.png \(beside the batches of CIFAR-10: more/1\.png"):
+        assert len(load_cifar10(path)[0]) == 50_000

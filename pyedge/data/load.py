@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from pyedge.data import cifar
 from pyedge.data.digits import load_digits
-from pyedge.data.folders import every_image, read_contents, split_folders
+from pyedge.data.folders import Contents, every_image, read_contents, split_folders
 from pyedge.data.imageset import ImageSet
-from pyedge.edge.left_out import shown
+from pyedge.edge.left_out import LeftOut, shown
 from pyedge.edge.located import path_text
 from pyedge.errors import FormatError
 
@@ -52,7 +52,7 @@ def load_cifar10(path: Path) -> tuple[ImageSet, ImageSet]:
     """
     found = read_contents(path, None)
     if found.batches:
-        return cifar.read_batches(found.batches)
+        return _read_batches(path_text(path), found)
     sets, _ = split_folders(path_text(path), found)
     if "train" not in sets or "test" not in sets or len(sets["train"].classes) != 10:
         raise FormatError(
@@ -112,16 +112,16 @@ def load_parts(
     test_fraction: float = 0.2,
 ) -> Parts:
     """Load as `load_dataset`, and tell where the parts come from."""
-    if path == "digits":
-        _refuse_size(path, size, 8)
+    name = path_text(path)
+    if name == "digits":
+        _refuse_size(name, size, 8)
         return Parts(
             *load_digits(val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
         )
-    name = path_text(path)
     found = read_contents(path, size)
     if found.batches:
         _refuse_size(name, size, 32)
-        train, test = cifar.read_batches(found.batches)
+        train, test = _read_batches(name, found)
         return Parts(*train.split(val_fraction, seed), test)
     sets, folders = split_folders(name, found, splits=splits)
     if None in sets:
@@ -154,6 +154,15 @@ def load_unlabelled(path: Path, size: int | None) -> ImageSet:
     images = every_image(path_text(path), found)
     found.warn(path_text(path), [images])
     return images
+
+
+def _read_batches(path: str, found: Contents) -> tuple[ImageSet, ImageSet]:
+    """Read CIFAR-10's files, and warn of images beside them; its own other files are no news."""
+    beside = LeftOut()
+    for image in sorted(found.images):
+        beside.add(image, "beside the batches of CIFAR-10")
+    beside.warn(path, len(found.batches))
+    return cifar.read_batches(found.batches)
 
 
 def _one_part(path: str, folders: Collection[str], told: str) -> str:
