@@ -66,6 +66,7 @@ class EdgeImages:
         if named_files.is_array_file(source):
             source, its_labels = named_files.read_arrays(source)
             labels = its_labels if labels is None and labelled is not False else labels
+        kind = type(source).__name__
         source = named_files.paths_in(source)
         if isinstance(source, named_files.Paths):
             return named_files.read_paths(source, checked_shape(input_shape), labels)
@@ -79,7 +80,7 @@ class EdgeImages:
         if labels is not None:
             raise ValueError(
                 f"EdgeImages: labels come with an array of images, not with "
-                f"{type(source).__name__}, which has its own"
+                f"{kind}, which has its own"
             )
         if isinstance(source, (str, os.PathLike)):
             return cls.from_folder(source, input_shape, labelled=labelled)
