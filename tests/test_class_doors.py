@@ -15,6 +15,7 @@ from edge_student import CLASSES, images, tiny_student
 from pyedge.edge.class_folders import arrange
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
+from pyedge.edge.left_out import LeftOut
 from pyedge.errors import FormatError
 from pyedge.student_file import read_student, write_student
 
@@ -195,13 +196,16 @@ def test_class_doors_folders_are_refused_before_anything_is_decoded(
     name: str, message: str
 ) -> None:
     with pytest.raises(FormatError, match=f"photos: {message}"):
-        arrange("photos", ["ant/1.png", f"{name}/1.png"], [])
+        arrange("photos", ["ant/1.png", f"{name}/1.png"], [], LeftOut())
 
 
 def test_class_doors_folders_with_blanks_are_warned_of_and_twins_refused() -> None:
     with pytest.warns(UserWarning, match="'mug ', has a blank at an end"):
-        assert arrange("photos", ["ant/1.png", "mug /1.png"], []).classes == ("ant", "mug ")
+        assert arrange("photos", ["ant/1.png", "mug /1.png"], [], LeftOut()).classes == (
+            "ant",
+            "mug ",
+        )
     with pytest.raises(FormatError, match="are one to the eye"):
-        arrange("photos", [f"{NFC}/1.png", f"{NFD}/1.png"], [])
+        arrange("photos", [f"{NFC}/1.png", f"{NFD}/1.png"], [], LeftOut())
     with pytest.raises(FormatError, match=r"test has classes that train lacks: 'mug '; .*'mug' is"):
-        arrange("photos", ["train/mug/1.png", "test/mug /1.png", "test/mug/1.png"], [])
+        arrange("photos", ["train/mug/1.png", "test/mug /1.png", "test/mug/1.png"], [], LeftOut())

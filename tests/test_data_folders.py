@@ -85,10 +85,11 @@ def test_folder_single_class_is_not_taken_for_a_wrapper(tmp_path):
 
 
 def test_folder_hidden_and_foreign_files_are_left_out(tmp_path):
-    extra = {".DS_Store": b"x", "cat/._1.png": b"x", "__MACOSX/cat/1.png": b"x", "readme.txt": b"x"}
-    found = load_folder(folder(tmp_path, tree(PLAIN) | extra))
-    assert found.counts == (10, 10)
-    assert len(load_folder(archive(tmp_path / "a.tar", tree(PLAIN) | extra))) == 20
+    extra = {".DS_Store": b"x", "cat/._1.png": b"x", "__MACOSX/cat/1.png": b"x"}
+    assert load_folder(folder(tmp_path, tree(PLAIN) | extra)).counts == (10, 10)
+    extra |= {"readme.txt": b"x"}
+    with pytest.warns(UserWarning, match=r"1 of 21 files was left out: 1 \.txt \(no image: readme"):
+        assert len(load_folder(archive(tmp_path / "a.tar", tree(PLAIN) | extra))) == 20
 
 
 def test_folder_links_to_class_folders_are_followed_and_loops_end(tmp_path):
@@ -167,7 +168,6 @@ def test_dataset_cifar_as_folders(tmp_path):
         (["train/cat/1.png", "test/dog/1.png"], "test has classes that train lacks: dog"),
         (["train/cat/1.png", "test/cat/1.png", "extra/cat/1.png"], "extra beside train/"),
         (["train/cat/1.png"], "train only; wanted train/ and test/"),
-        (["notes.txt"], "no images"),
     ],
 )
 def test_dataset_wrong_layout_is_explained(tmp_path, names, words):
@@ -175,6 +175,11 @@ def test_dataset_wrong_layout_is_explained(tmp_path, names, words):
         load_dataset(folder(tmp_path / "a", tree(names)))
     with pytest.raises(FormatError, match=words):
         load_dataset(archive(tmp_path / "a.tar", tree(names)))
+
+
+def test_dataset_without_images_says_what_is_there_instead(tmp_path):
+    with pytest.raises(FormatError, match=r"no images .* left out: 1 \.txt \(no image: notes\.txt"):
+        load_dataset(folder(tmp_path, {"notes.txt": b"x"}))
 
 
 def test_folder_of_splits_is_refused_by_load_folder(tmp_path):

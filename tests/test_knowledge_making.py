@@ -43,6 +43,20 @@ def test_pack_of_the_same_seed_has_the_same_bytes(net, student, tmp_path):
     assert made["d"][1].any()
 
 
+def test_pack_of_photos_needs_no_class_folders(net, student, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    images = pixels(4)
+    paths = [tmp_path / "loose" / f"{i}.png" for i in range(4)]
+    paths[0].parent.mkdir()
+    for path, each in zip(paths, images, strict=True):
+        image.fromarray(each[0]).save(path)
+    expected = make_knowledge(net, student, images, tmp_path / "a").digest
+    assert make_knowledge(net, student, tmp_path / "loose", tmp_path / "b").digest == expected
+    found = make_knowledge(net, student, paths, tmp_path / "c")
+    assert found.digest == expected
+    found.check_images(tmp_path / "loose")
+
+
 def test_pack_in_either_layout_of_the_images_is_the_same(net, tmp_path):
     student = tiny_student()
     images = pixels(5)

@@ -33,7 +33,7 @@ def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -
     training.check_device(args.device)
     training.use_threads(args.threads)
     teacher, info = networks.open_network(args.network, args.model, "teacher")
-    data = dataset.load_for(console, args.data, info, of=args.network)
+    data = dataset.load_for(console, args.data, info, of=args.network, splits=args.splits)
     if args.device != "cpu" and torch.cuda.is_available():
         teacher = teacher.cuda()
     plan = pyedge.plan(

@@ -11,7 +11,9 @@ from pyedge.class_matching import absent, listing, nearly, places
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError, existing
 from pyedge.cloud.network_file import NetworkInfo
-from pyedge.data import Augment, BatchLoader, ImageSet, load_dataset
+from pyedge.data import Augment, BatchLoader, ImageSet
+from pyedge.data.load import load_parts, load_unlabelled
+from pyedge.edge.folder_layout import LooseError
 
 _EVALUATION_BATCH = 256
 
@@ -37,35 +39,50 @@ class Data:
         return {name: 0 if part is None else len(part) for name, part in parts.items()}
 
 
-def load(console: Console, path: str, size: int | None, split_seed: int) -> Data:
-    """Load DATA and tell what was found."""
+def load(
+    console: Console, path: str, size: int | None, split_seed: int, splits: bool | None = None
+) -> Data:
+    """Load DATA and tell what was found. `splits`: as in `load_dataset`."""
     if path != "digits":
         existing(path, "digits")
-    train, val, test = load_dataset(path, size=size, seed=split_seed)
+    train, val, test, told = load_parts(path, size, split_seed, splits)
     data = Data(path, train, val if len(val) else None, test if len(test) else None)
     counts, shape = data.counts(), "x".join(map(str, data.shape))
     console.note(
         f"{path}: {counts['train']} training, {counts['val']} validation and {counts['test']} "
-        f"test images of {shape}, {class_list(train.classes)}"
+        f"test images of {shape}, {class_list(train.classes)}{f' ({told})' if told else ''}"
     )
     return data
 
 
 def load_for(
-    console: Console, path: str, info: NetworkInfo, *, labels: bool = True, of: str = "the network"
+    console: Console,
+    path: str,
+    info: NetworkInfo,
+    *,
+    labels: bool = True,
+    of: str = "the network",
+    splits: bool | None = None,
 ) -> Data:
     """Load DATA as a network takes it: its image size, its split, its class ids.
 
-    Without `labels`, class folders that the network does not know are unlabelled images: all of
-    them are for training, and there is nothing to validate with.
+    Without `labels`, class folders that the network does not know are unlabelled images, and so are
+    images in no class folder: all of them are for training, and there is nothing to validate with.
     """
     _, h, w = info.input_shape
-    data = load(console, path, h if h == w else None, info.split_seed)
+    size = h if h == w else None
+    loose = False
+    try:
+        data = load(console, path, size, info.split_seed, splits)
+    except LooseError:
+        if labels:
+            raise
+        data, loose = Data(path, load_unlabelled(path, size), None, None), True
     if data.shape != info.input_shape:
         wanted, found = ("x".join(map(str, shape)) for shape in (info.input_shape, data.shape))
         raise UsageError(f"{path} has images of {found}, {of} takes {wanted}")
-    missing = absent(data.train.classes, info.classes)
-    if missing and not labels:
+    missing = [] if loose else absent(data.train.classes, info.classes)
+    if loose or (missing and not labels):
         console.note(f"{path}: taken as unlabelled images, without validation and test")
         return _unlabelled(data, info.classes)
     if missing:

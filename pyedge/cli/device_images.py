@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import zipfile
+import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pyedge.cli.parsing import UsageError, existing
-from pyedge.edge.decode import is_image
-from pyedge.edge.folder import decode_entries
+from pyedge.edge.entries import Entry
+from pyedge.edge.folder import decode_entries, no_images
 from pyedge.edge.images import EdgeImages
-from pyedge.edge.sources import Entry, walk
-from pyedge.errors import FormatError
-
-DATA = (
-    "images: a folder or archive (.tar, .tar.gz, .tar.xz) of class folders, or arrays: .npy, or "
-    ".npz with images, and labels (numbers or names)"
-)
+from pyedge.edge.left_out import LeftOut, shown
+from pyedge.edge.named_files import is_array_file, read_arrays
+from pyedge.edge.sources import walk
 
 Shape = tuple[int, int, int]
 
 
-def load(path: str, shape: Shape, *, labelled: bool) -> EdgeImages:
-    """Read DATA for a student of `shape`; with `labelled`, its images must have labels."""
+def load(path: str, shape: Shape, *, labelled: bool, splits: bool | None = None) -> EdgeImages:
+    """Read DATA for a student of `shape`; with `labelled`, its images must have labels.
+
+    DATA is a folder or an archive of class folders, or arrays. `splits`: as in `read_folder`.
+    """
     existing(path)
-    if Path(path).suffix not in (".npy", ".npz"):
-        return EdgeImages.from_folder(path, shape, labelled=labelled)
-    images, labels = _arrays(path)
+    if not is_array_file(path):
+        return EdgeImages.from_folder(path, shape, labelled=labelled, splits=splits)
+    images, labels = read_arrays(path)
     if labelled and labels is None:
         raise UsageError(f"{path} has no labels; --no-labels with --knowledge learns without")
     try:
@@ -39,45 +36,31 @@ def load(path: str, shape: Shape, *, labelled: bool) -> EdgeImages:
 
 
 def named_images(paths: Sequence[str], shape: Shape) -> tuple[list[str], EdgeImages]:
-    """Read image files, folders with images at any depth, and arrays; each image has a name."""
+    """Read image files, folders and archives of them at any depth, and arrays; each has a name."""
     names: list[str] = []
     arrays = []
     for path in paths:
         existing(path)
-        if Path(path).suffix in (".npy", ".npz"):
+        if is_array_file(path):
             found = load(path, shape, labelled=False)
             names += [f"{path}[{i}]" for i in range(len(found))]
             arrays.append(found.planar(slice(None)))
             continue
-        entries = {entry.name: entry for entry in _files(path) if entry.read is not None}
+        left_out = LeftOut()
+        entries = {e.name: e for e in walk(path, left_out=left_out) if e.read is not None}
         if not entries:
-            raise FormatError(f"{path}: no images (.jpg, .png, ...) in it")
-        pixels = decode_entries(path, entries, sorted(entries), shape)
-        whole = path if Path(path).is_dir() else str(Path(path).parent)
-        names += [str(Path(whole) / name) for name in sorted(entries)]
+            raise no_images(path, left_out)
+        kept, pixels = decode_entries(path, entries, sorted(entries), shape, left_out)
+        left_out.warn(path, len(kept))
+        names += [shown(name) for name in _whole(path, entries, kept)]
         arrays.append(pixels.transpose(0, 3, 1, 2))
     if len({array.dtype for array in arrays}) > 1:
         raise UsageError("some of the images are uint8 and some float32; predict them apart")
     return names, EdgeImages.from_array(np.concatenate(arrays), shape, channels_last=False)
 
 
-def _files(path: str) -> list[Entry]:
-    if Path(path).is_file() and is_image(path):
-        return [Entry(Path(path).name, Path(path).read_bytes)]
-    return list(walk(path, is_image))
-
-
-def _arrays(path: str) -> tuple[Any, Any]:
-    """Read .npy or .npz; nothing is unpickled."""
-    try:
-        content = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content, None
-        with content:
-            if "images" not in content.files:
-                raise FormatError(f"{path}: has no array called images, but {content.files}")
-            return content["images"], content["labels"] if "labels" in content.files else None
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"{path}: not an array of numpy's, or a damaged one") from error
+def _whole(path: str, entries: dict[str, Entry], kept: Sequence[str]) -> list[str]:
+    """Return the names of images with what they lie in: a folder, an archive, or nothing."""
+    if os.path.isfile(path) and list(entries) == [os.path.basename(path)]:
+        return [path]
+    return [os.path.join(path, name) for name in kept]

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     training.use_threads(args.threads)
     model, info = networks.open_network(args.network, args.model)
     only = names.ids(args.classes or (), info.classes, "--classes")
-    data = dataset.load_for(console, args.data, info, of=args.network)
+    data = dataset.load_for(console, args.data, info, of=args.network, splits=args.splits)
     chosen = {"train": data.train, "val": data.val, "test": data.test}
     wanted = list(chosen) if args.part == "all" else [args.part]
     sets = [part for name in wanted if (part := chosen[name]) is not None]

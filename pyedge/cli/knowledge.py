@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", metavar="DATA", help=f"{options.DATA}; or arrays (.npy, .npz) as for pyedge learn"
     )
+    options.add_splits(parser)
     parser.add_argument(
         "--out",
         required=True,
@@ -211,12 +212,12 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> Ed
 
     if args.part == "all" and args.data != "digits":
         chosen = args.only_classes is not None
-        found = device_images.load(args.data, info.input_shape, labelled=chosen)
+        found = device_images.load(args.data, info.input_shape, labelled=chosen, splits=args.splits)
         if chosen:
             known = found.class_names or ()
             found = found.only_classes(names.chosen(args.only_classes, known, "--only-classes"))
         return found
-    data = dataset.load_for(console, args.data, info, of=args.teacher)
+    data = dataset.load_for(console, args.data, info, of=args.teacher, splits=args.splits)
     parts = {"train": data.train, "val": data.val, "test": data.test}
     wanted = list(parts) if args.part == "all" else [args.part]
     sets = [part for name in wanted if (part := parts[name]) is not None]

@@ -50,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="images: a folder or archive of class folders, or arrays (.npy, .npz)",
+        help="images: a folder or archive (.zip, .tar) of class folders, or arrays (.npy, .npz)",
     )
+    options.add_splits(parser, classes_alone=True)
     options.add_out(parser, "the taught student")
     what = parser.add_argument_group("what is learned")
     what.add_argument(
@@ -126,7 +127,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         learner.add_classes(added)
     labelled = not args.no_labels
     images = device_images.load(
-        args.data, learner.input_shape, labelled=labelled or args.only_classes is not None
+        args.data,
+        learner.input_shape,
+        labelled=labelled or args.only_classes is not None,
+        splits=args.splits,
     )
     folders = images.class_names or ()
     if args.add and not added:
@@ -224,7 +228,7 @@ def _validation(args: argparse.Namespace, learner: EdgeLearner) -> Any:
         return share
     from pyedge.cli import device_images
 
-    return device_images.load(args.val, learner.input_shape, labelled=True)
+    return device_images.load(args.val, learner.input_shape, labelled=True, splits=args.splits)
 
 
 def _options(args: argparse.Namespace, console: Console) -> LearnOptions:

@@ -7,7 +7,8 @@ import argparse
 from pyedge.cli import parsing
 
 DATA = (
-    'images: a folder or archive (.tar, .tar.gz, .tar.xz) of class folders, CIFAR-10, or "digits"'
+    "images: a folder or archive (.zip, .tar, .tar.gz, .tar.xz) of class folders, CIFAR-10, or "
+    '"digits"'
 )
 AUGMENTATIONS = ("auto", "none", "crop", "flip", "cutout")
 
@@ -15,6 +16,29 @@ AUGMENTATIONS = ("auto", "none", "crop", "flip", "cutout")
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add DATA."""
     parser.add_argument("data", metavar="DATA", help=DATA)
+    add_splits(parser)
+
+
+def add_splits(parser: argparse.ArgumentParser, *, classes_alone: bool = False) -> None:
+    """Add --splits; `classes_alone` for a command that takes class folders and no splits."""
+    words = (
+        {"auto": None, "no": False} if classes_alone else {"auto": None, "yes": True, "no": False}
+    )
+
+    def word(text: str) -> bool | None:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"wanted {', '.join(words)}, got {text!r}")
+        return words[text]
+
+    yes = "" if classes_alone else "yes: leave the folders beside train and test out; "
+    parser.add_argument(
+        "--splits",
+        type=word,
+        default=None,
+        metavar="WHAT",
+        help=f"folders of DATA that are called like train or test: {yes}no: take them for classes; "
+        f"auto: see, and stop where it is not plain (default)",
+    )
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:

@@ -77,6 +77,8 @@ def existing(path: str, *words: str) -> str:
     Raises UsageError with the nearest name there, or of the `words` that would do instead.
     """
     if not os.path.exists(path):
+        if "://" in path:
+            raise UsageError(f"{path} is an address; download it first")
         folder = Path(path).parent
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         known = {str(folder / name): name for name in names} | {word: word for word in words}

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="image files, folders or archives of them, or arrays (.npy)",
+        help="image files, folders or archives (.zip, .tar) of them, or arrays (.npy)",
     )
     parser.add_argument(
         "--top",

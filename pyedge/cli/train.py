@@ -113,7 +113,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read
     if args.weights is not None:
         existing(args.weights)
-    data = dataset.load(console, args.data, args.size, args.split_seed)
+    data = dataset.load(console, args.data, args.size, args.split_seed, args.splits)
     given = {name: getattr(args, name) for name in ("depth", "width", "widths")}
     chosen = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(args.seed)

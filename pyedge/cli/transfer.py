@@ -117,7 +117,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.method != "labels":
         teacher, theirs = networks.open_network(args.teacher, args.model, "teacher")
         _check_pair(args, info, theirs)
-    data = dataset.load_for(console, args.data, info, labels=not args.no_labels, of=args.network)
+    data = dataset.load_for(
+        *(console, args.data, info),
+        labels=not args.no_labels,
+        of=args.network,
+        splits=args.splits,
+    )
     only: list[int] = []
     images = data.train
     if args.only_classes is not None:

@@ -103,7 +103,7 @@ def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
         images = images.images
     if isinstance(images, Tensor):
         images = images.detach().cpu().numpy()
-    found = EdgeImages.of(images, input_shape)
+    found = EdgeImages.of(images, input_shape, labelled=None)
     if not len(found):
         raise ValueError("make_knowledge: images holds no image")
     return found

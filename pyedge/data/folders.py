@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +12,12 @@ import torch
 from pyedge.class_matching import warn_of_text_order
 from pyedge.data import cifar
 from pyedge.data.imageset import ImageSet
-from pyedge.edge.class_folders import arrange
-from pyedge.edge.decode import decode_all, is_image
-from pyedge.edge.sources import Entry, walk
+from pyedge.edge.class_folders import Arrangement, LayoutError, arrange
+from pyedge.edge.decode import decode_all
+from pyedge.edge.entries import Entry
+from pyedge.edge.left_out import LeftOut, shown
+from pyedge.edge.located import path_text
+from pyedge.edge.sources import walk
 from pyedge.errors import FormatError
 
 
@@ -25,6 +28,11 @@ class Contents:
     images: dict[str, np.ndarray] = field(default_factory=dict)  # by relative name, uint8 [h, w, 3]
     batches: dict[str, bytes] = field(default_factory=dict)  # CIFAR-10's official files
     folders: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+    def warn(self, path: str, sets: Collection[ImageSet]) -> None:
+        """Warn of what is in none of the `sets` that came of it."""
+        self.left_out.warn(path, sum(map(len, sets)))
 
 
 def read_contents(path: str | os.PathLike[str], size: int | None) -> Contents:
@@ -34,22 +42,24 @@ def read_contents(path: str | os.PathLike[str], size: int | None) -> Contents:
     found = Contents()
 
     def images() -> Iterator[Entry]:
-        for entry in walk(path, lambda name: is_image(name) or cifar.is_batch(name)):
+        for entry in walk(path, cifar.is_batch, found.left_out):
             if entry.read is None:
                 found.folders.append(entry.name)
-            elif is_image(entry.name):
-                yield entry
-            else:
+            elif cifar.is_batch(entry.name.rpartition("/")[2]):
                 found.batches[entry.name] = entry.read()
+            else:
+                yield entry
 
     # Pillow is asked for by the first image, so CIFAR's batches are read without it.
     source = images()
     first = next(source, None)
     if first is not None:
-        found.images.update(decode_all(_chain(first, source), size))
+        chained = _chain(first, source)
+        found.images.update(decode_all(chained, size, left_out=found.left_out))
     if not found.images and not found.batches:
+        told = f"; left out: {found.left_out.told()}" if found.left_out else ""
         raise FormatError(
-            f"{os.fspath(path)}: no images (.jpg, .png, ...) and no CIFAR-10 batches in it"
+            f"{path_text(path)}: no images (.jpg, .png, ...) and no CIFAR-10 batches in it{told}"
         )
     return found
 
@@ -59,27 +69,48 @@ def _chain(first: Entry, rest: Iterable[Entry]) -> Iterator[Entry]:
     yield from rest
 
 
-def split_folders(path: str, found: Contents) -> dict[str | None, ImageSet]:
+def split_folders(
+    path: str, found: Contents, *, splits: bool | None = None, only_classes: bool = False
+) -> tuple[dict[str | None, ImageSet], Mapping[str, str]]:
     """Arrange images by split and class: {"train": ..., "test": ...}, {None: ...} without splits.
 
-    Raises FormatError as `pyedge.edge.class_folders.arrange`, ValueError for images that differ in
-    size.
+    Also returns what the splits' folders are called. Raises FormatError as
+    `pyedge.edge.class_folders.arrange`, which explains `splits` and `only_classes`, ValueError for
+    images that differ in size.
     """
-    arranged = arrange(path, found.images, found.folders)
-    _check_one_size(path, found)
+    if os.path.isfile(path) and list(found.images) == [os.path.basename(path)]:
+        raise LayoutError(f"{path}: one image; wanted a folder or an archive of class folders")
+    arranged = arrange(
+        *(path, found.images, found.folders, found.left_out),
+        splits=splits,
+        only_classes=only_classes,
+    )
+    _check_one_size(path, found, arranged)
     warn_of_text_order(path, arranged.classes)
-    return {
+    sets = {
         split: _stack(found, files, arranged.classes) for split, files in arranged.files.items()
     }
+    return sets, arranged.folders
 
 
-def _check_one_size(path: str, found: Contents) -> None:
-    first_name, first = next(iter(found.images.items()))
-    for name, image in found.images.items():
+def every_image(path: str, found: Contents) -> ImageSet:
+    """Return all images, wherever they lie, in the order of their names, as one class."""
+    files = [(name, 0) for name in sorted(found.images)]
+    one = Arrangement(("unlabelled",), {None: files})
+    _check_one_size(path, found, one)
+    return _stack(found, files, one.classes)
+
+
+def _check_one_size(path: str, found: Contents, arranged: Arrangement) -> None:
+    names = sorted(name for files in arranged.files.values() for name, _ in files)
+    first = found.images[names[0]]
+    for name in names:
+        image = found.images[name]
         if image.shape != first.shape:
             raise ValueError(
-                f"{path}: images differ in size ({first_name} is "
-                f"{first.shape[1]}x{first.shape[0]}, {name} {image.shape[1]}x{image.shape[0]}): "
+                f"{path}: images differ in size ({shown(names[0])} is "
+                f"{first.shape[1]}x{first.shape[0]}, {shown(name)} "
+                f"{image.shape[1]}x{image.shape[0]}): "
                 f"pass size= (--size), the side in pixels to resize and crop them to"
             )
 

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from pyedge.data import cifar
 from pyedge.data.digits import load_digits
-from pyedge.data.folders import read_contents, split_folders
+from pyedge.data.folders import Contents, every_image, read_contents, split_folders
 from pyedge.data.imageset import ImageSet
+from pyedge.edge.left_out import LeftOut, shown
+from pyedge.edge.located import path_text
 from pyedge.errors import FormatError
 
 Path = str | os.PathLike[str]
 
 
-def load_folder(path: Path, size: int | None = None) -> ImageSet:
-    """Load class folders, <class>/<image>, from a folder or tar archive, as uint8 [n, 3, h, w].
+def load_folder(path: Path, size: int | None = None, *, splits: bool | None = None) -> ImageSet:
+    """Load class folders, <class>/<image>, from a folder or archive, as uint8 [n, 3, h, w].
 
     Classes are the folders' names in alphabetical order. With `size`, shorter sides are resized
     to it and the centre is cut out; without, all images must have one size. Images become RGB.
-    Raises FormatError for broken images and archives, empty class folders and images outside of
-    them; ValueError for images that differ in size; FileNotFoundError.
+    splits=False takes the folders for classes, also where they are called like splits.
+
+    Warns, once, of files that are left out, with number and reason. Raises FormatError for broken
+    images and archives, empty class folders and images outside of them; ValueError for images that
+    differ in size; FileNotFoundError.
     """
     found = read_contents(path, size)
-    sets = split_folders(os.fspath(path), found) if found.images else {}
+    sets: dict[str | None, ImageSet] = {}
+    if found.images:
+        sets, _ = split_folders(path_text(path), found, splits=splits, only_classes=True)
     if set(sets) != {None}:
         raise FormatError(
-            f"load_folder: {os.fspath(path)} holds splits or CIFAR-10 batches, wanted class "
+            f"load_folder: {path_text(path)} holds splits or CIFAR-10 batches, wanted class "
             f"folders; load_dataset reads it, or name one split's folder"
         )
+    found.warn(path_text(path), sets.values())
     return sets[None]
 
 
@@ -41,14 +52,24 @@ def load_cifar10(path: Path) -> tuple[ImageSet, ImageSet]:
     """
     found = read_contents(path, None)
     if found.batches:
-        return cifar.read_batches(found.batches)
-    sets = split_folders(os.fspath(path), found)
+        return _read_batches(path_text(path), found)
+    sets, _ = split_folders(path_text(path), found)
     if "train" not in sets or "test" not in sets or len(sets["train"].classes) != 10:
         raise FormatError(
-            f"load_cifar10: {os.fspath(path)} holds neither CIFAR-10's batches nor train/ and "
+            f"load_cifar10: {path_text(path)} holds neither CIFAR-10's batches nor train/ and "
             f"test/ with its ten class folders"
         )
+    found.warn(path_text(path), sets.values())
     return sets["train"], sets["test"]
+
+
+class Parts(NamedTuple):
+    """A dataset in three, and a line about where they come from, where that is not plain."""
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    told: str = ""
 
 
 def load_dataset(
@@ -58,41 +79,122 @@ def load_dataset(
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
     seed: int = 0,
+    splits: bool | None = None,
 ) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Load (train, val, test) from whatever lies at `path`, a folder or a tar archive.
+    """Load (train, val, test) from whatever lies at `path`, a folder or a .zip or tar archive.
 
     - "digits": scikit-learn's digits;
     - CIFAR-10's official files (`load_cifar10`);
-    - train/ and test/ with class folders, and perhaps val/. Official splits stay untouched; without
-      val/, `val_fraction` of each class of train becomes val. With val/ and no test/ (ImageNet's
-      habit) val/ is the test set, and val comes out of train;
+    - train/ and test/ with class folders, and perhaps val/, or what others call them: training_set,
+      seg_test, Validation. Official splits stay untouched; without val/, `val_fraction` of each
+      class of train becomes val. With val/ and no test/ (ImageNet's habit) val/ is the test set,
+      and val comes out of train;
     - plain class folders: `test_fraction` of each class is test, `val_fraction` of the rest val.
 
     Splits depend on the seed alone. `size` as in `load_folder`; digits and CIFAR-10's files have
-    theirs. Raises as `load_folder`.
+    theirs. `splits`: None looks for folders called like splits, and raises FormatError where it is
+    not plain what they are; False takes the folders for classes whatever they are called; True
+    takes those called like splits for splits, and leaves the folders beside them out. Warns of what
+    is left out, and of a test set that lacks classes. Raises as `load_folder`.
     """
-    if path == "digits":
-        _refuse_size(path, size, 8)
-        return load_digits(val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
-    name = os.fspath(path)
+    return load_parts(
+        *(path, size, seed, splits), val_fraction=val_fraction, test_fraction=test_fraction
+    )[:3]
+
+
+def load_parts(
+    path: Path,
+    size: int | None,
+    seed: int,
+    splits: bool | None,
+    *,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+) -> Parts:
+    """Load as `load_dataset`, and tell where the parts come from."""
+    name = path_text(path)
+    if name == "digits":
+        _refuse_size(name, size, 8)
+        return Parts(
+            *load_digits(val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
+        )
     found = read_contents(path, size)
     if found.batches:
         _refuse_size(name, size, 32)
-        train, test = cifar.read_batches(found.batches)
-        return (*train.split(val_fraction, seed), test)
-    sets: dict[str | None, ImageSet] = split_folders(name, found)
+        train, test = _read_batches(name, found)
+        return Parts(*train.split(val_fraction, seed), test)
+    sets, folders = split_folders(name, found, splits=splits)
     if None in sets:
+        found.warn(name, sets.values())
         rest, test = sets[None].split(test_fraction, seed)
-        return (*rest.split(val_fraction, seed), test)
-    held_out = sets.get("test", sets.get("val"))
-    if "train" not in sets or held_out is None:
+        return Parts(*rest.split(val_fraction, seed), test)
+    told = f"; left out: {found.left_out.told()}" if found.left_out else ""
+    held_out = "test" if "test" in sets else "val"
+    if "train" not in sets or held_out not in sets:
         raise FormatError(
             f"load_dataset: {name} has {', '.join(sorted(map(str, sets)))} only; "
-            f"wanted train/ and test/"
+            f"wanted train/ and test/. {_one_part(name, folders.values(), told)}{told}"
         )
+    found.warn(name, sets.values())
+    _warn_of_missing(name, sets["train"], sets[held_out], folders[held_out])
     if "test" in sets and "val" in sets:
-        return sets["train"], sets["val"], held_out
-    return (*sets["train"].split(val_fraction, seed), held_out)
+        return Parts(sets["train"], sets["val"], sets["test"], _told(folders, ()))
+    train, val = sets["train"].split(val_fraction, seed)
+    return Parts(train, val, sets[held_out], _told(folders, ("val",)))
+
+
+def load_unlabelled(path: Path, size: int | None) -> ImageSet:
+    """Load every image below `path` in the order of their names; all labels are 0.
+
+    Raises as `load_folder`, and lays down no rule for folders.
+    """
+    found = read_contents(path, size)
+    if not found.images:
+        raise FormatError(f"{path_text(path)}: CIFAR-10 batches, wanted images")
+    images = every_image(path_text(path), found)
+    found.warn(path_text(path), [images])
+    return images
+
+
+def _read_batches(path: str, found: Contents) -> tuple[ImageSet, ImageSet]:
+    """Read CIFAR-10's files, and warn of images beside them; its own other files are no news."""
+    beside = LeftOut()
+    for image in sorted(found.images):
+        beside.add(image, "beside the batches of CIFAR-10")
+    beside.warn(path, len(found.batches))
+    return cifar.read_batches(found.batches)
+
+
+def _one_part(path: str, folders: Collection[str], told: str) -> str:
+    """Say how to have one part split, where others are missing."""
+    if len(folders) == 1 and not told:
+        return "splits=False (--splits no) splits it"
+    named = ", ".join(shown(name) for name in sorted(folders))
+    return f"To have one part split, name its folder, {named}, in place of {path}"
+
+
+def _told(folders: Mapping[str, str], cut: Sequence[str]) -> str:
+    """Say which folders the parts are, where other names than ours were understood."""
+    if all(folder.lower() in (split, "valid") for split, folder in folders.items()) and (
+        "test" in folders
+    ):
+        return ""
+    parts = [
+        f"{split if split != 'val' or 'test' in folders else 'test'} is {folder}/"
+        for split, folder in folders.items()
+    ]
+    return ", ".join(parts) + (", validation comes out of train" if cut else "")
+
+
+def _warn_of_missing(path: str, train: ImageSet, test: ImageSet, folder: str) -> None:
+    lacking = [name for name, n in zip(train.classes, test.counts, strict=True) if not n]
+    if lacking:
+        warnings.warn(
+            f"{path}: {folder}/ has no images of {', '.join(lacking[:8])}"
+            f"{', ...' if len(lacking) > 8 else ''} ({len(lacking)} of {len(train.classes)} "
+            f"classes): a test tells nothing about them",
+            stacklevel=4,
+        )
 
 
 def _refuse_size(name: str, size: int | None, native: int) -> None:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pyedge.edge.colours import UnclearError, to_rgb
-from pyedge.edge.sources import Entry
+from pyedge.edge.entries import Entry
+from pyedge.edge.file_kinds import HEAD_BYTES, foreign, formats
+from pyedge.edge.left_out import LeftOut, shown
+from pyedge.edge.png_chunks import without_damage
 from pyedge.errors import FormatError
 from pyedge.warning import warn
 
 if TYPE_CHECKING:
     from PIL import Image
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-
-# What the bytes may be, whatever the name says: Pillow would hand EPS to an installed Ghostscript.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-
-_Result = tuple[str, np.ndarray, tuple[str, ...]]
 
 _ODDITIES = {
     "frames": "has several frames or pages, of which only the first is taken",
@@ -37,11 +34,9 @@ _ODDITIES = {
 
 # A task of one 32x32 JPEG (60 us) would be mostly hand-over.
 _TASK = 64
+_NAMED = 5  # broken images that an error names
 
-
-def is_image(name: str) -> bool:
-    """Tell by its suffix whether a file is an image."""
-    return name.lower().endswith(SUFFIXES)
+Decoded = list[tuple[str, "_Image | str | FormatError"]]  # str: why it is no image
 
 
 def require_pillow() -> None:
@@ -64,38 +59,66 @@ def decode(name: str, data: bytes, size: int | None = None) -> np.ndarray:
     claims more pixels than Pillow calls safe (PIL.Image.MAX_IMAGE_PIXELS), or has numbers that do
     not say which of them is white: 32 bits, floats.
     """
-    return _decoded(name, data, size)[0]
+    return _decoded(name, data, size).pixels
 
 
-def _decoded(name: str, data: bytes, size: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Do as `decode`, and tell what was left out or looks odd: keys of `_ODDITIES`."""
-    from PIL import Image
+class _Image(NamedTuple):
+    """An image [h, w, 3], and what was left out or looks odd: keys of `_ODDITIES`."""
 
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            most = Image.MAX_IMAGE_PIXELS
-            if most is not None and image.width * image.height > most:
-                raise UnclearError(
-                    f"claims {image.width} x {image.height} pixels, and more than {most} may be "
-                    "an attack (PIL.Image.MAX_IMAGE_PIXELS)"
-                )
-            if size is not None:
-                # JPEG decodes at 1/2, 1/4, 1/8 for less work; twice the size keeps the quality.
-                image.draft(None, (2 * size, 2 * size))
-            odd = ["frames"] if _has_frames(image) else []
-            rgb, found = to_rgb(image)
-            array = np.asarray(_fit(_upright(rgb, image), size))
-    except UnclearError as error:
-        raise FormatError(f"{name} {error}") from error
+    pixels: np.ndarray
+    odd: tuple[str, ...]
+
+
+def _decoded(name: str, data: bytes, size: int | None) -> _Image:
+    """Do as `decode`."""
+    if not data:
+        raise FormatError(f"{name}: not an image, or a broken one: it is empty")
+    reason = foreign(data[:HEAD_BYTES])
+    if reason is not None:
+        raise FormatError(f"{name}: no image that can be read: {reason}")
     # A decoder that is fed foreign bytes raises what it likes: OSError, SyntaxError, struct.error,
     # ZeroDivisionError, DecompressionBombError, ...
+    try:
+        return _opened(data, size)
     except Exception as error:
-        raise FormatError(f"{name}: not an image, or a broken one: {error}") from error
+        if isinstance(error, UnclearError):
+            raise FormatError(f"{name} {error}") from error
+        mended = without_damage(data)
+        if mended is not None:
+            with suppress(Exception):
+                return _opened(mended, size)
+        raise FormatError(f"{name}: not an image, or a broken one: {_why(error)}") from error
+
+
+def _opened(data: bytes, size: int | None) -> _Image:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
+        most = Image.MAX_IMAGE_PIXELS
+        if most is not None and image.width * image.height > most:
+            raise UnclearError(
+                f"claims {image.width} x {image.height} pixels, and more than {most} may be an "
+                "attack (PIL.Image.MAX_IMAGE_PIXELS)"
+            )
+        if size is not None:
+            # JPEG decodes at 1/2, 1/4, 1/8 for less work; twice the size keeps the quality.
+            image.draft(None, (2 * size, 2 * size))
+        odd = ["frames"] if _has_frames(image) else []
+        rgb, found = to_rgb(image)
+        pixels = np.asarray(_fit(_upright(rgb, image), size))
     if found is not None:
         odd.append(found)
-    if int(array.max(initial=0)) == 1:
+    if int(pixels.max(initial=0)) == 1:
         odd.append("bits")
-    return array, tuple(odd)
+    return _Image(pixels, tuple(odd))
+
+
+def _why(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
+        return "its bytes are of no format that is read"
+    return str(error) or type(error).__name__
 
 
 def _has_frames(image: Image.Image) -> bool:
@@ -120,7 +143,10 @@ def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }
-    turn = turns.get(original.getexif().get(0x0112, 1))
+    try:
+        turn = turns.get(original.getexif().get(0x0112, 1))
+    except Exception:  # broken metadata of a good image, which may hold anything
+        return rgb
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -140,32 +166,50 @@ def _fit(image: Image.Image, size: int | None) -> Image.Image:
 
 
 def decode_all(
-    entries: Iterable[Entry], size: int | None = None, threads: int | None = None
+    entries: Iterable[Entry],
+    size: int | None = None,
+    threads: int | None = None,
+    left_out: LeftOut | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Decode files as they come: yields (name, uint8 [h, w, 3]) in the order of `entries`.
 
     `threads` defaults to the number of cores (8 at most): Pillow lets go of the GIL while it
-    decodes. Only a few tasks are in flight, so an archive is not held in memory.
+    decodes. Only a few tasks are in flight, so an archive is not held in memory. With `left_out`,
+    files that are surely something else than an image (a web page called .jpg) go there; without,
+    they raise FormatError as broken images do. That names all of them, after the last.
     """
     require_pillow()
+    _warn_of_truncated()
 
-    def task(batch: list[Entry]) -> list[_Result]:
-        return [(e.name, *_decoded(e.name, e.read(), size)) for e in batch if e.read is not None]
+    def one(entry: Entry) -> _Image | str | FormatError:
+        assert entry.read is not None  # folders are not decoded
+        data = entry.read()
+        reason = foreign(data[:HEAD_BYTES]) if left_out is not None else None
+        try:
+            return _decoded(entry.name, data, size) if reason is None else reason
+        except FormatError as error:
+            return error
 
-    odd: dict[str, list[str]] = {}
-    count = 0
+    def task(batch: list[Entry]) -> Decoded:
+        return [(entry.name, one(entry)) for entry in batch]
 
-    def told(results: list[_Result]) -> Iterator[tuple[str, np.ndarray]]:
-        nonlocal count
-        for name, array, keys in results:
-            count += 1
-            for key in keys:
-                odd.setdefault(key, []).append(name)
-            yield name, array
+    broken: list[tuple[str, FormatError]] = []
+    oddities = _Oddities()
+
+    def images(done: Future[Decoded]) -> Iterator[tuple[str, np.ndarray]]:
+        for name, image in done.result():
+            if isinstance(image, FormatError):
+                broken.append((name, image))
+            elif isinstance(image, str):
+                assert left_out is not None
+                left_out.add(name, image)
+            elif not broken:
+                oddities.add(name, image.odd)
+                yield name, image.pixels
 
     workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pyedge-decode")
-    running: deque[Future[list[_Result]]] = deque()
+    running: deque[Future[Decoded]] = deque()
     batch: list[Entry] = []
     try:
         for entry in entries:
@@ -174,22 +218,37 @@ def decode_all(
                 running.append(pool.submit(task, batch))
                 batch = []
             if len(running) > 2 * workers:
-                yield from told(running.popleft().result())
+                yield from images(running.popleft())
         running.append(pool.submit(task, batch))
         while running:
-            yield from told(running.popleft().result())
-        _tell(odd, count)
+            yield from images(running.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    if broken:
+        raise _all_of(broken)
+    oddities.tell()
 
 
-def _tell(odd: dict[str, list[str]], count: int) -> None:
-    """Warn once of each oddity, with the number of files and the first of them."""
-    for key, names in odd.items():
-        if key == "bits" and (len(names) < count or count < 4):
-            continue  # dark photos
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        warn(f"{names[0]}{more}: {_ODDITIES[key]}")
+class _Oddities:
+    """What is odd about the files of one reading: said once, at its end."""
+
+    def __init__(self) -> None:
+        self._files = 0
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, name: str, keys: Iterable[str]) -> None:
+        """Note what is odd about a file."""
+        self._files += 1
+        for key in keys:
+            self._names.setdefault(key, []).append(name)
+
+    def tell(self) -> None:
+        """Warn of each oddity, with the number of files and the first of them."""
+        for key, names in self._names.items():
+            if key == "bits" and (len(names) < self._files or self._files < 4):
+                continue  # dark photos
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            warn(f"{shown(names[0])}{more}: {_ODDITIES[key]}")
 
 
 def brightness(image: np.ndarray) -> np.ndarray:
@@ -205,3 +264,25 @@ def pixels_of(image: Image.Image) -> np.ndarray:
     Raises ValueError for numbers that do not say which of them is white.
     """
     return np.asarray(to_rgb(image)[0])
+
+
+def _all_of(broken: Sequence[tuple[str, FormatError]]) -> FormatError:
+    """Return one error for all broken images: who mends one would only meet the next."""
+    (_, first), *others = broken
+    if not others:
+        return first
+    some = ", ".join(shown(name) for name, _ in others[:_NAMED])
+    more = ", ..." if len(others) > _NAMED else ""
+    error = FormatError(f"{first}; and {len(others)} more broken ones: {some}{more}")
+    error.__cause__ = first.__cause__
+    return error
+
+
+def _warn_of_truncated() -> None:
+    from PIL import ImageFile
+
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        warn(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this program: images that break off are "
+            "not refused, and are grey where they have no data"
+        )

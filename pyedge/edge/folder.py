@@ -1,71 +1,143 @@
-"""Class folders, in a folder or a tar archive, to one array of pixels."""
+"""Class folders, in a folder or an archive, to one array of pixels."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.class_folders import arrange
-from pyedge.edge.decode import brightness, decode_all, is_image
+from pyedge.edge.class_folders import Arrangement, LayoutError, arrange
+from pyedge.edge.decode import brightness, decode_all
+from pyedge.edge.entries import Entry
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.layout import Shape
-from pyedge.edge.sources import Entry, walk
+from pyedge.edge.left_out import LeftOut, shown
+from pyedge.edge.located import path_text
+from pyedge.edge.sources import walk
+from pyedge.edge.split_names import SPLITS
 from pyedge.errors import FormatError
 
 Pixels = NDArray[np.uint8]
 
 
 def read_folder(
-    path: str | os.PathLike[str], input_shape: Shape, *, labelled: bool = True
+    path: str | os.PathLike[str],
+    input_shape: Shape,
+    *,
+    labelled: bool | None = True,
+    splits: bool | None = None,
 ) -> EdgeImages:
     """Read every image below `path` as uint8 [n, h, w, c] of the student's size.
 
-    With `labelled`, classes are the folders' names in alphabetical order, the same as those of
-    `pyedge.data.load_folder`, and so are the pixels: shorter sides are resized and the centre is
-    cut out (for a student whose input is square; others take images of their own size alone). A
-    student of one channel gets the brightness. Without `labelled`, images may lie anywhere, in the
-    order of their names.
+    `path` is a folder, a .zip or tar archive of one, or one image. With `labelled`, classes are
+    the folders' names in alphabetical order, the same as those of `pyedge.data.load_folder`, and so
+    are the pixels: shorter sides are resized and the centre is cut out (for a student whose input
+    is square; others take images of their own size alone). A student of one channel gets the
+    brightness. Without `labelled`, images may lie anywhere, in the order of their names; None takes
+    labels where the images lie in class folders. `splits`: see
+    `pyedge.edge.class_folders.arrange`.
 
-    Raises FormatError that names the file for a broken image, images outside of class folders and
-    folders without images; ValueError for other sizes; ImportError without Pillow;
-    FileNotFoundError.
+    Warns, once, of files that are left out, with number and reason. Raises FormatError that names
+    the file for a broken image, images outside of class folders and folders without images;
+    ValueError for other sizes; ImportError without Pillow; FileNotFoundError.
     """
-    name = os.fspath(path)
+    name = path_text(path)
+    left_out = LeftOut()
     folders, entries = [], {}
-    for entry in walk(path, is_image):
+    for entry in walk(path, left_out=left_out):
         if entry.read is None:
             folders.append(entry.name)
         else:
             entries[entry.name] = entry
     if not entries:
-        raise FormatError(f"{name}: no images (.jpg, .png, ...) in it")
-    if not labelled:
-        return EdgeImages(decode_entries(name, entries, sorted(entries), input_shape), True)
-    arranged = arrange(name, entries, folders)
-    if set(arranged.files) != {None}:
+        raise no_images(name, left_out)
+    arranged = None
+    if labelled is not False:
+        noted = left_out.copy()
+        try:
+            arranged = _classes(name, entries, folders, noted, splits)
+            left_out = noted
+        except LayoutError:
+            if labelled:
+                raise
+    if arranged is None:
+        kept, array = decode_entries(name, entries, sorted(entries), input_shape, left_out)
+        left_out.warn(name, len(kept))
+        return EdgeImages(array, True)
+    labels = dict(arranged.files[None])
+    kept, array = decode_entries(name, entries, list(labels), input_shape, left_out)
+    of_kept = np.array([labels[file] for file in kept], dtype=np.int64)
+    check_all_there(name, of_kept, arranged.classes, left_out)
+    left_out.warn(name, len(kept))
+    return EdgeImages(array, True, of_kept, arranged.classes)
+
+
+def no_images(path: str, left_out: LeftOut) -> FormatError:
+    """Return the error for a place without images, with what is there instead."""
+    told = f"; left out: {left_out.told()}" if left_out else ""
+    return FormatError(f"{path}: no images (.jpg, .png, ...) in it{told}")
+
+
+def check_all_there(
+    path: str, labels: NDArray[np.int64], classes: Sequence[str], left_out: LeftOut
+) -> None:
+    """Raise FormatError for a class whose files have all turned out to be no images."""
+    lost = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if lost:
         raise FormatError(
-            f"{name}: holds train/ or test/, wanted class folders; name one split's folder"
+            f"{path}: the class folder {classes[lost[0]]} holds no images; left out: "
+            f"{left_out.told()}"
         )
-    files = arranged.files[None]
-    array = decode_entries(name, entries, [file for file, _ in files], input_shape)
-    labels = np.array([label for _, label in files], dtype=np.int64)
-    return EdgeImages(array, True, labels, arranged.classes)
 
 
-def decode_entries(path: str, entries: dict[str, Entry], order: list[str], shape: Shape) -> Pixels:
-    """Decode files in the `order` of their names, as `read_folder` does: uint8 [n, h, w, c]."""
+def _classes(
+    path: str,
+    entries: dict[str, Entry],
+    folders: Sequence[str],
+    left_out: LeftOut,
+    splits: bool | None,
+) -> Arrangement:
+    if os.path.isfile(path) and list(entries) == [os.path.basename(path)]:
+        raise LayoutError(f"{path}: one image without a label; wanted class folders")
+    arranged = arrange(path, entries, folders, left_out, splits=splits, only_classes=True)
+    if set(arranged.files) != {None}:
+        named = (arranged.folders[split] for split in SPLITS if split in arranged.files)
+        raise LayoutError(
+            f"{path}: holds {' or '.join(f'{shown(name)}/' for name in named)}, wanted class "
+            f"folders; name one split's folder"
+        )
+    return arranged
+
+
+def decode_entries(
+    path: str, entries: dict[str, Entry], order: Sequence[str], shape: Shape, left_out: LeftOut
+) -> tuple[list[str], Pixels]:
+    """Decode files in the `order` of their names, as `read_folder` does: uint8 [n, h, w, c].
+
+    Returns the names of those that are images, and the images; the others go to `left_out`.
+    """
+    c, h, w = shape
+    array = np.empty((len(order), h, w, c), dtype=np.uint8)
+    kept: list[str] = []
+    listed = (entries[file] for file in order)
+    for file, image in decode_all(listed, h if h == w else None, left_out=left_out):
+        array[len(kept)] = fitted(path, file, image, shape)
+        kept.append(file)
+    if not kept:
+        raise no_images(path, left_out)
+    return kept, array[: len(kept)]
+
+
+def fitted(path: str, file: str, image: Pixels, shape: Shape) -> Pixels:
+    """Return a decoded image as a student takes it, [h, w, c]; ValueError for another size."""
     c, h, w = shape
     if c not in (1, 3):
         raise ValueError(f"{path} gives images of 1 or 3 channels, the student takes {c}")
-    array = np.empty((len(order), h, w, c), dtype=np.uint8)
-    found = decode_all((entries[file] for file in order), h if h == w else None)
-    for i, (file, image) in enumerate(found):
-        if image.shape[:2] != (h, w):
-            raise ValueError(
-                f"{path}: {file} is {image.shape[1]}x{image.shape[0]}, the student takes images "
-                f"of {w}x{h}"
-            )
-        array[i] = image if c == 3 else brightness(image)
-    return array
+    if image.shape[:2] != (h, w):
+        raise ValueError(
+            f"{path}: {file} is {image.shape[1]}x{image.shape[0]}, the student takes images of "
+            f"{w}x{h}"
+        )
+    return image if c == 3 else brightness(image)

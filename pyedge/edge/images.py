@@ -47,13 +47,16 @@ class EdgeImages:
         labels: Any = None,
         *,
         channels_last: bool | None = None,
+        labelled: bool | None = True,
     ) -> EdgeImages:
         """Take images from whatever they come in, for a student of `input_shape` c h w.
 
-        source: an array (`from_array`), or what is one in another form (`arrays.array_of`), a
-        folder of class folders or a tar archive of one (`from_folder`), an iterable of (image,
-        label), (images, labels), or images alone (`from_iterable`), or EdgeImages. labels: for
-        arrays, EdgeImages and images alone.
+        source: an array (`from_array`), or what is one in another form (`arrays.array_of`); a
+        folder of class folders, an archive of one, or one image file (`from_folder`), which need
+        labels unless `labelled` is False or None (take them where they are); an array file (.npy,
+        .npz); paths of image files, alone or as (path, label) (`pyedge.edge.named_files`); an
+        iterable of (image, label), (images, labels), or images alone (`from_iterable`); or
+        EdgeImages. labels: for arrays, paths, EdgeImages and images alone.
         """
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
@@ -62,10 +65,24 @@ class EdgeImages:
                     f"not {list(source.shape)}"
                 )
             return source if labels is None else source.labelled(labels)
+        if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
+            return cls.from_array(source, input_shape, labels, channels_last=channels_last)
+        from pyedge.edge import named_files
+
+        if named_files.is_array_file(source):
+            source, its_labels = named_files.read_arrays(source)
+            labels = its_labels if labels is None and labelled is not False else labels
+        kind = type(source).__name__
+        source = named_files.paths_in(source)
+        if isinstance(source, named_files.Paths):
+            return named_files.read_paths(source, checked_shape(input_shape), labels)
         if isinstance(source, (str, os.PathLike)):
             if labels is None:
-                return cls.from_folder(source, input_shape)
-            raise _two_labels(source)
+                return cls.from_folder(source, input_shape, labelled=labelled)
+            raise ValueError(
+                f"EdgeImages: images at a path ({os.fspath(source)}) have their labels by their "
+                f"class folders; for others, pass a list of paths with the labels"
+            )
         array = array_of(source, checked_shape(input_shape)[0])
         if array is not None:
             if hasattr(source, "getbands"):  # one image of Pillow's
@@ -76,11 +93,11 @@ class EdgeImages:
             if labels is None:
                 return found
             if found.labels is not None:
-                raise _two_labels(source)
+                raise _two_labels(kind)
             return found.labelled(labels)
         raise TypeError(
             f"EdgeImages: images must be an array, a folder or an iterable of (image, label), "
-            f"not {type(source).__name__}"
+            f"not {kind}"
         )
 
     @classmethod
@@ -109,12 +126,17 @@ class EdgeImages:
 
     @classmethod
     def from_folder(
-        cls, path: str | os.PathLike[str], input_shape: Shape, *, labelled: bool = True
+        cls,
+        path: str | os.PathLike[str],
+        input_shape: Shape,
+        *,
+        labelled: bool | None = True,
+        splits: bool | None = None,
     ) -> EdgeImages:
-        """Read class folders, <class>/<image>, or a tar archive of them; see `read_folder`."""
+        """Read class folders, <class>/<image>, or an archive of them; see `read_folder`."""
         from pyedge.edge.folder import read_folder
 
-        return read_folder(path, checked_shape(input_shape), labelled=labelled)
+        return read_folder(path, checked_shape(input_shape), labelled=labelled, splits=splits)
 
     @classmethod
     def from_iterable(
@@ -265,8 +287,7 @@ class EdgeImages:
         return float(min(ends)), float(max(ends))
 
 
-def _two_labels(source: Any) -> ValueError:
+def _two_labels(kind: str) -> ValueError:
     return ValueError(
-        f"EdgeImages: labels come with an array of images, not with {type(source).__name__}, which "
-        f"has its own"
+        f"EdgeImages: labels come with an array of images, not with {kind}, which has its own"
     )

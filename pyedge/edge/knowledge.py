@@ -228,7 +228,7 @@ class Knowledge:
         return views.astype(np.int64) * self.count + image.astype(np.int64)
 
     def _images(self, images: Any) -> EdgeImages:
-        return EdgeImages.of(images, self.input_shape)
+        return EdgeImages.of(images, self.input_shape, labelled=None)
 
     def _places(self) -> dict[bytes, int]:
         # no cached_property: before Python 3.12 it has a lock, which a fork may leave held

@@ -129,9 +129,11 @@ class EdgeLearner:
         """Return (ids int64 [n], probabilities float32 [n, classes]) of images.
 
         `images`: whatever EdgeImages.of takes: an array uint8 or float32 [n, c, h, w] or
-        [n, h, w, c], a folder, an iterable. No images give no answers. Raises ValueError and
-        TypeError for images that do not fit the student; warns, once, of numbers that do not look
-        like pixels or like what the student's preprocessing makes of them.
+        [n, h, w, c], an image file, a list of image files, a folder or an archive (in the order of
+        the names; of class folders, class by class), an iterable. No images give no answers. Raises
+        ValueError and TypeError for images that do not fit the student, FormatError for files that
+        are none; warns, once, of numbers that do not look like pixels or like what the student's
+        preprocessing makes of them.
         """
         return prediction(self._logits("predict", images, batch_size))
 
@@ -239,7 +241,8 @@ class EdgeLearner:
     def _logits(self, call: str, images: Any, batch_size: int) -> NDArray[np.float32]:
         if batch_size < 1:
             raise ValueError(f"{call}: batch_size must be at least 1, got {batch_size}")
-        given = EdgeImages.of(images, self.input_shape)  # before the wait: it may run others' code
+        # before the wait: it may run others' code
+        given = EdgeImages.of(images, self.input_shape, labelled=None)
         self._doubts.look(given, call)
 
         def answered(student: StudentFile, engine: Engine, limit: int | None) -> Any:

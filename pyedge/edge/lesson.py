@@ -186,9 +186,7 @@ def _named(
 
 def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:
     if labels is None or labels is False:
-        if isinstance(images, (str, os.PathLike)):
-            return EdgeImages.from_folder(images, student.input_shape, labelled=False)
-        return EdgeImages.of(images, student.input_shape)
+        return EdgeImages.of(images, student.input_shape, labelled=False)
     found = labelled_images(student, images, None if labels is True else labels, "learn")
     _refuse_masked(student, found)
     return found

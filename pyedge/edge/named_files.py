@@ -1,0 +1,141 @@
+"""Images that are given by the paths of their files: a list of photos, or one file of an array."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyedge.edge import file_kinds
+from pyedge.edge.decode import decode_all
+from pyedge.edge.entries import Entry
+from pyedge.edge.folder import fitted
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.layout import Shape
+from pyedge.edge.located import located
+from pyedge.edge.sources import single
+from pyedge.errors import FormatError
+
+
+class Paths(NamedTuple):
+    """Paths of image files, and a label of each, or None."""
+
+    files: list[str]
+    labels: list[Any] | None
+
+
+def is_array_file(source: Any) -> bool:
+    """Tell whether a source is the path of a file of numpy's."""
+    return _is_path(source) and os.fspath(source).lower().endswith((".npy", ".npz"))
+
+
+def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, Any]:
+    """Read .npy, or .npz with images and perhaps labels: (images, labels or None).
+
+    Nothing is unpickled. Raises FormatError for a file that is damaged or has no such array.
+    """
+    name = str(located(path))
+    try:
+        content = np.load(name, mmap_mode="r", allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content, None
+        with content:
+            if "images" not in content.files:
+                raise FormatError(f"{name}: has no array called images, but {content.files}")
+            return content["images"], content["labels"] if "labels" in content.files else None
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{name}: not an array of numpy's, or a damaged one") from error
+
+
+def paths_in(source: Any) -> Any:
+    """Return Paths where `source` gives paths of files, one by one or with labels; else itself.
+
+    An iterator that is looked into comes back whole. Raises TypeError for bytes and open files.
+    """
+    if isinstance(source, (bytes, bytearray, io.IOBase)):
+        kind = "bytes" if isinstance(source, (bytes, bytearray)) else "an open file"
+        raise TypeError(f"EdgeImages: images must be a path, an array or an iterable, not {kind}")
+    if isinstance(source, (Mapping, Set)):
+        raise TypeError(
+            f"EdgeImages: images must be in an order, a {type(source).__name__} has none"
+        )
+    if _is_path(source) or not isinstance(source, Iterable):
+        return source
+    if hasattr(source, "__array__"):  # numpy, pandas, torch
+        text = str(getattr(source, "dtype", "")).lower().startswith(("object", "str", "<u", ">u"))
+        listed = np.asarray(source).ravel().tolist() if text else []
+        return _paths(listed) if listed and _is_path(listed[0]) else source
+    if isinstance(source, Sequence):
+        return _paths(source) if len(source) and _is_item(source[0]) else source
+    iterator = iter(source)  # once: a loader draws a new order each time
+    first = list(itertools.islice(iterator, 1))
+    if first and _is_item(first[0]):
+        return _paths([*first, *iterator])
+    return itertools.chain(first, iterator)
+
+
+def _is_path(item: Any) -> bool:
+    return isinstance(item, (str, os.PathLike))
+
+
+def _is_item(item: Any) -> bool:
+    paired = isinstance(item, (tuple, list)) and len(item) == 2
+    return _is_path(item[0] if paired else item)
+
+
+def _paths(items: Sequence[Any]) -> Paths:
+    files: list[str] = []
+    labels: list[Any] = []
+    for i, item in enumerate(items):
+        if not _is_item(item):
+            raise TypeError(
+                f"EdgeImages: item {i} is {type(item).__name__}, and those before it are paths of "
+                f"image files"
+            )
+        path, *label = (item,) if _is_path(item) else item
+        files.append(os.fspath(path))
+        labels += label
+    if labels and len(labels) != len(files):
+        raise ValueError(
+            f"EdgeImages: {len(labels)} of {len(files)} paths have labels, wanted all or none"
+        )
+    return Paths(files, labels or None)
+
+
+def read_paths(paths: Paths, shape: Shape, labels: Any = None) -> EdgeImages:
+    """Decode image files in the order given, as `read_folder` does; none is left out.
+
+    Raises FormatError for what is no image, FileNotFoundError, ValueError for a folder among them.
+    """
+    if labels is not None and paths.labels is not None:
+        raise ValueError("EdgeImages: labels are given twice, beside the paths and with them")
+    entries = [_entry(path) for path in paths.files]
+    side = shape[1] if shape[1] == shape[2] else None
+    array = np.empty((len(entries), *shape[1:], shape[0]), dtype=np.uint8)
+    for i, (file, image) in enumerate(decode_all(entries, side)):
+        array[i] = fitted("EdgeImages", file, image, shape)
+    images = EdgeImages(array, True)
+    given = paths.labels if labels is None else labels
+    return images if given is None else images.labelled(given)
+
+
+def _entry(path: str) -> Entry:
+    found = located(path)
+    if not found.is_file():
+        raise ValueError(
+            f"EdgeImages: {path} is a folder, among paths of image files; give a folder alone"
+        )
+    with found.open("rb") as file:
+        head = file.read(file_kinds.HEAD_BYTES)
+    if file_kinds.format_of(head) is None and not file_kinds.is_image(found.name):
+        reason = file_kinds.refused_by_name(found.name)
+        reason = reason or file_kinds.refused_by_content(found.name, head)
+        raise FormatError(f"{path}: no image that can be read: {reason}")
+    return single(found, head)._replace(name=str(path))
