@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from pyedge.data.imageset import ImageSet
 from pyedge.edge.left_out import LeftOut, shown
 from pyedge.edge.located import path_text
 from pyedge.errors import FormatError
+from pyedge.warning import warn
 
 Path = str | os.PathLike[str]
 
@@ -189,11 +189,10 @@ def _told(folders: Mapping[str, str], cut: Sequence[str]) -> str:
 def _warn_of_missing(path: str, train: ImageSet, test: ImageSet, folder: str) -> None:
     lacking = [name for name, n in zip(train.classes, test.counts, strict=True) if not n]
     if lacking:
-        warnings.warn(
+        warn(
             f"{path}: {folder}/ has no images of {', '.join(lacking[:8])}"
             f"{', ...' if len(lacking) > 8 else ''} ({len(lacking)} of {len(train.classes)} "
-            f"classes): a test tells nothing about them",
-            stacklevel=4,
+            f"classes): a test tells nothing about them"
         )
 
 

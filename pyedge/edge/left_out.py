@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 from pyedge.edge.file_kinds import suffix_of
+from pyedge.warning import warn
 
 _NAMED = 3  # names that are shown for each reason
 
@@ -48,10 +47,9 @@ class LeftOut:
         if not self:
             return
         n = len(self)
-        warnings.warn(
+        warn(
             f"{shown(path)}: {n} of {n + taken} files {'was' if n == 1 else 'were'} left out: "
-            f"{self.told()}",
-            stacklevel=3,
+            f"{self.told()}"
         )
 
 

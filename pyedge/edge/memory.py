@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from pyedge.edge.trainable import arrays_that_change, trainable_layers
+from pyedge.warning import warn
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
@@ -88,9 +88,8 @@ def training_batch(engine: Measured, limit: int | None, wanted: int, least: int)
     """Return the batch to learn with, and warn where it is smaller than wanted."""
     size = largest_batch(engine, limit, wanted, training=True, least=least)
     if size < wanted:
-        warnings.warn(
+        warn(
             f"max_memory={limit:,} bytes hold batches of {size} images, not of {wanted}; learning "
-            f"takes smaller batches",
-            stacklevel=3,
+            f"takes smaller batches"
         )
     return size

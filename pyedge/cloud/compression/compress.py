@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from pyedge.cloud.graph.trace import record_shapes, trace
 from pyedge.cloud.shown import compare, look_at
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import StructureError
+from pyedge.warning import warn
 
 if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
@@ -92,10 +92,9 @@ def plan(
     if images is None:
         shape = input_shape or _guess_input_shape(clone)
         images = torch.randn(128, *shape, generator=torch.Generator().manual_seed(seed))
-        warnings.warn(
+        warn(
             "plan: no images were given, so zeros are counted on noise; real images, even 128 "
-            "of them, tell far better which filters are idle",
-            stacklevel=2,
+            "of them, tell far better which filters are idle"
         )
     batches, first = _peek(image_batches(images, max_images, device))
     example = first[:2] if len(first) > 1 else first.expand(2, -1, -1, -1)
