@@ -6,6 +6,7 @@ import _thread
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from together import LABELS, PIXELS, QUICK, SOON_S, in_threads, learning
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.student_file import read_student
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as in a terminal: a shell that runs something in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_score_may_ask_the_learner_and_save_it_but_not_teach_it(tmp_path: Path) -> None:
@@ -111,6 +120,7 @@ def test_answer_that_fails_gives_its_turn_back() -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread here")
 @pytest.mark.parametrize("call", ["predict", "learn", "add_classes"])
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_wait_for_a_turn(call: str) -> None:
     tight = EdgeLearner(tiny_student()).memory(16, training=True)
     learner = EdgeLearner(tiny_student(), max_memory=tight)
@@ -161,6 +171,7 @@ def test_signal_handler_may_ask_but_not_teach_in_the_middle_of_an_answer() -> No
     assert all(answered)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupt_of_a_learning_main_thread_leaves_others_answering() -> None:
     learner = EdgeLearner(tiny_student())
     before = learner.logits(PIXELS)
@@ -178,7 +189,7 @@ def test_interrupt_of_a_learning_main_thread_leaves_others_answering() -> None:
             for _ in range(5):
                 threading.Timer(0.05, _thread.interrupt_main).start()
                 with pytest.raises(KeyboardInterrupt):
-                    learner.learn(PIXELS, LABELS, options=QUICK, epochs=100_000)
+                    learner.learn(PIXELS, LABELS, options=QUICK, epochs=10_000)
         finally:
             done.set()
         assert asked.result(SOON_S)

@@ -196,6 +196,12 @@ def test_copies_of_images_answers_results_and_options_are_whole(way: str) -> Non
         assert (type(make(error)), str(make(error))) == (type(error), str(error))
 
 
+@pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle 5"])
+def test_engine_says_that_it_cannot_be_copied(way: str) -> None:
+    with pytest.raises(TypeError, match="Engine: an engine cannot be copied or pickled"):
+        WAYS[way](tiny_student().engine())
+
+
 def test_copy_of_a_student_teaches_another_learner() -> None:
     learner = taught()
     other = EdgeLearner(copy.deepcopy(learner.student))

@@ -287,6 +287,12 @@ void register_engine(py::module_& module) {
   py::class_<GuardedEngine>(module, "Engine")
       .def(py::init(&make_engine), py::arg("nodes"), py::arg("arrays"), py::arg("input_shape"),
            py::arg("output"), py::arg("taps"))
+      .def("__reduce__",
+           [](const GuardedEngine&) -> py::object {
+             throw py::type_error(
+                 "Engine: an engine cannot be copied or pickled; copy what it was made of, or the "
+                 "EdgeLearner that has it");
+           })
       .def("set_threads", &GuardedEngine::set_threads, py::arg("count"))
       .def("set_trainable", in_turn("set_trainable", &Engine::set_trainable), py::arg("nodes"))
       .def(
