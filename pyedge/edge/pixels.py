@@ -159,7 +159,7 @@ def _fits_image(look: Look) -> bool:
     if look.standardised >= 0.9:
         return True
     # pixels that were scaled alike are equally black in many images
-    alike = look.uneven >= _FEW and look.clipped >= 0.2
+    alike = look.clipped >= 0.2 and look.clipped * look.uneven >= 4
     near = look.offset <= 0.25 and 0.75 <= look.spread <= 1.25
     return near and not alike and look.foreign <= 0.5
 
