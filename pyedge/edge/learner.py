@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge import kernels
+from pyedge.arguments import whole
 from pyedge.edge.answers import PREDICT_BATCH, Prediction, evaluation, logits_of, prediction
 from pyedge.edge.growth import with_classes
 from pyedge.edge.images import EdgeImages
@@ -46,13 +47,10 @@ class EdgeLearner:
         threads: int | None = None,
         max_memory: int | None = None,
     ) -> None:
-        for name, value in (("threads", threads), ("max_memory", max_memory)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-                raise TypeError(f"EdgeLearner: {name} must be a whole number, got {value!r}")
-            if value is not None and value < 1:
-                raise ValueError(f"EdgeLearner: {name} must be at least 1, got {value}")
-        self._threads = threads
-        self._max_memory = max_memory
+        self._threads = None if threads is None else whole(threads, "EdgeLearner: threads", 1, 1024)
+        self._max_memory = (
+            None if max_memory is None else whole(max_memory, "EdgeLearner: max_memory", 1)
+        )
         # what the learner is, between two calls; the engine has the same weights, and only while
         # `learn` runs others
         if isinstance(student, StudentFile):  # what no file could hold is told before it learns
@@ -91,8 +89,7 @@ class EdgeLearner:
 
         Training is that of `trainable` with frozen batch norm.
         """
-        if batch_size < 1:
-            raise ValueError(f"memory: batch_size must be at least 1, got {batch_size}")
+        batch_size = whole(batch_size, "memory: batch_size", 1)
         with self._computing():
             return needed_bytes(self._footprint(), batch_size, training)
 
@@ -185,8 +182,7 @@ class EdgeLearner:
         return result
 
     def _logits(self, images: Any, batch_size: int) -> NDArray[np.float32]:
-        if batch_size < 1:
-            raise ValueError(f"predict: batch_size must be at least 1, got {batch_size}")
+        batch_size = whole(batch_size, "predict: batch_size", 1)
         given = EdgeImages.of(images, self._student.input_shape)
         with self._computing():
             size = largest_batch(self._footprint(), self._max_memory, batch_size, training=False)
