@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from pyedge.class_matching import absent, listing, unknown, warn
 from pyedge.class_names import checked_names
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.tail import MASKED
+from pyedge.cloud.feed.batch import Source, split
+from pyedge.cloud.feed.loaders import Feed, check_loader
+from pyedge.cloud.feed.networks import check_network
 from pyedge.cloud.graph.rewrite import device_of
+from pyedge.cloud.graph.siblings import facing
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.cloud.training.transfer import tapped_teacher
-from pyedge.cloud.weights.checks import check_weights
 from pyedge.data.imageset import ImageSet
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec
@@ -92,15 +96,24 @@ def student_of(student: Any) -> StudentFile:
 
 
 def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
-    """Take the images as a device would; torch tensors and an ImageSet, too."""
+    """Take the images as a device would; torch tensors, an ImageSet, a Dataset, a loader, too."""
     if isinstance(images, ImageSet):
         images = images.images
     if isinstance(images, Tensor):
-        images = images.detach().cpu().numpy()
+        images = _array(images)
+    elif not isinstance(images, (np.ndarray, EdgeImages, str, os.PathLike)):
+        source = Source("make_knowledge", "images")
+        if not isinstance(images, Dataset):
+            check_loader(images, source)
+        images = (_array(split(item, source, labels=False)[0]) for item in Feed(images, source))
     found = EdgeImages.of(images, input_shape)
     if not len(found):
         raise ValueError("make_knowledge: images holds no image")
     return found
+
+
+def _array(images: Any) -> Any:
+    return images.detach().cpu().numpy() if isinstance(images, Tensor) else images
 
 
 def fit(teacher: nn.Module, student: StudentFile) -> Pair:
@@ -109,9 +122,10 @@ def fit(teacher: nn.Module, student: StudentFile) -> Pair:
     Raises ValueError where groups, channels or sizes of maps differ, StructureError for a teacher
     whose groups cannot be found.
     """
-    check_weights("make_knowledge", "teacher", teacher)
+    check_network(teacher, "make_knowledge", "teacher")
     example = torch.zeros(1, *student.input_shape, device=device_of(teacher))
-    teacher = tapped_teacher(teacher, example)
+    teacher = tapped_teacher(teacher, example, "make_knowledge")
+    teacher = facing(teacher, student.teacher_channels)
     with torch.no_grad(), teaching_mode(teacher, "frozen"):
         logits, maps = Pair(teacher, student, 0, ()).answer(example.cpu().numpy())
     if len(maps) != len(student.taps):

@@ -22,6 +22,7 @@ from pyedge.cloud.compression.widths import (
     mean_zero_fraction,
     threshold_widths,
 )
+from pyedge.cloud.graph.siblings import Origin
 from pyedge.cloud.graph.structure import Structure
 
 Init = Literal["inherit", "fresh"]
@@ -41,12 +42,13 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The measured copy of the teacher, and what it costs."""
+    """The measured copy of the teacher, and what it costs; `origin` of a student, else None."""
 
     traced: fx.GraphModule
     structure: Structure
     params: int
     macs: int
+    origin: Origin = None
 
 
 @dataclass(frozen=True)
