@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar, TypeVar
+
+from pyedge.arguments import plain_number, whole
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("cosine", "cosine_epoch", "exponential", "steps", "constant")
@@ -53,6 +56,8 @@ class RunOptions:
             self._integer(name, 1, optional=True)
         for name in ("warmup_steps", "seed"):
             self._integer(name, 0)
+        for name in ("keep_best", "progress", "resume"):
+            self._flag(name)
         self._choice("optimizer", OPTIMIZERS)
         self._choice("schedule", SCHEDULES)
         self._choice("batch_norm", BATCH_NORMS)
@@ -63,6 +68,10 @@ class RunOptions:
         self._number("clip", above=0.0, optional=True)
         self._set_trainable()
         self._set_milestones()
+        if self.checkpoint is not None and not isinstance(self.checkpoint, (str, PathLike)):
+            raise TypeError(
+                f"{self._title}: checkpoint must be the path of a file, got {self.checkpoint!r}"
+            )
         if self.resume and self.checkpoint is None:
             raise ValueError(f"{self._title}: resume needs checkpoint, the file to go on from")
         self._check()
@@ -78,7 +87,8 @@ class RunOptions:
         if isinstance(self.trainable, str):
             self._choice("trainable", self.trainable_words)
             return
-        names = tuple(self.trainable)
+        given: Any = self.trainable
+        names = tuple(given) if isinstance(given, Iterable) else (given,)
         if not names or not all(isinstance(name, str) for name in names):
             words = ", ".join(f'"{word}"' for word in self.trainable_words)
             raise ValueError(
@@ -87,10 +97,11 @@ class RunOptions:
         object.__setattr__(self, "trainable", names)
 
     def _set_milestones(self) -> None:
-        milestones = tuple(self.milestones)
+        given: Any = self.milestones
+        milestones = tuple(map(plain_number, given)) if isinstance(given, Iterable) else (None,)
         if any(isinstance(m, bool) or not isinstance(m, int) or m < 1 for m in milestones):
             raise ValueError(
-                f"{self._title}: milestones must be epochs, whole numbers from 1, got {milestones}"
+                f"{self._title}: milestones must be epochs, whole numbers from 1, got {given!r}"
             )
         if (self.schedule == "steps") != bool(milestones):
             raise ValueError(
@@ -103,10 +114,13 @@ class RunOptions:
         value = getattr(self, name)
         if value is None and optional:
             return
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{self._title}: {name} must be a whole number, got {value!r}")
-        if value < least:
-            raise ValueError(f"{self._title}: {name} must be at least {least}, got {value}")
+        object.__setattr__(self, name, whole(value, f"{self._title}: {name}", least))
+
+    def _flag(self, name: str) -> None:
+        value = getattr(self, name)
+        if type(value).__name__ not in ("bool", "bool_"):  # numpy's, too
+            raise TypeError(f"{self._title}: {name} must be True or False, got {value!r}")
+        object.__setattr__(self, name, bool(value))
 
     def _number(
         self,
@@ -117,11 +131,13 @@ class RunOptions:
         below: float = math.inf,
         optional: bool = False,
     ) -> None:
-        value = getattr(self, name)
-        if value is None and optional:
+        given = getattr(self, name)
+        if given is None and optional:
             return
+        value = plain_number(given)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{self._title}: {name} must be a number, got {value!r}")
+            raise TypeError(f"{self._title}: {name} must be a number, got {given!r}")
+        object.__setattr__(self, name, value)
         high_enough = value >= least if above is None else value > above
         if not (high_enough and value < below):
             wanted = f"at least {least}" if above is None else f"above {above}"
@@ -159,7 +175,9 @@ def with_overrides(
 ) -> Options:
     """Return `options` (default: all of them) with the keywords of a caller laid over them."""
     if options is not None and not isinstance(options, kind):
-        raise TypeError(f"options must be a {kind.__name__}, got {type(options).__name__}")
+        raise TypeError(
+            f"{kind.__name__}: options must be a {kind.__name__}, got {type(options).__name__}"
+        )
     return (options or kind()).replace(**overrides)
 
 

@@ -112,7 +112,7 @@ def test_float_images_with_a_number_that_is_none_are_refused(bad):
     [
         ([0, 1], ValueError, r"must have shape \(3,\)"),
         ([0, -1, 1], ValueError, "must not be negative, got -1"),
-        ([0.0, 1.0, 2.0], TypeError, "whole numbers or names, not float64"),
+        ([0.0, 0.5, 2.0], TypeError, "whole numbers or names, got 0.5 at 1"),
         ([True, False, True], TypeError, "not bool"),
         (np.array([1, 2, 2**63], np.uint64), ValueError, "is no class id"),
     ],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pyedge
+from pyedge.arguments import plain_number
 from pyedge.cloud.knowledge_folder import check_space, check_target, new_pack
 from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit, images_of, student_of
 from pyedge.cloud.knowledge_recorder import Recorder
@@ -76,12 +77,9 @@ def make_knowledge(
     """
     _check_choice("dtype", dtype, DTYPES)
     _check_choice("teacher_batch_norm", teacher_batch_norm, BATCH_NORMS)
-    for name, count, least in (
-        ("views", views, 1),
-        ("batch_size", batch_size, 1),
-        ("seed", seed, 0),
-    ):
-        _check_count(name, count, least)
+    views = _count("views", views, 1)
+    batch_size = _count("batch_size", batch_size, 1)
+    seed = _count("seed", seed, 0)
     check_target(path)
     file = student_of(student)
     given = images_of(images, file.input_shape)
@@ -131,8 +129,9 @@ def knowledge_bytes(
     `make_knowledge`.
     """
     _check_choice("dtype", dtype, DTYPES)
-    _check_count("views", views, 1)
+    views = _count("views", views, 1)
     file = student_of(student)
+    images = plain_number(images)
     count = images if isinstance(images, int) else len(images_of(images, file.input_shape))
     return _bytes_of(_plan(fit(teacher, file), count, dtype, views))
 
@@ -176,11 +175,13 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"make_knowledge: {name} must be one of {choices}, got {value!r}")
 
 
-def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _count(name: str, value: int, least: int) -> int:
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(
             f"make_knowledge: {name} must be a whole number from {least}, got {value!r}"
         )
+    return number
 
 
 def _checked(augment: Augment | None, shape: tuple[int, int, int]) -> Augment:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from pyedge.class_matching import absent, listing, unknown
 from pyedge.class_names import checked_names
@@ -18,11 +20,15 @@ from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.preprocessing import doubt
 from pyedge.cloud.exporting.tail import MASKED
+from pyedge.cloud.feed.batch import Source, split
+from pyedge.cloud.feed.loaders import Feed, check_loader
+from pyedge.cloud.feed.networks import check_network
 from pyedge.cloud.graph.rewrite import device_of
+from pyedge.cloud.graph.siblings import facing
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.cloud.training.transfer import tapped_teacher
-from pyedge.cloud.weights.checks import check_weights
 from pyedge.data.imageset import ImageSet
+from pyedge.data.loader import BatchLoader
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec
 from pyedge.student import StudentFile
@@ -98,15 +104,35 @@ def student_of(student: Any) -> StudentFile:
 
 
 def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
-    """Take the images as a device would; torch tensors and an ImageSet, too."""
+    """Take the images as a device would; torch tensors, an ImageSet, a Dataset, a loader, too."""
     if isinstance(images, ImageSet):
         images = images.images
     if isinstance(images, Tensor):
-        images = images.detach().cpu().numpy()
+        images = _array(images)
+    elif _yields_batches(images):
+        source = Source("make_knowledge", "images")
+        if not isinstance(images, Dataset):
+            check_loader(images, source)
+        images = (_array(split(item, source, labels=False)[0]) for item in Feed(images, source))
     found = EdgeImages.of(images, input_shape, labelled=None)
     if not len(found):
         raise ValueError("make_knowledge: images holds no image")
     return found
+
+
+def _yields_batches(images: Any) -> bool:
+    """Is it a Dataset or a loader, whose items `feed.batch` knows, and not what a device takes?"""
+    if isinstance(images, (Dataset, DataLoader, BatchLoader)):
+        return True
+    if not isinstance(images, (list, tuple)) or not images:
+        return False
+    first = images[0]
+    several = isinstance(first, (list, tuple)) and len(first) > 2 and hasattr(first[0], "shape")
+    return several or isinstance(first, Mapping) or dataclasses.is_dataclass(first)
+
+
+def _array(images: Any) -> Any:
+    return images.detach().cpu().numpy() if isinstance(images, Tensor) else images
 
 
 def fit(teacher: nn.Module, student: StudentFile) -> Pair:
@@ -115,9 +141,10 @@ def fit(teacher: nn.Module, student: StudentFile) -> Pair:
     Raises ValueError where groups, channels or sizes of maps differ, StructureError for a teacher
     whose groups cannot be found.
     """
-    check_weights("make_knowledge", "teacher", teacher)
+    check_network(teacher, "make_knowledge", "teacher")
     example = torch.zeros(1, *student.input_shape, device=device_of(teacher))
-    teacher = tapped_teacher(teacher, example)
+    teacher = tapped_teacher(teacher, example, "make_knowledge")
+    teacher = facing(teacher, student.teacher_channels)
     with torch.no_grad(), teaching_mode(teacher, "frozen"):
         logits, maps = Pair(teacher, student, 0, ()).answer(example.cpu().numpy())
     if len(maps) != len(student.taps):

@@ -54,7 +54,16 @@ class StudentSettings:
         head: str = "single",
         structure: Sequence[Sequence[str]] | None = None,
     ) -> StudentSettings:
-        """Take the widths of a plan that was made with these settings."""
+        """Take the widths of a plan that was made with these settings.
+
+        Raises ValueError for a plan that cuts a student again: a file says how to cut a student
+        out of a builder's network, once.
+        """
+        if chosen.teacher.origin is not None:
+            raise ValueError(
+                "StudentSettings: the plan cuts a student again, and a network file holds students "
+                "of a builder's network alone; export it, or cut the first teacher to these widths"
+            )
         pairs = zip(chosen.sets, chosen.set_widths, strict=True)
         return cls({each.convs[0]: width for each, width in pairs}, keep, head, structure)
 
@@ -94,8 +103,14 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
     """Write a network to `path`, atomically: the old file or the new one, never a part.
 
     Weights of other float dtypes are written as float32. Raises OSError where that fails,
-    ValueError for classes that `pyedge.class_names` refuses.
+    ValueError for classes that `pyedge.class_names` refuses, and where `info` is not of this kind
+    of network.
     """
+    if isinstance(model, Student) != (info.student is not None):
+        raise ValueError(
+            f"save_network: info.student must say how a student was cut, and be None for any other "
+            f"network, got {info.student!r} for a {type(model).__name__}"
+        )
     content: dict[str, Any] = {each.name: getattr(info, each.name) for each in fields(info)}
     content["options"] = dict(info.options)
     content["classes"] = list(checked_names(info.classes, "save_network: classes"))
@@ -297,15 +312,16 @@ def _described(tensor: torch.Tensor) -> str:
 
 
 def _check_output(path: str | PathLike[str], model: nn.Module, info: NetworkInfo) -> None:
-    """Classify one image of zeros: the network must take the shape and know the classes."""
+    """Classify images of zeros: the network must take the shape and know the classes."""
     model.eval()
     shape = "x".join(map(str, info.input_shape))
     try:
         with torch.no_grad():
-            output = model(torch.zeros(1, *info.input_shape))
+            # two: a network that squeezes its maps loses the batch of one image
+            output = model(torch.zeros(2, *info.input_shape))
     except (RuntimeError, ValueError, IndexError) as error:
         raise FormatError(f"{path}: the network does not take images of {shape}") from error
-    if not torch.is_tensor(output) or output.shape != (1, len(info.classes)):
+    if not torch.is_tensor(output) or output.shape != (2, len(info.classes)):
         raise FormatError(
             f"{path}: the network does not give one logit for each of the {len(info.classes)} "
             "classes in the file"

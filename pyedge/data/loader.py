@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyedge.arguments import plain_number
 from pyedge.data.augment import Augment, standardise_array
 from pyedge.data.imageset import ImageSet
 
@@ -43,24 +44,25 @@ class BatchLoader:
     ) -> None:
         if not isinstance(dataset, ImageSet):
             raise TypeError(f"BatchLoader: wanted an ImageSet, got {type(dataset).__name__}")
-        if batch_size < 1 or prefetch < 0 or seed < 0:
-            raise ValueError(
-                f"BatchLoader: wanted batch_size >= 1, prefetch >= 0 and seed >= 0, got "
-                f"{batch_size}, {prefetch} and {seed}"
-            )
+        named = {"batch_size": (batch_size, 1), "prefetch": (prefetch, 0), "seed": (seed, 0)}
+        for name, (value, least) in named.items():
+            if isinstance(value, bool) or not isinstance(plain_number(value), int):
+                raise TypeError(f"BatchLoader: {name} must be a whole number, got {value!r}")
+            if value < least:
+                raise ValueError(f"BatchLoader: wanted {name} >= {least}, got {value}")
         if not len(dataset) or (drop_last and len(dataset) < batch_size):
             raise ValueError(
                 f"BatchLoader: {len(dataset)} images give no batch of {batch_size}"
                 f"{' (drop_last)' if drop_last else ''}"
             )
         self.dataset = dataset
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.augment = augment
-        self.seed = seed
+        self.seed = int(seed)
         self.drop_last = drop_last
         self.channels_last = channels_last
-        self.prefetch = prefetch
+        self.prefetch = int(prefetch)
         self.epoch = 0
         self.rank, self.world = 0, 1
 

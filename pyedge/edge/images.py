@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pyedge.class_matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
 from pyedge.edge.arrays import array_of
+from pyedge.edge.labels import ids_or_names
 from pyedge.edge.layout import Shape, checked_dtype, checked_shape, one_or_more, place
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
@@ -197,26 +198,16 @@ class EdgeImages:
     def labelled(self, labels: Any) -> EdgeImages:
         """Give the images labels: whole numbers from 0, [n], or the names of their classes.
 
-        Raises TypeError for labels of another kind, ValueError for another number of them.
+        In an array, a list, or a column of a table, which counts by position. Raises TypeError for
+        labels of another kind, ValueError for another number of them.
         """
-        given = np.asarray(labels)
-        if given.shape != (len(self),):
-            raise ValueError(
-                f"EdgeImages: labels must have shape ({len(self)},), one for each image, "
-                f"not {given.shape}"
-            )
-        if given.dtype.kind == "U":
-            names, ids = np.unique(given, return_inverse=True)
-            return replace(
-                self, labels=ids.astype(np.int64), class_names=tuple(map(str, names.tolist()))
-            )
-        if given.dtype.kind not in "iu" and given.size:
-            raise TypeError(f"EdgeImages: labels must be whole numbers or names, not {given.dtype}")
-        if given.size and int(given.min()) < 0:
-            raise ValueError(f"EdgeImages: labels must not be negative, got {int(given.min())}")
-        if given.size and int(given.max()) > np.iinfo(np.int64).max:
-            raise ValueError(f"EdgeImages: label {int(given.max())} is no class id")
-        return replace(self, labels=given.astype(np.int64), class_names=None)
+        given = ids_or_names(labels, "EdgeImages: labels", count=len(self))
+        if given.dtype.kind != "U":
+            return replace(self, labels=given, class_names=None)
+        names, ids = np.unique(given, return_inverse=True)
+        return replace(
+            self, labels=ids.astype(np.int64), class_names=tuple(map(str, names.tolist()))
+        )
 
     def with_classes(self, classes: Sequence[str]) -> EdgeImages:
         """Give the labels the ids that a student has for them, by name where names are known.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import whole
 from pyedge.edge.answers import PREDICT_BATCH, Prediction, evaluation, logits_of, prediction
 from pyedge.edge.doubts import Doubts
 from pyedge.edge.growth import with_classes
@@ -64,13 +65,10 @@ class EdgeLearner:
         threads: int | None = None,
         max_memory: int | None = None,
     ) -> None:
-        for name, value in (("threads", threads), ("max_memory", max_memory)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-                raise TypeError(f"EdgeLearner: {name} must be a whole number, got {value!r}")
-            if value is not None and value < 1:
-                raise ValueError(f"EdgeLearner: {name} must be at least 1, got {value}")
-        if threads is not None and threads > _MOST_THREADS:
-            raise ValueError(f"EdgeLearner: threads must be at most {_MOST_THREADS}, got {threads}")
+        if threads is not None:
+            threads = whole(threads, "EdgeLearner: threads", 1, _MOST_THREADS)
+        if max_memory is not None:
+            max_memory = whole(max_memory, "EdgeLearner: max_memory", 1)
         given = student.apart() if isinstance(student, StudentFile) else read_student(student)
         self._max_memory = max_memory
         if isinstance(student, StudentFile):  # what no file could hold is told before it learns
@@ -117,8 +115,7 @@ class EdgeLearner:
 
         Training is that of `trainable` with frozen batch norm.
         """
-        if batch_size < 1:
-            raise ValueError(f"memory: batch_size must be at least 1, got {batch_size}")
+        batch_size = whole(batch_size, "memory: batch_size", 1)
 
         def told(student: StudentFile, engine: Engine, limit: int | None) -> int:
             return needed_bytes(Footprint.at_rest(engine, student), batch_size, training)
@@ -239,8 +236,7 @@ class EdgeLearner:
         return self._turns.answer("EdgeLearner", lambda student, engine, limit: engine)
 
     def _logits(self, call: str, images: Any, batch_size: int) -> NDArray[np.float32]:
-        if batch_size < 1:
-            raise ValueError(f"{call}: batch_size must be at least 1, got {batch_size}")
+        batch_size = whole(batch_size, f"{call}: batch_size", 1)
         # before the wait: it may run others' code
         given = EdgeImages.of(images, self.input_shape, labelled=None)
         self._doubts.look(given, call)

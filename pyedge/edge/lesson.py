@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import plain_number
 from pyedge.class_matching import absent, classes_of, numbered, unknown
 from pyedge.edge.batches import Rows, hold_back
 from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
+from pyedge.edge.labels import ids_or_names
 from pyedge.edge.options import LearnOptions
 from pyedge.student_tail import terms
 
@@ -131,6 +133,7 @@ def lesson(
             )
     rows: Rows = np.arange(len(given), dtype=np.int64)
     held: Validation | None = None
+    val = plain_number(val)
     if isinstance(val, float):
         if not 0 < val < 1:
             raise ValueError(f"learn: val as a share must lie between 0 and 1, got {val!r}")
@@ -150,10 +153,20 @@ def lesson(
 
 def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) -> EdgeImages:
     """Take images with labels, and give these the student's ids. Raises ValueError without."""
-    found = EdgeImages.of(images, student.input_shape, labels)
+    if labels is not None and isinstance(images, (str, os.PathLike)):
+        raise ValueError(
+            f"{title}: labels are for images that have none, not for the folder {images}"
+        )
+    found = EdgeImages.of(images, student.input_shape)
+    names = classes_of(images)
+    if labels is not None:
+        if found.labels is not None and not isinstance(images, EdgeImages):
+            raise ValueError(f"{title}: labels are given, and images has labels of its own")
+        classes = len(names or student.classes)
+        given = ids_or_names(labels, f"{title}: labels", count=len(found), classes=classes)
+        found = found.labelled(given)
     if found.labels is None:
         raise ValueError(f"{title}: wanted labels, of {len(found)} images")
-    names = classes_of(images)
     if found.class_names is None and names and not numbered(student.classes):
         found = _named(found, names, student, title)
     return found.with_classes(student.classes)

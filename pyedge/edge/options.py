@@ -66,6 +66,8 @@ class LearnOptions(RunOptions):
         self._integer("crop_padding", 0)
         self._integer("checkpoint_every", 1)
         self._choice("norms", NORMS)
+        self._flag("warm_start")
+        self._flag("flip")
         try:
             values = tuple(float(value) for value in self.lambdas)
         except (TypeError, ValueError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from pyedge.arguments import whole
 from pyedge.cloud.compression.coupling import CostModel, FilterSet, dependency_graph, filter_sets
 from pyedge.cloud.compression.depth import Head, Keep, make_shallow
 from pyedge.cloud.compression.plan import Init, Plan, Teacher
@@ -21,8 +22,10 @@ from pyedge.cloud.compression.widths import (
     explicit_widths,
     threshold_widths,
 )
+from pyedge.cloud.feed.networks import check_module
 from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.rewrite import device_of
+from pyedge.cloud.graph.siblings import origin_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import record_shapes, trace
 from pyedge.cloud.shown import compare, look_at
@@ -76,8 +79,9 @@ def plan(
     _check_choice("keep", keep, ("first", "last"))
     _check_choice("init", init, ("inherit", "fresh"))
     _check_choice("head", head, ("single", "keep"))
-    if max_images is not None and max_images < 1:
-        raise ValueError(f"plan: max_images must be at least 1, got {max_images}")
+    seed = whole(seed, "plan: seed", 0)
+    if max_images is not None:
+        max_images = whole(max_images, "plan: max_images", 1)
     if P is not None:
         P = check_threshold(P)
     if P is None and widths is None and max_params is None and max_macs is None:
@@ -85,6 +89,7 @@ def plan(
     if widths is not None and not (max_params is None and max_macs is None):
         raise ValueError("plan: widths and a budget (max_params, max_macs) exclude each other")
 
+    check_module(model, "plan")
     clone = private_copy(model)
     check_weights("plan", "model", clone)
     device = device_of(clone)
@@ -99,7 +104,10 @@ def plan(
     batches, first = _peek(image_batches(images, max_images, device))
     example = first[:2] if len(first) > 1 else first.expand(2, -1, -1, -1)
 
-    traced = trace(clone, example)
+    try:
+        traced = trace(clone, example)
+    except StructureError as error:
+        raise StructureError(f"plan: {error}") from error
     found = analyse(traced, structure)
     shallow = make_shallow(traced, found, keep, head)
     record_shapes(shallow.traced, example)
@@ -115,7 +123,7 @@ def plan(
     _check_can_be_cut(sets)
     cost = CostModel(shallow.traced, sets)
     full = CostModel(traced, [])
-    teacher = Teacher(traced, found, full.params([]), full.macs([]))
+    teacher = Teacher(traced, found, full.params([]), full.macs([]), origin_of(clone))
 
     def widths_at(threshold: float) -> list[int]:
         return threshold_widths(threshold, sets, profile, shallow.source, rule)

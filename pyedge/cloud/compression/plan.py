@@ -22,6 +22,7 @@ from pyedge.cloud.compression.widths import (
     mean_zero_fraction,
     threshold_widths,
 )
+from pyedge.cloud.graph.siblings import Origin
 from pyedge.cloud.graph.structure import Structure
 from pyedge.cloud.shown import remember
 from pyedge.edge.pixels import Look
@@ -43,12 +44,13 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The measured copy of the teacher, and what it costs."""
+    """The measured copy of the teacher, and what it costs; `origin` of a student, else None."""
 
     traced: fx.GraphModule
     structure: Structure
     params: int
     macs: int
+    origin: Origin = None
 
 
 @dataclass(frozen=True)

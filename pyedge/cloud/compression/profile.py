@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 from torch.utils.data import DataLoader, Dataset
 
+from pyedge.cloud.feed.batch import Source, images_of, split
+from pyedge.cloud.feed.loaders import Feed, check_loader
 from pyedge.cloud.graph import nodes
 from pyedge.cloud.graph.nodes import shape_of
 from pyedge.cloud.zeros import zero_count
@@ -170,35 +173,25 @@ def image_batches(
 ) -> Iterator[torch.Tensor]:
     """Yield float batches n c h w from a batch, a Dataset, a DataLoader or any iterable.
 
-    Items may be images or (image, ...) tuples. At most `limit` images are yielded.
+    Items may be whatever `feed.batch` takes; labels are not touched. At most `limit` images are
+    yielded.
     """
+    where = Source("plan", "images")
+    if isinstance(images, np.ndarray):
+        images = images_of(images, where)
     if isinstance(images, torch.Tensor):
         source: Iterable[Any] = images.split(batch_size) if images.dim() == 4 else [images]
     elif isinstance(images, Dataset) and not isinstance(images, torch.utils.data.IterableDataset):
         source = DataLoader(images, batch_size)
     else:
+        check_loader(images, where)
         source = images
     left = math.inf if limit is None else limit
-    for item in source:
-        batch = item[0] if isinstance(item, (tuple, list)) else item
-        _check_batch(batch)
+    for item in Feed(source, where):
+        batch = images_of(split(item, where, labels=False)[0], where)
         batch = batch[: int(min(left, len(batch)))]
         left -= len(batch)
         if len(batch):
             yield batch.to(device, torch.float32)
         if left <= 0:
             return
-
-
-def _check_batch(batch: Any) -> None:
-    if not isinstance(batch, torch.Tensor):
-        raise TypeError(f"plan: images must yield tensors n c h w, got {type(batch).__name__}")
-    if batch.dim() != 4:
-        raise ValueError(f"plan: images must be n c h w, got shape {tuple(batch.shape)}")
-    if not batch.is_floating_point():
-        raise TypeError(
-            f"plan: images must be floating point, as the network takes them, got {batch.dtype}; "
-            "pyedge.data.BatchLoader standardises uint8 images"
-        )
-    if not torch.isfinite(batch).all():
-        raise ValueError("plan: images hold NaN or infinity")

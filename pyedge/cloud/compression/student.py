@@ -15,8 +15,10 @@ class Student(nn.Module):
     names of the last convolution of each group, and `classifier` that of the linear layer: what
     learns on the device (Sec. 4.1). The state_dict is complete: it also tells at which of the
     teacher's channels each of the student's stands, so it loads into any student of the same
-    widths.
+    widths. It may be cut again, or teach a smaller one.
     """
+
+    inside = "net"  # where its network lies: a student cut out of it takes over names from there on
 
     def __init__(
         self,

@@ -102,9 +102,15 @@ def _reset(module: nn.Module) -> None:
 def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     """Measure the batch norms' running mean and variance anew on `batches` (float n c h w).
 
-    With no batches nothing changes. Modes and momenta are as before afterwards.
+    Batches of one image are left out where others are larger, and joined where none is; one image
+    alone tells nothing. With no batches nothing changes. Modes and momenta are as before
+    afterwards.
     """
-    batches = list(batches)
+    # one value a channel has no variance; torch refuses it in training mode
+    every = list(batches)
+    batches = [batch for batch in every if len(batch) > 1]
+    if not batches and len(every) > 1:
+        batches = [torch.cat(every)]
     norms = [
         m
         for m in model.modules()
@@ -120,9 +126,7 @@ def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     try:
         with torch.no_grad():
             for batch in batches:
-                # one value a channel has no variance; torch refuses it in training mode
-                if len(batch) > 1:
-                    model(batch)
+                model(batch)
     finally:
         for norm, momentum, training in before:
             norm.momentum = momentum

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from pyedge.arguments import plain_number
 from pyedge.cloud.compression.coupling import CostModel, FilterSet
 from pyedge.cloud.compression.profile import Profile
 
@@ -26,9 +27,10 @@ class WidthRule:
 
     def __post_init__(self) -> None:
         for name in ("min_width", "round_to"):
-            value = getattr(self, name)
+            value = plain_number(getattr(self, name))
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"plan: {name} must be an integer of at least 1, got {value!r}")
+            object.__setattr__(self, name, value)
 
     def apply(self, filters: int, width: int) -> int:
         width = max(width, self.min_width)
@@ -37,6 +39,7 @@ class WidthRule:
 
 def check_threshold(P: float) -> float:
     """Return P as a float. Raises ValueError outside 0 to 1, TypeError for what is no number."""
+    P = plain_number(P)
     if isinstance(P, bool) or not isinstance(P, (int, float)):
         raise TypeError(f"plan: P must be a number from 0 to 1, got {type(P).__name__} {P!r}")
     if not 0 <= P <= 1:
@@ -86,7 +89,10 @@ def budget_threshold(
 ) -> float:
     """The largest P up to `highest` whose widths fit both budgets. Raises ValueError if none."""
     for name, value in (("max_params", max_params), ("max_macs", max_macs)):
-        if value is not None and (isinstance(value, bool) or value <= 0):
+        number = plain_number(value)
+        if value is not None and (isinstance(number, bool) or not isinstance(number, (int, float))):
+            raise TypeError(f"plan: {name} must be a number, got {value!r}")
+        if value is not None and not number > 0:
             raise ValueError(f"plan: {name} must be positive, got {value}")
 
     def fits(step: int) -> bool:
@@ -111,7 +117,10 @@ def budget_threshold(
 
 def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence[int]) -> list[int]:
     """Widths by convolution name, or in order, one for each set of coupled filters."""
+    if isinstance(wanted, (str, bytes)) or not isinstance(wanted, Iterable):
+        raise TypeError(f"plan: widths must be filters by name, or in order, got {wanted!r}")
     if isinstance(wanted, Mapping):
+        wanted = {name: plain_number(width) for name, width in wanted.items()}
         place_of = {conv: place for place, each in enumerate(sets) for conv in each.convs}
         unknown = [name for name in wanted if name not in place_of]
         if unknown:
@@ -130,7 +139,7 @@ def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence
             given[place] = name
             widths[place] = width
     else:
-        widths = list(wanted)
+        widths = list(map(plain_number, wanted))
         if len(widths) != len(sets):
             names = ", ".join(each.convs[0] for each in sets)
             raise ValueError(

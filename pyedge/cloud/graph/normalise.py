@@ -32,7 +32,8 @@ _OUT_OF_PLACE_FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.dropout_: F.dropout,
 }
 _OUT_OF_PLACE_METHODS = {"relu_": F.relu, "add_": torch.add, "mul_": torch.mul, "sub_": torch.sub}
-_FLATTENS = {"view", "reshape", "flatten", "squeeze"}
+_SQUEEZES = {"squeeze", "squeeze_", torch.squeeze}
+_FLATTENS = {"view", "reshape", "flatten", torch.reshape, torch.flatten} | _SQUEEZES
 
 
 def normalise(traced: fx.GraphModule) -> None:
@@ -162,15 +163,28 @@ def _normalise_dropout(traced: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _normalise_flatten(node: fx.Node) -> None:
-    """x.view(-1, 640) holds a width that pruning changes; torch.flatten(x, 1) does not."""
-    reshapes = (node.op == "call_method" and node.target in _FLATTENS) or (
-        node.op == "call_function" and node.target in (torch.reshape, torch.flatten, torch.squeeze)
-    )
-    if not reshapes or not isinstance(node.args[0], fx.Node):
+    """x.view(-1, 640) holds a width that pruning changes; torch.flatten(x, 1) does not.
+
+    A squeeze() takes the batch away where that is one image; what it means is the other sizes.
+    """
+    if node.op not in ("call_method", "call_function") or node.target not in _FLATTENS:
         return
-    before, after = shape_of(node.args[0]), shape_of(node)
+    source = node.args[0]
+    if not isinstance(source, fx.Node):
+        return
+    before, after = shape_of(source), shape_of(node)
+    kind: Any
+    args: tuple[Any, ...]
     if len(before) == 4 and after == (before[0], before[1] * before[2] * before[3]):
-        replace(node, "call_function", torch.flatten, (node.args[0], 1))
+        kind, args = torch.flatten, (source, 1)
+    elif node.target in _SQUEEZES and len(node.args) == 1 and not node.kwargs:
+        ones = tuple(dim for dim in range(1, len(before)) if before[dim] == 1)
+        kind, args = torch.squeeze, (source, ones)
+    else:
+        return
+    if node.target == "squeeze_":
+        _redirect_later_readers(node)
+    replace(node, "call_function", kind, args)
 
 
 def _normalise_subsampling(traced: fx.GraphModule, node: fx.Node) -> None:

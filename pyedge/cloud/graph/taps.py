@@ -8,7 +8,8 @@ import torch
 from torch import fx, nn
 
 from pyedge.cloud.graph.answer import find_logits
-from pyedge.cloud.graph.clone import private_copy
+from pyedge.cloud.graph.clone import private_copy, unwrap
+from pyedge.cloud.graph.siblings import Origin, origin_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import trace
 from pyedge.cloud.shown import remember, shown_to
@@ -19,14 +20,16 @@ class TappedTeacher(nn.Module):
     """Shares the parameters of the network that it was made from.
 
     Calling it gives (logits n classes, [[map of block 0, map of block 1, ...] for each group]).
+    `origin` is that of a student (see `siblings`), None for any other network.
     """
 
     is_tapped = True
 
-    def __init__(self, net: fx.GraphModule, blocks: Sequence[int]) -> None:
+    def __init__(self, net: fx.GraphModule, blocks: Sequence[int], origin: Origin = None) -> None:
         super().__init__()
         self.net = net
         self.blocks = tuple(blocks)
+        self.origin = origin
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
         _, logits, *flat = self.net(like_weights(x, self))
@@ -52,7 +55,8 @@ def tap_teacher(
     found = analyse(traced, structure)
     taps = [[block.output for block in group.blocks] for group in found.groups]
     net = with_taps(traced, taps, found.classifier)
-    tapped = TappedTeacher(net.train(training), [len(group) for group in taps])
+    origin = origin_of(unwrap(given))
+    tapped = TappedTeacher(net.train(training), [len(group) for group in taps], origin)
     remember(tapped, shown_to(given))
     return tapped
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from pyedge.cloud.feed.failures import swapped
 from pyedge.cloud.graph.clone import unwrap
 from pyedge.cloud.graph.normalise import normalise
 from pyedge.cloud.graph.tracers import (
@@ -21,6 +22,7 @@ from pyedge.cloud.graph.tracers import (
     PlainTracer,
     SizedTracer,
     proxies_everywhere,
+    written_in,
 )
 from pyedge.errors import StructureError
 
@@ -30,10 +32,13 @@ Shape = tuple[int, ...]
 def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     """Trace `model` into a normalised graph that shares its modules.
 
-    example: a float batch n c h w. Every node's `meta["shape"]` is set (None for what is no
+    example: a float batch n c h w; one image is doubled, since a squeeze() would take the batch
+    away with it. Every node's `meta["shape"]` is set (None for what is no
     tensor). Raises StructureError, in one sentence, when the network cannot be read as a graph.
     """
     model = unwrap(model)
+    if len(example) == 1:
+        example = example.expand(2, *example.shape[1:])
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -97,8 +102,8 @@ def _try_out(model: nn.Module, example: torch.Tensor) -> set[nn.Module]:
             output = model(example)
     except Exception as error:
         raise StructureError(
-            f"the network does not run on one input of shape {tuple(example.shape)}: "
-            f"{_first_sentence(error)}"
+            f"the network does not run on one input of shape {tuple(example.shape)}"
+            f"{swapped(tuple(example.shape))}: {_first_sentence(error)}"
         ) from error
     finally:
         for handle in handles:
@@ -108,7 +113,7 @@ def _try_out(model: nn.Module, example: torch.Tensor) -> set[nn.Module]:
 
 
 def _holds_nothing(module: nn.Module) -> bool:
-    own = type(module).forward.__module__.startswith("torch.nn.")
+    own = written_in(module).startswith("torch.nn.")
     return not own and not any(True for _ in module.children()) and not module.state_dict()
 
 
@@ -177,11 +182,21 @@ def _graph_module(root: _OneInput, graph: fx.Graph, leaves: set[nn.Module]) -> f
         if node.op in ("call_module", "get_attr"):
             path, _, name = str(node.target).rpartition(".")
             value = getattr(root.get_submodule(path), name)
-            node.target = str(node.target).removeprefix("model.")
-            attributes[node.target] = value
+            plain = _plain_name(str(node.target), root.model)
+            # a constant made while tracing may be called like one that the network has
+            while attributes.get(plain, value) is not value:
+                plain += "_"
+            node.target = plain
+            attributes[plain] = value
             if isinstance(value, nn.Module):
                 node.meta["random_identity"] = value in leaves
     return fx.GraphModule(attributes, graph, class_name=type(root.model).__name__).eval()
+
+
+def _plain_name(target: str, model: nn.Module) -> str:
+    """The name inside the network, as its author knows it; a student's without its wrapper."""
+    inside = target.removeprefix("model.")
+    return inside.removeprefix(f"{getattr(model, 'inside', '')}.")
 
 
 def _check_other_batch(traced: fx.GraphModule, example: torch.Tensor, name: str) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from pyedge.cloud.graph.channel_affine import ChannelAffine
+from pyedge.cloud.graph.channel_pad import ChannelPad
+
 # functions that make tensors from sizes, and that torch does not let a Proxy into
 _CONSTRUCTORS = ("zeros", "ones", "full", "empty", "randn", "rand")
 # methods that hand a tensor's values to Python
@@ -19,6 +22,14 @@ _READING_METHODS = {"item", "tolist", "numpy"}
 
 class DataDependentError(Exception):
     """The forward's course depends on the values of the images."""
+
+
+def written_in(module: nn.Module) -> str:
+    """Name the Python module that a network's forward was written in; "" for a generated one.
+
+    torch.fx generates the forward of a GraphModule, which then belongs to no Python module.
+    """
+    return type(module).forward.__module__ or ""
 
 
 class PlainTracer(fx.Tracer):
@@ -35,13 +46,13 @@ class PlainTracer(fx.Tracer):
         self.proxy_buffer_attributes = proxy_buffers
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        if module in self.leaves:
-            return True
+        if module in self.leaves or isinstance(module, (ChannelPad, ChannelAffine)):
+            return True  # a student's own layers, when it is cut again
         if isinstance(module, (nn.Sequential, nn.ModuleList)):
             return False
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             return True  # normalise() expands those that have an activation inside
-        return type(module).forward.__module__.startswith(("torch.nn.", "torch.ao.nn."))
+        return written_in(module).startswith(("torch.nn.", "torch.ao.nn."))
 
     def path_of_module(self, module: nn.Module) -> str:
         try:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyedge.cloud.feed.batch import Source, images_of, labels_of, logits_of, split
+from pyedge.cloud.feed.failures import fail_in_network
+from pyedge.cloud.feed.loaders import Feed, check_loader, nothing, peek
+from pyedge.cloud.feed.networks import check_network
+from pyedge.cloud.graph.clone import unwrap
 from pyedge.cloud.shown import Watch
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
-from pyedge.cloud.weights.checks import check_weights, like_weights
+from pyedge.cloud.weights.checks import like_weights
 from pyedge.evaluation import Evaluation
 
 __all__ = ["Evaluation", "evaluate"]
@@ -25,69 +31,112 @@ def evaluate(
     device: torch.device | str | None = None,
     distributed: bool = False,
 ) -> Evaluation:
-    """Classify every image of `loader`, which yields (images [n, c, h, w], int64 labels [n]).
+    """Classify every image of `loader`, which yields (images [n, c, h, w], labels [n]).
 
     Runs in evaluation mode without gradients and restores the mode. `device` defaults to that of
     the weights, whose dtype the images get. With `distributed=True` each process of the default
     group evaluates its part and all of them get the whole. Raises ValueError for a loader without
-    images, labels outside the network's classes, or a network that holds NaN.
+    images, labels outside the network's classes, or a network that holds NaN, TypeError for what is
+    no network, no loader, and no batch (`feed.batch` says which are taken).
     """
-    check_weights("evaluate", "model", model)
-    return measured(model, loader, device=device, distributed=distributed)
+    check_network(model, "evaluate")
+    source = Source("evaluate")
+    check_loader(loader, source)
+    return evaluate_from(model, loader, source, device=device, distributed=distributed)
 
 
-def measured(
+def evaluate_from(
     model: nn.Module,
     loader: Iterable[Any],
+    source: Source,
     *,
     device: torch.device | str | None = None,
     distributed: bool = False,
 ) -> Evaluation:
-    """Do what `evaluate` does, for a network that is being trained: its weights are not checked."""
+    """Do what `evaluate` does, for a network that is being trained: its weights are not checked.
+
+    Errors begin with the function and the argument of `source`.
+    """
     device = _device_of(model) if device is None else torch.device(device)
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            confusion, loss = _confusion(model, loader, device)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluation_mode(model), torch.no_grad():
+        confusion, loss = _confusion(model, loader, source, device)
     confusion = sum_over_processes(confusion, distributed)
     loss = sum_over_processes(loss, distributed)
     if not int(confusion.sum()):
-        raise ValueError("evaluate: loader yields no images")
+        raise ValueError(f"{source} yields no images")
     return Evaluation(confusion.cpu(), float(loss) / int(confusion.sum()))
 
 
 def _confusion(
-    model: nn.Module, loader: Iterable[Any], device: torch.device
+    model: nn.Module, loader: Iterable[Any], source: Source, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     # lazily: importing torchmetrics takes longer than a small evaluation
     from torchmetrics.classification import MulticlassConfusionMatrix
 
     metric: MulticlassConfusionMatrix | None = None
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    watch = Watch(model, "evaluate", learns=False)
-    for images, labels in loader:
+    title = source.title if source.argument == "loader" else str(source)
+    watch = Watch(model, title, learns=False)
+    for batch in Feed(loader, source):
+        given, told = split(batch, source)
+        images = images_of(given, source)
+        if not len(images):
+            continue
         watch.look(images)
-        images = like_weights(images.to(device, non_blocking=True), model)
-        logits = as_logits(model(images).float())
+        logits = as_logits(answer(model, images, source, device).float())
+        labels = labels_of(told, len(images), source, logits.shape[1])
         labels = labels.to(device, non_blocking=True)
         if metric is None:
             metric = MulticlassConfusionMatrix(
                 logits.shape[1], validate_args=False, sync_on_compute=False
             ).to(device)
-        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-            raise ValueError(
-                f"evaluate: labels must lie in 0..{logits.shape[1] - 1}, the network's classes, "
-                f"got {int(labels.min())}..{int(labels.max())}"
-            )
         metric.update(logits.argmax(1), labels)
         loss += F.cross_entropy(logits, labels, reduction="sum").double()
     if metric is None:
-        raise ValueError("evaluate: loader yields no images")
+        raise ValueError(nothing(loader, source, "images"))
     return metric.compute().long(), loss
+
+
+def answer(model: nn.Module, images: Tensor, source: Source, device: torch.device) -> Tensor:
+    """Ask a network about a batch of images, and return its logits [n, classes]."""
+    x = like_weights(images.to(device, non_blocking=True), model)
+    try:
+        output = model(x)
+    except Exception as error:
+        fail_in_network(error, source, tuple(images.shape))
+    return logits_of(output, len(images), source.title)
+
+
+def count_classes(model: nn.Module, images: Tensor, source: Source, device: torch.device) -> int:
+    """Count the network's classes with two images in evaluation mode, which changes nothing."""
+    plain = unwrap(model)  # torch.compile would compile for these two
+    with evaluation_mode(plain), torch.no_grad(), torch.random.fork_rng([]):
+        return answer(plain, images[:2], source, device).shape[1]
+
+
+def check_first_batch(model: nn.Module, loader: Any, source: Source, device: torch.device) -> Any:
+    """Look at the first batch of a loader that is to be evaluated later, and return the loader.
+
+    An iterator comes back with its first batch put before it. Raises what evaluating it would.
+    """
+    batch, loader = peek(loader, source)
+    given, told = split(batch, source)
+    images = images_of(given, source)
+    if len(images):
+        labels_of(told, len(images), source, count_classes(model, images, source, device))
+    return loader
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the network into evaluation mode, then restore every mode."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyedge.arguments import plain_number
+from pyedge.cloud.feed.batch import Source
+from pyedge.cloud.feed.loaders import check_loader, peek_images
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import HintObjective, SoftTargetObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
 from pyedge.cloud.training.trainable import modules_behind, trainable_modules
-from pyedge.cloud.training.transfer import check_pair, first_images, tapped_teacher
+from pyedge.cloud.training.transfer import check_pair, tapped_teacher
 from pyedge.cloud.weights.checks import like_weights
 
 
@@ -65,13 +68,12 @@ def fitnet(
     """
     _check(temperature, soft_weight, hint_share)
     chosen = with_overrides(options, overrides)
-    if not callable(getattr(student, "forward_taps", None)):
-        raise TypeError(
-            f"fitnet: student must be the result of pyedge.compress, got {type(student).__name__}"
-        )
     check_pair("fitnet", student, teacher)
-    x = like_weights(first_images(loader, "fitnet"), student)
-    tapped = tapped_teacher(teacher, x)
+    source = Source("fitnet")
+    check_loader(loader, source, again=bool(hint_share))
+    x, loader = peek_images(loader, source)
+    x = like_weights(x, student)
+    tapped = tapped_teacher(teacher, x, "fitnet")
     stages: tuple[TrainResult, ...] = ()
     if hint_share:
         stages = (
@@ -99,10 +101,15 @@ def fitnet(
 
 def _check(temperature: float, soft_weight: float, hint_share: float) -> None:
     for name, value in (("temperature", temperature), ("soft_weight", soft_weight)):
-        if not 0 < value < float("inf"):
+        if not _is_number(value) or not 0 < value < float("inf"):
             raise ValueError(f"fitnet: {name} must be a number above 0, got {value!r}")
-    if not 0 <= hint_share <= 10:
+    if not _is_number(hint_share) or not 0 <= hint_share <= 10:
         raise ValueError(f"fitnet: hint_share must lie in 0..10, got {hint_share!r}")
+
+
+def _is_number(value: Any) -> bool:
+    number = plain_number(value)
+    return isinstance(number, (int, float)) and not isinstance(number, bool)
 
 
 def _hint_stage(
@@ -116,8 +123,8 @@ def _hint_stage(
     share: float,
 ) -> TrainResult:
     student_maps, teacher_maps = _maps(student, tapped, x)
-    group = len(student_maps) // 2 if group is None else group
-    if not 0 <= group < len(student_maps):
+    group = len(student_maps) // 2 if group is None else plain_number(group)
+    if not isinstance(group, int) or not 0 <= group < len(student_maps):
         raise ValueError(f"fitnet: group must lie in 0..{len(student_maps) - 1}, got {group}")
     with torch.random.fork_rng([]):
         torch.manual_seed(options.seed)

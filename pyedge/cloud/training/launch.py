@@ -16,6 +16,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pyedge.class_matching import same_classes
+from pyedge.cloud.feed.batch import Source
+from pyedge.cloud.feed.failures import fail
+from pyedge.cloud.feed.loaders import check_loader
 from pyedge.cloud.shown import remember, shown_to
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation
@@ -47,23 +50,42 @@ def run(
 
     Raises ValueError where the loaders' data sets name their classes in different orders.
     """
+    job = Job(title, model, objective, loader, val_loader, test_loader, score, options)
+    check_loader(loader, Source(job.function))
+    if val_loader is not None:
+        check_loader(val_loader, Source(job.function, "val_loader"), again=True)
+    if test_loader is not None:
+        check_loader(test_loader, Source(job.function, "test_loader"))
+    if score is not None and not callable(score):
+        raise TypeError(f"{title}: score must be a function of an Evaluation, got {score!r}")
     if options.patience is not None and val_loader is None:
         raise ValueError(f"{title}: patience needs val_loader, to tell better from worse")
     if score is not None and val_loader is None:
         raise ValueError(f"{title}: score needs val_loader, there is nothing to rank")
     same_classes(title, loader=loader, val_loader=val_loader, test_loader=test_loader)
-    fabric = Fabric(
-        accelerator=_accelerator(options.accelerator),
-        devices=options.devices,
-        strategy=options.strategy,
-        precision=options.precision,  # type: ignore[arg-type]
-    )
-    job = Job(title, model, objective, loader, val_loader, test_loader, score, options)
+    fabric = _fabric(job)
     if fabric.strategy.__class__.__name__ != "SingleDeviceStrategy":
         _check_several(job)
     if not isinstance(fabric.strategy.launcher, _MultiProcessingLauncher):
         return fabric.launch(_work, job)  # type: ignore[arg-type]
     return _run_in_children(fabric, job)
+
+
+def _fabric(job: Job) -> Fabric:
+    options = job.options
+    try:
+        return Fabric(
+            accelerator=_accelerator(options.accelerator),
+            devices=options.devices,
+            strategy=options.strategy,
+            precision=options.precision,  # type: ignore[arg-type]
+        )
+    except Exception as error:  # of many kinds, some of Lightning's own
+        fail(
+            error,
+            f"{job.function}: accelerator={options.accelerator!r}, devices={options.devices!r} and "
+            f"strategy={options.strategy!r} do not go here",
+        )
 
 
 def _accelerator(name: str) -> str:

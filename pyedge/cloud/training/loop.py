@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,16 +17,28 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pyedge.atomic import find_target
+from pyedge.cloud.feed.batch import Source, not_finite
+from pyedge.cloud.feed.failures import fail_in_network, is_batch_norm_of_one
+from pyedge.cloud.feed.loaders import Feed, nothing
 from pyedge.cloud.shown import Watch
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
-from pyedge.cloud.training.evaluate import Evaluation
-from pyedge.cloud.training.evaluate import measured as evaluate
+from pyedge.cloud.training.evaluate import (
+    Evaluation,
+    check_first_batch,
+    evaluate_from,
+)
 from pyedge.cloud.training.history import Diary, TrainResult
+from pyedge.cloud.training.intake import Intake
 from pyedge.cloud.training.objectives import Objective
 from pyedge.cloud.training.options import TrainOptions, learning_rate
 from pyedge.cloud.training.progress import TrainingBar
-from pyedge.cloud.training.trainable import only_trainable, set_layout, training_mode
-from pyedge.cloud.weights.checks import like_weights
+from pyedge.cloud.training.setting import (
+    moved,
+    own_random_numbers,
+    random_state,
+    set_random_state,
+)
+from pyedge.cloud.training.trainable import only_trainable, training_mode
 from pyedge.errors import DivergedError, FormatError
 from pyedge.run_state import RunState
 
@@ -42,6 +55,11 @@ class Job:
     test_loader: Any
     score: Callable[[Evaluation], float] | None
     options: TrainOptions
+
+    @property
+    def function(self) -> str:
+        """The function that was called, whichever stage of it this is."""
+        return self.title.partition(" ")[0]
 
 
 class _Step(nn.Module):
@@ -72,6 +90,7 @@ class Trainer:
         self._state = RunState()
         self._kept: dict[str, Tensor] = {}
         self._layout = torch.channels_last if job.options.channels_last else torch.preserve_format
+        self._source = Source(job.function)
         self._loader = _shared(job.loader, fabric)
         self._watch = Watch(job.model, job.title, learns=True)
         self._batches = _length(job.loader if not self._distributed else self._loader)
@@ -79,22 +98,28 @@ class Trainer:
         on_cpu = fabric.device.type == "cpu"
         self._diary = Diary(read_every=1 if on_cpu else 20)
         self._resume_rng: dict[str, Tensor] | None = None
+        self._intake = Intake(
+            fabric, job.model, self._source, labels=job.objective.labels, layout=self._layout
+        )
+        self._left_out = False
 
     def _total_steps(self) -> int:
         if self._options.steps is not None:
             return self._options.steps
         if self._batches is None:
             raise ValueError(
-                f"{self._job.title}: loader has no length, so epochs cannot be planned; pass steps"
+                f"{self._source} has no length, so epochs cannot be planned; pass steps"
             )
+        if not self._batches:
+            raise ValueError(nothing(self._loader, self._source))
         return self._options.epochs * self._batches
 
     def fit(self) -> TrainResult:
         """Train, evaluate the kept weights on the test set, put back what was set for the run."""
         with ExitStack() as stack:
-            stack.enter_context(_own_random_numbers(self._fabric.device))
+            stack.enter_context(own_random_numbers(self._fabric.device))
             stack.enter_context(only_trainable(self._model, self._options.trainable))
-            stack.enter_context(_moved(self._model, self._fabric.device, self._layout))
+            stack.enter_context(moved(self._model, self._fabric.device, self._layout))
             self._job.objective.prepare(self._fabric.device, self._layout)
             stack.enter_context(self._job.objective.running())
             self._set_up()
@@ -105,7 +130,7 @@ class Trainer:
                 raise
             if self._options.keep_best and self._job.val_loader is not None:
                 self._model.load_state_dict(self._kept)
-            test = self._evaluate(self._job.test_loader)
+            test = self._evaluate("test_loader")
         s = self._state
         return TrainResult(
             s.history,
@@ -124,11 +149,21 @@ class Trainer:
         optimizer = _optimizer(self._model, self._options)
         self._module, self._optimizer = self._fabric.setup(step, optimizer)
         self._kept = _snapshot(self._model)
+        with self._fabric.autocast():  # now, not after an epoch
+            self._job.val_loader = self._looked_at("val_loader")
+            self._job.test_loader = self._looked_at("test_loader")
         path = self._options.checkpoint
         if self._options.resume and path is not None and Path(path).exists():
             self._restore(load_checkpoint(path))
         if path is not None and self._state.step < self._total:
             find_target(path)  # raises now what writing would raise after hours
+
+    def _looked_at(self, name: str) -> Any:
+        loader = getattr(self._job, name)
+        if loader is None:
+            return None
+        source = Source(self._job.function, name)
+        return check_first_batch(self._model, loader, source, self._fabric.device)
 
     def _train(self) -> None:
         shown = self._options.progress and self._fabric.global_rank == 0
@@ -149,10 +184,18 @@ class Trainer:
             if last or state.stopped_early:
                 break
         if not state.batch:
-            raise ValueError(f"{self._job.title}: loader yields no batches")
+            self._refuse_nothing()
         state.epoch, state.batch = state.epoch + 1, 0
         if not every:
             self._validate(state.epoch)
+
+    def _refuse_nothing(self) -> None:
+        if not self._state.epoch:
+            raise ValueError(nothing(self._loader, self._source))
+        raise ValueError(
+            f"{self._source} ended after {self._state.step} of {self._total} steps, and yields no "
+            "batches when read again, as an iterator does; pass a DataLoader, or a list of batches"
+        )
 
     def _epoch_batches(self) -> Iterator[Any]:
         """Yield the batches of this epoch that are not done yet.
@@ -165,11 +208,11 @@ class Trainer:
         torch.manual_seed(mixed % (1 << 63))
         if hasattr(self._loader, "set_epoch"):
             self._loader.set_epoch(state.epoch)
-        batches = iter(self._loader)
+        batches = iter(Feed(self._loader, self._source))
         if state.batch:
             next(islice(batches, state.batch - 1, state.batch), None)
             if self._resume_rng is not None:
-                _set_random_state(self._resume_rng, self._fabric.device)
+                set_random_state(self._resume_rng, self._fabric.device)
         self._resume_rng = None
         return batches
 
@@ -179,13 +222,13 @@ class Trainer:
         lr = learning_rate(options, state.step, state.epoch, self._total, epochs)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        x, y = _images_and_labels(batch, self._job.objective.labels, self._job.title)
+        x, y = self._intake.take(batch)
         self._watch.look(x)
-        x = x.to(self._fabric.device, non_blocking=True, memory_format=self._layout)
-        x = like_weights(x, self._model)
-        y = None if y is None else y.to(self._fabric.device, non_blocking=True)
-        loss, parts, pairs = self._module(x, y)
-        self._fabric.backward(loss)
+        found = self._loss(x, y)
+        if found is None:
+            self._count_step()
+            return
+        loss, parts, pairs = found
         names, values = [*parts, "loss"], [*parts.values(), loss.detach()]
         if options.clip is not None:
             norm = self._fabric.clip_gradients(
@@ -194,24 +237,60 @@ class Trainer:
             if options.precision != "16-mixed":  # there the scaler skips such a step by itself
                 names.append("gradient")
                 values.append(norm)
-        self._check(
-            self._diary.add(
-                state.step + 1, tuple(names), torch.stack([v.float() for v in values]), pairs
-            )
-        )
+        losses = torch.stack([v.float() for v in values])
+        self._check(self._diary.add(state.step + 1, tuple(names), losses, pairs), x)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        self._bar.update(state.step, self._diary.latest, self._diary.latest_pairs)
+        self._count_step()
 
-    def _check(self, found: tuple[int, str] | None) -> None:
+    def _count_step(self) -> None:
+        self._state.step += 1
+        self._bar.update(self._state.step, self._diary.latest, self._diary.latest_pairs)
+
+    def _loss(self, x: Tensor, y: Tensor | None) -> Any:
+        """Run a batch forth and back; None where it is one image, which batch norm does not take.
+
+        A loader's last batch is often one image. Nothing is learned from it then, and the step
+        counts, so that the learning rate and the evaluations stay where they were planned.
+        """
+        before = [b.clone() for b in self._model.buffers()] if len(x) == 1 else []
+        try:
+            found = self._module(x, y)
+            self._fabric.backward(found[0])
+        except Exception as error:
+            if not before or self._distributed or not is_batch_norm_of_one(error):
+                fail_in_network(error, self._source, tuple(x.shape))
+            self._leave_out(error)
+            for buffer, value in zip(self._model.buffers(), before, strict=True):
+                buffer.copy_(value)  # layers before the one that refused have counted the image
+            return None
+        return found
+
+    def _leave_out(self, error: Exception) -> None:
+        if not self._state.batch:
+            raise ValueError(
+                f"{self._source} yields batches of one image, of which batch norm has no "
+                'statistics; wanted a batch_size of 2 or more, or batch_norm="frozen"'
+            ) from error
+        if not self._left_out:
+            warnings.warn(
+                f"{self._source} ends with a batch of one image, of which batch norm has no "
+                "statistics; it is left out. drop_last=True or another batch_size avoids that",
+                stacklevel=2,
+            )
+        self._left_out = True
+
+    def _check(self, found: tuple[int, str] | None, x: Tensor | None = None) -> None:
+        """Stop at a value that is not finite; `x` are the images that may have brought it."""
         if found is None:
             return
         step, name = found
+        bad = "" if x is None else not_finite(x)
+        advice = "Try a smaller lr, some warmup_steps or a smaller clip"
         raise DivergedError(
             f"{self._job.title}: {name} was not finite at step {step} of {self._total}; the "
-            f"weights are those of step {self._state.best_step}. Try a smaller lr, some "
-            "warmup_steps or a smaller clip"
+            f"weights are those of step {self._state.best_step}. "
+            f"{f'Images that {self._source.argument} yields {bad}' if bad else advice}"
         )
 
     def _validate(self, epoch: int) -> None:
@@ -225,7 +304,7 @@ class Trainer:
             "seconds": state.seconds,
             **self._diary.close_window().row(),
         }
-        evaluation = self._evaluate(self._job.val_loader)
+        evaluation = self._evaluate("val_loader")
         score = None
         if evaluation is not None:
             score = evaluation.accuracy if self._job.score is None else self._job.score(evaluation)
@@ -236,7 +315,8 @@ class Trainer:
             self._kept = _snapshot(self._model)
         self._save()
 
-    def _evaluate(self, loader: Any) -> Evaluation | None:
+    def _evaluate(self, name: str) -> Evaluation | None:
+        loader = getattr(self._job, name)
         if loader is None:
             return None
         sharded = self._distributed and hasattr(loader, "shard")
@@ -245,8 +325,14 @@ class Trainer:
         if self._distributed:  # batch statistics differ between processes until the next step
             for buffer in self._model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        with _own_random_numbers(self._fabric.device), self._fabric.autocast():
-            return evaluate(self._model, loader, device=self._fabric.device, distributed=sharded)
+        with own_random_numbers(self._fabric.device), self._fabric.autocast():
+            return evaluate_from(
+                self._model,
+                loader,
+                Source(self._job.function, name),
+                device=self._fabric.device,
+                distributed=sharded,
+            )
 
     def _identity(self) -> dict[str, str]:
         return {
@@ -269,7 +355,7 @@ class Trainer:
                     "kept": self._kept,
                     "optimizer": self._optimizer.state_dict(),
                     "precision": self._fabric.strategy.precision.state_dict(),
-                    "random": _random_state(self._fabric.device),
+                    "random": random_state(self._fabric.device),
                 },
             )
         self._fabric.barrier()
@@ -319,55 +405,9 @@ def _shared(loader: Any, fabric: Fabric) -> Any:
 def _length(loader: Any) -> int | None:
     try:
         return len(loader)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None
-
-
-def _images_and_labels(batch: Any, labels: bool, title: str) -> tuple[Tensor, Tensor | None]:
-    """Take (images, labels), [images] or images alone; without `labels` those are not touched."""
-    if isinstance(batch, Tensor):
-        return batch, None
-    if isinstance(batch, (tuple, list)) and batch and isinstance(batch[0], Tensor):
-        return batch[0], batch[1] if labels and len(batch) > 1 else None
-    raise TypeError(
-        f"{title}: loader must yield (images, labels) or images, got {type(batch).__name__}"
-    )
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-@contextmanager
-def _moved(model: nn.Module, device: torch.device, layout: torch.memory_format) -> Iterator[None]:
-    """Have the network on the device and in the layout, then back where it was."""
-    home = next(model.parameters()).device
-    model.to(device)
-    if layout == torch.channels_last:
-        set_layout(model, layout)
-    try:
-        yield
-    finally:
-        model.to(home)
-        if layout == torch.channels_last:
-            set_layout(model, torch.contiguous_format)
-
-
-@contextmanager
-def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Leave torch's random state as it was found."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pyedge.cloud.feed.batch import logits_of
 from pyedge.cloud.training.losses import (
     as_logits,
     cross_entropy,
@@ -72,7 +73,8 @@ class LabelObjective:
 
     def step(self, model: nn.Module, x: Tensor, y: Tensor | None, distributed: bool) -> StepLoss:
         """Return J_3."""
-        loss = cross_entropy(as_logits(model(x)), _required(y), distributed=distributed)
+        logits = as_logits(logits_of(model(x), len(x), "train"))
+        loss = cross_entropy(logits, _required(y), distributed=distributed)
         return StepLoss(loss, {"J_3": loss.detach()})
 
 

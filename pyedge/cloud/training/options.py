@@ -55,6 +55,7 @@ class TrainOptions(RunOptions):
 
     def _check(self) -> None:
         self._choice("precision", PRECISIONS)
+        self._flag("channels_last")
 
 
 def with_overrides(options: TrainOptions | None, overrides: dict[str, Any]) -> TrainOptions:

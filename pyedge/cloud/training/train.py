@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from pyedge.cloud.feed.networks import check_network
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import LabelObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
-from pyedge.cloud.weights.checks import check_float32, check_weights
+from pyedge.cloud.weights.checks import check_float32
 
 
 def train(
@@ -28,17 +29,20 @@ def train(
 ) -> TrainResult:
     """Train `model` in place on the labels of `loader`, a BatchLoader or any torch DataLoader.
 
-    `loader` yields (images [n, c, h, w], int64 labels [n]). Keywords beside the loaders are fields
-    of TrainOptions and go over `options`. The weights kept are those of the best evaluation on
-    `val_loader` (by accuracy, or by `score` of its Evaluation), and `test_loader` is evaluated with
-    them, as in Sec. 5. For several processes see TrainOptions and the guide of `ddp_spawn`: the
-    script then needs the usual `if __name__ == "__main__":`.
+    `loader` yields (images [n, c, h, w], labels [n]), pairs or more, or the same by name ("image",
+    "label" and their like in a dict, a named tuple, a dataclass); labels are whole numbers of any
+    type, one-hot rows, lists, columns of a table. What could mean something else is refused. A last
+    batch of one image, which batch norm cannot learn from, is left out with a warning. Keywords
+    beside the loaders are fields of TrainOptions and go over `options`. The weights kept are those
+    of the best evaluation on `val_loader` (by accuracy, or by `score` of its Evaluation), and
+    `test_loader` is evaluated with them, as in Sec. 5. For several processes see TrainOptions and
+    the guide of `ddp_spawn`: the script then needs the usual `if __name__ == "__main__":`.
 
     Raises DivergedError where a loss is not finite (the network keeps the weights of the last good
     evaluation), FormatError for a bad checkpoint, ValueError and TypeError for bad arguments, a
     network that holds NaN or 16-bit weights among them.
     """
-    check_weights("train", "model", model)
+    check_network(model, "train")
     check_float32("train", "model", model, torch.float64)
     return run(
         "train",

@@ -9,15 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyedge.cloud.feed.batch import Source
+from pyedge.cloud.feed.failures import fail_in_network
+from pyedge.cloud.feed.loaders import check_loader, peek_images
+from pyedge.cloud.feed.networks import check_apart, check_network
+from pyedge.cloud.graph.siblings import facing
 from pyedge.cloud.shown import compare, look_at
-from pyedge.cloud.training.evaluate import Evaluation
+from pyedge.cloud.training.evaluate import Evaluation, evaluation_mode
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.matching import NORMS
 from pyedge.cloud.training.objectives import TransferObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
 from pyedge.cloud.training.trainable import modules_behind
-from pyedge.cloud.weights.checks import check_float32, check_weights, is_float32, like_weights
+from pyedge.cloud.weights.checks import check_float32, is_float32, like_weights
+from pyedge.errors import StructureError
 
 DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
 
@@ -63,22 +69,23 @@ def transfer(
     if norms not in NORMS:
         raise ValueError(f"transfer: norms must be one of {NORMS}, got {norms!r}")
     chosen = with_overrides(options, overrides)
-    if not callable(getattr(student, "forward_taps", None)):
-        raise TypeError(
-            f"transfer: student must be the result of pyedge.compress, got {type(student).__name__}"
-        )
     check_pair("transfer", student, teacher)
-    x = like_weights(first_images(loader, "transfer"), student)
-    if x.is_floating_point() and x.dim() == 4:  # what else is refused where it is used
-        compare(teacher, look_at(x), "transfer", "the teacher")
-    groups = _groups(student, x)
+    source = Source("transfer")
+    check_loader(loader, source)
+    x, loader = peek_images(loader, source)
+    compare(teacher, look_at(x), "transfer", "the teacher")
+    x = like_weights(x, student)
+    groups = _groups(student, x, source)
     if not (weights[0] or (labels and weights[2])):  # J_b alone: nothing reaches the classifier
         one = x[:1].to(next(student.parameters()).device)
         chosen = chosen.replace(
             trainable=modules_behind(student, chosen.trainable, lambda s: _sum_of_taps(s, one))
         )
+    tapped = tapped_teacher(teacher, x, "transfer")
+    if padding == "kept":
+        tapped = facing(tapped, getattr(student, "teacher_channels", None))
     objective = TransferObjective(
-        tapped_teacher(teacher, x),
+        tapped,
         [student.kept(g) if padding == "kept" else None for g in range(groups)],  # type: ignore[operator]
         labels=bool(labels),
         lambdas=weights,
@@ -99,11 +106,14 @@ def transfer(
 
 
 def _checked_lambdas(lambdas: Sequence[float], labels: bool) -> tuple[float, float, float]:
-    values = tuple(float(v) for v in lambdas)
+    try:
+        values = tuple(float(v) for v in lambdas)
+    except (TypeError, ValueError):
+        values = ()
     if len(values) != 3 or not all(0 <= v < float("inf") for v in values):
         raise ValueError(
             f"transfer: lambdas must be three finite weights from 0 for J_1, J_b and J_3, "
-            f"got {tuple(lambdas)}"
+            f"got {lambdas!r}"
         )
     if not any(values if labels else values[:2]):
         raise ValueError(
@@ -112,48 +122,42 @@ def _checked_lambdas(lambdas: Sequence[float], labels: bool) -> tuple[float, flo
     return values[0], values[1], values[2]
 
 
-def first_images(loader: Any, title: str) -> Tensor:
-    """Return the images of the loader's first batch, without moving torch's random state."""
-    with torch.random.fork_rng([]):
-        batch = next(iter(loader), None)
-    if batch is None:
-        raise ValueError(f"{title}: loader yields no batches")
-    x = batch if isinstance(batch, Tensor) else batch[0]
-    if not isinstance(x, Tensor):
+def check_pair(title: str, student: Any, teacher: Any) -> None:
+    """Check that these are a float32 student and a network that can teach it.
+
+    Raises TypeError for another thing, ValueError for weights that are not finite, or shared.
+    """
+    if not callable(getattr(student, "forward_taps", None)):
         raise TypeError(
-            f"{title}: loader must yield (images, labels) or images, got {type(x).__name__}"
+            f"{title}: student must be the result of pyedge.compress, got {type(student).__name__}"
         )
-    return x
-
-
-def check_pair(title: str, student: nn.Module, teacher: nn.Module) -> None:
-    """Raise ValueError for NaN in either, TypeError for a student that is not float32."""
-    check_weights(title, "student", student)
+    check_network(student, title, "student")
     check_float32(title, "student", student)
-    check_weights(title, "teacher", teacher)
+    check_network(teacher, title, "teacher")
+    check_apart(student, teacher, title)
 
 
-def tapped_teacher(teacher: nn.Module, x: Tensor) -> nn.Module:
+def tapped_teacher(teacher: nn.Module, x: Tensor, title: str) -> nn.Module:
     """Return the teacher with its taps, which it may have already, in float32."""
     if getattr(teacher, "is_tapped", False):
         return teacher if is_float32(teacher) else copy.deepcopy(teacher).float()
     from pyedge.cloud.graph.taps import tap_teacher
 
     device = next((p.device for p in teacher.parameters()), x.device)
-    return tap_teacher(teacher, x[:1].to(device))
-
-
-def _groups(student: nn.Module, x: Tensor) -> int:
-    """Count the student's groups with one image in evaluation mode, which changes nothing."""
-    modes = [(m, m.training) for m in student.modules()]
-    student.eval()
     try:
-        with torch.no_grad():
-            one = x[:1].to(next(student.parameters()).device)
+        return tap_teacher(teacher, x[:1].to(device))
+    except StructureError as error:
+        raise StructureError(f"{title}: teacher: {error}") from error
+
+
+def _groups(student: nn.Module, x: Tensor, source: Source) -> int:
+    """Count the student's groups with one image in evaluation mode, which changes nothing."""
+    one = x[:1].to(next(student.parameters()).device)
+    with evaluation_mode(student), torch.no_grad():
+        try:
             return len(student.forward_taps(one)[1])  # type: ignore[operator]
-    finally:
-        for module, mode in modes:
-            module.training = mode
+        except Exception as error:
+            fail_in_network(error, source, tuple(one.shape))
 
 
 def _sum_of_taps(student: nn.Module, x: Tensor) -> Tensor:

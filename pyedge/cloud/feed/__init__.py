@@ -1,0 +1,1 @@
+"""What networks are fed with: loaders and batches as people have them, in one shape."""
