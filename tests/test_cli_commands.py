@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-import pyedge
 from pyedge.cli import main
 from pyedge.cloud.network_file import load_network, read_network
+from pyedge.cloud.training import loop
 
 pytest.importorskip("sklearn")
 Image = pytest.importorskip("PIL.Image")
@@ -205,7 +205,7 @@ def test_cli_interrupted_training_resumes_to_the_same_bits(
 ) -> None:
     line = "train digits --epochs 3 --seed 5"
     run(f"{line} --out whole.pt", *TINY)
-    evaluate, calls = pyedge.evaluate, []
+    evaluate, calls = loop.evaluate_from, []
 
     def interrupting(*arguments: Any, **keywords: Any) -> Any:
         calls.append(1)
@@ -214,7 +214,7 @@ def test_cli_interrupted_training_resumes_to_the_same_bits(
         return evaluate(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pyedge.cloud.training.loop.evaluate", interrupting)
+        patch.setattr(loop, "evaluate_from", interrupting)
         assert main([*line.split(), *TINY, "--quiet", "--out", "halves.pt"]) == 130
     assert capsys.readouterr().err == (
         "pyedge train: interrupted; the same command with --resume goes on\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_edge_labels_go_with_a_list_of_images() -> None:
     assert np.array_equal(learner.evaluate(list(PIXELS), NAMES).confusion, wanted)
     with pytest.raises(ValueError, match="evaluate: labels are given, and images has labels of"):
         learner.evaluate(list(zip(PIXELS, IDS, strict=True)), IDS)
+
+
+def test_edge_labels_go_with_an_array_file(tmp_path: Path) -> None:
+    learner = EdgeLearner(tiny_student())
+    np.save(tmp_path / "pixels.npy", PIXELS)
+    found = learner.evaluate(tmp_path / "pixels.npy", NAMES).confusion
+    assert np.array_equal(found, learner.evaluate(PIXELS, IDS).confusion)
+    with pytest.raises(ValueError, match="labels must have shape"):
+        learner.evaluate(tmp_path / "pixels.npy", NAMES[:3])
 
 
 with_gap: list[Any] = [*IDS.tolist()]

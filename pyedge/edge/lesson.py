@@ -153,18 +153,18 @@ def lesson(
 
 def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) -> EdgeImages:
     """Take images with labels, and give these the student's ids. Raises ValueError without."""
+    names, where = classes_of(images), f"{title}: labels"
+    classes = len(names or student.classes)
     if labels is not None and isinstance(images, (str, os.PathLike)):
-        raise ValueError(
-            f"{title}: labels are for images that have none, not for the folder {images}"
-        )
-    found = EdgeImages.of(images, student.input_shape)
-    names = classes_of(images)
-    if labels is not None:
-        if found.labels is not None and not isinstance(images, EdgeImages):
-            raise ValueError(f"{title}: labels are given, and images has labels of its own")
-        classes = len(names or student.classes)
-        given = ids_or_names(labels, f"{title}: labels", count=len(found), classes=classes)
-        found = found.labelled(given)
+        # an array file may lack labels; a folder has its own, and says so
+        given = ids_or_names(labels, where, classes=classes)
+        found = EdgeImages.of(images, student.input_shape, given)
+    else:
+        found = EdgeImages.of(images, student.input_shape)
+        if labels is not None:
+            if found.labels is not None and not isinstance(images, EdgeImages):
+                raise ValueError(f"{title}: labels are given, and images has labels of its own")
+            found = found.labelled(ids_or_names(labels, where, count=len(found), classes=classes))
     if found.labels is None:
         raise ValueError(f"{title}: wanted labels, of {len(found)} images")
     if found.class_names is None and names and not numbered(student.classes):
