@@ -141,7 +141,7 @@ def test_paths_with_labels_are_evaluated_and_learned_from(here, learner):
     assert learner.evaluate(zip(paths, LABELS, strict=True)).accuracy == expected
     with pytest.raises(ValueError, match="1 of 2 paths have labels"):
         learner.evaluate([("loose/0.png", "low"), "loose/1.png"])
-    with pytest.raises(ValueError, match="labels are given twice"):
+    with pytest.raises(ValueError, match="images has labels of its own"):
         learner.evaluate([("loose/0.png", "low")], ["low"])
     twin = EdgeLearner(tiny_student())
     learner.learn(paths, names, steps=2, batch_size=4)
@@ -179,3 +179,25 @@ def test_iterable_that_is_looked_into_is_gone_through_once():
     loader = Loader()
     assert len(EdgeImages.of(loader, SHAPE)) == 9
     assert loader.passes == 1
+
+
+def test_predict_of_an_empty_list_gives_no_answers_and_learn_says_that_it_is_empty(learner):
+    assert learner.predict([]).ids.shape == (0,)
+    assert learner.predict([]).probabilities.shape == (0, len(CLASSES))
+    with pytest.raises(ValueError, match="images is empty"):
+        learner.learn([], [], steps=1)
+
+
+def test_broken_image_is_named_with_what_it_lies_in(here, learner):
+    with open("loose/bad.png", "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\nnothing")
+    with pytest.raises(FormatError, match=r"^loose/bad\.png: not an image"):
+        learner.predict("loose")
+    with pytest.raises(FormatError, match=r"^loose/bad\.png: not an image"):
+        learner.predict("loose/bad.png")
+
+
+@pytest.mark.parametrize("given", [None, 3, {"student": 1}, [tiny_student()]])
+def test_learner_of_what_is_no_student_says_what_was_wanted(given):
+    with pytest.raises(TypeError, match="EdgeLearner: student must be the path of a file"):
+        EdgeLearner(given)

@@ -122,9 +122,14 @@ def decode_entries(
     array = np.empty((len(order), h, w, c), dtype=np.uint8)
     kept: list[str] = []
     listed = (entries[file] for file in order)
-    for file, image in decode_all(listed, h if h == w else None, left_out=left_out):
-        array[len(kept)] = fitted(path, file, image, shape)
-        kept.append(file)
+    try:
+        for file, image in decode_all(listed, h if h == w else None, left_out=left_out):
+            array[len(kept)] = fitted(path, file, image, shape)
+            kept.append(file)
+    except FormatError as error:  # which names the file, and not what it lies in
+        alone = os.path.isfile(path) and list(entries) == [os.path.basename(path)]
+        where = os.path.dirname(path) if alone else path
+        raise FormatError(os.path.join(where, str(error))) from error
     if not kept:
         raise no_images(path, left_out)
     return kept, array[: len(kept)]

@@ -69,6 +69,11 @@ class EdgeLearner:
             threads = whole(threads, "EdgeLearner: threads", 1, _MOST_THREADS)
         if max_memory is not None:
             max_memory = whole(max_memory, "EdgeLearner: max_memory", 1)
+        if not isinstance(student, (str, PathLike, StudentFile)):
+            raise TypeError(
+                "EdgeLearner: student must be the path of a file of pyedge.export, or a "
+                f"StudentFile, not {type(student).__name__}"
+            )
         given = student.apart() if isinstance(student, StudentFile) else read_student(student)
         self._max_memory = max_memory
         if isinstance(student, StudentFile):  # what no file could hold is told before it learns
@@ -237,6 +242,8 @@ class EdgeLearner:
 
     def _logits(self, call: str, images: Any, batch_size: int) -> NDArray[np.float32]:
         batch_size = whole(batch_size, f"{call}: batch_size", 1)
+        if isinstance(images, (list, tuple)) and not images:  # a detector that has found nothing
+            images = np.empty((0, *self.input_shape), np.uint8)
         # before the wait: it may run others' code
         given = EdgeImages.of(images, self.input_shape, labelled=None)
         self._doubts.look(given, call)

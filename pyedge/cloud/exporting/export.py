@@ -59,6 +59,8 @@ def export(
     have, and where the check fails; ValueError for arguments that do not fit.
     """
     checked(student)
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"export: path must be the path of a file, not {type(path).__name__}")
     if format == "onnx":
         write_onnx(student, path, input_shape)
         return None

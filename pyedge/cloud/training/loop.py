@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from pyedge.cloud.training.setting import (
 from pyedge.cloud.training.trainable import only_trainable, training_mode
 from pyedge.errors import DivergedError, FormatError
 from pyedge.run_state import RunState
+from pyedge.warning import warn
 
 
 @dataclass
@@ -273,10 +273,9 @@ class Trainer:
                 'statistics; wanted a batch_size of 2 or more, or batch_norm="frozen"'
             ) from error
         if not self._left_out:
-            warnings.warn(
+            warn(
                 f"{self._source} ends with a batch of one image, of which batch norm has no "
-                "statistics; it is left out. drop_last=True or another batch_size avoids that",
-                stacklevel=2,
+                "statistics; it is left out. drop_last=True or another batch_size avoids that"
             )
         self._left_out = True
 
