@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from folder_trees import folder, tarred
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -37,23 +38,6 @@ def tree(names: list[str]) -> dict[str, bytes]:
     return {name: encoded(pixels(i)) for i, name in enumerate(names)}
 
 
-def folder(path: Path, members: dict[str, bytes]) -> Path:
-    for name, data in members.items():
-        file = path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    return path
-
-
-def archive(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
 PLAIN = [f"{c}/{i}.png" for c in ("cat", "dog") for i in range(10)]
 SPLIT = [f"{s}/{c}/{i}.png" for s in ("train", "test") for c in ("cat", "dog") for i in range(10)]
 
@@ -73,7 +57,7 @@ def test_folder_reads_pixels_labels_and_names(tmp_path):
 def test_folder_and_archive_read_the_same(tmp_path, suffix, mode, prefix):
     members = {prefix + name: data for name, data in tree(PLAIN).items()}
     a = load_folder(folder(tmp_path / "here", members))
-    b = load_folder(archive(tmp_path / f"images.{suffix}", members, mode))
+    b = load_folder(tarred(tmp_path / f"images.{suffix}", members, mode))
     assert torch.equal(a.images, b.images)
     assert torch.equal(a.labels, b.labels)
     assert a.classes == b.classes == ("cat", "dog")
@@ -89,7 +73,7 @@ def test_folder_hidden_and_foreign_files_are_left_out(tmp_path):
     assert load_folder(folder(tmp_path, tree(PLAIN) | extra)).counts == (10, 10)
     extra |= {"readme.txt": b"x"}
     with pytest.warns(UserWarning, match=r"1 of 21 files was left out: 1 \.txt \(no image: readme"):
-        assert len(load_folder(archive(tmp_path / "a.tar", tree(PLAIN) | extra))) == 20
+        assert len(load_folder(tarred(tmp_path / "a.tar", tree(PLAIN) | extra))) == 20
 
 
 def test_folder_links_to_class_folders_are_followed_and_loops_end(tmp_path):
@@ -103,7 +87,7 @@ def test_folder_links_to_class_folders_are_followed_and_loops_end(tmp_path):
 def test_folder_archive_names_that_climb_stay_names(tmp_path):
     members = tree(["x/../../../evil/cat/1.png", "x/../../../evil/dog/1.png"])
     before = sorted(tmp_path.rglob("*"))
-    path = archive(tmp_path / "a.tar", members)
+    path = tarred(tmp_path / "a.tar", members)
     assert load_folder(path).classes == ("cat", "dog")
     assert sorted(tmp_path.rglob("*")) == [*before, path]
 
@@ -152,10 +136,10 @@ def test_dataset_cifar_as_folders(tmp_path):
     names = [
         f"cifar10/{s}/c{c}/{i}.png" for s in ("train", "test") for c in range(10) for i in "ab"
     ]
-    path = archive(tmp_path / "c.tar.xz", tree(names), "w:xz")
+    path = tarred(tmp_path / "c.tar.xz", tree(names), "w:xz")
     train, test = load_cifar10(path)
     assert train.counts == test.counts == (2,) * 10
-    nine = archive(tmp_path / "n.tar", tree([n for n in names if "/c9/" not in n]))
+    nine = tarred(tmp_path / "n.tar", tree([n for n in names if "/c9/" not in n]))
     with pytest.raises(FormatError, match="ten class folders"):
         load_cifar10(nine)
 
@@ -174,7 +158,7 @@ def test_dataset_wrong_layout_is_explained(tmp_path, names, words):
     with pytest.raises(FormatError, match=words):
         load_dataset(folder(tmp_path / "a", tree(names)))
     with pytest.raises(FormatError, match=words):
-        load_dataset(archive(tmp_path / "a.tar", tree(names)))
+        load_dataset(tarred(tmp_path / "a.tar", tree(names)))
 
 
 def test_dataset_without_images_says_what_is_there_instead(tmp_path):
@@ -194,7 +178,7 @@ def test_folder_empty_class_is_named(tmp_path, empty):
     (tmp_path / "a" / empty).mkdir()
     with pytest.raises(FormatError, match=f"the class folder {empty} holds no images"):
         load_dataset(tmp_path / "a")
-    path = archive(tmp_path / "a.tar", members)
+    path = tarred(tmp_path / "a.tar", members)
     with tarfile.open(path, "a") as tar:
         info = tarfile.TarInfo(empty)
         info.type = tarfile.DIRTYPE
@@ -318,7 +302,7 @@ def test_folder_without_pillow_names_the_install_line(tmp_path, monkeypatch):
 
 def test_archive_member_that_claims_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 1000)
-    path = archive(tmp_path / "a.tar", {"cat/1.png": bytes(1001)})
+    path = tarred(tmp_path / "a.tar", {"cat/1.png": bytes(1001)})
     with pytest.raises(FormatError, match=r"cat/1\.png claims 1001 bytes"):
         load_folder(path)
 
@@ -333,7 +317,7 @@ def test_archive_header_that_claims_too_much_is_refused(tmp_path):
 
 
 def test_archive_links_are_refused(tmp_path):
-    path = archive(tmp_path / "a.tar", tree(PLAIN))
+    path = tarred(tmp_path / "a.tar", tree(PLAIN))
     with tarfile.open(path, "a") as tar:
         info = tarfile.TarInfo("cat/link.png")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/hostname"
@@ -366,7 +350,7 @@ def test_archive_damaged_is_a_format_error_or_reads_the_same(tmp_path, data):
     kind = data.draw(st.sampled_from(["gz", "xz", "bz2", ""]))
     path = tmp_path / f"whole{kind}"
     if not path.exists():
-        archive(path, tree(["cat/1.png", "dog/1.png"]), f"w:{kind}")
+        tarred(path, tree(["cat/1.png", "dog/1.png"]), f"w:{kind}")
     whole = load_folder(path)
     damaged = bytearray(path.read_bytes())
     # A bare tar has a checksum on its headers alone: there, only truncation is sure to be seen.
