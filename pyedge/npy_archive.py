@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from pyedge.atomic import write_atomically
 from pyedge.errors import FormatError
+from pyedge.locks import ForkSafeLock
 
 DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 _MOST_DIMENSIONS = 8
@@ -56,6 +57,8 @@ _NO_HEADER = (
     Warning,
 )
 _LONGEST_HEADER = 10_000  # numpy's own limit
+# CPython before 3.11.5 may fail where two threads parse Python at once (SystemError, gh-106905)
+_parsing = ForkSafeLock()
 _HEADERS = {
     (1, 0): ("<H", np.lib.format.read_array_header_1_0),
     (2, 0): ("<I", np.lib.format.read_array_header_2_0),
@@ -235,11 +238,13 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     (size,) = struct.unpack(size_format, stream.read(struct.calcsize(size_format)))
     if size > _LONGEST_HEADER:
         raise ValueError(f"a header of {size} bytes")
-    # numpy repairs a header of Python 2, which none of ours needs, and warns. To make an error of
-    # its warning would change the warnings of all threads, and two threads would leave them so.
-    ast.literal_eval(stream.read(size).decode("latin1"))
+    text = stream.read(size).decode("latin1")
     stream.seek(start)
-    return read(stream)
+    with _parsing:
+        # numpy repairs a header of Python 2, which none of ours needs, and warns. To make an error
+        # of its warning would change the warnings of all threads, and two would leave them so.
+        ast.literal_eval(text)
+        return read(stream)
 
 
 def spec_of(value: Any) -> ArraySpec | None:

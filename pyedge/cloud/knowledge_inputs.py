@@ -142,7 +142,7 @@ def fit(teacher: nn.Module, student: StudentFile) -> Pair:
     whose groups cannot be found.
     """
     check_network(teacher, "make_knowledge", "teacher")
-    example = torch.zeros(1, *student.input_shape, device=device_of(teacher))
+    example = torch.zeros(1, *student.input_shape, device=device_of(teacher)).float()
     teacher = tapped_teacher(teacher, example, "make_knowledge")
     teacher = facing(teacher, student.teacher_channels)
     with torch.no_grad(), teaching_mode(teacher, "frozen"):

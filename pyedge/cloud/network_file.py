@@ -267,7 +267,7 @@ def _built(path: str | PathLike[str], info: NetworkInfo, build: Build | None) ->
         # "fresh" spares the recalibration of batch norms, whose values are in the file
         return plan(
             model,
-            images=torch.zeros(2, *info.input_shape),
+            images=torch.zeros(2, *info.input_shape).float(),
             widths=dict(settings.widths),
             keep=settings.keep,  # type: ignore[arg-type]
             head=settings.head,  # type: ignore[arg-type]
@@ -318,7 +318,7 @@ def _check_output(path: str | PathLike[str], model: nn.Module, info: NetworkInfo
     try:
         with torch.no_grad():
             # two: a network that squeezes its maps loses the batch of one image
-            output = model(torch.zeros(2, *info.input_shape))
+            output = model(torch.zeros(2, *info.input_shape).float())
     except (RuntimeError, ValueError, IndexError) as error:
         raise FormatError(f"{path}: the network does not take images of {shape}") from error
     if not torch.is_tensor(output) or output.shape != (2, len(info.classes)):

@@ -22,8 +22,8 @@ from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.labels import ids_or_names
+from pyedge.edge.masks import check_masks, refuse_masked_labels
 from pyedge.edge.options import LearnOptions
-from pyedge.student_tail import terms
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
@@ -126,6 +126,7 @@ def lesson(
         places = pack.locate(given)
         if options.lambdas[0]:
             columns = _columns(pack, student)
+            check_masks(student, pack, places, columns)
         if options.crop_padding or options.flip:
             raise ValueError(
                 "learn: crop_padding and flip change images that the pack does not know; make a "
@@ -201,21 +202,8 @@ def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:
     if labels is None or labels is False:
         return EdgeImages.of(images, student.input_shape, labelled=False)
     found = labelled_images(student, images, None if labels is True else labels, "learn")
-    _refuse_masked(student, found)
+    refuse_masked_labels(student, found)
     return found
-
-
-def _refuse_masked(student: StudentFile, images: EdgeImages) -> None:
-    """A class whose logit is one number for all images cannot be learned, nor fails by itself."""
-    assert images.labels is not None
-    masked = np.flatnonzero(terms(student).masked)
-    found = masked[np.isin(masked, images.labels)]
-    if len(found):
-        raise ValueError(
-            f"learn: labels name {student.classes[found[0]]!r}, which the student's network masks: "
-            "its logit is the same number for every image, whatever is learned; export the student "
-            "without that mask"
-        )
 
 
 def _pack(knowledge: Any) -> Knowledge | None:

@@ -158,10 +158,13 @@ def kind_of(look: Look) -> str | None:
 def _fits_image(look: Look) -> bool:
     if look.standardised >= 0.9:
         return True
-    # pixels that were scaled alike are equally black in many images
-    alike = look.clipped >= 0.2 and look.clipped * look.uneven >= 4
     near = look.offset <= 0.25 and 0.75 <= look.spread <= 1.25
-    return near and not alike and look.foreign <= 0.5
+    return near and not _alike(look) and look.foreign <= 0.5
+
+
+def _alike(look: Look) -> bool:
+    """Pixels that were scaled alike are equally black in many images."""
+    return look.clipped >= 0.2 and look.clipped * look.uneven >= 4
 
 
 def contradicts(look: Look, preprocessing: Mapping[str, Any]) -> bool:
@@ -224,12 +227,16 @@ def _numbers(
 def differ(known: Look, new: Look) -> bool:
     """Tell whether images are for certain on another scale than those known before."""
     a, b = kind_of(known), kind_of(new)
+    if a == b == "other" and _alike(known) and _alike(new):
+        ends = [abs(x - y) for x, y in zip(known.span, new.span, strict=True)]
+        return max(ends) > _OVERSHOOT * max(np.ptp(known.span), np.ptp(new.span))
     if a is None or b is None or a == b:
         return False
     if "other" not in (a, b):
         return True
     one, other = (known, new) if b == "other" else (new, known)
     if kind_of(one) == "image":
-        return False  # augmented ones, or noise: it cannot be told
+        # augmented ones, or noise, cannot be told; images that were certainly scaled alike can
+        return one.standardised >= 0.9 and (other.foreign > 0.5 or _alike(other))
     low, high = other.span
     return low < -_OVERSHOOT and (kind_of(one) == "none" or high < 16)

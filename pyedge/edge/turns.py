@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyedge.student import StudentFile
 
 T = TypeVar("T")
+_here = threading.local()  # how many learners the thread is teaching, one inside another
 _LOOK_S = 1.0  # who waits for an engine to come back looks by himself too
 
 
@@ -137,6 +138,7 @@ class Turns:
             one = needed_bytes(Footprint.at_rest(engine, self._student), 1, training=False)
             loan = _Loan(threading.get_ident(), one)
             self._engine, self._loan = None, loan
+        _here.learning = getattr(_here, "learning", 0) + 1
         try:
             student, result = body(self._student, engine, loan.takes)
             _read_only(student)
@@ -150,6 +152,8 @@ class Turns:
             with self._answering:
                 self._end_loan()
             raise
+        finally:
+            _here.learning -= 1
         return result
 
     def _end_loan(self) -> None:
@@ -167,6 +171,12 @@ class Turns:
                 if self._second is None:
                     self._second = self._new_engine(self._student)
                 return self._second, None if room is None else int(room)
+            if getattr(_here, "learning", 0) and self._loan.thread != threading.get_ident():
+                raise RuntimeError(
+                    f"{call}: called from inside learn of another learner, while this one learns "
+                    f"and its max_memory={self._limit:,} bytes have no room for a second engine; "
+                    "to wait here might be to wait for ever"
+                )
             if self._loan.thread == threading.get_ident():
                 raise RuntimeError(
                     f"{call}: called from inside learn of the same learner, whose "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from pyedge.arguments import whole
 from pyedge.cloud.compression.coupling import CostModel, FilterSet, dependency_graph, filter_sets
@@ -23,7 +23,8 @@ from pyedge.cloud.compression.widths import (
     threshold_widths,
 )
 from pyedge.cloud.feed.networks import check_module
-from pyedge.cloud.graph.clone import private_copy
+from pyedge.cloud.graph.clone import private_copy, unwrap
+from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.siblings import origin_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
@@ -89,67 +90,73 @@ def plan(
     if widths is not None and not (max_params is None and max_macs is None):
         raise ValueError("plan: widths and a budget (max_params, max_macs) exclude each other")
 
-    check_module(model, "plan")
-    clone = private_copy(model)
-    check_weights("plan", "model", clone)
-    device = device_of(clone)
-    noise = images is None
-    if images is None:
-        shape = input_shape or _guess_input_shape(clone)
-        images = torch.randn(128, *shape, generator=torch.Generator().manual_seed(seed))
-        warn(
-            "plan: no images were given, so zeros are counted on noise; real images, even 128 "
-            "of them, tell far better which filters are idle"
+    with plain_torch():
+        check_module(model, "plan")
+        _warn_of_hooks(model)
+        clone = private_copy(model)
+        check_weights("plan", "model", clone)
+        device = device_of(clone)
+        noise = images is None
+        if images is None:
+            shape = input_shape or _guess_input_shape(clone)
+            images = torch.randn(
+                128, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32
+            )
+            warn(
+                "plan: no images were given, so zeros are counted on noise; real images, even 128 "
+                "of them, tell far better which filters are idle"
+            )
+        batches, first = _peek(image_batches(images, max_images, device))
+        example = first[:2] if len(first) > 1 else first.expand(2, -1, -1, -1)
+        example = example.clone()  # of torch.inference_mode() it could not be followed
+
+        try:
+            traced = trace(clone, example)
+            _check_answers(clone, traced, example)
+        except StructureError as error:
+            raise StructureError(f"plan: {error}") from error
+        found = analyse(traced, structure)
+        shallow = make_shallow(traced, found, keep, head)
+        record_shapes(shallow.traced, example)
+        calibration: list[torch.Tensor] = []
+        measured = list(dict.fromkeys(shallow.source.values()))
+        profile = measure(traced, measured, _remember(batches, calibration), noise)
+        graph = dependency_graph(shallow.traced, example)
+        shown = None if noise else look_at(torch.cat(calibration))
+        if shown is not None:
+            compare(model, shown, "plan")
+        order = {str(node.target): place for place, node in enumerate(traced.graph.nodes)}
+        sets = filter_sets(shallow.traced, graph, sorted(shallow.source, key=order.__getitem__))
+        _check_can_be_cut(sets)
+        cost = CostModel(shallow.traced, sets)
+        full = CostModel(traced, [])
+        teacher = Teacher(traced, found, full.params([]), full.macs([]), origin_of(clone))
+
+        def widths_at(threshold: float) -> list[int]:
+            return threshold_widths(threshold, sets, profile, shallow.source, rule)
+
+        if widths is not None:
+            default = [each.filters for each in sets] if P is None else widths_at(P)
+            chosen = explicit_widths(widths, sets, default)
+        else:
+            if max_params is not None or max_macs is not None:
+                P = budget_threshold(widths_at, cost, max_params, max_macs, 1.0 if P is None else P)
+            assert P is not None
+            chosen = widths_at(P)
+        return Plan(
+            P=P if widths is None else None,
+            set_widths=tuple(chosen),
+            teacher=teacher,
+            shallow=shallow,
+            profile=profile,
+            sets=tuple(sets),
+            cost=cost,
+            rule=rule,
+            init=init,
+            seed=seed,
+            calibration=() if noise else tuple(calibration),
+            shown=shown,
         )
-    batches, first = _peek(image_batches(images, max_images, device))
-    example = first[:2] if len(first) > 1 else first.expand(2, -1, -1, -1)
-
-    try:
-        traced = trace(clone, example)
-    except StructureError as error:
-        raise StructureError(f"plan: {error}") from error
-    found = analyse(traced, structure)
-    shallow = make_shallow(traced, found, keep, head)
-    record_shapes(shallow.traced, example)
-    calibration: list[torch.Tensor] = []
-    measured = list(dict.fromkeys(shallow.source.values()))
-    profile = measure(traced, measured, _remember(batches, calibration), noise)
-    graph = dependency_graph(shallow.traced, example)
-    shown = None if noise else look_at(torch.cat(calibration))
-    if shown is not None:
-        compare(model, shown, "plan")
-    order = {str(node.target): place for place, node in enumerate(traced.graph.nodes)}
-    sets = filter_sets(shallow.traced, graph, sorted(shallow.source, key=order.__getitem__))
-    _check_can_be_cut(sets)
-    cost = CostModel(shallow.traced, sets)
-    full = CostModel(traced, [])
-    teacher = Teacher(traced, found, full.params([]), full.macs([]), origin_of(clone))
-
-    def widths_at(threshold: float) -> list[int]:
-        return threshold_widths(threshold, sets, profile, shallow.source, rule)
-
-    if widths is not None:
-        default = [each.filters for each in sets] if P is None else widths_at(P)
-        chosen = explicit_widths(widths, sets, default)
-    else:
-        if max_params is not None or max_macs is not None:
-            P = budget_threshold(widths_at, cost, max_params, max_macs, 1.0 if P is None else P)
-        assert P is not None
-        chosen = widths_at(P)
-    return Plan(
-        P=P if widths is None else None,
-        set_widths=tuple(chosen),
-        teacher=teacher,
-        shallow=shallow,
-        profile=profile,
-        sets=tuple(sets),
-        cost=cost,
-        rule=rule,
-        init=init,
-        seed=seed,
-        calibration=() if noise else tuple(calibration),
-        shown=shown,
-    )
 
 
 def compress(
@@ -161,6 +168,46 @@ def compress(
     norms are recalibrated on the images, and it is in eval mode; `model` is untouched.
     """
     return plan(model, P, images, **options).build()  # type: ignore[arg-type]
+
+
+def _check_answers(clone: nn.Module, traced: fx.GraphModule, example: torch.Tensor) -> None:
+    """Compare what was read of a network with the network itself, in evaluation mode.
+
+    Raises StructureError where it answers otherwise; warns where it answers an image alone
+    otherwise than beside others.
+    """
+    with torch.no_grad():
+        own, alone, read = clone(example), clone(example[:1]).reshape(1, -1), traced(example)
+    if not _close(read, own):
+        raise StructureError(
+            "plan: what the network answers in evaluation mode is not what its layers compute, "
+            "because of random numbers (dropout that is on in evaluation mode, noise); a student "
+            "would not have them"
+        )
+    if alone.shape == own[:1].shape and not _close(alone, own[:1]):
+        warn(
+            "plan: the network answers an image alone otherwise than beside others; the student, "
+            "and a device, answer every image as one of many"
+        )
+
+
+def _warn_of_hooks(model: nn.Module) -> None:
+    """Hooks are the caller's, and are not called; what they change of the answers is not seen."""
+    hooked = [name or "its top" for name, m in unwrap(model).named_modules() if m._forward_hooks]
+    if hooked:
+        more = ", ..." if len(hooked) > 4 else ""
+        warn(
+            f"plan: forward hooks (at {', '.join(hooked[:4])}{more}) are not part of the student: "
+            "if they change what the network answers, put that into its forward"
+        )
+
+
+def _close(got: torch.Tensor, wanted: torch.Tensor, room: float = 1e-3) -> bool:
+    if got.shape != wanted.shape:
+        return False
+    same = got == wanted  # infinities, too
+    size = wanted[wanted.isfinite()].abs().max() if bool(wanted.isfinite().any()) else 0.0
+    return bool((same | ((got - wanted).abs() <= room * (size + 1e-6))).all())
 
 
 def _check_can_be_cut(sets: list[FilterSet]) -> None:
@@ -200,7 +247,16 @@ def _guess_input_shape(model: nn.Module) -> tuple[int, int, int]:
     for size in (224, 32) if stem.kernel_size[0] >= 7 else (32, 64, 96, 224):
         try:
             with torch.no_grad():
-                model(torch.zeros(2, stem.in_channels, size, size, device=device_of(model)))
+                model(
+                    torch.zeros(
+                        2,
+                        stem.in_channels,
+                        size,
+                        size,
+                        device=device_of(model),
+                        dtype=torch.float32,
+                    )
+                )
         except (RuntimeError, ValueError):
             continue
         return (stem.in_channels, size, size)

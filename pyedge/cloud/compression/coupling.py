@@ -19,6 +19,7 @@ from pyedge.cloud.graph import nodes
 from pyedge.cloud.graph.channel_affine import ChannelAffine
 from pyedge.cloud.graph.channel_pad import ChannelPad
 from pyedge.cloud.graph.nodes import shape_of
+from pyedge.errors import StructureError
 
 
 class _ChannelPadPruner(tp.pruner.BasePruningFunc):
@@ -74,15 +75,27 @@ class FilterSet:
 def dependency_graph(traced: fx.GraphModule, example: torch.Tensor) -> tp.DependencyGraph:
     """Build Torch-Pruning's graph of `traced`, ChannelPad included."""
     graph = tp.DependencyGraph()
-    graph.build_dependency(
-        traced,
-        example_inputs=example,
-        forward_fn=lambda model, x: model(x),
-        customized_pruners={ChannelPad: _ChannelPadPruner(), ChannelAffine: _ChannelAffinePruner()},
-        # a single learned number (SkipInit, ReZero) has no channels to lose
-        ignored_params=[p for p in traced.parameters() if p.numel() == 1],
-        verbose=False,
-    )
+    try:
+        graph.build_dependency(
+            traced,
+            example_inputs=example,
+            forward_fn=lambda model, x: model(x),
+            customized_pruners={
+                ChannelPad: _ChannelPadPruner(),
+                ChannelAffine: _ChannelAffinePruner(),
+            },
+            # a single learned number (SkipInit, ReZero) has no channels to lose
+            ignored_params=[p for p in traced.parameters() if p.numel() == 1],
+            verbose=False,
+        )
+    except (ValueError, AssertionError, RuntimeError) as error:
+        raise StructureError(f"Torch-Pruning cannot follow the network: {error}") from error
+    for name, module in traced.named_modules():
+        if isinstance(module, nn.Conv2d) and module not in graph.module2node:
+            raise StructureError(
+                f"no gradient of the output reaches {name}, so that what hangs together cannot be "
+                "followed; an operator behind it cuts it off, as argmax and one_hot do"
+            )
     return graph
 
 

@@ -13,6 +13,7 @@ from torch import fx, nn
 from pyedge.cloud.compression.coupling import dependency_graph
 from pyedge.cloud.compression.depth import classifier_name
 from pyedge.cloud.compression.student import Student
+from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.taps import with_taps
 
@@ -27,31 +28,32 @@ def build_student(plan: Plan) -> Student:
     layers sends other statistics through them. Where nothing was lost they stay as they are.
     The plan can be built again.
     """
-    net = copy.deepcopy(plan.shallow.traced)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
-        if plan.shallow.fresh_head:
-            _reset(net.get_submodule(classifier_name(net)))
-        _take_over_from_last_block(net, plan)
-        kept = plan.kept
-        _prune(net, plan, kept)
-        if plan.init == "fresh":
-            for module in net.modules():
-                _reset(module)
-    taps = [[name] for name in plan.shallow.taps]
-    place_of = {conv: place for place, each in enumerate(plan.sets) for conv in each.convs}
-    last_convs = [convs[-1] for convs in plan.shallow.block_convs]
-    classifier = classifier_name(net)
-    student = Student(
-        with_taps(net, taps, classifier),
-        [kept[place_of[conv]].to(device_of(net)) for conv in last_convs],
-        last_convs,
-        classifier,
-        [plan.sets[place_of[conv]].filters for conv in last_convs],
-    ).eval()
-    if plan.init == "inherit" and not _is_whole(plan):
-        recalibrate(student, plan.calibration)
-    return student
+    with plain_torch():
+        net = copy.deepcopy(plan.shallow.traced)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            if plan.shallow.fresh_head:
+                _reset(net.get_submodule(classifier_name(net)))
+            _take_over_from_last_block(net, plan)
+            kept = plan.kept
+            _prune(net, plan, kept)
+            if plan.init == "fresh":
+                for module in net.modules():
+                    _reset(module)
+        taps = [[name] for name in plan.shallow.taps]
+        place_of = {conv: place for place, each in enumerate(plan.sets) for conv in each.convs}
+        last_convs = [convs[-1] for convs in plan.shallow.block_convs]
+        classifier = classifier_name(net)
+        student = Student(
+            with_taps(net, taps, classifier),
+            [kept[place_of[conv]].to(device_of(net)) for conv in last_convs],
+            last_convs,
+            classifier,
+            [plan.sets[place_of[conv]].filters for conv in last_convs],
+        ).eval()
+        if plan.init == "inherit" and not _is_whole(plan):
+            recalibrate(student, plan.calibration)
+        return student
 
 
 def _is_whole(plan: Plan) -> bool:
@@ -62,7 +64,9 @@ def _is_whole(plan: Plan) -> bool:
 
 
 def _prune(net: fx.GraphModule, plan: Plan, kept: list[torch.Tensor]) -> None:
-    example = torch.zeros(2, *plan.structure.input_shape, device=device_of(net))
+    example = torch.zeros(
+        2, *plan.structure.input_shape, device=device_of(net), dtype=torch.float32
+    )
     graph = dependency_graph(net, example)
     for each, positions in zip(plan.sets, kept, strict=True):
         stays = set(positions.tolist())

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from pyedge.cloud.exporting.check import TOLERANCE, engine_of, logits_error
 from pyedge.cloud.exporting.lower import Lowered
 from pyedge.cloud.exporting.tail import MASKED
-from pyedge.cloud.graph.answer import finish, in_evaluation
+from pyedge.cloud.graph.answer import finish
+from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.errors import ExportError
 from pyedge.student import StudentFile
@@ -29,7 +30,7 @@ def check_answers(file: StudentFile, lowered: Lowered, student: nn.Module, seed:
     Raises ExportError where they differ by more than `TOLERANCE`.
     """
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(_IMAGES, *file.input_shape, generator=generator)
+    images = torch.randn(_IMAGES, *file.input_shape, generator=generator).float()
     wanted, alone = _answers(student, images), _answers(student, images[:1])
     if alone.shape != wanted[:1].shape or not torch.allclose(
         alone, wanted[:1], rtol=1e-3, atol=1e-3, equal_nan=True
@@ -64,7 +65,7 @@ def _answers(student: nn.Module, images: Tensor) -> Tensor:
     net = student
     if any(p.is_floating_point() and p.dtype != torch.float32 for p in student.parameters()):
         net = copy.deepcopy(student).float()
-    with in_evaluation(net), torch.no_grad():
+    with evaluating(net), torch.no_grad():
         found = net(images.to(device_of(net)))
     if not isinstance(found, Tensor) or found.dim() != 2:
         raise ExportError(f"export: the student gives {type(found).__name__}, wanted logits [n, c]")

@@ -14,6 +14,7 @@ from pyedge.cloud.exporting.describe import Classes, Trainable, checked, describ
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
+from pyedge.cloud.graph.modes import plain_torch
 from pyedge.student import StudentFile
 from pyedge.student_file import write_student
 from pyedge.warning import warn
@@ -61,22 +62,23 @@ def export(
     checked(student)
     if not isinstance(path, (str, PathLike)):
         raise TypeError(f"export: path must be the path of a file, not {type(path).__name__}")
-    if format == "onnx":
-        write_onnx(student, path, input_shape)
-        return None
-    if format != "pyedge":
-        raise ValueError(f'export: format must be "pyedge" or "onnx", not {format!r}')
-    lowered = lower(student, input_shape)
-    file = described(lowered, student, classes, preprocessing, trainable, record)
-    doubted = doubt(student, preprocessing, lowered.input_shape[0])
-    if doubted is not None:
-        warn(f"export: {doubted}")
-    check_answers(file, lowered, student)
-    agreement = check_against_torch(file, lowered)
-    *before, entry = file.record
-    found = {"logits_error": agreement.logits, "gradient_error": agreement.gradients}
-    if agreement.smooth is not None:
-        found["gradient_error_without_kinks"] = agreement.smooth
-    file = dataclasses.replace(file, record=(*before, {**entry, **found}))
-    write_student(path, file)
-    return file
+    with plain_torch():
+        if format == "onnx":
+            write_onnx(student, path, input_shape)
+            return None
+        if format != "pyedge":
+            raise ValueError(f'export: format must be "pyedge" or "onnx", not {format!r}')
+        lowered = lower(student, input_shape)
+        file = described(lowered, student, classes, preprocessing, trainable, record)
+        doubted = doubt(student, preprocessing, lowered.input_shape[0])
+        if doubted is not None:
+            warn(f"export: {doubted}")
+        check_answers(file, lowered, student)
+        agreement = check_against_torch(file, lowered)
+        *before, entry = file.record
+        found = {"logits_error": agreement.logits, "gradient_error": agreement.gradients}
+        if agreement.smooth is not None:
+            found["gradient_error_without_kinks"] = agreement.smooth
+        file = dataclasses.replace(file, record=(*before, {**entry, **found}))
+        write_student(path, file)
+        return file

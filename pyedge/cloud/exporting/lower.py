@@ -63,7 +63,9 @@ def lower(student: Student, input_shape: Sequence[int] | None = None) -> Lowered
     assert isinstance(net, fx.GraphModule)
     shape = images_shape(net, input_shape)
     # three images: a number that pools and strides rarely have
-    example = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    example = torch.randn(
+        3, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+    )
     try:
         record_shapes(net, example)
         _drop_casts(net)

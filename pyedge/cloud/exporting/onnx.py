@@ -35,7 +35,7 @@ def write_onnx(
             "pip install onnx"
         )
     model = private_copy(student).cpu()
-    example = torch.randn(2, *images_shape(student.net, input_shape))
+    example = torch.randn(2, *images_shape(student.net, input_shape)).float()
     with torch.no_grad():
         ending = ending_between(model.forward_taps(example)[0], model(example))  # type: ignore[operator]
     output = _OUTPUTS[ending]

@@ -52,7 +52,7 @@ def lower_stretch(lowering: Lowering, node: fx.Node) -> int | None:
     seen = []
     for place, size in enumerate(_NOISE):
         generator = torch.Generator().manual_seed(place)
-        noise = size * torch.randn(source.meta["shape"], generator=generator)
+        noise = size * torch.randn(source.meta["shape"], generator=generator).float()
         seen.append((noise, _values(lowering, inside, source, noise)))
     if not all(isinstance(result, Tensor) for _, result in seen):
         return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import fx
+from torch import fx, nn
 
 from pyedge.cloud.graph.answer import after
-from pyedge.cloud.graph.nodes import shape_of
+from pyedge.cloud.graph.nodes import module_of, shape_of
 from pyedge.cloud.graph.tail import Tail, find_tail, outside
 from pyedge.errors import ExportError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # A file holds no infinity. The softmax of this is 0 as well, and its square fits float64.
 MASKED = -1e30
+_LAYERS = (nn.Conv2d, nn.Linear)
 
 
 def lower_tail(lowering: Lowering, last: fx.Node, logits: fx.Node) -> int:
@@ -71,6 +72,8 @@ def _refusal(lowering: Lowering, last: fx.Node, logits: fx.Node) -> ExportError:
     bad = next(
         (n for n in vectors if find_tail(lowering.net, last, n, lowering.constants) is None), logits
     )
+    layers = (n for n in inside[: inside.index(bad) + 1] if isinstance(module_of(n), _LAYERS))
+    bad = next(layers, bad)  # the layer, and not what only shapes its result
     return ExportError(
         f"{lowering.place(bad)} cannot be exported: behind the classifier, {last.target}, a "
         "student file has scales, shifts, masks and another order of the classes, and a softmax "

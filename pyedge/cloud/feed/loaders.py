@@ -133,7 +133,11 @@ def peek(loader: Any, source: Source) -> tuple[Any, Any]:
 def peek_images(loader: Any, source: Source) -> tuple[Tensor, Any]:
     """Return the images of a loader's first batch, and the loader to go on with."""
     batch, loader = peek(loader, source)
-    return images_of(split(batch, source, labels=False)[0], source), loader
+    x = images_of(split(batch, source, labels=False)[0], source)
+    if x.is_inference():
+        with torch.inference_mode(False):
+            x = x.clone()  # autograd takes none that was made under torch.inference_mode()
+    return x, loader
 
 
 def nothing(loader: Any, source: Source, what: str = "batches") -> str:

@@ -7,14 +7,13 @@ divide by a temperature, end in a softmax. The logits, which training and device
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from pyedge.cloud.graph import nodes
+from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.nodes import shape_of
 from pyedge.cloud.graph.rewrite import device_of, random_input, values
 
@@ -50,8 +49,10 @@ def find_logits(traced: fx.GraphModule, classifier: str) -> tuple[fx.Node, Endin
         "log_softmax": set(candidates),
     }
     for size in _NOISE:
-        noise = size * torch.randn(shape_of(last), generator=generator).to(device_of(traced))
-        with in_evaluation(traced):
+        noise = size * torch.randn(shape_of(last), generator=generator).float().to(
+            device_of(traced)
+        )
+        with evaluating(traced):
             seen = values(traced, random_input(traced), {last: noise}, {output, *candidates})
         seen[last] = noise
         for ending, left in fitting.items():
@@ -102,15 +103,3 @@ def _is_ending(ending: Ending, logits: torch.Tensor, output: torch.Tensor) -> bo
     if ending == "log_softmax":  # minus infinity stands for a masked class
         expected, got = expected.exp(), got.exp()
     return bool(((expected - got).abs() <= _CLOSE).all())
-
-
-@contextmanager
-def in_evaluation(net: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode, then restore the mode of each module."""
-    modes = [(module, module.training) for module in net.modules()]
-    try:
-        net.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

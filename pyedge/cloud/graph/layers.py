@@ -28,7 +28,7 @@ def expand_batch_norms(traced: fx.GraphModule) -> None:
             continue
         source = node.all_input_nodes[0]
         plain = _plain_batch_norm(module)
-        probe = torch.randn(shape_of(source)).to(device_of(traced))
+        probe = torch.randn(shape_of(source)).float().to(device_of(traced))
         activation = _activation_inside(module, plain, probe)
         if activation is None:
             raise StructureError(

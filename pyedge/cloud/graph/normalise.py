@@ -41,6 +41,7 @@ def normalise(traced: fx.GraphModule) -> None:
     for node in traced.graph.nodes:
         _keywords_to_positions(node)
     _merge_repeats(traced)
+    _drop_detach(traced)
     expand_batch_norms(traced)
     for node in list(traced.graph.nodes):
         _make_out_of_place(traced, node)
@@ -60,6 +61,14 @@ def normalise(traced: fx.GraphModule) -> None:
     traced.delete_all_unused_submodules()
     traced.graph.lint()
     traced.recompile()
+
+
+def _drop_detach(traced: fx.GraphModule) -> None:
+    """x.detach() changes no answer, and would hide what hangs together behind it."""
+    for node in list(traced.graph.nodes):
+        if node.op == "call_method" and node.target == "detach":
+            node.replace_all_uses_with(node.args[0])
+            traced.graph.erase_node(node)
 
 
 def _merge_repeats(traced: fx.GraphModule) -> None:

@@ -55,7 +55,7 @@ def random_input(traced: fx.GraphModule, seed: int = 0) -> torch.Tensor:
 
 def noise_like(traced: fx.GraphModule, node: fx.Node, generator: torch.Generator) -> torch.Tensor:
     """Noise of the shape of `node`, on the network's device."""
-    return torch.randn(shape_of(node), generator=generator).to(device_of(traced))
+    return torch.randn(shape_of(node), generator=generator).float().to(device_of(traced))
 
 
 def values(

@@ -184,7 +184,8 @@ def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
     output = next(node for node in traced.graph.nodes if node.op == "output").args[0]
     if not _comes_from(traced, last, output):
         raise StructureError(
-            f"the network's output does not come from its last nn.Linear, {last.target}"
+            f"the network's output does not come from its last nn.Linear, {last.target}, class by "
+            "class: outputs of several layers put together, or pooled ones, are no classes of one"
         )
     disguised = [node for node in traced.graph.nodes if _is_disguised_linear(node)]
     hidden = [str(node.target) for node in (*disguised, *linears[:-1])]

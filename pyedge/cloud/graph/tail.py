@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from pyedge.cloud.graph.answer import after, in_evaluation
+from pyedge.cloud.graph.answer import after
+from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.nodes import shape_of
 from pyedge.cloud.graph.rewrite import InDouble
 
@@ -47,12 +48,14 @@ def find_tail(
     values of the nodes that no pixel reaches.
     """
     inside = [node for node in after(last, logits) if node is not last]
+    if len(shape_of(last)) != 2 or not inside:
+        return None
     if outside(inside, last, constants) is not None:
         return None
     for dtype, tolerance in _PRECISIONS:
         try:
             runs = _Runs(net, inside, last, constants, dtype)
-            with in_evaluation(runs.net), torch.no_grad():
+            with evaluating(runs.net), torch.no_grad():
                 return _measured(runs, tolerance)
         except (RuntimeError, TypeError):  # an operator that does not take this dtype
             continue

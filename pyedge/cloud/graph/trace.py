@@ -16,6 +16,7 @@ from torch import fx, nn
 
 from pyedge.cloud.feed.failures import swapped
 from pyedge.cloud.graph.clone import unwrap
+from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.normalise import normalise
 from pyedge.cloud.graph.tracers import (
     DataDependentError,
@@ -25,8 +26,10 @@ from pyedge.cloud.graph.tracers import (
     written_in,
 )
 from pyedge.errors import StructureError
+from pyedge.locks import ForkSafeLock
 
 Shape = tuple[int, ...]
+_tracing = ForkSafeLock()  # fx patches nn.Module for the process: one trace at a time
 
 
 def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
@@ -39,17 +42,12 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     model = unwrap(model)
     if len(example) == 1:
         example = example.expand(2, *example.shape[1:])
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with _tracing, evaluating(model):
         random_identities = _try_out(model, example)
         traced = _trace_graph(_OneInput(model).eval(), example, random_identities)
         record_shapes(traced, example)
         normalise(traced)
         record_shapes(traced, example)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     return traced
 
 

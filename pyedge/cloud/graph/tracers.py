@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,19 @@ class PlainTracer(fx.Tracer):
         super().__init__()
         self.leaves = leaves
         self.proxy_buffer_attributes = proxy_buffers
+        self._thread = threading.get_ident()
+
+    # while it traces, fx has patched nn.Module for the whole process: other threads' networks go on
+    # as ever
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
         if module in self.leaves or isinstance(module, (ChannelPad, ChannelAffine)):

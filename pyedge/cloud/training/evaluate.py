@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from pyedge.cloud.feed.failures import fail_in_network
 from pyedge.cloud.feed.loaders import Feed, check_loader, nothing, peek
 from pyedge.cloud.feed.networks import check_network
 from pyedge.cloud.graph.clone import unwrap
+from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.shown import Watch
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
@@ -58,7 +58,7 @@ def evaluate_from(
     Errors begin with the function and the argument of `source`.
     """
     device = _device_of(model) if device is None else torch.device(device)
-    with evaluation_mode(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         confusion, loss = _confusion(model, loader, source, device)
     confusion = sum_over_processes(confusion, distributed)
     loss = sum_over_processes(loss, distributed)
@@ -110,7 +110,7 @@ def answer(model: nn.Module, images: Tensor, source: Source, device: torch.devic
 def count_classes(model: nn.Module, images: Tensor, source: Source, device: torch.device) -> int:
     """Count the network's classes with two images in evaluation mode, which changes nothing."""
     plain = unwrap(model)  # torch.compile would compile for these two
-    with evaluation_mode(plain), torch.no_grad(), torch.random.fork_rng([]):
+    with evaluating(plain), torch.no_grad(), torch.random.fork_rng([]):
         return answer(plain, images[:2], source, device).shape[1]
 
 
@@ -125,18 +125,6 @@ def check_first_batch(model: nn.Module, loader: Any, source: Source, device: tor
     if len(images):
         labels_of(told, len(images), source, count_classes(model, images, source, device))
     return loader
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the network into evaluation mode, then restore every mode."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _device_of(model: nn.Module) -> torch.device:

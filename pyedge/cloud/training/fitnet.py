@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from pyedge.arguments import plain_number
 from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.loaders import check_loader, peek_images
+from pyedge.cloud.graph.modes import with_gradients
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import HintObjective, SoftTargetObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
 from pyedge.cloud.training.trainable import modules_behind, trainable_modules
-from pyedge.cloud.training.transfer import check_pair, tapped_teacher
+from pyedge.cloud.training.transfer import check_logits, check_pair, tapped_teacher
 from pyedge.cloud.weights.checks import like_weights
 
 
@@ -74,11 +75,14 @@ def fitnet(
     x, loader = peek_images(loader, source)
     x = like_weights(x, student)
     tapped = tapped_teacher(teacher, x, "fitnet")
+    check_logits(student, tapped, x, "fitnet")
     stages: tuple[TrainResult, ...] = ()
     if hint_share:
-        stages = (
-            _hint_stage(student, tapped, loader, x, group, teacher_batch_norm, chosen, hint_share),
-        )
+        with with_gradients():
+            stage = _hint_stage(
+                student, tapped, loader, x, group, teacher_batch_norm, chosen, hint_share
+            )
+        stages = (stage,)
     objective = SoftTargetObjective(
         tapped,
         labels=bool(labels),

@@ -44,11 +44,14 @@ class Intake:
         device = self._fabric.device
         given, told = split(batch, self._source, labels=self._labels)
         x = images_of(given, self._source, finite=False)
+        if x.is_inference():
+            x = x.clone()  # autograd takes none that was made under torch.inference_mode()
         if not len(x):
             raise ValueError(f"{self._source} yields a batch without images")
         y = None
         if self._labels:
             y = labels_of(told, len(x), self._source, self._known(x))
+            y = y.clone() if y.is_inference() else y
             y = y.to(device, non_blocking=True)
         x = x.to(device, non_blocking=True, memory_format=self._layout)
         return like_weights(x, self._model), y

@@ -19,6 +19,7 @@ from pyedge.class_matching import same_classes
 from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.failures import fail
 from pyedge.cloud.feed.loaders import check_loader
+from pyedge.cloud.graph.modes import with_gradients
 from pyedge.cloud.shown import remember, shown_to
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation
@@ -63,6 +64,11 @@ def run(
     if score is not None and val_loader is None:
         raise ValueError(f"{title}: score needs val_loader, there is nothing to rank")
     same_classes(title, loader=loader, val_loader=val_loader, test_loader=test_loader)
+    with with_gradients():
+        return _launched(job)
+
+
+def _launched(job: Job) -> TrainResult:
     fabric = _fabric(job)
     if fabric.strategy.__class__.__name__ != "SingleDeviceStrategy":
         _check_several(job)

@@ -13,6 +13,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from pyedge.cloud.training.distributed import mean_over_processes, sum_over_processes, world_size
+from pyedge.warning import warn
+
+_MASK = -1e3  # no network computes such a logit; masks are -1e3, -1e4, -1e9, minus infinity
 
 
 class _RootMeanSquare(torch.autograd.Function):
@@ -89,6 +92,9 @@ def soft_target_loss(
     """
     target = F.log_softmax(_at_least_float32(teacher.detach()) / temperature, 1)
     log_p = F.log_softmax(_at_least_float32(student) / temperature, 1)
+    # a class that both networks mask has probability 0 in both, and no share in the sum
+    masked = (target == -torch.inf) & (log_p == -torch.inf)
+    target, log_p = target.masked_fill(masked, 0.0), log_p.masked_fill(masked, 0.0)
     total = F.kl_div(log_p, target, reduction="sum", log_target=True) * temperature**2
     return mean_over_processes(total, student.shape[0], distributed)
 
@@ -123,6 +129,44 @@ def as_logits(answers: Tensor) -> Tensor:
     if (values < 0).any() or ((values.sum(1) - 1).abs() > 5e-3).any():
         return answers
     return answers.clamp_min(torch.finfo(answers.dtype).tiny).log()
+
+
+def warn_of_underflow(answers: Tensor, labels: Tensor) -> bool:
+    """Warn, and return True, where a network gives the right class a probability of exactly 0.
+
+    Such an answer has no gradient: what lies in front of the softmax is lost.
+    """
+    if as_logits(answers) is answers:
+        return False
+    lost = answers.detach().gather(1, labels[:, None]) < torch.finfo(answers.dtype).tiny
+    if not bool(lost.any()):
+        return False
+    warn(
+        f"the network ends in a softmax that gives {int(lost.sum())} of {len(lost)} right classes "
+        "a probability of 0, from which nothing can be learned; let forward return the logits "
+        "while it trains, or divide them by a number before the softmax"
+    )
+    return True
+
+
+def check_masks(student: Tensor, teacher: Tensor, title: str) -> None:
+    """Refuse a pair of which one masks a class that the other does not, from two logits or more.
+
+    A mask is one number for all images, far below the others: distances would be made of it alone.
+    Raises ValueError that names the classes by their ids.
+    """
+    if student.shape != teacher.shape or len(student) < 2:
+        return
+    pair = student.detach(), teacher.detach().to(student.device)
+    masks = [((each <= _MASK) & (each == each[0])).all(0) for each in pair]
+    for one, other, names in ((0, 1, ("student", "teacher")), (1, 0, ("teacher", "student"))):
+        alone = (masks[one] & ~masks[other]).nonzero().flatten().tolist()
+        if alone:
+            raise ValueError(
+                f"{title}: the {names[0]} masks classes {', '.join(map(str, alone[:8]))} (their "
+                f"logits are {float(pair[one][0, alone[0]]):g}), the {names[1]} "
+                "does not; their logits cannot be compared. Mask both, or neither"
+            )
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from pyedge.cloud.training.losses import (
     hint_loss,
     logits_distance,
     soft_target_loss,
+    warn_of_underflow,
 )
 from pyedge.cloud.training.matching import match_groups
 from pyedge.cloud.training.trainable import set_layout, teaching_mode
@@ -63,6 +64,7 @@ class LabelObjective:
 
     def __init__(self) -> None:
         self.settings = {"objective": "labels"}
+        self._told = False
 
     def prepare(self, device: torch.device, layout: torch.memory_format) -> None:
         """Hold nothing that moves."""
@@ -73,8 +75,10 @@ class LabelObjective:
 
     def step(self, model: nn.Module, x: Tensor, y: Tensor | None, distributed: bool) -> StepLoss:
         """Return J_3."""
-        logits = as_logits(logits_of(model(x), len(x), "train"))
-        loss = cross_entropy(logits, _required(y), distributed=distributed)
+        answers = logits_of(model(x), len(x), "train")
+        y = _required(y)
+        self._told = self._told or warn_of_underflow(answers, y)
+        loss = cross_entropy(as_logits(answers), y, distributed=distributed)
         return StepLoss(loss, {"J_3": loss.detach()})
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pyedge.cloud.graph.modes import with_gradients
+
 
 def trainable_modules(model: nn.Module, trainable: str | Sequence[str]) -> tuple[str, ...] | None:
     """Return the names of the modules that learn; None stands for all of them.
@@ -48,10 +50,11 @@ def modules_behind(
     allowed = trainable_modules(model, trainable)
     probe = copy.deepcopy(model).eval().requires_grad_(True)
     named = dict(probe.named_parameters())
-    gradients = torch.autograd.grad(output(probe).sum(), list(named.values()), allow_unused=True)
+    with with_gradients():
+        felt_by = torch.autograd.grad(output(probe).sum(), list(named.values()), allow_unused=True)
     felt = {
         name.rpartition(".")[0]
-        for name, gradient in zip(named, gradients, strict=True)
+        for name, gradient in zip(named, felt_by, strict=True)
         if gradient is not None
     }
     if allowed is not None:

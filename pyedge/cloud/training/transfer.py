@@ -13,11 +13,13 @@ from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.failures import fail_in_network
 from pyedge.cloud.feed.loaders import check_loader, peek_images
 from pyedge.cloud.feed.networks import check_apart, check_network
+from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.siblings import facing
 from pyedge.cloud.shown import compare, look_at
-from pyedge.cloud.training.evaluate import Evaluation, evaluation_mode
+from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
+from pyedge.cloud.training.losses import check_masks
 from pyedge.cloud.training.matching import NORMS
 from pyedge.cloud.training.objectives import TransferObjective
 from pyedge.cloud.training.options import TrainOptions, with_overrides
@@ -82,6 +84,8 @@ def transfer(
             trainable=modules_behind(student, chosen.trainable, lambda s: _sum_of_taps(s, one))
         )
     tapped = tapped_teacher(teacher, x, "transfer")
+    if weights[0]:
+        check_logits(student, tapped, x, "transfer")
     if padding == "kept":
         tapped = facing(tapped, getattr(student, "teacher_channels", None))
     objective = TransferObjective(
@@ -137,6 +141,15 @@ def check_pair(title: str, student: Any, teacher: Any) -> None:
     check_apart(student, teacher, title)
 
 
+def check_logits(student: nn.Module, tapped: nn.Module, x: Tensor, title: str) -> None:
+    """Ask both about some images: ValueError where one masks a class that the other does not."""
+    few = x[:8]
+    with torch.no_grad(), evaluating(student), evaluating(tapped):
+        own, _ = student.forward_taps(few.to(next(student.parameters()).device))  # type: ignore[operator]
+        device = next((p.device for p in tapped.parameters()), few.device)
+        check_masks(own, tapped(few.to(device))[0], title)
+
+
 def tapped_teacher(teacher: nn.Module, x: Tensor, title: str) -> nn.Module:
     """Return the teacher with its taps, which it may have already, in float32."""
     if getattr(teacher, "is_tapped", False):
@@ -153,7 +166,7 @@ def tapped_teacher(teacher: nn.Module, x: Tensor, title: str) -> nn.Module:
 def _groups(student: nn.Module, x: Tensor, source: Source) -> int:
     """Count the student's groups with one image in evaluation mode, which changes nothing."""
     one = x[:1].to(next(student.parameters()).device)
-    with evaluation_mode(student), torch.no_grad():
+    with evaluating(student), torch.no_grad():
         try:
             return len(student.forward_taps(one)[1])  # type: ignore[operator]
         except Exception as error:

@@ -1,0 +1,54 @@
+"""Classes that a network masks: their logit is one low number, whatever the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyedge.class_matching import listing, quoted
+from pyedge.edge.batches import Rows
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.knowledge import Knowledge
+from pyedge.student_tail import terms
+
+if TYPE_CHECKING:
+    from pyedge.student import StudentFile
+
+_MASK = -1e3  # no network computes such a logit; masks are -1e3, -1e4, -1e9, minus infinity
+_LOOKED_AT = 8  # images of a pack
+
+
+def refuse_masked_labels(student: StudentFile, images: EdgeImages) -> None:
+    """A class whose logit is one number for all images cannot be learned, nor fails by itself."""
+    assert images.labels is not None
+    masked = np.flatnonzero(terms(student).masked)
+    found = masked[np.isin(masked, images.labels)]
+    if len(found):
+        raise ValueError(
+            f"learn: labels name {quoted(student.classes[found[0]])}, which the student's network "
+            "masks: its logit is the same number for every image, whatever is learned; export the "
+            "student without that mask"
+        )
+
+
+def check_masks(student: StudentFile, pack: Knowledge, places: Rows, columns: Rows | None) -> None:
+    """Refuse a pack of a teacher that masks other classes: J_1 would be made of the masks alone."""
+    rows = places[:_LOOKED_AT]
+    logits = pack.batch(rows, np.zeros(len(rows), np.int64), columns)["logits"]
+    if len(logits) < 2:
+        return  # one image does not show what is the same for all
+    theirs = ((logits <= _MASK) & (logits == logits[0])).all(axis=0)
+    found = terms(student)
+    mine = found.masked & (found.shift <= _MASK)
+    for who, other, masks in (
+        ("teacher", "student", theirs & ~mine),
+        ("student", "teacher", mine & ~theirs),
+    ):
+        if masks.any():
+            names = [student.classes[i] for i in np.flatnonzero(masks)]
+            raise ValueError(
+                f"learn: the {who} masks {listing(names)}, the {other} does not, so that their "
+                "logits cannot be compared; mask them in both or in neither, or leave J_1 out "
+                "with lambdas=(0, 10, 1)"
+            )
