@@ -155,7 +155,7 @@ class Named(Dataset):  # type: ignore[type-arg]
 
 
 def test_class_doors_training_refuses_loaders_whose_ids_mean_different_classes() -> None:
-    net = models.create("wrn_10_1", num_classes=3)
+    net = models.wrn(10, num_classes=3, widths=(8, 12, 16), stem=8)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     train = BatchLoader(image_set("ant", "bee", "cow"), 4)
     val = DataLoader(Subset(Named("ant", "cow"), [0, 1]), 2)
@@ -234,3 +234,23 @@ def test_class_doors_network_file_refuses_bad_names_and_keeps_those_that_it_has(
     assert read_network(tmp_path / "new.pt")[0].classes == old.classes
     with pytest.raises(ValueError, match=r"export: classes: class 1, 'b\\r', holds a control"):
         student_file(pyedge.compress(net, 0.5, images(8)), classes=old.classes)
+
+
+def test_class_doors_a_network_remembers_what_its_ids_mean(tmp_path: Path) -> None:
+    names, other = ("ant", "bee", "cow"), ("cow", "ant", "bee")
+    pixels = torch.randint(0, 256, (24, 3, 16, 16), dtype=torch.uint8)
+    labels = torch.arange(24) % 3
+    right = BatchLoader(ImageSet(pixels, labels, names), 8)
+    wrong = BatchLoader(ImageSet(pixels, (labels + 1) % 3, other), 8)
+    teacher = models.wrn(10, num_classes=3, widths=(8, 12, 16), stem=8)
+    pyedge.train(teacher, right, steps=2, progress=False)
+    student = pyedge.compress(teacher, 0.9, right)
+    for title, call in {
+        "evaluate": lambda: pyedge.evaluate(teacher, wrong),
+        "transfer": lambda: pyedge.transfer(student, teacher, wrong, steps=1, progress=False),
+        "export": lambda: pyedge.export(student, tmp_path / "s.pyedge", classes=other),
+    }.items():
+        with pytest.raises(ValueError, match=f"{title}: .*class 0 is 'cow', and was 'ant'"):
+            call()
+    pyedge.evaluate(teacher, right)
+    pyedge.export(student, tmp_path / "s.pyedge", classes=names)

@@ -8,16 +8,17 @@ state_dict holds weights alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pyedge.class_matching import quoted
 from pyedge.edge.pixels import Look, differ, kind_of
 from pyedge.warning import warn
 
-_ATTRIBUTE, _TOLD = "_pyedge_shown", "_pyedge_told"
+_ATTRIBUTE, _TOLD, _CLASSES = "_pyedge_shown", "_pyedge_told", "_pyedge_classes"
 _LOOKED_AT = 64
 
 
@@ -37,6 +38,30 @@ def remember(model: nn.Module, look: Look | None) -> None:
     """Remember images of a network, in place of those before; even ones tell nothing."""
     if look is not None and look.uneven:
         setattr(model, _ATTRIBUTE, look.to_dict())
+
+
+def classes_learned(model: Any) -> tuple[str, ...]:
+    """Return the names of the classes that a network was trained on, by id; () for unknown."""
+    return tuple(getattr(model, _CLASSES, ()))
+
+
+def remember_classes(model: nn.Module, names: Sequence[str] | None) -> None:
+    """Remember what a network's ids mean, where its images' data set named its classes."""
+    if names:
+        setattr(model, _CLASSES, tuple(names))
+
+
+def compare_classes(model: Any, names: Sequence[str] | None, title: str) -> None:
+    """Raise ValueError where a network learned the same classes in another order."""
+    known = classes_learned(model)
+    if not names or len(known) != len(names) or set(known) != set(names):
+        return
+    for place, (mine, given) in enumerate(zip(known, names, strict=True)):
+        if mine != given:
+            raise ValueError(
+                f"{title}: class {place} is {quoted(given)}, and was {quoted(mine)} when the "
+                "network was trained; a label must mean the same class in both"
+            )
 
 
 def forget(model: nn.Module) -> None:

@@ -29,7 +29,7 @@ from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.siblings import origin_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import record_shapes, trace
-from pyedge.cloud.shown import compare, look_at
+from pyedge.cloud.shown import classes_learned, compare, look_at
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import StructureError
 from pyedge.warning import warn
@@ -156,6 +156,7 @@ def plan(
             seed=seed,
             calibration=() if noise else tuple(calibration),
             shown=shown,
+            class_names=classes_learned(model),
         )
 
 

@@ -24,7 +24,7 @@ from pyedge.cloud.compression.widths import (
 )
 from pyedge.cloud.graph.siblings import Origin
 from pyedge.cloud.graph.structure import Structure
-from pyedge.cloud.shown import remember
+from pyedge.cloud.shown import remember, remember_classes
 from pyedge.edge.pixels import Look
 
 Init = Literal["inherit", "fresh"]
@@ -59,7 +59,7 @@ class Plan:
 
     Made by `pyedge.plan`. One pass over the images serves every P: `plan.at(0.8)` answers at
     once. `set_widths` has one entry for each set of coupled filters. `shown` tells what the images
-    looked like, which the student remembers until it is exported.
+    looked like and `class_names` what the ids meant, which the student remembers until its export.
     """
 
     P: float | None
@@ -74,6 +74,7 @@ class Plan:
     seed: int = 0
     calibration: tuple[torch.Tensor, ...] = field(repr=False, default=())
     shown: Look | None = field(repr=False, default=None)
+    class_names: tuple[str, ...] = field(repr=False, default=())
 
     def at(self, P: float) -> Plan:
         """The plan for another threshold. Raises ValueError outside 0 to 1."""
@@ -153,6 +154,7 @@ class Plan:
         """Cut the student out of the teacher's copy (`pyedge.compress` is plan(...).build())."""
         student = build_student(self)
         remember(student, self.shown)
+        remember_classes(student, self.class_names)
         return student
 
     def to_dict(self) -> dict[str, Any]:

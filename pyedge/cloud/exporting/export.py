@@ -15,6 +15,7 @@ from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
 from pyedge.cloud.graph.modes import plain_torch
+from pyedge.cloud.shown import compare_classes
 from pyedge.student import StudentFile
 from pyedge.student_file import write_student
 from pyedge.warning import warn
@@ -70,6 +71,7 @@ def export(
             raise ValueError(f'export: format must be "pyedge" or "onnx", not {format!r}')
         lowered = lower(student, input_shape)
         file = described(lowered, student, classes, preprocessing, trainable, record)
+        compare_classes(student, file.classes, "export: classes")
         doubted = doubt(student, preprocessing, lowered.input_shape[0])
         if doubted is not None:
             warn(f"export: {doubted}")

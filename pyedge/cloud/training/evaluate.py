@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyedge.class_matching import classes_of
 from pyedge.cloud.feed.batch import Source, images_of, labels_of, logits_of, split
 from pyedge.cloud.feed.failures import fail_in_network
 from pyedge.cloud.feed.loaders import Feed, check_loader, nothing, peek
 from pyedge.cloud.feed.networks import check_network
 from pyedge.cloud.graph.clone import unwrap
 from pyedge.cloud.graph.modes import evaluating
-from pyedge.cloud.shown import Watch
+from pyedge.cloud.shown import Watch, compare_classes
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
 from pyedge.cloud.weights.checks import like_weights
@@ -42,6 +43,7 @@ def evaluate(
     check_network(model, "evaluate")
     source = Source("evaluate")
     check_loader(loader, source)
+    compare_classes(model, classes_of(loader), "evaluate: loader")
     return evaluate_from(model, loader, source, device=device, distributed=distributed)
 
 

@@ -15,12 +15,12 @@ from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessi
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pyedge.class_matching import same_classes
+from pyedge.class_matching import classes_of, same_classes
 from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.failures import fail
 from pyedge.cloud.feed.loaders import check_loader
 from pyedge.cloud.graph.modes import with_gradients
-from pyedge.cloud.shown import remember, shown_to
+from pyedge.cloud.shown import compare_classes, remember, remember_classes, shown_to
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
@@ -64,8 +64,14 @@ def run(
     if score is not None and val_loader is None:
         raise ValueError(f"{title}: score needs val_loader, there is nothing to rank")
     same_classes(title, loader=loader, val_loader=val_loader, test_loader=test_loader)
+    names = classes_of(loader)
+    if job.function != "train":
+        for each in (model, getattr(objective, "teacher", None)):
+            compare_classes(each, names, f"{title}: loader")
     with with_gradients():
-        return _launched(job)
+        result = _launched(job)
+    remember_classes(model, names)
+    return result
 
 
 def _launched(job: Job) -> TrainResult:
