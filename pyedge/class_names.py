@@ -169,7 +169,7 @@ def _check_index(names: Any, where: str) -> None:
     if index is None or callable(index):  # a list's index is a method
         return
     numbers = list(index)
-    if all(_is_id(n) and not isinstance(n, str) for n in numbers):
+    if all(map(_is_id, numbers)):
         numbers = [int(n) for n in numbers]
         if numbers != sorted(numbers):  # gaps are left by drop_duplicates, and say nothing
             raise ValueError(

@@ -225,3 +225,9 @@ def test_class_names_of_two_data_sets_must_give_an_id_one_meaning() -> None:
     same_classes("train", loader=[(1, 2)], val_loader=loader("a"))
     with pytest.raises(ValueError, match="train: class 1 is 'b' in loader and 'c' in val_loader"):
         same_classes("train", loader=loader("a", "b", "c"), val_loader=loader("a", "c"))
+
+
+def test_class_names_with_an_index_of_numbers_as_text_go_by_these_numbers() -> None:
+    assert checked_names(Series(["ant", "dog"], ["0", "3"]), "f: classes") == ("ant", "dog")
+    with pytest.raises(ValueError, match=r"the index says another order .* \[3, 0\]"):
+        checked_names(Series(["dog", "ant"], ["3", "0"]), "f: classes")

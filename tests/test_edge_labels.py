@@ -225,3 +225,21 @@ def test_edge_numbers_beside_the_options_are_named(value: Any) -> None:
     if value is not None:
         with pytest.raises(TypeError, match="EdgeLearner: threads must be a whole number, got"):
             EdgeLearner(tiny_student(), threads=value)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.ma.array([0, 1, 2], mask=[False, True, False]),
+        np.ma.array(["a", "b", "c"], mask=[False, True, False]),
+        [np.ma.array(0), np.ma.masked, 2],
+    ],
+)
+def test_labels_that_are_masked_are_not_taken_for_data(labels: Any) -> None:
+    with pytest.raises(TypeError, match="f: labels must be known for each image, 1 are masked"):
+        ids_or_names(labels, "f: labels", count=3)
+
+
+def test_labels_with_a_mask_that_hides_nothing_are_taken() -> None:
+    found = ids_or_names(np.ma.array([0, 1], mask=[False, False]), "f: labels", count=2)
+    assert found.tolist() == [0, 1]

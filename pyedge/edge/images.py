@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.class_matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
-from pyedge.edge.arrays import array_of
-from pyedge.edge.labels import ids_or_names
+from pyedge.edge.arrays import array_of, rows_of
+from pyedge.edge.labels import ids_or_names, refuse_masked
 from pyedge.edge.layout import Shape, checked_dtype, checked_shape, one_or_more, place
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
@@ -165,9 +165,11 @@ class EdgeImages:
             if array is None:
                 array = np.asarray(images)
             part = one_or_more(array, shape, channels_last)
-            arrays.append(part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array)
+            planar = part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array
+            arrays.append(planar.copy())  # a camera's loop fills one buffer again and again
             if label is not None:
-                labels.append(np.atleast_1d(np.asarray(label)))
+                refuse_masked(label, "EdgeImages: labels")
+                labels.append(np.atleast_1d(np.asarray(label)).copy())
                 if len(labels[-1]) != len(part.array):
                     raise ValueError(
                         f"EdgeImages: item {len(arrays) - 1} has {len(part.array)} images and "
@@ -237,6 +239,8 @@ class EdgeImages:
             raise ValueError("EdgeImages: these images have no names of classes to choose by")
         if isinstance(names, str):
             raise TypeError(f"EdgeImages: wanted a list of names, got the text {names!r}")
+        if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"EdgeImages: only_classes wants a list of names, got {names!r:.80}")
         for name in absent(names, self.class_names):
             raise ValueError(
                 f"EdgeImages: no class is called {quoted(name)}; there are "
@@ -245,8 +249,9 @@ class EdgeImages:
         ids = places(names, self.class_names)
         return self.subset(np.flatnonzero(np.isin(self.labels, ids)))
 
-    def subset(self, rows: NDArray[np.int64]) -> EdgeImages:
-        """Take the images at these places, in this order (a copy)."""
+    def subset(self, rows: Any) -> EdgeImages:
+        """Take the images at these places, in this order, or where a mask is True (a copy)."""
+        rows = rows_of(rows, len(self), "EdgeImages.subset")
         labels = None if self.labels is None else self.labels[rows]
         return replace(self, array=self.array[rows], labels=labels, span=None)
 
