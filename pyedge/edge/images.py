@@ -56,8 +56,9 @@ class EdgeImages:
         folder of class folders, an archive of one, or one image file (`from_folder`), which need
         labels unless `labelled` is False or None (take them where they are); an array file (.npy,
         .npz); paths of image files, alone or as (path, label) (`pyedge.edge.named_files`); an
-        iterable of (image, label), (images, labels), or images alone (`from_iterable`); or
-        EdgeImages. labels: for arrays, paths, EdgeImages and images alone.
+        iterable of (image, label), (images, labels), or images alone (`from_iterable`); a data set
+        of torch's kind, such as an ImageSet; or EdgeImages. labels: for arrays, paths, EdgeImages
+        and images alone.
         """
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
@@ -71,9 +72,16 @@ class EdgeImages:
         from pyedge.edge import named_files
 
         if named_files.is_array_file(source):
-            source, its_labels = named_files.read_arrays(source)
+            source, its_labels = named_files.read_arrays(
+                source, named=labels is None and bool(labelled)
+            )
             labels = its_labels if labels is None and labelled is not False else labels
         kind = type(source).__name__
+        if is_dataset(source):
+            found = cls._from_dataset(source, input_shape, channels_last)
+            if labels is not None and found.labels is not None:
+                raise _two_labels(kind)
+            return found if labels is None else found.labelled(labels)
         source = named_files.paths_in(source)
         if isinstance(source, named_files.Paths):
             return named_files.read_paths(source, checked_shape(input_shape), labels)
@@ -188,6 +196,20 @@ class EdgeImages:
             whole, shape, np.concatenate(labels) if labels else None, channels_last=False
         )
 
+    @classmethod
+    def _from_dataset(cls, source: Any, shape: Shape, channels_last: bool | None) -> EdgeImages:
+        """Take an ImageSet whole, with its classes, and other data sets image by image."""
+        if not all(hasattr(source, each) for each in ("images", "labels", "classes")):
+            items = (source[i] for i in range(len(source)))
+            return cls.from_iterable(items, shape, channels_last=channels_last)
+        array = array_of(source.images, checked_shape(shape)[0])
+        found = cls.from_array(
+            source.images if array is None else array,
+            *(shape, source.labels),
+            channels_last=channels_last,
+        )
+        return replace(found, class_names=tuple(source.classes))
+
     def __len__(self) -> int:
         return len(self.array)
 
@@ -281,6 +303,16 @@ class EdgeImages:
                 )
             ends += [low.min(), high.max()]
         return float(min(ends)), float(max(ends))
+
+
+def is_dataset(source: Any) -> bool:
+    """Tell whether a source is a data set of torch's kind, which is asked for item after item."""
+    return (
+        hasattr(source, "__len__")
+        and hasattr(source, "__getitem__")
+        and not isinstance(source, Iterable)
+        and not hasattr(source, "__array__")
+    )
 
 
 def _two_labels(kind: str) -> ValueError:
