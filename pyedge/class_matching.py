@@ -11,6 +11,13 @@ from typing import Any
 from pyedge.warning import warn
 
 _LONGEST_SHOWN = 200
+# Letters of other alphabets that look like Latin ones, in small: Cyrillic, then Greek.
+_LATIN = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445"
+    "\u0455\u0456\u0458\u0501\u04bb\u051b\u051d"
+    "\u03b1\u03b9\u03ba\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
+    "abekmhopctyxsijdhqwaikvoptux",
+)
 _JOINERS = "\u200c\u200d"  # part of Persian and Indic spelling and of emoji: no mistake
 
 
@@ -50,12 +57,20 @@ def nearly(name: str, classes: Sequence[str]) -> str:
     form = looks(name)
     near = next((each for each in classes if looks(each) == form), None)
     if near is not None:
-        return f" ({quoted(near)} is there, and is not {quoted(name)})"
+        there, given = told_apart(near, name)
+        return f" ({there} is there, and is not {given})"
     close = difflib.get_close_matches(name, classes, n=1, cutoff=0.6)
     if not close or (name.isascii() and close[0].isascii()):
         return ""
     # letters of two alphabets may look the same: only their numbers tell them apart
     return f" ({close[0]!a} is there, and is not {name!a})"
+
+
+def told_apart(one: str, other: str) -> tuple[str, str]:
+    """Write two names in quotes, with escapes where letters of two alphabets look the same."""
+    if one.translate(_LATIN) != one or other.translate(_LATIN) != other:
+        return ascii(one), ascii(other)
+    return quoted(one), quoted(other)
 
 
 def listing(names: Sequence[str], most: int = 12) -> str:
@@ -95,10 +110,15 @@ def same_to_the_eye(name: str) -> str:
 
 
 def looks(name: str) -> str:
-    """Return what a hasty reader sees of a name: no case, no widths, no second blanks."""
+    """Return what a hasty reader sees of a name: no case, no widths, no second blanks.
+
+    A name of Latin letters, and others that look like some, is the Latin one to him.
+    """
     text = same_to_the_eye(name)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        latin = text.translate(_LATIN)
+        text = latin if latin.isascii() else text
     return re.sub(r"\s+", " ", text.casefold()).strip()
 
 

@@ -16,7 +16,15 @@ from itertools import islice
 from numbers import Integral
 from typing import Any
 
-from pyedge.class_matching import invisible, listing, looks, quoted, same_to_the_eye, stripped
+from pyedge.class_matching import (
+    invisible,
+    listing,
+    looks,
+    quoted,
+    same_to_the_eye,
+    stripped,
+    told_apart,
+)
 from pyedge.errors import FormatError
 from pyedge.warning import warn
 
@@ -169,7 +177,7 @@ def _check_index(names: Any, where: str) -> None:
     if index is None or callable(index):  # a list's index is a method
         return
     numbers = list(index)
-    if all(_is_id(n) and not isinstance(n, str) for n in numbers):
+    if all(map(_is_id, numbers)):
         numbers = [int(n) for n in numbers]
         if numbers != sorted(numbers):  # gaps are left by drop_duplicates, and say nothing
             raise ValueError(
@@ -230,7 +238,7 @@ def _check_apart(names: Sequence[str], where: str, known: Sequence[str], count: 
             )
         other = alike.setdefault(looks(name), name)
         if other != name:
-            pairs.append(f"{quoted(other)} and {quoted(name)}")
+            pairs.append(" and ".join(told_apart(other, name)))
     if pairs:
         more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
         warn(f"{where}: {pairs[0]}{more} look alike, and are different classes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,10 @@ class Evaluation:
 
     confusion: Any
     loss: float
+
+    def __post_init__(self) -> None:
+        if self.confusion.ndim != 2:  # torchmetrics has no matrix of one class
+            object.__setattr__(self, "confusion", self.confusion.reshape(1, 1))
 
     @property
     def count(self) -> int:
@@ -73,6 +77,34 @@ class Evaluation:
             "count": self.count,
             "loss": _plain(self.loss),
         }
+
+
+def check_score(score: Any, function: str) -> None:
+    """Raise TypeError for a `score` that cannot be called; None is the accuracy."""
+    if score is not None and not callable(score):
+        raise TypeError(
+            f"{function}: score must be a function that takes an Evaluation and returns a number, "
+            f"or None for the accuracy, got {score!r:.80}"
+        )
+
+
+def scored(score: Callable[[Evaluation], Any] | None, found: Evaluation, function: str) -> float:
+    """Return an evaluation's score; TypeError for what is no number, ValueError for NaN."""
+    if score is None:
+        return found.accuracy
+    given = score(found)
+    try:
+        if isinstance(given, (str, bytes)):
+            raise TypeError
+        value = float(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{function}: score must return a number, got {given!r:.80}") from None
+    if math.isnan(value):
+        raise ValueError(
+            f"{function}: score returned NaN, which is neither better nor worse than a number; a "
+            "class without images has NaN in per_class"
+        )
+    return value
 
 
 def _share(right: Any, of: Any) -> float:

@@ -122,6 +122,9 @@ def test_class_names_that_cannot_be_kept_or_told_apart_are_refused(
         (["Cat", "cat"], "'Cat' and 'cat' look alike, and are different classes"),
         (["A", "a", "B", "b"], r"'A' and 'a' \(and 1 more pairs\) look alike"),
         (["\uff23\uff21\uff34", "CAT"], "'\uff23\uff21\uff34' and 'CAT' look alike"),
+        (["cat", "c\u0430t"], r"'cat' and 'c\\u0430t' look alike"),
+        (["\u041d\u041e\u0421", "\u043d\u043e\u0441"], "look alike"),  # one word, in two cases
+        (["xo", "x\u03bf"], r"'xo' and 'x\\u03bf' look alike"),
         (["a  b", "a b"], "'a  b' and 'a b' look alike"),
         (["a\u200bb"], "holds a zero-width space, which nobody sees"),
         (["a\u202eb"], r"holds the character '\\u202e', which nobody sees"),
@@ -210,7 +213,7 @@ def test_class_names_not_found_are_shown_beside_the_nearest() -> None:
         "'mug '; it knows cat, mug ('mug' is there, and is not 'mug ')"
     )
     assert nearly("Mug", ["mug"]) == " ('mug' is there, and is not 'Mug')"
-    assert nearly("\u0421\u0430t", ["Cat"]) == ""  # two of three letters are others
+    assert nearly("\u0421\u0430t", ["Cat"]) == r" ('Cat' is there, and is not '\u0421\u0430t')"
     assert nearly("c\u0430ts", ["cats"]) == r" ('cats' is there, and is not 'c\u0430ts')"
     assert listing([str(i) for i in range(20)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ..."
 
@@ -225,3 +228,9 @@ def test_class_names_of_two_data_sets_must_give_an_id_one_meaning() -> None:
     same_classes("train", loader=[(1, 2)], val_loader=loader("a"))
     with pytest.raises(ValueError, match="train: class 1 is 'b' in loader and 'c' in val_loader"):
         same_classes("train", loader=loader("a", "b", "c"), val_loader=loader("a", "c"))
+
+
+def test_class_names_with_an_index_of_numbers_as_text_go_by_these_numbers() -> None:
+    assert checked_names(Series(["ant", "dog"], ["0", "3"]), "f: classes") == ("ant", "dog")
+    with pytest.raises(ValueError, match=r"the index says another order .* \[3, 0\]"):
+        checked_names(Series(["dog", "ant"], ["3", "0"]), "f: classes")

@@ -173,3 +173,13 @@ def test_cli_learn_needs_no_torch(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("plain.npy[59]  ")
+
+
+@pytest.mark.parametrize("data", ["data.npz", "mugs.npz"])
+def test_cli_learn_tells_of_a_new_class_that_no_image_has(
+    folder: Path, capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    line = f"learn student.pyedge {data} --add mug,cup --steps 1 --out taught.pyedge --json"
+    assert main(line.split()) == 0
+    lacking = "mug, cup" if data == "data.npz" else "cup"
+    assert f"note: no image of {data} is of {lacking}: nothing of it" in capsys.readouterr().err

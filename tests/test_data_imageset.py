@@ -168,3 +168,39 @@ def test_digits_without_scikit_learn_name_the_install_line(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", blocked)
     with pytest.raises(ImportError, match=r"pip install \"pyedge\[demo\]\""):
         load_digits()
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+def test_imageset_subset_takes_where_a_mask_is_true(kind):
+    images = numbered([0, 1, 2, 3])
+    assert positions(images.subset(kind([True, False, False, True]))) == [0, 3]
+    assert positions(images.subset(kind([False] * 4))) == []
+    assert positions(images.subset([])) == []
+
+
+@pytest.mark.parametrize(
+    ("take", "error", "words"),
+    [
+        (lambda i: i.subset([0.5]), TypeError, "wanted places, whole numbers, or a mask"),
+        (lambda i: i.subset([True]), ValueError, r"a mask must have shape \(4,\), not \(1,\)"),
+        (lambda i: i.subset([4]), ValueError, r"places must lie in 0..3, got 4..4"),
+        (lambda i: i.only_classes([1.5]), TypeError, "must be a whole number or a name, got 1.5"),
+        (lambda i: i.only_classes([True]), TypeError, "a whole number or a name, got True"),
+        (lambda i: i.only_classes([np.True_]), TypeError, "must be a whole number or a name"),
+        (lambda i: i.only_classes(None), TypeError, "wanted a list of classes, got None"),
+        (lambda i: i.split("0.1"), TypeError, "fraction must be a number in .* got '0.1'"),
+        (lambda i: i.split(0.5, seed=-1), ValueError, "split: seed must be at least 0, got -1"),
+        (lambda i: i.split(0.5, seed=1.5), TypeError, "seed must be a whole number, got 1.5"),
+        (lambda i: ImageSet(i.images.numpy(), i.labels, i.classes), TypeError, "torch.from_numpy"),
+        (lambda i: ImageSet(i.images, [0, 1], i.classes), TypeError, "tensor, not list"),
+    ],
+)
+def test_imageset_refuses_what_is_no_choice_in_words(take, error, words):
+    with pytest.raises(error, match=words):
+        take(numbered([0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize("splits", ["ja", 0, 1, "True"])
+def test_load_dataset_refuses_words_for_splits_that_it_does_not_know(splits):
+    with pytest.raises(ValueError, match=r'splits must be None \("auto"\)'):
+        load_dataset("digits", splits=splits)

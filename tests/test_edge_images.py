@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,3 +268,25 @@ def test_digests_tell_pixels_from_preprocessed_images():
     array = pixels(1, *SHAPE)
     a, b = (image_digests(EdgeImages.of(x, SHAPE)) for x in (array, array.astype(np.float32)))
     assert not np.array_equal(a, b)
+
+
+def test_images_of_a_camera_that_reuses_its_buffer_are_each_their_own() -> None:
+    buffer, label = np.zeros((1, 4, 4), np.uint8), np.zeros(1, np.int64)
+
+    def frames() -> Iterator[Any]:
+        for i in range(3):
+            buffer[...] = i
+            label[...] = i
+            yield buffer, label
+
+    found = EdgeImages.of(frames(), (1, 4, 4))
+    assert found.array[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 2]
+
+
+def test_images_by_a_mask_are_those_where_it_is_true() -> None:
+    images = EdgeImages.of(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), (1, 1, 1), [0, 1, 2])
+    assert images.subset([True, False, True]).array.ravel().tolist() == [0, 2]
+    with pytest.raises(TypeError, match="wanted places, whole numbers, or a mask"):
+        images.subset([0.5])

@@ -14,6 +14,7 @@ from edge_student import CLASSES, images, tiny_student
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.labels import ids_or_names
 from pyedge.edge.learner import EdgeLearner
+from pyedge.errors import FormatError
 
 PIXELS, IDS = images(12)
 NAMES = [CLASSES[i] for i in IDS]
@@ -225,3 +226,85 @@ def test_edge_numbers_beside_the_options_are_named(value: Any) -> None:
     if value is not None:
         with pytest.raises(TypeError, match="EdgeLearner: threads must be a whole number, got"):
             EdgeLearner(tiny_student(), threads=value)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.ma.array([0, 1, 2], mask=[False, True, False]),
+        np.ma.array(["a", "b", "c"], mask=[False, True, False]),
+        [np.ma.array(0), np.ma.masked, 2],
+    ],
+)
+def test_labels_that_are_masked_are_not_taken_for_data(labels: Any) -> None:
+    with pytest.raises(TypeError, match="f: labels must be known for each image, 1 are masked"):
+        ids_or_names(labels, "f: labels", count=3)
+
+
+def test_labels_with_a_mask_that_hides_nothing_are_taken() -> None:
+    found = ids_or_names(np.ma.array([0, 1], mask=[False, False]), "f: labels", count=2)
+    assert found.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("key", ["classes", "class_names"])
+def test_labels_of_an_array_file_go_by_the_names_that_it_gives(tmp_path: Path, key: str) -> None:
+    learner = EdgeLearner(tiny_student())
+    pixels, labels = images()
+    names = np.array(CLASSES[::-1])
+    np.savez(tmp_path / "named.npz", images=pixels, labels=2 - labels, **{key: names})
+    found = learner.evaluate(tmp_path / "named.npz")
+    assert np.array_equal(found.confusion, learner.evaluate(pixels, labels).confusion)
+    np.savez(tmp_path / "odd.npz", images=pixels, labels=labels, **{key: np.arange(3)})
+    with pytest.raises(FormatError, match=f"{key} must be a list of names"):
+        learner.evaluate(tmp_path / "odd.npz")
+    np.savez(tmp_path / "short.npz", images=pixels, labels=labels, **{key: names[:2]})
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1, the 2 names"):
+        learner.evaluate(tmp_path / "short.npz")
+
+
+def test_labels_true_are_those_that_images_carry() -> None:
+    learner = EdgeLearner(tiny_student())
+    pixels, labels = images()
+    carried = EdgeImages.of(pixels, learner.input_shape, labels)
+    assert np.array_equal(
+        learner.evaluate(carried, True).confusion, learner.evaluate(pixels, labels).confusion
+    )
+    with pytest.raises(ValueError, match="evaluate: wanted labels"):
+        learner.evaluate(pixels, True)
+
+
+class Items:
+    """What torch calls a map-style data set: it is asked by place, and does not iterate."""
+
+    def __init__(self, pixels: Any, labels: Any, classes: tuple[str, ...]) -> None:
+        self.pairs, self.classes = list(zip(pixels, labels, strict=True)), classes
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.pairs[place]
+
+
+class Whole(Items):
+    """What an ImageSet is."""
+
+    def __init__(self, pixels: Any, labels: Any, classes: tuple[str, ...]) -> None:
+        super().__init__(pixels, labels, classes)
+        self.images, self.labels = pixels, labels
+
+
+@pytest.mark.parametrize("kind", [Items, Whole])
+def test_labels_of_a_data_set_that_does_not_iterate_go_by_its_classes(kind: Any) -> None:
+    learner = EdgeLearner(tiny_student())
+    pixels, labels = images()
+    wanted = learner.evaluate(pixels, labels).confusion
+    given = kind(pixels, 3 - labels, ("cup", *CLASSES[::-1]))  # nothing is of cup
+    assert np.array_equal(learner.evaluate(given).confusion, wanted)
+    assert np.array_equal(learner.predict(given).ids, learner.predict(pixels).ids)
+    with pytest.raises(ValueError, match="labels are given, and images has labels of its own"):
+        learner.evaluate(given, labels)
+    learner.learn(given, True, val=given, steps=2, progress=False)
+    other = EdgeLearner(tiny_student())
+    other.learn(pixels, labels, val=(pixels, labels), steps=2, progress=False)
+    assert np.array_equal(learner.logits(pixels), other.logits(pixels))

@@ -83,3 +83,11 @@ def test_evaluate_names_what_does_not_fit():
         evaluate(Table(), [])
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.3, .*got 1\.\.7"):
         evaluate(Table(), answers([0, 1], [1, 7]))
+
+
+def test_evaluate_of_one_class_is_right_about_it():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    found = evaluate(net, [(torch.rand(5, 1, 2, 2), torch.zeros(5, dtype=torch.int64))])
+    assert found.accuracy == 1.0
+    assert found.per_class == (1.0,)
+    assert found.confusion.tolist() == [[5]]

@@ -268,3 +268,29 @@ def test_export_onnx_predicts_what_the_student_does(student: Student, tmp_path: 
         (logits,) = reference.ReferenceEvaluator(model).run(None, {"images": x.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(logits, student(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preprocessing": {"kind": "channel", "mean": 0.5, "deviation": 0.2}}, "mean must be a"),
+        ({"preprocessing": {"kind": "channel", "mean": ["a"] * 3}}, "mean must be a list of"),
+        ({"preprocessing": {"kind": "image", "mean": None}}, "mean must be a list of numbers"),
+        ({"preprocessing": 3}, 'preprocessing must be "image", "none" or a dict'),
+        ({"preprocessing": ["image"]}, 'preprocessing must be "image", "none" or a dict'),
+        ({"record": ["a"]}, "record must be a list of dicts"),
+        ({"record": {"a": 1}}, "record must be a list of dicts"),
+    ],
+)
+def test_export_settings_of_another_kind_are_named(
+    options: dict[str, Any], message: str, student: Student
+) -> None:
+    with pytest.raises(TypeError, match=f"export: .*{message}"):
+        student_file(student, **options)
+
+
+@pytest.mark.parametrize("deviation", [0, -1, float("nan")])
+def test_export_deviation_that_cannot_divide_is_refused(deviation: float, student: Student) -> None:
+    given = {"kind": "channel", "mean": [0.5] * 3, "deviation": [1, deviation, 1]}
+    with pytest.raises(ValueError, match="export: preprocessing: deviation must be"):
+        student_file(student, preprocessing=given)

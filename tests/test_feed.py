@@ -418,3 +418,12 @@ def test_feed_numbers_of_numpy_are_taken() -> None:
         pyedge.plan(tiny_resnet(), 0.5, images(4), max_images=1.5)
     with pytest.raises(TypeError, match="plan: max_params must be a number, got '10k'"):
         pyedge.plan(tiny_resnet(), images=images(4), max_params="10k")
+
+
+@pytest.mark.parametrize("what", ["images", "labels"])
+def test_batches_with_masked_images_or_labels_are_refused(what):
+    model, _ = pair()
+    x, y = (np.ma.array(each.numpy()) for each in batches()[0])
+    (x if what == "images" else y)[0] = np.ma.masked
+    with pytest.raises(TypeError, match=f"evaluate: loader: {what} .*masked"):
+        evaluate(model, [(x, y)])

@@ -187,3 +187,15 @@ def test_path_of_cifar10_on_a_device_says_who_reads_it(tmp_path):
     members = {f"cifar-10-batches-bin/data_batch_{i}.bin": record for i in range(1, 6)}
     with pytest.raises(FormatError, match=r"5 \.bin \(a batch of CIFAR-10: pyedge\.data\.load_cif"):
         read(tarred(tmp_path / "cifar-10-binary.tar.gz", members, "w:gz"))
+
+
+def test_archive_with_two_files_of_one_name_says_that_one_is_left_out(tmp_path):
+    one, two = tree("a/1.png", "b/1.png").values()
+    zipped(tmp_path / "a.zip", {"a/1.png": one, "b/1.png": one, "./a/1.png": two})
+    told = r"1 of 3 files was left out: 1 .png \(replaced by a later file of the same name: a/1"
+    with pytest.warns(UserWarning, match=told):
+        found = read(tmp_path / "a.zip")
+    assert len(found) == 2
+    assert np.array_equal(
+        found.array[0], read(zipped(tmp_path / "b.zip", {"a/1.png": two})).array[0]
+    )

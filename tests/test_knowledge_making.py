@@ -231,3 +231,19 @@ def test_squared_norms_do_not_depend_on_how_they_are_cut(monkeypatch):
     whole = squared_norms(maps)
     monkeypatch.setattr("pyedge.cloud.knowledge_maps._RUN_ELEMENTS", 100)
     assert torch.equal(squared_norms(maps), whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"plain_view": "no"}, "plain_view must be True or False, got 'no'"),
+        ({"augment": "flip"}, "augment must be a pyedge.data.Augment or None, got 'flip'"),
+        ({"augment": True}, "augment must be a pyedge.data.Augment or None, got True"),
+        ({"path": 5}, "path must be that of a folder, str or Path, not int"),
+        ({"path": None}, "path must be that of a folder, str or Path, not NoneType"),
+    ],
+)
+def test_make_knowledge_names_arguments_of_another_kind(net, student, tmp_path, changes, words):
+    arguments = {"path": tmp_path / "pack", "progress": False, **changes}
+    with pytest.raises(TypeError, match=f"make_knowledge: {words}"):
+        make_knowledge(net, student, pixels(4), **arguments)

@@ -194,3 +194,21 @@ def test_interrupt_of_a_learning_main_thread_leaves_others_answering() -> None:
             done.set()
         assert asked.result(SOON_S)
     assert not changed(tiny_student(), learner.student)
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "words"),
+    [
+        ("accuracy", TypeError, "learn: score must be a function .* got 'accuracy'"),
+        (lambda e: float("nan"), ValueError, "learn: score returned NaN"),
+        (lambda e: "x", TypeError, "learn: score must return a number, got 'x'"),
+        (lambda e: "0.5", TypeError, "learn: score must return a number, got '0.5'"),
+    ],
+)
+def test_score_that_ranks_nothing_is_named_and_nothing_learned(
+    score: Any, error: type[Exception], words: str
+) -> None:
+    learner = EdgeLearner(tiny_student())
+    with pytest.raises(error, match=words):
+        learner.learn(PIXELS, LABELS, val=images(seed=2), score=score, options=QUICK)
+    assert not changed(tiny_student(), learner.student)

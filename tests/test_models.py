@@ -154,3 +154,8 @@ def test_models_bad_argument_is_named(name, options, words):
 def test_models_cifar_depth_is_checked():
     with pytest.raises(ValueError, match=r"6 n \+ 2"):
         models.cifar_resnet(21)
+
+
+def test_create_wants_a_name():
+    with pytest.raises(TypeError, match="create: name must be text such as 'wrn_16_4', got None"):
+        models.create(None)

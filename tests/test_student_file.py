@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edge_student import tiny_student
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from student_files import every_operator, same
 
+from pyedge.edge.knowledge import Knowledge
+from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.student import StudentFile
 from pyedge.student_file import read_student, write_student
@@ -222,3 +225,14 @@ def test_student_file_reader_opens_nothing_but_its_file(
     monkeypatch.setattr(builtins, "open", watch)
     read_student(saved)
     assert opened == [str(saved)]
+
+
+@pytest.mark.parametrize("path", [None, 3, "a\0b"])
+def test_student_file_paths_that_are_none_are_named(path: Any) -> None:
+    error = ValueError if isinstance(path, str) else TypeError
+    with pytest.raises(error, match="read_student: path"):
+        read_student(path)
+    with pytest.raises(error, match="save: path"):
+        EdgeLearner(tiny_student()).save(path)
+    with pytest.raises(FileNotFoundError if isinstance(path, str) else TypeError):
+        Knowledge(path)

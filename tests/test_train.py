@@ -294,3 +294,25 @@ def test_learning_rate_schedules():
     )
     assert rates(schedule="constant") == [1.0] * 8
     assert rates(warmup_steps=3)[:4] == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "words"),
+    [
+        ("accuracy", TypeError, "train: score must be a function .* got 'accuracy'"),
+        (lambda e: math.nan, ValueError, "train: score returned NaN"),
+        (lambda e: "x", TypeError, "train: score must return a number, got 'x'"),
+        (lambda e: None, TypeError, "train: score must return a number, got None"),
+    ],
+)
+def test_train_names_a_score_that_ranks_nothing(score, error, words):
+    model, _ = pair()
+    with pytest.raises(error, match=words):
+        train(model, batches(), val_loader=batches(), score=score, options=QUICK)
+
+
+def test_train_of_one_class_is_right_about_it():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    data = [(torch.rand(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64))]
+    found = train(model, data, val_loader=data, options=QUICK)
+    assert found.history[-1]["val_accuracy"] == 1.0

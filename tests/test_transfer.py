@@ -149,7 +149,7 @@ def test_transfer_refuses_a_teacher_of_other_classes():
             logits, maps = super().forward(x)
             return logits[:, :2], maps
 
-    with pytest.raises(ValueError, match=r"teacher must be \[n, classes\] like the student's"):
+    with pytest.raises(ValueError, match="transfer: teacher has 2 classes and student 3"):
         transfer(student, Other(), batches(), options=QUICK)
 
 
@@ -214,3 +214,10 @@ def test_transfer_of_maps_alone_leaves_the_classifier():
     assert changed(before, student) == {"groups.0.1.0.weight", "groups.1.1.0.weight"}
     with pytest.raises(ValueError, match="leaves nothing that this loss could train"):
         transfer(student, teacher, batches(), lambdas=(0, 1, 0), trainable=("head",), options=QUICK)
+
+
+@pytest.mark.parametrize("labels", ["no", 1, torch.tensor([0, 1])])
+def test_transfer_takes_true_and_false_alone_for_labels(labels):
+    student, teacher = pair()
+    with pytest.raises(TypeError, match="transfer: labels must be True, False or None"):
+        transfer(student, teacher, batches(), labels=labels, epochs=1)

@@ -26,7 +26,7 @@ def load(path: str, shape: Shape, *, labelled: bool, splits: bool | None = None)
     existing(path)
     if not is_array_file(path):
         return EdgeImages.from_folder(path, shape, labelled=labelled, splits=splits)
-    images, labels = read_arrays(path)
+    images, labels = read_arrays(path, named=labelled)
     if labelled and labels is None:
         raise UsageError(f"{path} has no labels; --no-labels with --knowledge learns without")
     try:

@@ -141,6 +141,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     _check_classes(args, images, learner)
     val = _validation(args, learner)
     console.note(f"{args.data}: {len(images)} images, {len(learner.classes)} classes")
+    if labelled:
+        _note_of_absent(console, args.data, added, images, learner)
     log = EvaluationLog(console)
 
     def score(found: Evaluation) -> float:
@@ -216,6 +218,18 @@ def _check_classes(args: argparse.Namespace, images: EdgeImages, learner: EdgeLe
             f"{args.data} has classes that {args.student} does not know: {listing(missing)}"
             f"{nearly(missing[0], learner.classes)}; {adds} adds them"
         )
+
+
+def _note_of_absent(
+    console: Console, data: str, added: list[str], images: EdgeImages, learner: EdgeLearner
+) -> None:
+    """Tell of new classes that no image has: such a one would be in the file, and not learned."""
+    classes = learner.classes if images.class_names is None else images.class_names
+    ids = () if images.labels is None else set(images.labels.tolist())
+    here = [classes[i] for i in ids if i < len(classes)]
+    lacking = absent(added, here)
+    if lacking:
+        console.note(f"note: no image of {data} is of {listing(lacking)}: nothing of it is learned")
 
 
 def _validation(args: argparse.Namespace, learner: EdgeLearner) -> Any:

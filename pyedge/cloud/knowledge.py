@@ -80,6 +80,12 @@ def make_knowledge(
     views = _count("views", views, 1)
     batch_size = _count("batch_size", batch_size, 1)
     seed = _count("seed", seed, 0)
+    if not isinstance(plain_view, bool):
+        raise TypeError(f"make_knowledge: plain_view must be True or False, got {plain_view!r}")
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"make_knowledge: path must be that of a folder, str or Path, not {type(path).__name__}"
+        )
     check_target(path)
     file = student_of(student)
     given = images_of(images, file.input_shape)
@@ -188,6 +194,10 @@ def _checked(augment: Augment | None, shape: tuple[int, int, int]) -> Augment:
     c, h, w = shape
     if augment is None:
         return Augment(crop_padding=max(1, h // 8), flip=c == 3, cutout=0)
+    if not isinstance(augment, Augment):
+        raise TypeError(
+            f"make_knowledge: augment must be a pyedge.data.Augment or None, got {augment!r}"
+        )
     if augment.cutout:
         raise ValueError(
             f"make_knowledge: augment must have cutout=0, since a device does not cut out, got "

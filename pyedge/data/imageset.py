@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyedge.arguments import plain_number, whole
 from pyedge.class_matching import listing, nearly, places, quoted
 from pyedge.class_names import checked_names
+from pyedge.edge.arrays import rows_of
 
 
 class ImageSet(Dataset):
@@ -23,6 +27,12 @@ class ImageSet(Dataset):
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
+        for name, given in (("images", images), ("labels", labels)):
+            if not isinstance(given, Tensor):
+                hint = f"; torch.from_numpy({name})" if isinstance(given, np.ndarray) else ""
+                raise TypeError(
+                    f"ImageSet: {name} must be a torch tensor, not {type(given).__name__}{hint}"
+                )
         if images.dtype != torch.uint8 or labels.dtype != torch.int64:
             raise TypeError(
                 f"ImageSet: wanted uint8 images and int64 labels, got {images.dtype} "
@@ -62,6 +72,8 @@ class ImageSet(Dataset):
         """Turn class ids or names into ids, in the order given; ValueError for one not there."""
         if isinstance(wanted, str):
             raise TypeError(f"ImageSet: wanted a list of classes, got the text {wanted!r}")
+        if not isinstance(wanted, Iterable):
+            raise TypeError(f"ImageSet: wanted a list of classes, got {wanted!r}")
         ids = []
         for item in wanted:
             if isinstance(item, str):
@@ -72,8 +84,8 @@ class ImageSet(Dataset):
                         f"{listing(self.classes)}{nearly(item, self.classes)}"
                     )
                 ids.append(place)
-            elif 0 <= int(item) < len(self.classes):
-                ids.append(int(item))
+            elif 0 <= _class_id(item) < len(self.classes):
+                ids.append(_class_id(item))
             else:
                 raise ValueError(
                     f"ImageSet: class ids lie in 0..{len(self.classes) - 1}, got {item!r}"
@@ -81,8 +93,8 @@ class ImageSet(Dataset):
         return tuple(ids)
 
     def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> ImageSet:
-        """Take the images at these positions, in this order (a copy)."""
-        index = torch.as_tensor(indices, dtype=torch.int64)
+        """Take the images at these positions, in this order, or where a mask is True (a copy)."""
+        index = torch.from_numpy(rows_of(indices, len(self), "ImageSet.subset"))
         return ImageSet(self.images[index], self.labels[index], self.classes)
 
     def only_classes(self, ids: Sequence[int | str]) -> ImageSet:
@@ -100,12 +112,28 @@ class ImageSet(Dataset):
         return self.subset(first), self.subset(second)
 
 
+def _class_id(item: Any) -> int:
+    dtype = str(getattr(item, "dtype", ""))
+    try:
+        if isinstance(item, bool) or "bool" in dtype:
+            raise TypeError
+        return operator.index(item)
+    except TypeError:
+        raise TypeError(
+            f"ImageSet: a class must be a whole number or a name, got {item!r}"
+        ) from None
+
+
 def stratified_split(
     labels: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split positions 0..n-1 by label; see `ImageSet.split`. Both parts come in rising order."""
-    if not 0 <= fraction < 1:
+    share = plain_number(fraction)
+    if isinstance(share, bool) or not isinstance(share, (int, float)):
+        raise TypeError(f"split: fraction must be a number in [0, 1), got {fraction!r}")
+    if not 0 <= share < 1:
         raise ValueError(f"split: fraction must lie in [0, 1), got {fraction!r}")
+    fraction, seed = share, whole(seed, "split: seed", 0)
     random = np.random.default_rng(seed)
     second = []
     for label in np.unique(labels):

@@ -12,6 +12,7 @@ from pyedge.data.folders import Contents, every_image, read_contents, split_fold
 from pyedge.data.imageset import ImageSet
 from pyedge.edge.left_out import LeftOut, shown
 from pyedge.edge.located import path_text
+from pyedge.edge.split_names import splits_word
 from pyedge.errors import FormatError
 from pyedge.warning import warn
 
@@ -29,6 +30,7 @@ def load_folder(path: Path, size: int | None = None, *, splits: bool | None = No
     images and archives, empty class folders and images outside of them; ValueError for images that
     differ in size; FileNotFoundError.
     """
+    splits = splits_word(splits, "load_folder")
     found = read_contents(path, size)
     sets: dict[str | None, ImageSet] = {}
     if found.images:
@@ -113,6 +115,7 @@ def load_parts(
 ) -> Parts:
     """Load as `load_dataset`, and tell where the parts come from."""
     name = path_text(path)
+    splits = splits_word(splits, "load_dataset")
     if name == "digits":
         _refuse_size(name, size, 8)
         return Parts(

@@ -43,6 +43,30 @@ def array_of(source: Any, channels: int) -> NDArray[Any] | None:
     return None
 
 
+def rows_of(rows: Any, count: int, where: str) -> NDArray[np.int64]:
+    """Return places among `count`, in the order given; of a mask [count], where it is True.
+
+    Raises TypeError for what is neither, ValueError for another shape and places out of range.
+    """
+    given = _tensor(rows) if hasattr(rows, "detach") else np.asarray(rows)
+    if given.dtype.kind == "b":
+        if given.shape != (count,):
+            raise ValueError(f"{where}: a mask must have shape ({count},), not {given.shape}")
+        return np.flatnonzero(given)
+    if given.size and given.dtype.kind not in "iu":
+        raise TypeError(
+            f"{where}: wanted places, whole numbers, or a mask of True and False, got {rows!r:.80}"
+        )
+    if given.ndim != 1:
+        raise ValueError(f"{where}: places must have shape (n,), not {given.shape}")
+    found = given.astype(np.int64)
+    if len(found) and not -count <= int(found.min()) <= int(found.max()) < count:
+        raise ValueError(
+            f"{where}: places must lie in 0..{count - 1}, got {found.min()}..{found.max()}"
+        )
+    return found
+
+
 def _tensor(source: Any) -> NDArray[Any]:
     tensor = source.detach().cpu()
     try:

@@ -25,6 +25,7 @@ class Choice:
     def __init__(self, also: Callable[[str], bool], left_out: LeftOut) -> None:
         self._also = also
         self._entered: dict[str, bool] = {"": True}
+        self._taken: set[str] = set()
         self.left_out = left_out
 
     def enters(self, name: str) -> bool:
@@ -58,9 +59,11 @@ class Choice:
 
     def takes(self, name: str, head: bytes) -> bool:
         """Tell whether a file that may be taken is, by its first bytes."""
-        if self.by_name(name):
-            return True
-        reason = file_kinds.refused_by_content(name, head)
+        reason = None if self.by_name(name) else file_kinds.refused_by_content(name, head)
         if reason is not None:
             self.left_out.add(name, reason)
-        return reason is None
+            return False
+        if name in self._taken:  # an archive may hold a name twice: readers go by the name
+            self.left_out.add(name, "replaced by a later file of the same name")
+        self._taken.add(name)
+        return True

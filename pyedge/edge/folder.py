@@ -16,7 +16,7 @@ from pyedge.edge.layout import Shape
 from pyedge.edge.left_out import LeftOut, shown
 from pyedge.edge.located import path_text
 from pyedge.edge.sources import walk
-from pyedge.edge.split_names import SPLITS
+from pyedge.edge.split_names import SPLITS, splits_word
 from pyedge.errors import FormatError
 
 Pixels = NDArray[np.uint8]
@@ -44,6 +44,7 @@ def read_folder(
     ValueError for other sizes; ImportError without Pillow; FileNotFoundError.
     """
     name = path_text(path)
+    splits = splits_word(splits, "EdgeImages")
     left_out = LeftOut()
     folders, entries = [], {}
     for entry in walk(path, left_out=left_out):

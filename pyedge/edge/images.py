@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.class_matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
-from pyedge.edge.arrays import array_of
-from pyedge.edge.labels import ids_or_names
+from pyedge.edge.arrays import array_of, rows_of
+from pyedge.edge.labels import ids_or_names, refuse_masked
 from pyedge.edge.layout import Shape, checked_dtype, checked_shape, one_or_more, place
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
@@ -56,8 +56,9 @@ class EdgeImages:
         folder of class folders, an archive of one, or one image file (`from_folder`), which need
         labels unless `labelled` is False or None (take them where they are); an array file (.npy,
         .npz); paths of image files, alone or as (path, label) (`pyedge.edge.named_files`); an
-        iterable of (image, label), (images, labels), or images alone (`from_iterable`); or
-        EdgeImages. labels: for arrays, paths, EdgeImages and images alone.
+        iterable of (image, label), (images, labels), or images alone (`from_iterable`); a data set
+        of torch's kind, such as an ImageSet; or EdgeImages. labels: for arrays, paths, EdgeImages
+        and images alone.
         """
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
@@ -71,9 +72,16 @@ class EdgeImages:
         from pyedge.edge import named_files
 
         if named_files.is_array_file(source):
-            source, its_labels = named_files.read_arrays(source)
+            source, its_labels = named_files.read_arrays(
+                source, named=labels is None and bool(labelled)
+            )
             labels = its_labels if labels is None and labelled is not False else labels
         kind = type(source).__name__
+        if is_dataset(source):
+            found = cls._from_dataset(source, input_shape, channels_last)
+            if labels is not None and found.labels is not None:
+                raise _two_labels(kind)
+            return found if labels is None else found.labelled(labels)
         source = named_files.paths_in(source)
         if isinstance(source, named_files.Paths):
             return named_files.read_paths(source, checked_shape(input_shape), labels)
@@ -165,9 +173,11 @@ class EdgeImages:
             if array is None:
                 array = np.asarray(images)
             part = one_or_more(array, shape, channels_last)
-            arrays.append(part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array)
+            planar = part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array
+            arrays.append(planar.copy())  # a camera's loop fills one buffer again and again
             if label is not None:
-                labels.append(np.atleast_1d(np.asarray(label)))
+                refuse_masked(label, "EdgeImages: labels")
+                labels.append(np.atleast_1d(np.asarray(label)).copy())
                 if len(labels[-1]) != len(part.array):
                     raise ValueError(
                         f"EdgeImages: item {len(arrays) - 1} has {len(part.array)} images and "
@@ -185,6 +195,20 @@ class EdgeImages:
         return cls.from_array(
             whole, shape, np.concatenate(labels) if labels else None, channels_last=False
         )
+
+    @classmethod
+    def _from_dataset(cls, source: Any, shape: Shape, channels_last: bool | None) -> EdgeImages:
+        """Take an ImageSet whole, with its classes, and other data sets image by image."""
+        if not all(hasattr(source, each) for each in ("images", "labels", "classes")):
+            items = (source[i] for i in range(len(source)))
+            return cls.from_iterable(items, shape, channels_last=channels_last)
+        array = array_of(source.images, checked_shape(shape)[0])
+        found = cls.from_array(
+            source.images if array is None else array,
+            *(shape, source.labels),
+            channels_last=channels_last,
+        )
+        return replace(found, class_names=tuple(source.classes))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -237,6 +261,8 @@ class EdgeImages:
             raise ValueError("EdgeImages: these images have no names of classes to choose by")
         if isinstance(names, str):
             raise TypeError(f"EdgeImages: wanted a list of names, got the text {names!r}")
+        if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"EdgeImages: only_classes wants a list of names, got {names!r:.80}")
         for name in absent(names, self.class_names):
             raise ValueError(
                 f"EdgeImages: no class is called {quoted(name)}; there are "
@@ -245,8 +271,9 @@ class EdgeImages:
         ids = places(names, self.class_names)
         return self.subset(np.flatnonzero(np.isin(self.labels, ids)))
 
-    def subset(self, rows: NDArray[np.int64]) -> EdgeImages:
-        """Take the images at these places, in this order (a copy)."""
+    def subset(self, rows: Any) -> EdgeImages:
+        """Take the images at these places, in this order, or where a mask is True (a copy)."""
+        rows = rows_of(rows, len(self), "EdgeImages.subset")
         labels = None if self.labels is None else self.labels[rows]
         return replace(self, array=self.array[rows], labels=labels, span=None)
 
@@ -276,6 +303,16 @@ class EdgeImages:
                 )
             ends += [low.min(), high.max()]
         return float(min(ends)), float(max(ends))
+
+
+def is_dataset(source: Any) -> bool:
+    """Tell whether a source is a data set of torch's kind, which is asked for item after item."""
+    return (
+        hasattr(source, "__len__")
+        and hasattr(source, "__getitem__")
+        and not isinstance(source, Iterable)
+        and not hasattr(source, "__array__")
+    )
 
 
 def _two_labels(kind: str) -> ValueError:

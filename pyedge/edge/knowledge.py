@@ -47,6 +47,10 @@ class Knowledge:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(
+                f"Knowledge: path must be the folder of a pack, not {type(path).__name__}"
+            )
         self.path = Path(path)
         self._manifest, data = read_manifest(self.path)
         self.digest = hashlib.sha256(data).hexdigest()

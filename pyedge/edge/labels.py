@@ -48,8 +48,20 @@ def check_range(ids: Any, where: str, classes: int | None) -> None:
         )
 
 
+def refuse_masked(labels: Any, where: str) -> None:
+    """Raise TypeError for labels of numpy's masked arrays that are masked: nobody knows them."""
+    parts = labels if isinstance(labels, (list, tuple)) else (labels,)
+    masked = sum(int(np.ma.count_masked(part)) for part in parts if np.ma.isMaskedArray(part))
+    if masked:
+        raise TypeError(
+            f"{where} must be known for each image, {masked} are masked; leave these images out, "
+            "as with images[~labels.mask]"
+        )
+
+
 def _array(labels: Any, where: str) -> NDArray[Any]:
     """Whatever holds the labels, as an array."""
+    refuse_masked(labels, where)
     if isinstance(labels, (str, bytes, Mapping, Set, Iterator)) or labels is None:
         raise TypeError(
             f"{where} must be an array, a list or a column with one label for each image, not "

@@ -20,7 +20,12 @@ class Placed(NamedTuple):
 
 def checked_shape(input_shape: Sequence[int]) -> Shape:
     """Return c h w as a tuple; ValueError for anything else."""
-    shape = tuple(int(side) for side in input_shape)
+    try:
+        shape = tuple(int(side) for side in input_shape)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"EdgeImages: input_shape must be c h w, three whole numbers, not {input_shape!r:.80}"
+        ) from None
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"EdgeImages: input_shape must be c h w, each from 1, not {input_shape}")
     return shape

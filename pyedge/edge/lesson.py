@@ -19,7 +19,7 @@ from pyedge.arguments import plain_number
 from pyedge.class_matching import absent, classes_of, numbered, unknown
 from pyedge.edge.batches import Rows, hold_back
 from pyedge.edge.digests import image_digests, set_digest
-from pyedge.edge.images import EdgeImages
+from pyedge.edge.images import EdgeImages, is_dataset
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.labels import ids_or_names
 from pyedge.edge.masks import check_masks, refuse_masked_labels
@@ -154,6 +154,7 @@ def lesson(
 
 def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) -> EdgeImages:
     """Take images with labels, and give these the student's ids. Raises ValueError without."""
+    labels = None if labels is True else labels
     names, where = classes_of(images), f"{title}: labels"
     classes = len(names or student.classes)
     if labels is not None and isinstance(images, (str, os.PathLike)):
@@ -168,6 +169,8 @@ def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) 
             found = found.labelled(ids_or_names(labels, where, count=len(found), classes=classes))
     if found.labels is None:
         raise ValueError(f"{title}: wanted labels, of {len(found)} images")
+    if names and is_dataset(images):
+        found = dataclasses.replace(found, class_names=None)  # only those used need be known
     if found.class_names is None and names and not numbered(student.classes):
         found = _named(found, names, student, title)
     return found.with_classes(student.classes)
@@ -201,7 +204,7 @@ def _named(
 def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:
     if labels is None or labels is False:
         return EdgeImages.of(images, student.input_shape, labelled=False)
-    found = labelled_images(student, images, None if labels is True else labels, "learn")
+    found = labelled_images(student, images, labels, "learn")
     refuse_masked_labels(student, found)
     return found
 
@@ -241,7 +244,7 @@ def _validation(student: StudentFile, val: Any) -> Validation:
         if len(val) != 2:
             raise ValueError(f"learn: val must be (images, labels), got {len(val)} values")
         found = labelled_images(student, val[0], val[1], "learn: val")
-    elif isinstance(val, (EdgeImages, str, os.PathLike)):
+    elif isinstance(val, (EdgeImages, str, os.PathLike)) or is_dataset(val):
         found = labelled_images(student, val, None, "learn: val")
     else:
         raise TypeError(

@@ -16,6 +16,7 @@ from pyedge.edge.decode import decode_all
 from pyedge.edge.entries import Entry
 from pyedge.edge.folder import fitted
 from pyedge.edge.images import EdgeImages
+from pyedge.edge.labels import ids_or_names
 from pyedge.edge.layout import Shape
 from pyedge.edge.located import located
 from pyedge.edge.sources import single
@@ -34,10 +35,12 @@ def is_array_file(source: Any) -> bool:
     return _is_path(source) and os.fspath(source).lower().endswith((".npy", ".npz"))
 
 
-def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, Any]:
+def read_arrays(path: str | os.PathLike[str], *, named: bool = True) -> tuple[Any, Any]:
     """Read .npy, or .npz with images and perhaps labels: (images, labels or None).
 
-    Nothing is unpickled. Raises FormatError for a file that is damaged or has no such array.
+    Labels that are ids become names where the file says, in `classes` or `class_names`, which class
+    each id is; not `named`, they stay as they are. Nothing is unpickled. Raises FormatError for a
+    file that is damaged, has no such array, or names its classes otherwise.
     """
     name = str(located(path))
     try:
@@ -47,11 +50,35 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, Any]:
         with content:
             if "images" not in content.files:
                 raise FormatError(f"{name}: has no array called images, but {content.files}")
-            return content["images"], content["labels"] if "labels" in content.files else None
+            images = content["images"]
+            labels = content["labels"] if "labels" in content.files else None
+            key = next((key for key in ("classes", "class_names") if key in content.files), "")
+            names = content[key] if key and named else None
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{name}: not an array of numpy's, or a damaged one") from error
+    if labels is None or names is None:
+        return images, labels
+    return images, _by_names(labels, names, name, key)
+
+
+def _by_names(labels: Any, names: Any, path: str, key: str) -> Any:
+    """Return labels as names, of a file at `path` that names its classes in `key`."""
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise FormatError(
+            f"{path}: {key} must be a list of names, one for each class, got {names.dtype} "
+            f"{list(names.shape)}; leave it out of the file"
+        )
+    if labels.dtype.kind == "U":
+        return labels
+    ids = ids_or_names(labels, f"{path}: labels")
+    if ids.size and int(ids.max()) >= len(names):
+        raise ValueError(
+            f"{path}: labels must lie in 0..{len(names) - 1}, the {len(names)} names in {key}, got "
+            f"{int(ids.max())}"
+        )
+    return names[ids]
 
 
 def paths_in(source: Any) -> Any:

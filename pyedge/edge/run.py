@@ -25,7 +25,7 @@ from pyedge.edge.options import LearnOptions
 from pyedge.edge.progress import ProgressBar
 from pyedge.edge.result import LearnResult, LearnState
 from pyedge.errors import DivergedError, FormatError
-from pyedge.evaluation import Evaluation
+from pyedge.evaluation import Evaluation, check_score, scored
 from pyedge.loss_window import Window
 from pyedge.run_options import learning_rate
 
@@ -55,6 +55,7 @@ class Run:
         identity: Mapping[str, str],
         score: Score | None,
     ) -> None:
+        check_score(score, "learn")
         self._engine = engine
         self._lesson = lesson
         self._options = options
@@ -162,7 +163,7 @@ class Run:
             size = self._validation_batch
             logits = logits_of(self._engine, held.images, size, self._classes, held.rows)
             found = evaluation(logits, held.labels)
-            score = found.accuracy if self._score is None else float(self._score(found))
+            score = scored(self._score, found, "learn")
             row.update(val_accuracy=found.accuracy, val_loss=found.loss, val_score=score)
             self._bar.validated(found.accuracy, score)
         state.history.append(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 SPLITS = ("train", "test", "val")
 
@@ -67,6 +68,21 @@ _UNLABELLED = frozenset(
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _TOKEN = re.compile(r"[^\W\d_]+")
+
+
+def splits_word(splits: Any, function: str) -> bool | None:
+    """Return what `splits` says: None, True or False, or the words of the command line for them.
+
+    Raises ValueError for anything else, 0 and 1 among it.
+    """
+    words = {"auto": None, "yes": True, "no": False}
+    if splits is None or isinstance(splits, bool):
+        return splits
+    if isinstance(splits, str) and splits in words:
+        return words[splits]
+    raise ValueError(
+        f'{function}: splits must be None ("auto"), True ("yes") or False ("no"), got {splits!r}'
+    )
 
 
 def _tokens(name: str) -> list[str]:

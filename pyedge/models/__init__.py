@@ -60,6 +60,8 @@ def create(name: str, **options: Any) -> nn.Module:
     `options` go to the builder of that name. Raises ValueError for a name that is not known, and
     TypeError for an option that this network does not take.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"create: name must be text such as 'wrn_16_4', got {name!r:.80}")
     builder = _BUILDERS.get(name)
     if builder is None:
         sized = re.fullmatch(r"wrn_(\d+)_(\d+)", name)

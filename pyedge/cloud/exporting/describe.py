@@ -46,6 +46,8 @@ def described(
     record: Sequence[Mapping[str, Any]],
 ) -> StudentFile:
     """Put a lowered student and its description together; ValueError where they do not fit."""
+    if not isinstance(record, (list, tuple)) or not all(isinstance(e, Mapping) for e in record):
+        raise TypeError(f"export: record must be a list of dicts, one a step, got {record!r:.80}")
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
     settings, said = chosen(student, preprocessing, lowered.input_shape[0])
     entry = {"command": "export", "pyedge": pyedge.__version__, **said}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,11 @@ def _also(shown: Look, channels: int) -> str:
 
 
 def _checked(given: Preprocessing, channels: int) -> dict[str, Any]:
+    if not isinstance(given, (str, Mapping)):
+        raise TypeError(
+            'export: preprocessing must be "image", "none" or a dict with kind, mean and '
+            f"deviation, not {given!r:.80}"
+        )
     settings = {"kind": given} if isinstance(given, str) else dict(given)
     kind = settings.get("kind")
     unknown = sorted(settings.keys() - {"kind", "mean", "deviation"})
@@ -84,10 +90,29 @@ def _checked(given: Preprocessing, channels: int) -> dict[str, Any]:
         )
     numbers = {}
     for name in ("mean", "deviation"):
-        numbers[name] = [float(value) for value in settings.get(name, ())]
+        numbers[name] = _numbers(name, settings.get(name, ()))
         if len(numbers[name]) != (channels if kind == "channel" else 0):
             raise ValueError(
                 f"export: preprocessing of kind {kind!r} must have "
                 f"{channels if kind == 'channel' else 'no'} numbers in {name}, got {numbers[name]}"
             )
+    if not all(value > 0 for value in numbers["deviation"]):
+        raise ValueError(
+            f"export: preprocessing: deviation must be above 0, got {numbers['deviation']}"
+        )
     return {"kind": kind, **numbers}
+
+
+def _numbers(name: str, values: Any) -> list[float]:
+    try:
+        if isinstance(values, (str, bytes)) or any(isinstance(v, (str, bytes)) for v in values):
+            raise TypeError
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"export: preprocessing: {name} must be a list of numbers, one for each channel, not "
+            f"{values!r:.80}"
+        ) from None
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"export: preprocessing: {name} must be finite, got {numbers}")
+    return numbers

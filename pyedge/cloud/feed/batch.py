@@ -156,6 +156,11 @@ def _tensor(given: Any, source: Source) -> Tensor:
     if isinstance(given, Tensor):
         return given
     if isinstance(given, np.ndarray):
+        if np.ma.is_masked(given):
+            raise TypeError(
+                f"{source.images} have masked pixels, {np.ma.count_masked(given)} in a batch; fill "
+                "them, as with images.filled(0)"
+            )
         if given.dtype.kind not in "fiub":
             raise TypeError(f"{source.images} must be n c h w of numbers, got {given.dtype}")
         # torch neither takes strides below 0 and foreign byte orders, nor what it may not write

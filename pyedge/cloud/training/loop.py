@@ -39,6 +39,7 @@ from pyedge.cloud.training.setting import (
 )
 from pyedge.cloud.training.trainable import only_trainable, training_mode
 from pyedge.errors import DivergedError, FormatError
+from pyedge.evaluation import check_score, scored
 from pyedge.run_state import RunState
 from pyedge.warning import warn
 
@@ -82,6 +83,7 @@ class Trainer:
     """One run on one process: the loop, its evaluations and its checkpoints."""
 
     def __init__(self, fabric: Fabric, job: Job) -> None:
+        check_score(job.score, job.function)
         self._fabric = fabric
         self._job = job
         self._options = job.options
@@ -306,7 +308,7 @@ class Trainer:
         evaluation = self._evaluate("val_loader")
         score = None
         if evaluation is not None:
-            score = evaluation.accuracy if self._job.score is None else self._job.score(evaluation)
+            score = scored(self._job.score, evaluation, self._job.function)
             row.update(val_accuracy=evaluation.accuracy, val_loss=evaluation.loss, val_score=score)
             self._bar.validated(evaluation.accuracy, score)
         state.history.append(row)

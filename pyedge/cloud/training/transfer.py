@@ -65,6 +65,11 @@ def transfer(
     paper trains `trainable="last_conv"`; it holds the old ones at a low rate with frequent
     evaluation only, such as lr=0.002, steps=64, eval_every=4.
     """
+    if labels is not None and not isinstance(labels, bool):
+        raise TypeError(
+            "transfer: labels must be True, False or None, since the labels themselves come from "
+            f"the loader, got {labels!r:.80}"
+        )
     weights = _checked_lambdas(lambdas, bool(labels))
     if padding not in ("kept", "end"):
         raise ValueError(f'transfer: padding must be "kept" or "end", got {padding!r}')
@@ -77,7 +82,7 @@ def transfer(
     x, loader = peek_images(loader, source)
     compare(teacher, look_at(x), "transfer", "the teacher")
     x = like_weights(x, student)
-    groups = _groups(student, x, source)
+    logits, groups = _logits_and_groups(student, student.forward_taps, x, source)  # type: ignore[arg-type]
     if not (weights[0] or (labels and weights[2])):  # J_b alone: nothing reaches the classifier
         one = x[:1].to(next(student.parameters()).device)
         chosen = chosen.replace(
@@ -85,6 +90,7 @@ def transfer(
         )
     tapped = tapped_teacher(teacher, x, "transfer")
     if weights[0]:
+        _check_classes(logits, tapped, x, source)
         check_logits(student, tapped, x, "transfer")
     if padding == "kept":
         tapped = facing(tapped, getattr(student, "teacher_channels", None))
@@ -163,14 +169,26 @@ def tapped_teacher(teacher: nn.Module, x: Tensor, title: str) -> nn.Module:
         raise StructureError(f"{title}: teacher: {error}") from error
 
 
-def _groups(student: nn.Module, x: Tensor, source: Source) -> int:
-    """Count the student's groups with one image in evaluation mode, which changes nothing."""
-    one = x[:1].to(next(student.parameters()).device)
-    with evaluating(student), torch.no_grad():
+def _logits_and_groups(
+    net: nn.Module, ask: Callable[[Tensor], Any], x: Tensor, source: Source
+) -> tuple[int, int]:
+    """Count logits and groups with one image in evaluation mode, which changes nothing."""
+    one = x[:1].to(next((p.device for p in net.parameters()), x.device))
+    with evaluating(net), torch.no_grad():
         try:
-            return len(student.forward_taps(one)[1])  # type: ignore[operator]
+            logits, taps = ask(one)
+            return logits.shape[-1], len(taps)
         except Exception as error:
             fail_in_network(error, source, tuple(one.shape))
+
+
+def _check_classes(logits: int, teacher: nn.Module, x: Tensor, source: Source) -> None:
+    known, _ = _logits_and_groups(teacher, teacher, like_weights(x, teacher), source)
+    if known != logits:
+        raise ValueError(
+            f"transfer: teacher has {known} classes and student {logits}; J_1 compares their "
+            "logits, so both must have the same ones (lambdas with 0 for J_1 do without)"
+        )
 
 
 def _sum_of_taps(student: nn.Module, x: Tensor) -> Tensor:
