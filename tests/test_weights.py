@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from weights_case import TORCHVISION, State, cifar, downsampled, lively, prefixed, renamed, same
 
+import pyedge
 from pyedge import models
 from pyedge.cli import networks
 from pyedge.cloud.weights.load import Loaded, load_weights
@@ -366,12 +367,15 @@ def test_advice_on_parts_that_fit_works(tmp_path: Path) -> None:
         {"teacher": one, "student": other},
         {"a.b": one, "nets": {3: {"state": prefixed("module.net.", other)}}},
         {**one, **prefixed("target.", other)},
+        {"one": cifar(), "other": cifar(2)},
     ):
         with pytest.raises(FormatError, match="several parts") as raised:
             loaded(content, path, cifar(1))
         advice = str(raised.value).rpartition("torch.save(")[2].removesuffix(", new)")
         mine = cifar(1)
-        loaded(eval(advice, {"torch": torch, "path": path}), tmp_path / "new", mine)
+        loaded(
+            eval(advice, {"torch": torch, "pyedge": pyedge, "path": path}), tmp_path / "new", mine
+        )
         assert any(
             torch.equal(mine.state_dict()["stem.weight"], s["stem.weight"]) for s in (one, other)
         )

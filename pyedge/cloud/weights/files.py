@@ -75,9 +75,13 @@ def part_in_words(path: str | os.PathLike[str], prefix: str) -> str:
                 break
         else:
             break
-    if not rest:
+    whole = "_modules" in getattr(content, "__dict__", {})  # a pickled network, with code in it
+    if not rest and not whole:
         return text
     start_of = f"{rest}."
+    if whole or (content is not None and not any(str(k).startswith(start_of) for k in content)):
+        start_of = f"{prefix}."
+        text = "pyedge.cloud.weights.files.read_weights(path).tensors"
     return (
         f"{{k.removeprefix({start_of!r}): v for k, v in {text}.items() "
         f"if k.startswith({start_of!r})}}"
