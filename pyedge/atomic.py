@@ -95,6 +95,18 @@ def find_target(path: str | bytes | PathLike[Any]) -> Target:
     return Target(target, before)
 
 
+def check_folder(path: str | PathLike[str]) -> None:
+    """Raise OSError unless `path` is a folder to write into, or one that can be made."""
+    target = Path(os.path.realpath(path))
+    if os.path.islink(path) and not target.exists():  # no folder can be made of it
+        raise NotADirectoryError(errno.ENOTDIR, "is a link that leads nowhere", os.fspath(path))
+    place = next(place for place in (target, *target.parents) if os.path.lexists(place))
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(place))
+    if not os.access(place, os.W_OK):
+        raise PermissionError(errno.EACCES, "the folder cannot be written to", str(place))
+
+
 def beside(target: Path, end: str) -> Path:
     """Name something hidden beside `target`: .NAME.END, where a long NAME is cut."""
     stem = target.name
@@ -122,8 +134,11 @@ def remove_leftovers(path: str | bytes | PathLike[Any]) -> None:
 def _send(target: Target, write: Write) -> list[Note]:
     """Write to a device or a pipe, which gets the whole content and no seeking."""
     content = _in_memory(write)
-    with open(target.path, "wb") as file:
-        file.write(content)
+    try:
+        with open(target.path, "wb") as file:
+            file.write(content)
+    except OSError as error:  # a full device names nothing
+        raise OSError(*error.args[:2], str(target.path)) from error
     return []
 
 
@@ -224,8 +239,11 @@ def _overwrite(target: Target, content: bytes, reason: OSError) -> list[Note]:
 
 def _write_all(file: io.FileIO, content: bytes) -> None:
     rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise OSError(*error.args[:2], os.fspath(file.name)) from error
 
 
 @contextmanager

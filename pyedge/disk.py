@@ -10,6 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +32,7 @@ UNSUPPORTED = frozenset(
     }
 )
 
+_later: ContextVar[tuple[Path, Path] | None] = ContextVar("_later", default=None)
 _said: set[str] = set()  # the kinds of note that this process has given
 
 
@@ -51,7 +55,10 @@ def sync_file(file: BinaryIO, path: str | os.PathLike[str]) -> list[Note]:
 
     Raises OSError where the disk fails.
     """
-    file.flush()
+    try:
+        file.flush()
+    except OSError as error:
+        raise OSError(*error.args[:2], os.fspath(path)) from error
     try:
         os.fsync(file.fileno())
     except OSError as error:
@@ -130,4 +137,22 @@ def keep_owner_and_mode(descriptor: int, before: os.stat_result, path: Path) -> 
 
 def shown(path: str | bytes | os.PathLike[str]) -> str:
     """Write a path that any output can print, also one that is no UTF-8."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+    return os.fsencode(later_name(path)).decode(errors="backslashreplace")
+
+
+@contextmanager
+def renamed_later(folder: Path, target: Path) -> Iterator[None]:
+    """Inside the block, name what lies in `folder` as it will be called: in `target`."""
+    token = _later.set((folder, target))
+    try:
+        yield
+    finally:
+        _later.reset(token)
+
+
+def later_name(path: str | bytes | os.PathLike[str]) -> str:
+    """Return a path as it will be called, see `renamed_later`."""
+    here, later = Path(os.fsdecode(path)), _later.get()
+    if later is None or later[0] not in (here, *here.parents):
+        return os.fsdecode(path)
+    return str(later[1] / here.relative_to(later[0]))

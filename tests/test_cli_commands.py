@@ -243,6 +243,10 @@ def test_cli_interrupted_training_resumes_to_the_same_bits(
         (2, "plan teacher.pt photos", "photos has images of 3x8x8, teacher.pt takes 1x8x8"),
         (2, "plan teacher.pt digits --widths 1,2", "widths has 2 entries"),
         (2, "plan teachr.pt digits", "did you mean teacher.pt?"),
+        (2, "plan teacher.pt digits --pictures /dev/null", "--pictures /dev/null: "),
+        (2, "plan teacher.pt digits --pictures teacher.pt", "teacher.pt is no folder"),
+        (2, "demo --out teacher.pt", "--out teacher.pt: "),
+        (2, "demo --out teacher.pt/in", "teacher.pt is no folder"),
         (1, "plan photos/red/0.png digits", "not a network file of pyedge"),
         (2, "compress teacher.pt digits --P 0.8 --out teacher.pt", "would replace teacher.pt"),
         (2, "transfer teacher.pt --teacher teacher.pt digits --out x.pt", "pyedge compress"),
@@ -261,6 +265,12 @@ def test_cli_failures_are_one_line_and_write_nothing(
     error = fails(code, line)
     assert message in error
     assert error.startswith(f"pyedge {line.split()[0]}: error: ")
+
+
+def test_cli_names_own_code_that_raises(fails: Any, folder: Path) -> None:
+    (folder / "bad.py").write_text("def build(num_classes):\n    raise RuntimeError('boom')\n")
+    error = fails(2, "train digits --model bad.py:build --out x.pt")
+    assert "--model bad.py:build raised RuntimeError: boom" in error
 
 
 def test_cli_errors_of_the_program_itself_are_one_line_too(

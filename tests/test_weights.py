@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from weights_case import TORCHVISION, State, cifar, downsampled, lively, prefixed, renamed, same
 
+import pyedge
 from pyedge import models
 from pyedge.cli import networks
 from pyedge.cloud.weights.load import Loaded, load_weights
@@ -316,3 +317,72 @@ def test_safetensors_under_names_of_nobody_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "w")
     with pytest.warns(UserWarning, match="the order is the same"):
         assert load_weights(cifar(1), tmp_path / "w").afresh == ()
+
+
+def test_averaged_weights_in_any_form_are_told_of(tmp_path: Path) -> None:
+    theirs = cifar()
+    state, parameters = theirs.state_dict(), [p.detach() for p in cifar(2).parameters()]
+    named = dict(zip((n for n, _ in theirs.named_parameters()), parameters, strict=True))
+    for content, place in (
+        ({"model": state, "ema": named}, "ema"),
+        ({"model": state, "ema": {"decay": 0.9, "shadow_params": parameters}}, "ema"),
+        (
+            {
+                "state_dict": prefixed("model.", state),
+                "callbacks": {"EMACallback": {"ema_weights": parameters}},
+            },
+            r"callbacks\.EMACallback",
+        ),
+        ({"model": state, "swa": torch.cat([p.flatten() for p in parameters])}, "swa"),
+        ({**state, **prefixed("model_ema.", named)}, "model_ema"),
+    ):
+        mine = cifar(1)
+        torch.save(content, tmp_path / "w")
+        with pytest.warns(UserWarning, match=rf"not the averaged ones of {place}$") as told:
+            load_weights(mine, tmp_path / "w")
+        assert len(told) == 1
+        assert same(mine, theirs)
+    torch.save({"model": state, "ema": dict(theirs.named_parameters())}, tmp_path / "w")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the same values: no choice was made
+        load_weights(cifar(1), tmp_path / "w")
+
+
+def test_classifier_of_a_1x1_convolution_is_taken(tmp_path: Path) -> None:
+    theirs, mine = cifar(), cifar(1)
+    state = dict(theirs.state_dict())
+    state["classifier.weight"] = state["classifier.weight"][:, :, None, None]
+    torch.save(renamed(state, *TORCHVISION), tmp_path / "w")
+    with pytest.warns(UserWarning, match=r"classifier\.weight is 4x32 here and 4x32x1x1 in"):
+        assert load_weights(mine, tmp_path / "w").afresh == ()
+    assert same(mine, theirs)
+
+
+def test_advice_on_parts_that_fit_works(tmp_path: Path) -> None:
+    one, other = cifar().state_dict(), cifar(2).state_dict()
+    path = tmp_path / "w"
+    for content in (
+        {"state_dict": prefixed("online.", one) | prefixed("target.", other)},
+        [one, other],
+        {"teacher": one, "student": other},
+        {"a.b": one, "nets": {3: {"state": prefixed("module.net.", other)}}},
+        {**one, **prefixed("target.", other)},
+        {"one": cifar(), "other": cifar(2)},
+    ):
+        with pytest.raises(FormatError, match="several parts") as raised:
+            loaded(content, path, cifar(1))
+        advice = str(raised.value).rpartition("torch.save(")[2].removesuffix(", new)")
+        mine = cifar(1)
+        loaded(
+            eval(advice, {"torch": torch, "pyedge": pyedge, "path": path}), tmp_path / "new", mine
+        )
+        assert any(
+            torch.equal(mine.state_dict()["stem.weight"], s["stem.weight"]) for s in (one, other)
+        )
+
+
+def test_load_weights_refuses_a_name_for_the_network(tmp_path: Path) -> None:
+    with pytest.raises(
+        TypeError, match=r"load_weights: model must be a torch\.nn\.Module, got str"
+    ):
+        load_weights("resnet18", tmp_path / "w")  # type: ignore[arg-type]

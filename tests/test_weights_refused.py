@@ -234,3 +234,33 @@ def test_warnings_of_loading_are_none_for_plain_weights(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_weights(cifar(1), tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "shape", "words"),
+    [
+        ("weight", (32, 4), r"weight is 4x32 here and 32x4 in the file, classifier\.bias is 4 "),
+        ("bias", (1, 4), r"bias is 4 here and 1x4 in the file"),
+        ("bias", (), r"bias is 4 here and one number in the file"),
+        ("bias", None, r"bias is 4 here and not in the file"),
+        ("weight", None, r"weight is 4x32 here and not in the file"),
+    ],
+)
+def test_half_a_classifier_is_not_taken(
+    tmp_path: Path, leaf: str, shape: tuple[int, ...] | None, words: str
+) -> None:
+    theirs, mine = cifar(), cifar(1)
+    before = {name: value.clone() for name, value in mine.state_dict().items()}
+    for pairs in ((), TORCHVISION):
+        state = dict(theirs.state_dict())
+        value = state.pop(f"classifier.{leaf}")
+        if shape is not None:
+            state[f"classifier.{leaf}"] = (
+                value.flatten()[:1].reshape(()) if shape == () else (value.reshape(shape))
+            )
+        torch.save(renamed(state, *pairs), tmp_path / "w")
+        with pytest.warns(UserWarning, match=rf"classifier starts afresh: .*{words}"):
+            found = load_weights(mine, tmp_path / "w")
+        assert found.afresh == ("classifier.bias", "classifier.weight")
+        for name in found.afresh:
+            assert torch.equal(mine.state_dict()[name], before[name])

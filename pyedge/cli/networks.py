@@ -58,6 +58,8 @@ def build(
         model = builder(**chosen)
     except (TypeError, ValueError) as error:
         raise UsageError(f"--model {spec}: {str(error).removeprefix(f'{spec}: ')}") from error
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(f"--model {spec} raised {type(error).__name__}: {error}") from error
     _check(spec, model, classes, shape)
     return model, chosen
 
@@ -176,8 +178,22 @@ def open_network(
             f"{path} was built by {info.builder}, code that is not in the file; if you trust it, "
             f"add --model {info.builder}"
         )
-    builder = own_builder(own_code) if own_code is not None and info.own_code else None
-    return load_network(path, build=builder)
+    if own_code is None or not info.own_code:
+        return load_network(path)
+    builder = own_builder(own_code)
+
+    @functools.wraps(builder)
+    def build_own(*arguments: Any, **keywords: Any) -> nn.Module:
+        try:
+            return builder(*arguments, **keywords)
+        except (TypeError, ValueError):
+            raise  # told with the file's name
+        except Exception as error:  # whatever the user's code raises
+            raise UsageError(f"--model {own_code} raised {type(error).__name__}: {error}") from (
+                error
+            )
+
+    return load_network(path, build=build_own)
 
 
 def load_weights(model: nn.Module, path: str) -> tuple[int, list[str]]:

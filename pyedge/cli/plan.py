@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pyedge.atomic import check_folder
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
 
@@ -53,6 +54,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cloud.compression.report import save_pictures
     from pyedge.cloud.tables import text_table
 
+    if args.pictures is not None:
+        try:
+            check_folder(args.pictures)
+        except OSError as error:
+            raise parsing.UsageError(
+                f"--pictures {args.pictures}: {error.filename} {error.strerror}"
+            ) from error
     free = args.max_params is None and args.max_macs is None and args.widths is None
     if args.P is None and free:
         args.P = 0.8

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
 from pyedge.atomic import beside
-from pyedge.disk import Note, shown, sync_folder
+from pyedge.disk import Note, later_name, renamed_later, shown, sync_folder
 from pyedge.edge.knowledge_format import MANIFEST, read_manifest
 from pyedge.errors import FormatError
 
@@ -33,16 +34,26 @@ def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
     `path` is anything else, or another run is writing it.
     """
     target = Path(os.path.realpath(path))
-    old = beside(target, "old")
-    if old.exists() and not target.exists():  # a run was killed between its two renames
-        os.rename(old, target)
+    aside = _put_aside(target)
+    if aside and not target.exists():  # a run was killed between its two renames
+        os.rename(aside[-1], target)
     check_target(target)
     partial = beside(target, "partial")
     lock = _take(partial)
     try:
-        yield partial
-        notes = sync_folder(partial)
+        mode = _mode_of(target)
+        if mode is not None:  # nobody else may read a private pack while it is written
+            _set_mode(partial, mode | stat.S_IRWXU)
+        with renamed_later(partial, target):
+            try:
+                yield partial
+            except OSError as error:
+                if isinstance(error.filename, str):
+                    error.filename = later_name(error.filename)
+                raise
+            notes = sync_folder(partial)
         notes += _put_in_place(partial, target)
+        notes += [] if mode is None else _set_mode(target, mode)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -59,6 +70,13 @@ def check_target(path: str | PathLike[str]) -> None:
     And FileNotFoundError where there is no folder to put it into.
     """
     target = Path(os.path.realpath(path))
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileExistsError(f"{path}: a link that leads to itself, a pack is a folder") from (
+                error
+            )
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: there is no such folder to write a pack into")
     if not target.exists():
@@ -82,10 +100,16 @@ def check_target(path: str | PathLike[str]) -> None:
 
 
 def check_space(path: str | PathLike[str], wanted: int) -> None:
-    """Raise OSError (no space left) where the disk has less than `wanted` bytes free."""
+    """Raise OSError (no space left) where the disk says that less than `wanted` bytes are free.
+
+    A disk that cannot tell, or says that it has no size at all (some of FUSE), may take them.
+    """
     folder = Path(os.path.realpath(path)).parent
-    free = shutil.disk_usage(folder).free
-    if free < wanted:
+    try:
+        total, _, free = shutil.disk_usage(folder)
+    except OSError:
+        return
+    if total > 0 and free < wanted:
         raise OSError(
             errno.ENOSPC,
             f"the pack takes {wanted / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free",
@@ -121,7 +145,7 @@ def _locked(folder: Path) -> int | None:
         return None
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a disk on which folders are not opened
+    except (PermissionError, IsADirectoryError):  # a disk on which folders are not opened
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,12 +159,14 @@ def _locked(folder: Path) -> int | None:
 
 def _put_in_place(partial: Path, target: Path) -> list[Note]:
     """Rename the folder to `target`, and remove the pack that was there."""
-    old = beside(target, "old")
-    if old.exists():
-        shutil.rmtree(old)  # the pack there is a later one
+    for left in _put_aside(target):
+        shutil.rmtree(left, ignore_errors=True)  # the pack there is a later one
     if not target.exists():
         os.rename(partial, target)
         return []
+    stay = _put_aside(target)
+    number = _number_of(stay[-1], target) + 1 if stay else 0
+    old = beside(target, f"old{number or ''}")
     # a folder that holds files cannot be replaced in one go, nor renamed on every disk: a
     # container's refuses (EXDEV) where the folder came with its image, and then it is copied
     shutil.move(target, old)
@@ -152,6 +178,42 @@ def _put_in_place(partial: Path, target: Path) -> list[Note]:
     try:
         shutil.rmtree(old)
     except OSError as error:
-        text = f"{shown(target)} is written, but the pack before it stays as {shown(old)}"
-        return [Note("old pack", f"{text} ({error.strerror})")]
+        stay, why = [*stay, old], f" ({error.strerror})"
+    else:
+        why = ""
+    if not stay:
+        return []
+    names = ", ".join(map(shown, stay))
+    text = f"{shown(target)} is written, but the pack before it stays as {names}{why}"
+    return [Note("old pack", text)]
+
+
+def _put_aside(target: Path) -> list[Path]:
+    """List the packs that stand hidden beside `target` (.NAME.old, .NAME.old1), the latest last."""
+    first = beside(target, "old")
+    try:
+        found = [p for p in target.parent.iterdir() if p.name.startswith(first.name)]
+    except OSError:  # a folder that cannot be listed, or is not there
+        found = [first] if first.exists() else []
+    found = [p for p in found if p == first or p.name[len(first.name) :].isdecimal()]
+    return sorted(found, key=lambda p: _number_of(p, target))
+
+
+def _number_of(old: Path, target: Path) -> int:
+    return int(old.name[len(beside(target, "old").name) :] or 0)
+
+
+def _mode_of(target: Path) -> int | None:
+    """Return the mode of the pack that is there."""
+    return stat.S_IMODE(target.stat().st_mode) if target.is_dir() else None
+
+
+def _set_mode(folder: Path, mode: int) -> list[Note]:
+    if _mode_of(folder) == mode:
+        return []
+    try:
+        os.chmod(folder, mode)
+    except OSError as error:
+        text = f"{shown(folder)} is written, but this disk does not let its permissions be "
+        return [Note("mode", f"{text}{mode:03o} as before (chmod: {error.strerror})")]
     return []

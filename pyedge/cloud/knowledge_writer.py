@@ -30,7 +30,8 @@ class NpyWriter:
         self._row_bytes = spec.nbytes // spec.shape[0]
         self._written = np.zeros(spec.shape[0], dtype=bool)
         self._file = path.open("wb")
-        self._file.write(spec.header)
+        with self._named():
+            self._file.write(spec.header)
         self._digest: Any = hashlib.sha256(spec.header)
         self._next = 0
 
@@ -44,10 +45,12 @@ class NpyWriter:
             part = values[run].data
             if first != self._next:
                 self._digest = None  # `finish` reads the file again
-                self._file.seek(len(self.spec.header) + first * self._row_bytes)
+                with self._named():
+                    self._file.seek(len(self.spec.header) + first * self._row_bytes)
             elif self._digest is not None:
                 self._digest.update(part)
-            self._file.write(part)
+            with self._named():
+                self._file.write(part)
             self._next = first + len(part)
         self._written[rows] = True
 
@@ -59,6 +62,14 @@ class NpyWriter:
         self._file.close()
         digest = self._digest or _digest_of(self.path)
         return FileRecord(self.spec.file_bytes, digest.hexdigest())
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Give an error the file's name, which those of writing lack."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(*error.args[:2], str(self.path)) from error
 
     def close(self) -> None:
         """Close the file, finished or not."""

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyedge.atomic import write_atomically
+from pyedge.atomic import check_folder, write_atomically
 from pyedge.cli.console import Console
+from pyedge.cli.parsing import UsageError
 from pyedge.data import load_dataset
 from pyedge.demo.page import write_page
 from pyedge.demo.presets import DIGITS, IMAGES
@@ -24,6 +25,10 @@ def run_command(args: argparse.Namespace) -> int:
     workers = available_cpus() if args.workers is None else args.workers
     if workers < 1:
         raise ValueError(f"demo: --workers must be at least 1, got {workers}")
+    try:
+        check_folder(args.out)
+    except OSError as error:
+        raise UsageError(f"--out {args.out}: {error.filename} {error.strerror}") from error
     preset = DIGITS if args.data == "digits" else IMAGES
     say(f"reading {args.data}")
     sets = load_dataset(args.data, size=_size(args))

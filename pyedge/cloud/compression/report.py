@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import fx
 
-from pyedge.atomic import write_atomically
+from pyedge.atomic import check_folder, write_atomically
 from pyedge.cloud.compression.profile import relu_after
 from pyedge.cloud.compression.widths import kept_filters, mean_zero_fraction
 from pyedge.cloud.tables import count, text_table
@@ -59,6 +59,7 @@ def save_pictures(plan: Plan, folder: str | Path, image: torch.Tensor | None = N
     (Figure 1 of the paper).
     """
     folder = Path(folder)
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"zero_fractions": figure_zero_fractions(plan), "costs": figure_costs(plan)}
     if image is not None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pyedge.cloud.tables import count
+from pyedge.cloud.weights.names import averaged
 from pyedge.errors import FormatError
 
 _HEAD_BYTES = 512
@@ -55,6 +56,36 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
     if isinstance(content, Tensor) or not tensors:
         raise FormatError(f"{path}: {_what(content)}, wanted weights by name, as {_SAVE} writes")
     return WeightFile(tensors, in_order=True)
+
+
+def part_in_words(path: str | os.PathLike[str], prefix: str) -> str:
+    """Write the Python that gives the part of a file whose names begin with `prefix` and a dot."""
+    with open(path, "rb") as file:
+        plain = _is_safetensors(file.read(_HEAD_BYTES))
+    content: Any = None if plain else _unpickled(path)
+    text = "safetensors.torch.load_file(path)" if plain else "torch.load(path)"
+    rest = prefix
+    while rest and content is not None:
+        inner = isinstance(content, (list, tuple))
+        pairs = enumerate(content) if inner else content.items()
+        for key, value in pairs:
+            start = f"{rest}.".startswith(f"{key}.")
+            if start and isinstance(value, (dict, list, tuple)):
+                text, content, rest = f"{text}[{key!r}]", value, rest[len(str(key)) + 1 :]
+                break
+        else:
+            break
+    whole = "_modules" in getattr(content, "__dict__", {})  # a pickled network, with code in it
+    if not rest and not whole:
+        return text
+    start_of = f"{rest}."
+    if whole or (content is not None and not any(str(k).startswith(start_of) for k in content)):
+        start_of = f"{prefix}."
+        text = "pyedge.cloud.weights.files.read_weights(path).tensors"
+    return (
+        f"{{k.removeprefix({start_of!r}): v for k, v in {text}.items() "
+        f"if k.startswith({start_of!r})}}"
+    )
 
 
 def _files_in(path: str | os.PathLike[str]) -> str:
@@ -244,7 +275,8 @@ def _flat(content: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, T
             yield from _module(attributes, name)
         elif not {"param_groups", "state"} <= content.keys() | attributes.keys():
             yield from inside((*content.items(), *attributes.items()))
-    elif isinstance(content, (list, tuple)) and depth < 2:  # [weights, optimizer]
+    # [weights, optimizer], and averages as a list at any depth
+    elif isinstance(content, (list, tuple)) and (depth < 2 or averaged(name)):
         yield from inside(enumerate(content))
 
 

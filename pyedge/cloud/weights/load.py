@@ -6,15 +6,26 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from pyedge.cloud.tables import text_table
 from pyedge.cloud.weights.checks import dtype_name, first_fault
-from pyedge.cloud.weights.files import WeightFile, read_weights
-from pyedge.cloud.weights.names import COUNTER, Attempt, Match, Wanted, attempts, bare, better
+from pyedge.cloud.weights.files import WeightFile, part_in_words, read_weights
+from pyedge.cloud.weights.heads import afresh_in_words, shape_in_words, whole_head
+from pyedge.cloud.weights.names import (
+    COUNTER,
+    Attempt,
+    Match,
+    Wanted,
+    attempts,
+    averaged,
+    bare,
+    better,
+    not_averaged,
+)
 from pyedge.cloud.weights.order import in_order
 from pyedge.errors import FormatError
 from pyedge.warning import warn
@@ -48,13 +59,21 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
 
     Raises FormatError where the file holds no weights, where they do not match (a table shows the
     first differences side by side), where two parts of the file match, and for NaN, infinity and
-    quantised weights; OSError where it cannot be opened. The network is untouched then.
+    quantised weights; OSError where it cannot be opened; TypeError where `model` is no network. The
+    network is untouched then.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"load_weights: model must be a torch.nn.Module, got {type(model).__name__}"
+        )
     file = read_weights(path)
     wanted = Wanted.of(model)
     match, notes = _match(path, wanted, file)
     values = {
-        name: _value(path, full, file.tensors[full], wanted.tensors[name])
+        # a 1x1 convolution for a linear layer is all that differs in shape here
+        name: _value(path, full, file.tensors[full], wanted.tensors[name]).reshape(
+            wanted.tensors[name].shape
+        )
         for name, full in match.sources.items()
     }
     fault = first_fault((match.sources[name], value) for name, value in values.items())
@@ -93,21 +112,64 @@ def _match(
     matches, dropped = better([m for m in matches if len(m.sources) == best], file.tensors)
     if len(matches) > 1:
         several = ", ".join(match.place or "the top" for match in matches)
+        # the longest, lest another part lie within
+        prefix = max(map(_prefix, matches[::-1]), key=len)
         raise FormatError(
             f"{path}: several parts of the file fit this network ({several}); save the one that "
-            f"you want: torch.save(torch.load(path)[{matches[-1].place.partition('.')[0]!r}], new)"
+            f"you want: torch.save({part_in_words(path, prefix)}, new)"
         )
     match, notes = matches[0], [dropped] if dropped else []
-    match = _with_head(wanted, match, file.tensors)
+    match = _with_head(wanted, whole_head(wanted, match, file.tensors), file.tensors)
     if match.how:
         notes.append(match.how)
+    afresh = afresh_in_words(wanted, match, file.tensors)
+    if afresh:
+        notes.append(afresh)
     taken = set(match.sources.values())
+    averages = _averages(wanted, match, file.tensors)
+    if averages and not dropped:
+        notes.append(not_averaged(match, dict.fromkeys(averages.values())))
     strangers = [n for n in match.strangers if n not in taken and _matters(file.tensors[n])]
     strangers += _beside(match, [each.match for each in tried], file.tensors)
+    strangers = [n for n in strangers if n not in averages]
     if strangers:
         some = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
         notes.append(f"{len(strangers)} tensors of no layer here are left out: {some}")
     return match, notes
+
+
+def _prefix(match: Match) -> str:
+    """Return what all names of a match in the file begin with, without the last dot."""
+    parts = (full.split(".")[:-1] for full in match.sources.values())
+    same = itertools.takewhile(lambda at: len(set(at)) == 1, zip(*parts, strict=False))
+    return ".".join(at[0] for at in same)
+
+
+def _averages(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Find averaged weights beside those taken, in any form; return where each of them lies.
+
+    Parameters alone, a list, one long vector: as many values as half the network's, and others.
+    """
+    start = f"{match.place}." if match.place else ""
+    taken = [tensors[full] for full in match.sources.values()]
+    ours = {*match.sources.values(), *match.facing.values()}
+    found: dict[str, str] = {}
+    for name, value in tensors.items():
+        parts = name.split(".")
+        fits = averaged(bare(name).removeprefix(start)) and _matters(value)
+        if name in ours or not fits or _is_copy(value, taken):
+            continue
+        ends = (i for i in range(1, len(parts) + 1) if averaged(".".join(parts[:i])))
+        found[name] = ".".join(parts[: next(ends)])
+    total = sum(value.numel() for value in wanted.tensors.values())
+    return found if 2 * sum(tensors[name].numel() for name in found) >= total else {}
+
+
+def _is_copy(value: Tensor, others: list[Tensor]) -> bool:
+    return value.layout == torch.strided and any(
+        other.layout == torch.strided and other.dtype == value.dtype and torch.equal(other, value)
+        for other in others
+    )
 
 
 def _beside(match: Match, others: list[Match], tensors: Mapping[str, Tensor]) -> list[str]:
@@ -154,11 +216,10 @@ def _with_head(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> M
     mine = modules.pop()
     more = {f"{mine}.{leaf}".lstrip("."): f"{found[0]}.{leaf}" for leaf in leaves}
     how = f"{mine} comes from {found[0]}"
-    return Match(
-        match.place,
-        {**match.sources, **more},
-        match.strangers,
-        f"{match.how}; {how}" if match.how else how,
+    return replace(
+        match,
+        sources={**match.sources, **more},
+        how=f"{match.how}; {how}" if match.how else how,
     )
 
 
@@ -233,9 +294,9 @@ def _rows_by_name(wanted: Wanted, file: WeightFile, near: Attempt) -> list[Row]:
     return [
         (
             mine or "none",
-            _shape(wanted.tensors.get(mine)),
+            shape_in_words(wanted.tensors.get(mine)),
             other or "none",
-            _shape(file.tensors.get(other)),
+            shape_in_words(file.tensors.get(other)),
         )
         for mine, other in pairs
     ]
@@ -243,8 +304,8 @@ def _rows_by_name(wanted: Wanted, file: WeightFile, near: Attempt) -> list[Row]:
 
 def _rows_in_order(wanted: Wanted, file: WeightFile) -> list[Row]:
     """Put both side by side from the first layers that differ."""
-    theirs = [(n, _shape(v)) for n, v in file.tensors.items() if not n.endswith(COUNTER)]
-    mine = [(n, _shape(v)) for n, v in wanted.tensors.items()]
+    theirs = [(n, shape_in_words(v)) for n, v in file.tensors.items() if not n.endswith(COUNTER)]
+    mine = [(n, shape_in_words(v)) for n, v in wanted.tensors.items()]
     rows = [
         (*one, *other)
         for one, other in itertools.zip_longest(mine, theirs, fillvalue=("none", "-"))
@@ -269,7 +330,3 @@ def _hint(wanted: Wanted, file: WeightFile, near: Attempt) -> str:
         f": the first layer looks at {theirs[2]}x{theirs[3]} pixels in the file and at "
         f"{mine[2]}x{mine[3]} here (small_input chooses that in resnet18 and resnet34)"
     )
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "-" if tensor is None else "x".join(map(str, tensor.shape)) or "one number"

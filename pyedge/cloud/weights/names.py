@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,13 +64,15 @@ class Match:
 
     place: the prefix under which they lie. sources: a file's name for each name of the network's.
     strangers: names under the same prefix that belong to nothing of the network's. how: in words,
-    where the names are others.
+    where the names are others. facing: the file's name for each name of the classifier's whose
+    shape is another.
     """
 
     place: str
     sources: Mapping[str, str]
     strangers: tuple[str, ...] = ()
     how: str = ""
+    facing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,12 @@ def _attempt(
     behind = {full: name for name, full in names.items()}
     other = any(bare(name) != behind[full] for name, full in sources.items())
     how = f"the names are others: {pairs_in_words(sources)}" if other else ""
-    return Attempt(Match(prefix, sources, strangers, how), lacking, too_many)
+    facing_head = {
+        name: there[spelled]
+        for spelled, name in mine.items()
+        if name in wanted.head and name not in sources and spelled in there
+    }
+    return Attempt(Match(prefix, sources, strangers, how, facing_head), lacking, too_many)
 
 
 def bare(name: str) -> str:
@@ -198,13 +205,18 @@ def better(matches: list[Match], tensors: Mapping[str, Any]) -> tuple[list[Match
     for match in matches:
         if not any(_same(match, other, tensors) for other in distinct):
             distinct.append(match)
-    plain = [match for match in distinct if not _averaged(match.place)]
+    plain = [match for match in distinct if not averaged(match.place)]
     if not plain or len(plain) == len(distinct):
         return distinct, ""
-    left = ", ".join(match.place for match in distinct if _averaged(match.place))
+    left = [match.place for match in distinct if averaged(match.place)]
+    return plain, not_averaged(plain[0], left)
+
+
+def not_averaged(match: Match, left: Iterable[str]) -> str:
+    """Say that plain weights are taken though averaged ones are there."""
     return (
-        plain,
-        f"taken are the weights of {plain[0].place or 'the top'}, not the averaged ones of {left}",
+        f"taken are the weights of {match.place or 'the top'}, "
+        f"not the averaged ones of {', '.join(left)}"
     )
 
 
@@ -221,5 +233,7 @@ def _same(one: Match, other: Match, tensors: Mapping[str, Tensor]) -> bool:
     )
 
 
-def _averaged(place: str) -> bool:
-    return bool(re.search(r"(^|[._])(ema|swa|averaged|shadow|avg)([._\d]|$)", place.lower()))
+def averaged(place: str) -> bool:
+    """Tell whether a name says that what lies under it are averages: ema, EMACallback."""
+    words = r"(^|[._])(ema|swa|averaged|shadow|avg)([._\d]|$)"
+    return bool(re.search(words, place.lower()) or re.search(r"(?<![A-Z])(EMA|SWA)", place))

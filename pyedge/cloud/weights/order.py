@@ -67,8 +67,14 @@ def in_order(wanted: Wanted, tensors: Mapping[str, Tensor]) -> tuple[list[Match]
             if m.shapes == t.shapes
             for leaf in m.shapes
         }
+        facing = {
+            f"{m.name}.{leaf}".lstrip("."): names[f"{t.name}.{leaf}".lstrip(".")]
+            for m, t in zip(mine, theirs, strict=True)
+            if m.shapes != t.shapes
+            for leaf in m.shapes
+        }
         how = f"the names are others and the order is the same: {pairs_in_words(sources)}"
-        matches.setdefault(frozenset(sources.values()), Match(prefix, sources, (), how))
+        matches.setdefault(frozenset(sources.values()), Match(prefix, sources, (), how, facing))
     return list(matches.values()), "" if matches else doubt
 
 
