@@ -55,7 +55,8 @@ def past_the_lock(learner: EdgeLearner) -> Predict:
     engine, shape, classes = learner._engine, learner.input_shape, len(learner.classes)
 
     def predict(images: np.ndarray) -> np.ndarray:
-        given = EdgeImages.of(images, shape)
+        given = EdgeImages.of(images, shape, labelled=None)
+        learner._doubts.look(given, "predict")
         return prediction(logits_of(engine, given, 128, classes)).probabilities
 
     return predict

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -349,3 +350,28 @@ time.sleep(0.3)
             [sys.executable, "-c", code], env=environment, capture_output=True, timeout=SOON_S
         )
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_two_threads_are_answered_by_two_engines_and_by_one_where_memory_is_bounded() -> None:
+    both = threading.Barrier(2)
+    for limit, engines in ((None, 2), (50_000_000, 1)):
+        used: list[int] = []
+
+        def answer(student: Any, engine: Any, room: int | None, used: list[int] = used) -> None:
+            used.append(id(engine))
+            if room is None:
+                both.wait(SOON_S)  # neither returns before the other has begun
+
+        learner = EdgeLearner(tiny_student(), max_memory=limit)
+        in_threads(*[partial(learner._turns.answer, "test", answer)] * 2)
+        assert len(set(used)) == engines
+
+
+def test_answers_of_the_second_engine_follow_the_learner() -> None:
+    learner = EdgeLearner(tiny_student())
+    pixels, labels = images(60)
+    for _ in range(3):
+        learner.learn(pixels, labels, steps=2, lr=0.1, progress=False)
+        want = learner.logits(pixels)
+        got = in_threads(*[lambda: [learner.logits(pixels) for _ in range(5)]] * 4)
+        assert all(np.array_equal(each, want) for part in got for each in part)

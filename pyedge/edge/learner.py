@@ -46,8 +46,9 @@ class EdgeLearner:
     another call: calls take turns, and those that come while `learn` runs are answered with what
     the learner was before it. For that a second engine is made, the first time, and kept until
     `learn` is done: it takes the weights once more, and what a batch of predictions does. Where
-    `max_memory` has no room for it, the call waits. `learn` and `add_classes` wait for each other.
-    Inside a call of the same learner (in `score`, in an iterable of images) a call that would wait
+    `max_memory` has no room for it, the call waits. A second engine is made, too, where two threads
+    ask at once, unless `max_memory` is given; it is kept until the learner has changed. `learn` and
+    `add_classes` wait for each other. Inside a call of the same learner (in `score`, in an iterable of images) a call that would wait
     for ever is a RuntimeError.
 
     `copy.copy`, `copy.deepcopy` and `pickle` give a learner of its own, which shares the read-only

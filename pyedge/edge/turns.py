@@ -1,14 +1,17 @@
 """Turns: a learner's student and its engine, for several threads, callbacks, forks and copies.
 
 An engine serves one call at a time: its buffers, which are most of what it takes, belong to the
-call that runs. So threads wait for each other here. Buffers for each call would let them compute
-side by side, but take several times the memory that a device was said to need, and one call has all
-CPUs as it is. The wait costs what a lock costs: below a microsecond where nobody else is there
+call that runs. So threads take turns, with two engines at the most, of which the second is made
+where two calls come at once: to hand one engine from thread to thread costs a tenth of a small
+batch, to wake the next one, and with two nobody waits for that. Buffers for each call would take
+several times the memory that a device was said to need; where `limit` says how much there is, there
+is one engine alone. Where nobody else is there the locks cost some tenths of a microsecond
 (python -m bench.learner_threads measures both).
 
-Two locks. `_changing` is held from beginning to end by what makes another student, `learn` and
+Three locks. `_changing` is held from beginning to end by what makes another student, `learn` and
 `add_classes`. `_answering` is held for the time of one answer by whoever computes with the engine
-that answers; while one is away to learn, that is a second one.
+that answers; while one is away to learn, that is a second one. `_beside` is held by who computes
+with the spare engine, and never waited for.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ class Turns:
         self._limit = limit
         self._engine: Engine | None = None
         self._second: Engine | None = None  # the one that answers while the first is away
+        self._spare: tuple[StudentFile, Engine] | None = None  # for a call while another runs
         self._loan: _Loan | None = None
         # the threads that hold the locks
         self._changer: int | None = None
@@ -69,6 +73,7 @@ class Turns:
         self._changing = threading.Lock()
         # a signal's handler may ask for an answer while its own thread gives one
         self._answering = threading.RLock()
+        self._beside = threading.RLock()
         self._returned = threading.Condition(self._answering)
 
     @property
@@ -90,6 +95,13 @@ class Turns:
 
         While the student learns, both are what they were before.
         """
+        if self._limit is None and self._beside.acquire(blocking=False):
+            try:
+                if not self._answering.acquire(blocking=False):
+                    return self._answer_beside(body)
+                self._answering.release()
+            finally:
+                self._beside.release()
         # locks stand in a `with` themselves: no KeyboardInterrupt comes between lock and block
         with self._answering:
             engine, limit = self._engine_that_answers(call)
@@ -98,6 +110,13 @@ class Turns:
                 return body(self._student, engine, limit)
             finally:
                 self._answerer = before
+
+    def _answer_beside(self, body: Callable[[StudentFile, Engine, int | None], T]) -> T:
+        """Answer with an engine of its own, while another thread has the one that answers."""
+        student, spare = self._student, self._spare
+        if spare is None or spare[0] is not student:
+            self._spare = spare = student, self._new_engine(student)
+        return body(student, spare[1], None)
 
     def change(self, call: str, body: Callable[[], T]) -> T:
         """Return body(), which may `replace` the student or `lend` its engine."""
@@ -121,7 +140,7 @@ class Turns:
         """Take another student, and an engine of it, which is made before anything changes."""
         engine = self._new_engine(_read_only(student))
         with self._answering:
-            self._student, self._engine = student, engine
+            self._student, self._engine, self._spare = student, engine, None
 
     def lend(
         self,
@@ -144,6 +163,7 @@ class Turns:
             _read_only(student)
             with self._answering:
                 self._student, self._engine, self._second, self._loan = student, engine, None, None
+                self._spare = None
                 self._returned.notify_all()
         except BaseException:
             with suppress(Exception):
@@ -200,6 +220,8 @@ class Turns:
             self._changer = None
         if not self._answering.acquire(blocking=False):  # an engine in the middle of a call
             self._engine = self._second = self._answerer = None
+        if not self._beside.acquire(blocking=False):
+            self._spare = None
         self._new_locks()
 
 
