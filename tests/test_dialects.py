@@ -24,6 +24,9 @@ from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.errors import ExportError
 from pyedge.student_file import read_student
 
+# batch norm without running statistics answers so, and is told
+pytestmark = pytest.mark.filterwarnings("ignore:plan. the network answers an image alone")
+
 TAKEN = [dialect.name for dialect in DIALECTS if dialect.refuses is None]
 REFUSED = [dialect.name for dialect in DIALECTS if dialect.refuses is not None]
 STOCHASTIC = [dialect.name for dialect in DIALECTS if dialect.stochastic]

@@ -402,10 +402,12 @@ def test_edge_learn_stays_within_what_memory_told(tmp_path: Path) -> None:
         "learner.learn(images, labels, batch_size=4096, steps=2)\n"
         "print(before, told, peak())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    before, told, after = map(int, done.stdout.split())
+    command = [sys.executable, "-c", code]
+    taken = []
+    for _ in range(2):  # what the allocator's threads take beside it varies, and never helps
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        before, told, after = map(int, done.stdout.split())
+        taken.append(after - before)
     assert told > 8_000_000
     # beside: what Python and the allocator take, whatever the batch
-    assert 0.5 * told < after - before < told + 3_000_000
+    assert 0.5 * told < min(taken) < told + 3_000_000

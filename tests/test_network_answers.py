@@ -382,13 +382,6 @@ def test_plan_warns_of_a_network_that_answers_an_image_alone_otherwise(tmp_path:
         pyedge.export(student, tmp_path / "s.pyedge")
 
 
-def test_plan_warns_of_forward_hooks_which_a_student_does_not_have() -> None:
-    model = network(LOGITS["temperature"])
-    model.net.classifier.register_forward_hook(lambda module, given, output: output * 3)
-    with pytest.warns(UserWarning, match=r"forward hooks \(at net\.classifier\)"):
-        pyedge.plan(model, 0.6, images(8))
-
-
 def test_plan_refuses_random_numbers_in_evaluation_mode() -> None:
     with pytest.raises(StructureError, match="because of random numbers"):
         pyedge.plan(network(lambda s, z: F.dropout(z, 0.5, True)), 0.6, images(8))

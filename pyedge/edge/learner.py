@@ -48,8 +48,8 @@ class EdgeLearner:
     `learn` is done: it takes the weights once more, and what a batch of predictions does. Where
     `max_memory` has no room for it, the call waits. A second engine is made, too, where two threads
     ask at once, unless `max_memory` is given; it is kept until the learner has changed. `learn` and
-    `add_classes` wait for each other. Inside a call of the same learner (in `score`, in an iterable of images) a call that would wait
-    for ever is a RuntimeError.
+    `add_classes` wait for each other. Inside a call of the same learner (in `score`, in an iterable
+    of images) a call that would wait for ever is a RuntimeError.
 
     `copy.copy`, `copy.deepcopy` and `pickle` give a learner of its own, which shares the read-only
     weights until one of the two learns; copies compute side by side. In the child of a fork a

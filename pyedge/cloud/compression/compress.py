@@ -23,7 +23,7 @@ from pyedge.cloud.compression.widths import (
     threshold_widths,
 )
 from pyedge.cloud.feed.networks import check_module
-from pyedge.cloud.graph.clone import private_copy, unwrap
+from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.siblings import origin_of
@@ -92,7 +92,6 @@ def plan(
 
     with plain_torch():
         check_module(model, "plan")
-        _warn_of_hooks(model)
         clone = private_copy(model)
         check_weights("plan", "model", clone)
         device = device_of(clone)
@@ -189,17 +188,6 @@ def _check_answers(clone: nn.Module, traced: fx.GraphModule, example: torch.Tens
         warn(
             "plan: the network answers an image alone otherwise than beside others; the student, "
             "and a device, answer every image as one of many"
-        )
-
-
-def _warn_of_hooks(model: nn.Module) -> None:
-    """Hooks are the caller's, and are not called; what they change of the answers is not seen."""
-    hooked = [name or "its top" for name, m in unwrap(model).named_modules() if m._forward_hooks]
-    if hooked:
-        more = ", ..." if len(hooked) > 4 else ""
-        warn(
-            f"plan: forward hooks (at {', '.join(hooked[:4])}{more}) are not part of the student: "
-            "if they change what the network answers, put that into its forward"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import warnings
@@ -193,6 +194,10 @@ def _damage(path: str | os.PathLike[str]) -> str | None:
                         pass
                 whole += 1
             except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
+                damaged.append(member.filename)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # a place in the file before its start
+                    raise
                 damaged.append(member.filename)
     if damaged and whole:  # torch can leave the checksums out, of all members
         return f"damaged at {damaged[0]}; copy or download it again"
