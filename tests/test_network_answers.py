@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dialects.dialect import settle
+from headed_net import (
+    CLASSES,
+    ENDINGS,
+    LOGARITHMS,
+    LOGITS,
+    REFUSED,
+    Headed,
+    batches,
+    device_answers,
+    network,
+    student_of,
+)
 from tiny_nets import images, settled, tiny_vgg
-from together import in_threads
 from torch import Tensor, nn
 
 import pyedge
@@ -22,95 +31,6 @@ from pyedge.cloud.graph.taps import tap_teacher
 from pyedge.cloud.graph.trace import trace
 from pyedge.cloud.training.losses import as_logits
 from pyedge.errors import ExportError, StructureError
-
-CLASSES = 4
-After = Callable[["Headed", Tensor], Tensor]
-
-
-class Headed(nn.Module):
-    """A network that does something with what another one answers."""
-
-    def __init__(self, after: After) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.net = models.wrn(10, num_classes=CLASSES, widths=(8, 12, 16), stem=8)
-        self.after = after
-        self.bn = nn.BatchNorm1d(CLASSES)
-        self.temperature = nn.Parameter(torch.tensor(0.4))
-        self.register_buffer("mask", torch.tensor([True, False, False, True]))
-        self.register_buffer("prior", torch.log(torch.tensor([0.9, 0.06, 0.03, 0.01])))
-        self.register_buffer("order", torch.tensor([2, 0, 3, 1]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.after(self, self.net(x))
-
-
-def network(after: After) -> Headed:
-    model = Headed(after)
-    settle(model, images(16, seed=1))
-    return model.eval()
-
-
-def student_of(after: After) -> pyedge.cloud.compression.student.Student:
-    return pyedge.compress(network(after), 0.6, images(32))
-
-
-LOGITS: dict[str, After] = {
-    "masked_fill": lambda s, z: z.masked_fill(s.mask, -1000.0),
-    "masked to minus infinity": lambda s, z: z.masked_fill(s.mask, -torch.inf),
-    "masked by a large number": lambda s, z: z * ~s.mask - 9e15 * s.mask,
-    "where": lambda s, z: torch.where(s.mask, torch.full_like(z, -7.0), z),
-    "logit adjustment": lambda s, z: z - 1.5 * s.prior,
-    "a constant": lambda s, z: 3 - z,
-    "temperature": lambda s, z: z / 0.05,
-    "learned temperature": lambda s, z: z * s.temperature.exp(),
-    "per class scale": lambda s, z: torch.mul(z, s.prior.abs()),
-    "order by a list": lambda s, z: z[:, [3, 1, 0, 2]],
-    "order by a buffer": lambda s, z: z.index_select(1, s.order),
-    "order by gather": lambda s, z: z.gather(1, s.order.expand(z.shape[0], -1)),
-    "order by a matrix": lambda s, z: z @ torch.eye(CLASSES, device=z.device)[s.order],
-    "flip": lambda s, z: torch.flip(z, [1]),
-    "fewer classes": lambda s, z: z[:, 1:3],
-    "fewer classes, reordered": lambda s, z: z[..., [3, 0, 1]] * 2 + 1,
-    "bias correction": lambda s, z: torch.cat([z[:, :2], z[:, 2:] * 0.8 - 0.4], 1),
-    "chunks": lambda s, z: torch.cat(z.chunk(2, 1)[::-1], 1),
-    "batch norm": lambda s, z: s.bn(z),
-    "there and back": lambda s, z: z.unsqueeze(-1).permute(0, 2, 1).squeeze(1).double(),
-}
-ENDINGS: dict[str, After] = {
-    "softmax": lambda s, z: z.softmax(1),
-    "softmax module": lambda s, z: nn.Softmax(dim=-1)(z),
-    "softmax by hand": lambda s, z: _by_hand(z),
-    "softmax of a mask": lambda s, z: z.masked_fill(s.mask, -torch.inf).softmax(1),
-    "softmax with temperature": lambda s, z: F.softmax(z / 4, dim=1),
-}
-LOGARITHMS: dict[str, After] = {
-    "log_softmax": lambda s, z: F.log_softmax(z, dim=1),
-    "log_softmax of an adjustment": lambda s, z: nn.LogSoftmax(1)(z + s.prior),
-    "log of softmax": lambda s, z: z.softmax(1).log(),
-    "less logsumexp": lambda s, z: z - z.logsumexp(1, keepdim=True),
-}
-REFUSED: dict[str, tuple[After, str]] = {
-    "sigmoid": (lambda s, z: z.sigmoid(), "operator sigmoid"),
-    "soft cap": (lambda s, z: 30 * torch.tanh(z / 30), "operator tanh"),
-    "clamp": (lambda s, z: z.clamp(-5, 5), "operator clamp"),
-    "matrix": (lambda s, z: z @ (torch.eye(CLASSES) + 0.1), "operator matmul"),
-    "centred": (lambda s, z: z - z.mean(1, keepdim=True), "operator mean"),
-    "probabilities adjusted": (lambda s, z: z.softmax(1) / s.prior.exp(), "operator softmax"),
-    "a class twice": (lambda s, z: z[:, [0, 0, 1, 2]], "logits 0 and 1 both come from output 0"),
-    "power": (lambda s, z: z**3, "operator pow"),
-}  # fmt: skip
-
-
-def _by_hand(z: Tensor) -> Tensor:
-    e = (z - z.max(dim=1, keepdim=True).values).exp()
-    return e / e.sum(1, keepdim=True)
-
-
-def device_answers(student: nn.Module, folder: Path) -> tuple[np.ndarray, pyedge.EdgeLearner]:
-    pyedge.export(student, folder / "s.pyedge")
-    learner = pyedge.EdgeLearner(folder / "s.pyedge")
-    return learner.logits(images(32).numpy()), learner
 
 
 @pytest.mark.parametrize("name", LOGITS)
@@ -233,15 +153,6 @@ def _tapped(model: nn.Module) -> tuple[Tensor, list[list[Tensor]]]:
     tapped = tap_teacher(model, images(4))
     assert tapped.training
     return tapped.eval()(images(4))
-
-
-def batches(count: int = 4) -> list[tuple[Tensor, Tensor]]:
-    """Classes that differ in their mean."""
-    found = []
-    for i in range(count):
-        y = torch.arange(32) % CLASSES
-        found.append((0.5 * images(32, seed=i) + (y.float() - 1.5)[:, None, None, None], y))
-    return found
 
 
 @pytest.mark.parametrize(
@@ -370,126 +281,3 @@ def test_tracing_does_not_merge_what_counts_its_calls() -> None:
 
     traced = trace(Normed(lambda s, z: z).eval(), images(2))
     assert sum(str(node.target) == "bn" for node in traced.graph.nodes) == 2
-
-
-# What the network answers, and what was read of it
-
-
-def test_plan_warns_of_a_network_that_answers_an_image_alone_otherwise(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="answers an image alone otherwise"):
-        student = student_of(lambda s, z: z.softmax(0))
-    with pytest.raises(ExportError, match="operator softmax"):
-        pyedge.export(student, tmp_path / "s.pyedge")
-
-
-def test_plan_refuses_random_numbers_in_evaluation_mode() -> None:
-    with pytest.raises(StructureError, match="because of random numbers"):
-        pyedge.plan(network(lambda s, z: F.dropout(z, 0.5, True)), 0.6, images(8))
-
-
-def test_plan_export_and_training_work_without_gradients_around_them(tmp_path: Path) -> None:
-    for context in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
-        model = network(LOGITS["temperature"])
-        with context:
-            student = pyedge.compress(model, 0.6, images(8))
-            pyedge.export(student, tmp_path / "s.pyedge")
-        with context:
-            pyedge.fitnet(student, model, batches(1), steps=2, progress=False)
-            pyedge.transfer(student, model, batches(1), steps=2, progress=False)
-
-
-def test_compress_in_float64_by_default_gives_the_same_student() -> None:
-    first = student_of(LOGITS["temperature"])
-    before, model, x = torch.get_default_dtype(), network(LOGITS["temperature"]), images(32)
-    torch.set_default_dtype(torch.float64)
-    try:
-        second = pyedge.compress(model, 0.6, x)
-    finally:
-        torch.set_default_dtype(before)
-    assert torch.equal(first(images(4)), second(images(4)))
-
-
-def test_compress_takes_what_detaches_its_features() -> None:
-    class Probed(Headed):
-        def forward(self, x: Tensor) -> Tensor:
-            return self.net(x.detach()).detach()
-
-    model = Probed(lambda s, z: z)
-    settle(model, images(16, seed=1))
-    assert pyedge.compress(model.eval(), 0.6, images(8)).params > 0
-
-
-def test_compress_names_what_cuts_the_gradient_off() -> None:
-    with pytest.raises(StructureError, match=r"no gradient of the output|cannot follow"):
-        student_of(lambda s, z: F.one_hot(z.argmax(1), CLASSES).float())
-
-
-def test_export_names_a_layer_behind_the_classifier_and_not_its_reshaping(tmp_path: Path) -> None:
-    class Mixed(Headed):
-        def __init__(self) -> None:
-            super().__init__(lambda s, z: s.mix(z[:, :, None, None]).flatten(1))
-            self.mix = nn.Conv2d(CLASSES, CLASSES, 1)
-
-    model = Mixed()
-    settle(model, images(16, seed=1))
-    with pytest.raises(ExportError, match="operator Conv2d at 'mix'"):
-        pyedge.export(pyedge.compress(model.eval(), 1.0, images(8)), tmp_path / "s.pyedge")
-
-
-def test_transfer_and_packs_refuse_a_teacher_that_masks_what_the_student_does_not(
-    tmp_path: Path,
-) -> None:
-    teacher, plain = network(LOGITS["masked_fill"]), network(lambda s, z: z)
-    student = pyedge.compress(plain, 0.6, images(32))
-    for learn in (pyedge.transfer, pyedge.fitnet):
-        with pytest.raises(ValueError, match=f"{learn.__name__}: the teacher masks classes 0, 3"):
-            learn(student, teacher, batches(1), steps=1, progress=False)
-    pyedge.export(student, tmp_path / "s.pyedge", classes=["ant", "bee", "cow", "dog"])
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 16, 16), dtype=np.uint8)
-    pack = pyedge.make_knowledge(
-        teacher, tmp_path / "s.pyedge", pixels, tmp_path / "pack", progress=False
-    )
-    learner = pyedge.EdgeLearner(tmp_path / "s.pyedge")
-    with pytest.raises(ValueError, match="learn: the teacher masks ant, dog"):
-        learner.learn(pixels, knowledge=pack, steps=1)
-    learner.learn(pixels, knowledge=pack, steps=1, lambdas=(0, 10, 0), progress=False)
-
-
-def test_fitnet_of_a_pair_that_masks_by_minus_infinity_is_finite() -> None:
-    teacher = network(LOGITS["masked to minus infinity"])
-    student = pyedge.compress(teacher, 0.9, images(32))
-    seen = [(x[(y == 1) | (y == 2)], y[(y == 1) | (y == 2)]) for x, y in batches()]
-    result = pyedge.fitnet(student, teacher, seen, epochs=2, lr=0.02, progress=False)
-    assert np.isfinite(result.history[-1]["soft"])
-
-
-def test_train_warns_of_probabilities_that_leave_nothing_to_learn() -> None:
-    with pytest.warns(UserWarning, match="a probability of 0, from which nothing can be learned"):
-        pyedge.train(
-            network(lambda s, z: (z * 1e4).softmax(1)), batches(1), steps=1, progress=False
-        )
-
-
-# Threads
-
-
-def test_networks_are_cut_and_evaluated_in_several_threads() -> None:
-    model = network(LOGITS["order by a list"]).train()
-    statistics = model.net.bn.running_mean.clone()
-    wanted = pyedge.evaluate(model, batches()).loss
-    losses: list[float] = []
-    params: list[int] = []
-
-    def judge(count: int) -> None:
-        losses.extend(pyedge.evaluate(model, batches() * count).loss for _ in range(3))
-
-    def cut(own: nn.Module) -> None:
-        params.append(pyedge.compress(own, 0.6, images(32)).params)
-
-    owns = [network(LOGITS["temperature"]) for _ in range(3)]
-    in_threads(*[partial(judge, n) for n in (1, 3, 2)], *[partial(cut, own) for own in owns])
-    assert losses == pytest.approx([wanted] * 9, rel=1e-6)
-    assert len(params) == 3
-    assert len(set(params)) == 1
-    assert model.training
-    assert torch.equal(model.net.bn.running_mean, statistics)
