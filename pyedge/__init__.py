@@ -21,7 +21,10 @@ _EDGE = {
     "Knowledge": "pyedge.edge.knowledge",
     "LearnOptions": "pyedge.edge.options",
     "LearnResult": "pyedge.edge.result",
+    "Statistics": "pyedge.statistics.sums",
     "StudentFile": "pyedge.student",
+    "add_statistics": "pyedge.edge.described",
+    "merge_statistics": "pyedge.statistics.merging",
     "read_student": "pyedge.student_file",
     "write_student": "pyedge.student_file",
 }
@@ -55,12 +58,15 @@ if TYPE_CHECKING:
     from pyedge.cloud.training.options import TrainOptions
     from pyedge.cloud.training.train import train
     from pyedge.cloud.training.transfer import transfer
+    from pyedge.edge.described import add_statistics
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.knowledge import Knowledge
     from pyedge.edge.learner import EdgeLearner
     from pyedge.edge.options import LearnOptions
     from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
+    from pyedge.statistics.merging import merge_statistics
+    from pyedge.statistics.sums import Statistics
     from pyedge.student import StudentFile
     from pyedge.student_file import read_student, write_student
 
@@ -76,12 +82,14 @@ __all__ = [
     "LearnResult",
     "Plan",
     "PyedgeError",
+    "Statistics",
     "Structure",
     "StructureError",
     "Student",
     "StudentFile",
     "TrainOptions",
     "__version__",
+    "add_statistics",
     "compress",
     "evaluate",
     "export",
@@ -89,6 +97,7 @@ __all__ = [
     "fitnet",
     "knowledge_bytes",
     "make_knowledge",
+    "merge_statistics",
     "plan",
     "read_student",
     "train",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.npy_archive import ArraySpec
+from pyedge.statistics.sums import Statistics, constant
 from pyedge.student_graph import Layer, Node, infer_layers
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class StudentFile:
     preprocessing: kind ("none", "image" or "channel"), mean and deviation (one number a channel
     for "channel", else empty). optimizer: settings of the optimizer, plain values, and state, its
     slots; both may be empty. record: what happened to the student so far, plain values.
+    statistics: of the features that the classifier reads, or None. head: how a classifier is made
+    of them (`pyedge.statistics`), plain values. made: arrays that a file need not hold, by name,
+    with the seed that makes them (`pyedge.made_weights`).
     """
 
     nodes: tuple[Node, ...]
@@ -53,6 +57,9 @@ class StudentFile:
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     state: Arrays = field(default_factory=dict)
     record: tuple[Mapping[str, Any], ...] = ()
+    statistics: Statistics | None = None
+    head: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, int] = field(default_factory=dict)
 
     def layers(self) -> list[Layer]:
         """Tell shape, parameters and multiply-accumulates of every node, in order."""
@@ -84,12 +91,15 @@ class StudentFile:
         return replace(
             self,
             nodes=deepcopy(self.nodes),
-            arrays={name: _constant(array) for name, array in self.arrays.items()},
-            kept=tuple(_constant(positions) for positions in self.kept),
+            arrays={name: constant(array) for name, array in self.arrays.items()},
+            kept=tuple(constant(positions) for positions in self.kept),
             preprocessing=deepcopy(dict(self.preprocessing)),
             optimizer=deepcopy(dict(self.optimizer)),
-            state={name: _constant(array) for name, array in self.state.items()},
+            state={name: constant(array) for name, array in self.state.items()},
             record=deepcopy(self.record),
+            statistics=None if self.statistics is None else self.statistics.apart(),
+            head=deepcopy(dict(self.head)),
+            made=dict(self.made),
         )
 
     @property
@@ -150,15 +160,3 @@ class StudentFile:
         engine.set_trainable(list(self.trainable))
         engine.set_preprocessing(**self.preprocessing)
         return engine
-
-
-def _constant(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array that nobody can write to: itself, if neither it nor what it views can be."""
-    part: Any = array
-    while isinstance(part, np.ndarray) and not part.flags.writeable:
-        part = part.base
-    if part is None or isinstance(part, bytes):
-        return array
-    own = np.array(array)
-    own.flags.writeable = False
-    return own

@@ -13,8 +13,12 @@ import numpy as np
 
 from pyedge.class_matching import quoted
 from pyedge.class_names import LONGEST, storable
+from pyedge.made_weights import MOST as MOST_MADE
 from pyedge.npy_archive import DTYPES, ArraySpec
+from pyedge.statistics.stored import check_head
+from pyedge.statistics.stored import check_values as check_statistics
 from pyedge.student import StudentFile
+from pyedge.student_features import feature_count
 from pyedge.student_graph import LEARNS, Layer, good_name, infer_layers
 
 
@@ -30,6 +34,7 @@ def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> 
     _check_names("trainable", student.trainable, by_name, LEARNS)
     _check_preprocessing(student.preprocessing, student.input_shape[0])
     _check_plain("optimizer", student.optimizer)
+    check_head(student.head)
     if not isinstance(student.record, (tuple, list)):
         raise ValueError("record must be a list of objects")
     for entry in student.record:
@@ -58,6 +63,29 @@ def check_values(student: StudentFile) -> None:
                 )
             if len(np.unique(placed)) != len(placed):
                 raise ValueError(f"node {node['name']!r}: position puts two channels in one place")
+
+    check_made(student.made, {n: ArraySpec.of(a) for n, a in student.arrays.items()})
+    if student.statistics is not None:
+        if student.statistics.features != feature_count(student):
+            raise ValueError(
+                f"statistics are of {student.statistics.features} features, the classifier reads "
+                f"{feature_count(student)}"
+            )
+        check_statistics(student.statistics)
+
+
+def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
+    """Check which arrays are made from a seed: weights of linear layers, of a size to be true."""
+    if not isinstance(made, Mapping):
+        raise ValueError("made must hold seeds by the names of arrays")
+    for name, seed in made.items():
+        spec = arrays.get(name)
+        if spec is None or spec.dtype != "float32" or len(spec.shape) != 2:
+            raise ValueError(f"made: {name!r:.80} is no float32 array of two dimensions")
+        if not 0 < math.prod(spec.shape) <= MOST_MADE:
+            raise ValueError(f"made: {name!r:.80} is too large to be true")
+        if type(seed) is not int or not 0 <= seed < 1 << 63:
+            raise ValueError(f"made: the seed of {name!r:.80} must be a whole number from 0")
 
 
 def _logits(student: StudentFile, layers: Sequence[Layer]) -> int:

@@ -5,7 +5,7 @@ A zip of graph.json and .npy arrays; docs/format.md describes it. numpy alone re
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike, fsencode
 from typing import Any
 from urllib.parse import quote
@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.errors import FormatError
+from pyedge.made_weights import made_weight
 from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
+from pyedge.statistics.stored import document_of, specs_of
+from pyedge.statistics.stored import loaded as loaded_statistics
 from pyedge.student import StudentFile
-from pyedge.student_checks import check_description, check_values
+from pyedge.student_checks import check_description, check_made, check_values
 
 FORMAT = "pyedge-student"
-VERSION = 1
+VERSION = 2
+# a file without these is of version 1, which older pyedge reads too
+_LATER = ("statistics", "head", "made")
 
 
 def write_student(path: str | PathLike[str], student: StudentFile) -> None:
@@ -34,9 +39,11 @@ def write_student(path: str | PathLike[str], student: StudentFile) -> None:
         check_values(student)
     except ValueError as error:
         raise FormatError(f"write_student: {error}") from error
-    document: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    later = student.statistics is not None or bool(student.head) or bool(student.made)
+    document: dict[str, Any] = {"format": FORMAT, "version": VERSION if later else 1}
     for each in fields(student):
-        document[each.name] = getattr(student, each.name)
+        if later or each.name not in _LATER:
+            document[each.name] = getattr(student, each.name)
     document["nodes"] = [dict(node) for node in student.nodes]
     document["kept"] = [positions.tolist() for positions in student.kept]
     document["record"] = [dict(entry) for entry in student.record]
@@ -48,6 +55,15 @@ def write_student(path: str | PathLike[str], student: StudentFile) -> None:
         for name, array in getattr(student, part).items():
             document[part][name] = {"dtype": array.dtype.name, "shape": list(array.shape)}
             members[_member(part, name)] = array
+    if later:
+        document["head"] = dict(student.head)
+        document["made"] = _still_made(student)
+        for name in document["made"]:
+            del members[_member("arrays", name)]
+        if student.statistics is not None:
+            document["statistics"] = document_of(student.statistics)
+            for name, array in student.statistics.arrays().items():
+                members[_member("statistics", name)] = array
     try:
         write_archive(path, document, members)
     except (ValueError, TypeError) as error:  # what JSON does not hold
@@ -85,24 +101,48 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
     if document.get("format") != FORMAT:
         archive.fail("not a student of pyedge")
     version = document.get("version")
-    if type(version) is not int or version != VERSION:
-        archive.fail(f"a student file of version {version!r}; this pyedge reads version {VERSION}")
-    names = {each.name for each in fields(StudentFile)}
+    if type(version) is not int or not 1 <= version <= VERSION:
+        archive.fail(
+            f"a student file of version {version!r}; this pyedge reads versions 1 to {VERSION}"
+        )
+    names = {each.name for each in fields(StudentFile)} - set(_LATER if version == 1 else ())
     for name in sorted({"format", "version", *names} ^ document.keys()):
         archive.fail(f"graph.json {'lacks' if name in names else 'holds an unknown'} {name!r}")
     specs = {part: _specs(archive, document, part) for part in ("arrays", "state")}
-    plain = {name: _tuple(document[name]) for name in names - {"arrays", "state", "kept"}}
+    described = document.get("statistics")
+    special = {"arrays", "state", "kept", "statistics"}
+    plain = {name: _tuple(document[name]) for name in names - special}
     student = StudentFile(**plain, kept=_kept(archive, document["kept"]), arrays={}, state={})
     check_description(student, specs["arrays"])
-    archive.check_names(
-        {_member(p, name): spec for p, each in specs.items() for name, spec in each.items()}
-    )
+    check_made(student.made, specs["arrays"])
+    sums = {} if described is None else specs_of(described)
+    expected = {_member("statistics", name): spec for name, spec in sums.items()}
+    for part, each in specs.items():
+        for name, spec in each.items():
+            if part != "arrays" or name not in student.made:
+                expected[_member(part, name)] = spec
+    archive.check_names(expected)
     for part, loaded in (("arrays", student.arrays), ("state", student.state)):
         assert isinstance(loaded, dict)  # made a few lines above
         for name, spec in specs[part].items():
-            loaded[name] = archive.array(_member(part, name), spec)
+            if part == "arrays" and name in student.made:
+                loaded[name] = made_weight(student.made[name], *spec.shape)
+            else:
+                loaded[name] = archive.array(_member(part, name), spec)
+    if described is not None:
+        arrays = {n: archive.array(_member("statistics", n), spec) for n, spec in sums.items()}
+        student = replace(student, statistics=loaded_statistics(described, arrays))
     check_values(student)
     return student
+
+
+def _still_made(student: StudentFile) -> dict[str, int]:
+    """Return which arrays are what their seed makes, and not what learning has made of them."""
+    return {
+        name: seed
+        for name, seed in student.made.items()
+        if np.array_equal(student.arrays[name], made_weight(seed, *student.arrays[name].shape))
+    }
 
 
 def _specs(archive: Archive, document: dict[str, Any], part: str) -> dict[str, ArraySpec]:

@@ -7,10 +7,14 @@ scale * (an output of the classifier) + shift.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pyedge.class_matching import quoted
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
@@ -70,6 +74,47 @@ def with_more_rows(student: StudentFile, count: int) -> tuple[Arrays, tuple[Node
             weighted = (rows[found.source[chosen]].T.astype(np.float64) * weights).T
             arrays[classifier[field]] = _with_mean(rows, weighted, count)
     return arrays, tuple(nodes)
+
+
+def without_rows(student: StudentFile, names: Sequence[str], where: str) -> StudentFile:
+    """Return the student without some of its classes, and without their rows.
+
+    The optimizer's slots no longer fit and are dropped. Raises ValueError for a class that the
+    student does not have, and where none would be left.
+    """
+    gone = set(names)
+    lacking = sorted(gone - set(student.classes))
+    if lacking:
+        raise ValueError(f"{where}: the student knows no class {quoted(lacking[0])}")
+    stays = np.array([name not in gone for name in student.classes])
+    if not stays.any():
+        raise ValueError(f"{where}: no class would be left")
+    if not gone:
+        return student
+    arrays, nodes = dict(student.arrays), list(student.nodes)
+    kept = stays
+    for node in reversed(student.tail()):
+        if node["op"] == "affine":
+            for field in ("weight", "bias"):
+                arrays[node[field]] = arrays[node[field]][kept]
+            continue
+        position = arrays[node["position"]]
+        before = (position < 0) | kept[position]
+        place = np.where(position < 0, -1, (np.cumsum(kept) - 1)[position])[before]
+        arrays[node["position"]] = place.astype(np.int32)
+        nodes[nodes.index(node)] = {**node, "channels": int(kept.sum())}
+        kept = before
+    classifier = next(node for node in nodes if node["name"] == student.classifier)
+    for field in ("weight", "bias"):
+        if classifier[field] is not None:
+            arrays[classifier[field]] = arrays[classifier[field]][kept]
+    return replace(
+        student,
+        nodes=tuple(nodes),
+        arrays=arrays,
+        classes=tuple(name for name in student.classes if name not in gone),
+        state={},
+    )
 
 
 def _untouched(outputs: int) -> Terms:

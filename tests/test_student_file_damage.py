@@ -223,7 +223,7 @@ HUGE = 10**400
     ("change", "message"),
     [
         (document("format", "pyedge-network"), "not a student of pyedge"),
-        (document("version", 2), "version 2; this pyedge reads version 1"),
+        (document("version", 3), "version 3; this pyedge reads versions 1 to 2"),
         (document("version", True), "version True"),
         (without("classes"), "lacks 'classes'"),
         (document("extra", 1), "holds an unknown 'extra'"),

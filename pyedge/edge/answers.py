@@ -26,6 +26,20 @@ class Prediction(NamedTuple):
     probabilities: NDArray[np.float32]
 
 
+class OpenPrediction(NamedTuple):
+    """What a student takes images for, and whether they are of anything that it knows.
+
+    ids int64 [n], probabilities float32 [n, classes]: as in Prediction. distances float32 [n]:
+    squared Mahalanobis distances of the features to the nearest class (Lee et al. 2018). unknown
+    bool [n]: whether that is more than 95 % of known images have.
+    """
+
+    ids: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    unknown: NDArray[np.bool_]
+
+
 def logits_of(
     engine: Engine, images: EdgeImages, batch: int, classes: int, rows: Rows | None = None
 ) -> Logits:

@@ -5,26 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.arguments import whole
-from pyedge.edge.answers import PREDICT_BATCH, Prediction, evaluation, logits_of, prediction
+from pyedge.edge.analytic import after_steps, forgotten, learn_statistics, with_added
+from pyedge.edge.answers import (
+    PREDICT_BATCH,
+    OpenPrediction,
+    Prediction,
+    evaluation,
+    logits_of,
+    prediction,
+)
 from pyedge.edge.doubts import Doubts
+from pyedge.edge.features import features_and_logits
 from pyedge.edge.growth import with_classes
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import labelled_images, lesson
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
+from pyedge.edge.methods import chosen_method
 from pyedge.edge.options import LearnOptions, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson, restore_engine
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
-from pyedge.evaluation import Evaluation
+from pyedge.evaluation import Evaluation, check_score
 from pyedge.npy_archive import ArraySpec
+from pyedge.statistics.solve import Distances
+from pyedge.statistics.sums import Statistics
 from pyedge.student import StudentFile
 from pyedge.student_checks import check_description
 from pyedge.student_file import read_student, write_student
@@ -82,6 +94,7 @@ class EdgeLearner:
         self._doubts = Doubts(given.preprocessing)
         self._turns = Turns(given, threads, max_memory)
         self._shown: tuple[StudentFile, StudentFile] | None = None
+        self._distances: tuple[StudentFile, Distances] | None = None
         _ = self._engine  # what cannot be run is refused here
 
     def __repr__(self) -> str:
@@ -91,7 +104,8 @@ class EdgeLearner:
     def __getstate__(self) -> dict[str, Any]:
         # of `copy` and `pickle`
         doubts = Doubts(self._turns.student.preprocessing)
-        return {**vars(self), "_turns": copy(self._turns), "_shown": None, "_doubts": doubts}
+        fresh = {"_turns": copy(self._turns), "_doubts": doubts}
+        return {**vars(self), **fresh, "_shown": None, "_distances": None}
 
     @property
     def student(self) -> StudentFile:
@@ -128,8 +142,24 @@ class EdgeLearner:
 
         return self._turns.answer("memory", told)
 
-    def predict(self, images: Any, *, batch_size: int = PREDICT_BATCH) -> Prediction:
+    @overload
+    def predict(
+        self, images: Any, *, batch_size: int = ..., unknown: Literal[False] = ...
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, images: Any, *, batch_size: int = ..., unknown: Literal[True]
+    ) -> OpenPrediction: ...
+
+    def predict(
+        self, images: Any, *, batch_size: int = PREDICT_BATCH, unknown: bool = False
+    ) -> Prediction | OpenPrediction:
         """Return (ids int64 [n], probabilities float32 [n, classes]) of images.
+
+        With `unknown` an OpenPrediction, which tells as well how far each image lies from all that
+        the student's statistics know, and whether that is too far to be any of it; ValueError for a
+        student without statistics, or with stale ones.
 
         `images`: whatever EdgeImages.of takes: an array uint8 or float32 [n, c, h, w] or
         [n, h, w, c], an image file, a list of image files, a folder or an archive (in the order of
@@ -138,7 +168,11 @@ class EdgeLearner:
         are none; warns, once, of numbers that do not look like pixels or like what the student's
         preprocessing makes of them.
         """
-        return prediction(self._logits("predict", images, batch_size))
+        if not unknown:
+            return prediction(self._logits("predict", images, batch_size))
+        logits, far, threshold = self._logits_and_distances("predict", images, batch_size)
+        found = prediction(logits)
+        return OpenPrediction(found.ids, found.probabilities, far, far > threshold)
 
     def logits(self, images: Any, *, batch_size: int = PREDICT_BATCH) -> NDArray[np.float32]:
         """Return the student's logits, float32 [n, classes]; images as in `predict`.
@@ -160,6 +194,41 @@ class EdgeLearner:
             raise ValueError("evaluate: images is empty")
         assert given.labels is not None
         return evaluation(self._logits("evaluate", given, batch_size), given.labels)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """The statistics of what the classifier reads, or None; `pyedge.merge_statistics`."""
+        return self._turns.student.statistics
+
+    def add_statistics(self, images: Any, labels: Any = None, *, forgettable: bool = True) -> None:
+        """Add images to the statistics, or begin them; no answer changes before `learn` does it.
+
+        Raises as `learn` does; stale statistics are begun anew.
+        """
+        given = labelled_images(self._turns.student, images, labels, "add_statistics")
+        self._doubts.look(given, "add_statistics")
+
+        def added() -> None:
+            def add(student: StudentFile, engine: Engine, limit: int | None) -> StudentFile:
+                return with_added(engine, student, given, limit, forgettable=forgettable)
+
+            self._turns.replace(self._turns.answer("add_statistics", add))
+
+        self._turns.change("add_statistics", added)
+
+    def forget(self, what: str | Statistics) -> None:
+        """Take a class, by its name, or statistics that were added before, out again.
+
+        The sums are then those of never having seen it, to the last bit, and the classifier is
+        solved anew from them. A class is taken from the student's classes too: the ids of those
+        behind it become one less. Raises ValueError for a class whose second moments are pooled
+        with others, for statistics that were never added, and where nothing would be left.
+        """
+
+        def gone() -> None:
+            self._turns.replace(forgotten(self._turns.student, what))
+
+        self._turns.change("forget", gone)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Append classes; the ids of those that are there stay. They are to be learned next.
@@ -189,13 +258,23 @@ class EdgeLearner:
         images: Any,
         labels: Any = None,
         *,
+        method: str = "auto",
         knowledge: Any = None,
         val: Any = None,
         score: Score | None = None,
+        forgettable: bool = True,
         options: LearnOptions | None = None,
         **overrides: Any,
     ) -> LearnResult:
         """Learn from images: from labels, from what a teacher left about them, or from both.
+
+        `method`: "statistics" adds the features of the images to the student's statistics and
+        solves for the classifier: one forward pass, and no old class is forgotten. Without labels
+        the teacher's answers are the labels. New classes have second moments of their own, so that
+        `forget` can take them out again, unless `forgettable` is False, which takes less room.
+        "transfer" and "labels" take steps, from `knowledge` and from labels; where these change
+        the features, statistics are dropped, and a warning says so. "auto" is "statistics" where
+        the student has them and no option of steps is given.
 
         `images`: whatever EdgeImages.of takes. `labels`: ids or names [n], True for those that the
         images carry, or None: the teacher alone tells (Sec. 4.2). `knowledge`: a Knowledge or its
@@ -216,11 +295,22 @@ class EdgeLearner:
         cannot be written. Whatever is raised, the learner is then as it was before.
         """
         chosen = with_overrides(options, overrides)
+        check_score(score, "learn")
+        if not isinstance(forgettable, bool):
+            raise TypeError(f"learn: forgettable must be True or False, got {forgettable!r}")
         for name, value in (("patience", chosen.patience), ("score", score)):
             if value is not None and val is None:
                 raise ValueError(f"learn: {name} needs val, to tell better from worse")
 
         def learned() -> LearnResult:
+            way = chosen_method(
+                method,
+                self._turns.student,
+                knowledge=knowledge,
+                labels=labels,
+                options=options,
+                overrides=overrides,
+            )
             found = lesson(self._turns.student, images, labels, knowledge, val, chosen)
             self._doubts.look(found.images, "learn")
             if found.validation is not None:
@@ -230,7 +320,12 @@ class EdgeLearner:
                 student: StudentFile, engine: Engine, takes: Callable[[int], None]
             ) -> tuple[StudentFile, LearnResult]:
                 limit = self._max_memory
-                return learn_lesson(engine, student, found, chosen, limit, score, takes)
+                if way == "statistics":
+                    return learn_statistics(
+                        engine, student, found, limit, score, takes, forgettable=forgettable
+                    )
+                after, result = learn_lesson(engine, student, found, chosen, limit, score, takes)
+                return after_steps(student, after), result
 
             return self._turns.lend(teach, restore_engine)
 
@@ -241,13 +336,34 @@ class EdgeLearner:
         """The engine that answers."""
         return self._turns.answer("EdgeLearner", lambda student, engine, limit: engine)
 
-    def _logits(self, call: str, images: Any, batch_size: int) -> NDArray[np.float32]:
+    def _logits_and_distances(self, call: str, images: Any, batch_size: int) -> Any:
         batch_size = whole(batch_size, f"{call}: batch_size", 1)
+        given = self._images(call, images)
+
+        def answered(student: StudentFile, engine: Engine, limit: int | None) -> Any:
+            measure = self._distances
+            if measure is None or measure[0] is not student:
+                self._distances = measure = student, Distances(student, call)
+            size = batch_size
+            if limit is not None:
+                footprint = Footprint.at_rest(engine, student)
+                size = largest_batch(footprint, limit, batch_size, training=False)
+            features, logits = features_and_logits(engine, student, given, size)
+            return logits, measure[1].of(features), measure[1].threshold
+
+        return self._turns.answer(call, answered)
+
+    def _images(self, call: str, images: Any) -> EdgeImages:
         if isinstance(images, (list, tuple)) and not images:  # a detector that has found nothing
             images = np.empty((0, *self.input_shape), np.uint8)
         # before the wait: it may run others' code
         given = EdgeImages.of(images, self.input_shape, labelled=None)
         self._doubts.look(given, call)
+        return given
+
+    def _logits(self, call: str, images: Any, batch_size: int) -> NDArray[np.float32]:
+        batch_size = whole(batch_size, f"{call}: batch_size", 1)
+        given = self._images(call, images)
 
         def answered(student: StudentFile, engine: Engine, limit: int | None) -> Any:
             size = batch_size

@@ -82,6 +82,10 @@ class Lesson:
             if has and weight
         )
 
+    def teacher_labels(self) -> Labels:
+        """Return the class that the teacher takes each image for, int64 [n]."""
+        return _told(self.knowledge, self.places, self.columns)
+
     def digests(self) -> dict[str, str]:
         """Tell lessons apart, for a checkpoint."""
         held = self.validation
@@ -234,7 +238,9 @@ def _told(pack: Knowledge | None, places: Rows | None, columns: Rows | None) -> 
     assert pack is not None
     assert places is not None
     if columns is None:
-        raise ValueError("learn: val as a share needs labels, or J_1 with a weight in lambdas")
+        raise ValueError(
+            "learn: without labels the teacher's answers are wanted: J_1 needs a weight in lambdas"
+        )
     found = pack.batch(places, 0, columns)["logits"]
     return np.asarray(found.argmax(axis=1), dtype=np.int64)
 

@@ -161,6 +161,8 @@ class Turns:
         try:
             student, result = body(self._student, engine, loan.takes)
             _read_only(student)
+            if student.nodes != self._student.nodes:  # a classifier that has got a bias
+                engine = self._new_engine(student)
             with self._answering:
                 self._student, self._engine, self._second, self._loan = student, engine, None, None
                 self._spare = None
@@ -228,6 +230,9 @@ class Turns:
 def _read_only(student: StudentFile) -> StudentFile:
     for array in (*student.arrays.values(), *student.state.values(), *student.kept):
         array.flags.writeable = False
+    if student.statistics is not None:
+        for array in student.statistics.arrays().values():
+            array.flags.writeable = False
     return student
 
 

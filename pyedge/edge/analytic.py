@@ -1,0 +1,205 @@
+"""Learning in closed form: a forward pass, sums, and one solve.
+
+After any number of calls the classifier is that of all images of all times at once, to the rounding
+of the features (Zhuang et al. 2022; Hayes and Kanan 2020): old classes are not forgotten, because
+their sums are still there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.edge.answers import PREDICT_BATCH, evaluation, logits_of
+from pyedge.edge.features import features_of
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.lesson import Lesson
+from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
+from pyedge.edge.result import LearnResult
+from pyedge.evaluation import scored
+from pyedge.statistics.calibration import calibration_error
+from pyedge.statistics.grid import rounded, step_for
+from pyedge.statistics.merging import merged, without, without_class
+from pyedge.statistics.solve import check_fresh, solve, with_settings
+from pyedge.statistics.sums import Statistics, of_values
+from pyedge.student_features import classifier_of, features_digest
+from pyedge.student_tail import without_rows
+from pyedge.warning import warn
+
+if TYPE_CHECKING:
+    from pyedge.edge.run import Score
+    from pyedge.kernels import Engine
+    from pyedge.student import StudentFile
+
+
+def summed(
+    engine: Engine,
+    student: StudentFile,
+    images: EdgeImages,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    batch: int,
+    where: str,
+    *,
+    forgettable: bool,
+) -> Statistics:
+    """Return the statistics of the images at `rows`, labels int64 [rows], on the student's grid."""
+    features = features_of(engine, student, images, batch, rows)
+    if not np.isfinite(features).all():
+        raise ValueError(f"{where}: features of the images are NaN or infinite")
+    known = student.statistics
+    step = step_for(features) if known is None else known.step
+    on_grid = rounded(features, step)
+    if on_grid.clipped:
+        warn(
+            f"{where}: {on_grid.clipped} of {features.size} features are far larger than any that "
+            "the statistics were begun with, and were cut: are these images like the others?"
+        )
+    return of_values(
+        on_grid.values,
+        labels,
+        student.classes,
+        digest=features_digest(student) if known is None else known.digest,
+        step=step,
+        pooled=not forgettable,
+    )
+
+
+def learn_statistics(
+    engine: Engine,
+    student: StudentFile,
+    lesson: Lesson,
+    max_memory: int | None,
+    score: Score | None,
+    takes: Callable[[int], None],
+    *,
+    forgettable: bool,
+) -> tuple[StudentFile, LearnResult]:
+    """Add the images of a lesson to the student's statistics, and solve for its classifier.
+
+    Without labels the class that the teacher takes an image for is its label.
+    """
+    began = time.perf_counter()
+    footprint = Footprint.at_rest(engine, student)
+    batch = largest_batch(footprint, max_memory, PREDICT_BATCH, training=False)
+    takes(needed_bytes(footprint, batch, training=False) - footprint.copies)
+    if student.statistics is not None:
+        check_fresh(student, "learn")
+    labels = (lesson.labels if lesson.labels is not None else lesson.teacher_labels())[lesson.rows]
+    more = summed(
+        engine, student, lesson.images, lesson.rows, labels, batch, "learn", forgettable=forgettable
+    )
+    known = [] if student.statistics is None else [student.statistics]
+    entry = {
+        "command": "learn",
+        "method": "statistics",
+        "images": len(lesson.rows),
+        "labels": lesson.labels is not None,
+        "knowledge": None if lesson.knowledge is None else lesson.knowledge.digest,
+    }
+    student = with_statistics(student, merged([*known, more]), entry)
+    engine = with_classifier(engine, student)
+    seconds = time.perf_counter() - began
+    row: dict[str, Any] = {"step": 0, "epoch": 0, "lr": 0.0, "seconds": seconds}
+    best = None
+    if lesson.validation is not None:
+        held = lesson.validation
+        logits = logits_of(engine, held.images, batch, len(student.classes), held.rows)
+        found = evaluation(logits, held.labels)
+        best = scored(score, found, "learn")
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        row.update(
+            val_accuracy=found.accuracy,
+            val_loss=found.loss,
+            val_score=best,
+            val_calibration_error=calibration_error(shares, held.labels),
+        )
+    return student, LearnResult([row], 0, 0, best, 0, seconds, False, batch)
+
+
+def with_statistics(
+    student: StudentFile, statistics: Statistics, entry: dict[str, Any]
+) -> StudentFile:
+    """Return the student with these statistics, their classifier, and an entry in its record."""
+    found = solve(student, statistics, str(entry["command"]))
+    return dataclasses.replace(found, record=(*student.record, entry))
+
+
+def with_added(
+    engine: Engine,
+    student: StudentFile,
+    images: EdgeImages,
+    max_memory: int | None,
+    *,
+    forgettable: bool,
+) -> StudentFile:
+    """Return the student with labelled images added to its statistics, or to new ones."""
+    if not len(images):
+        raise ValueError("add_statistics: images is empty")
+    assert images.labels is not None
+    digest = features_digest(student)
+    if student.statistics is not None and student.statistics.digest != digest:
+        warn("add_statistics: the statistics were of other features, and are begun anew")
+        student = dataclasses.replace(student, statistics=None, head={})
+    footprint = Footprint.at_rest(engine, student)
+    batch = largest_batch(footprint, max_memory, PREDICT_BATCH, training=False)
+    rows = np.arange(len(images), dtype=np.int64)
+    more = summed(
+        engine,
+        student,
+        images,
+        rows,
+        images.labels,
+        batch,
+        "add_statistics",
+        forgettable=forgettable,
+    )
+    known = [] if student.statistics is None else [student.statistics]
+    entry = {"command": "add_statistics", "images": len(images)}
+    found = with_settings(student, merged([*known, more]))
+    return dataclasses.replace(found, record=(*student.record, entry))
+
+
+def forgotten(student: StudentFile, what: Any) -> StudentFile:
+    """Return the student without a class, or without statistics that were added to its own."""
+    if not isinstance(what, (str, Statistics)):
+        raise TypeError(
+            f"forget: wanted the name of a class, or Statistics, not {type(what).__name__}"
+        )
+    known = check_fresh(student, "forget")
+    try:
+        left = without_class(known, what) if isinstance(what, str) else without(known, what)
+    except ValueError as error:
+        raise ValueError(f"forget: {error}") from None
+    gone = [name for name in known.classes if name not in left.classes]
+    student = without_rows(student, gone, "forget")
+    return with_statistics(student, left, {"command": "forget", "classes": gone})
+
+
+def with_classifier(engine: Engine, student: StudentFile) -> Engine:
+    """Give an engine a student's classifier; return it, or another one for another graph."""
+    node = classifier_of(student)
+    if not {node["weight"], node["bias"]} <= set(engine.array_names):
+        return student.engine()
+    for field in ("weight", "bias"):
+        engine.set_array(node[field], student.arrays[node[field]])
+    return engine
+
+
+def after_steps(before: StudentFile, student: StudentFile) -> StudentFile:
+    """Return a student that has learned by steps, without statistics that are stale by that."""
+    if student.statistics is None or before.statistics is None:
+        return student
+    if student.statistics.digest == features_digest(student):
+        return student
+    warn(
+        "learn: layers before the classifier have changed, so the statistics of their features are "
+        "dropped; pyedge.add_statistics makes them anew"
+    )
+    return dataclasses.replace(student, statistics=None, head={})

@@ -1,0 +1,51 @@
+"""Which way of learning a call of `learn` takes: from statistics, a teacher, or labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyedge.edge.options import LearnOptions
+    from pyedge.student import StudentFile
+
+METHODS = ("auto", "statistics", "transfer", "labels")
+_FOR_ALL = ("seed", "progress")  # options that have a meaning whatever the method
+
+
+def chosen_method(
+    method: Any,
+    student: StudentFile,
+    *,
+    knowledge: Any,
+    labels: Any,
+    options: LearnOptions | None,
+    overrides: Mapping[str, Any],
+) -> str:
+    """Return "statistics", "transfer" or "labels"; ValueError for what cannot be.
+
+    "auto" takes the statistics where the student has some, since they keep what it knows; but where
+    an option of steps is given (`epochs`, `lr`, ...), steps are meant. Without statistics it is the
+    teacher where there is knowledge, else labels.
+    """
+    if method not in METHODS:
+        raise ValueError(f"learn: method must be one of {', '.join(METHODS)}, got {method!r:.60}")
+    of_steps = sorted(set(overrides) - set(_FOR_ALL))
+    if method == "auto":
+        if student.statistics is not None and options is None and not of_steps:
+            return "statistics"
+        return "labels" if knowledge is None else "transfer"
+    if method == "statistics":
+        if options is not None or of_steps:
+            what = of_steps[0] if of_steps else "options"
+            raise ValueError(f'learn: {what} has no meaning for method="statistics", without steps')
+    elif method == "transfer":
+        if knowledge is None:
+            raise ValueError('learn: method="transfer" needs knowledge, a pack of a teacher')
+    elif knowledge is not None:
+        raise ValueError(
+            'learn: method="labels" has no use for knowledge; method="transfer" takes both'
+        )
+    elif labels is None or labels is False:
+        raise ValueError('learn: method="labels" needs labels')
+    return str(method)

@@ -1,0 +1,26 @@
+"""Weights made from a seed, which no file needs to hold: the same bits on every machine."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 1 << 24  # numbers in one array: a file that asks for more is damaged, or means no good
+
+
+def made_weight(seed: int, outputs: int, inputs: int) -> NDArray[np.float32]:
+    """Return a random projection, float32 [outputs, inputs], each row of length 1 on average.
+
+    Each number is the sum of four uniform ones of 16 bits, nearly a normal one. It is made of the
+    raw bits of PCG64, whose stream numpy promises to keep (NEP 19), and of whole numbers until the
+    last multiplication.
+    """
+    raw = np.random.PCG64(seed).random_raw(outputs * inputs)
+    total = np.zeros(len(raw), dtype=np.int64)
+    for part in range(4):
+        total += ((raw >> np.uint64(16 * part)) & np.uint64(0xFFFF)).astype(np.int64)
+    deviation = math.sqrt(4 * ((1 << 16) ** 2 - 1) / 12)
+    scale = 1 / (deviation * math.sqrt(inputs))
+    return ((total - 2 * 0xFFFF) * scale).astype(np.float32).reshape(outputs, inputs)

@@ -1,0 +1,67 @@
+"""What statistics say of the features: a mean for each class, and how they spread around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.class_matching import absent, listing
+from pyedge.statistics.grid import square
+from pyedge.statistics.sums import Statistics
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """Classes as clouds of one shape.
+
+    counts float64 [c], means [c, f]: of each class. within [f, f]: the covariance around them,
+    pooled over the classes. freedom: how many images that is made of, less one a class.
+    """
+
+    counts: Matrix
+    means: Matrix
+    within: Matrix
+    freedom: float
+
+    @classmethod
+    def of(cls, statistics: Statistics, classes: Sequence[str]) -> Gaussian:
+        """Describe `classes`, in this order.
+
+        Raises ValueError for a class that nobody has described, and for too few images.
+        """
+        missing = absent(classes, statistics.classes)
+        if missing:
+            raise ValueError(
+                f"nothing is known of {listing(missing)}: wanted images of each class, or a "
+                "category file"
+            )
+        rows = np.array([statistics.classes.index(name) for name in classes])
+        counts = statistics.counts[rows].astype(np.float64)
+        means = statistics.sums[rows] * statistics.step / counts[:, None]
+        described = statistics.described > 0
+        number = statistics.described[described].astype(np.float64)
+        freedom = float(number.sum() - len(number))
+        if freedom < 1:
+            raise ValueError(
+                f"the spread of the features is not known from {int(number.sum())} images of "
+                f"{len(number)} classes: wanted two images of a class at least, and better many"
+            )
+        scatter = scatter_of(statistics, described)
+        return cls(counts, means, scatter * (statistics.step**2 / freedom), freedom)
+
+
+def scatter_of(statistics: Statistics, members: NDArray[np.bool_]) -> Matrix:
+    """Return the sum of squares around the means of some classes, all those of their groups.
+
+    float64 [f, f], in squares of the grid's step.
+    """
+    number = statistics.described[members].astype(np.float64)
+    sums = statistics.described_sums[members].astype(np.float64)
+    groups = np.unique(statistics.groups[members])
+    total = square(statistics.moments[groups[groups >= 0]].sum(axis=0), statistics.features)
+    return total - (sums.T / number) @ sums

@@ -1,0 +1,93 @@
+"""The grid of whole numbers on which features are summed.
+
+Sums of float numbers depend on their order. So a feature is rounded to a multiple of a step, a
+power of two, and everything after that is whole numbers: sums of first and second moments are the
+same whatever the order, the split, the device and its threads, and what was added can be taken out
+again to the last bit. 20 bits and room for features 16 times as large as the largest one seen when
+the step was chosen leave an error of 2^-17 of that one, far below that of float32 convolutions.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST = 1 << 20  # magnitude of a value on the grid
+MOST_IMAGES = 1 << 22  # whose second moments, 2^40 each at most, an int64 can hold
+_ROOM = 16.0  # times the largest feature seen
+_ROWS = 1 << 13  # of which a sum of products, 2^40 each at most, is exact in float64
+_LEAST_EXPONENT, _MOST_EXPONENT = -120, 100  # of a step: a feature is a float32
+
+Values = NDArray[np.int32]
+Sums = NDArray[np.int64]
+
+
+class Rounded(NamedTuple):
+    """Features on the grid, int32 [n, f], and how many numbers were too large for it."""
+
+    values: Values
+    clipped: int
+
+
+def step_for(features: NDArray[np.float32]) -> float:
+    """Choose the step for features like these, float32 [n, f]."""
+    largest = float(np.abs(features).max(initial=0.0))
+    if largest == 0:
+        return 2.0**-20
+    exponent = math.ceil(math.log2(largest * _ROOM / LARGEST))
+    return 2.0 ** min(max(exponent, _LEAST_EXPONENT), _MOST_EXPONENT)
+
+
+def good_step(step: Any) -> bool:
+    """Tell whether this is a step that `step_for` could have chosen."""
+    if not isinstance(step, float) or not 0 < step < math.inf:
+        return False
+    mantissa, exponent = math.frexp(step)
+    return mantissa == 0.5 and _LEAST_EXPONENT <= exponent - 1 <= _MOST_EXPONENT
+
+
+def rounded(features: NDArray[np.float32], step: float) -> Rounded:
+    """Round features to the grid; ValueError for NaN and infinity."""
+    scaled = features.astype(np.float64) / step
+    if not np.isfinite(scaled).all():
+        raise ValueError("features are not finite: the weights or the images are not")
+    clipped = int((np.abs(scaled) > LARGEST).sum())
+    return Rounded(np.clip(np.rint(scaled), -LARGEST, LARGEST).astype(np.int32), clipped)
+
+
+def packed_size(features: int) -> int:
+    """Return how many numbers the upper triangle of a square matrix has."""
+    return features * (features + 1) // 2
+
+
+def diagonal(features: int) -> NDArray[np.int64]:
+    """Return where a packed triangle has the diagonal, int64 [f]."""
+    i = np.arange(features, dtype=np.int64)
+    return i * features - i * (i - 1) // 2
+
+
+@lru_cache(maxsize=4)
+def _upper(features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(features)
+
+
+def second_moments(values: Values) -> Sums:
+    """Return the sum of v v^T over rows v, the upper triangle row by row, int64 [f (f + 1) / 2]."""
+    features = values.shape[1]
+    total = np.zeros(packed_size(features), dtype=np.int64)
+    for start in range(0, len(values), _ROWS):
+        part = values[start : start + _ROWS].astype(np.float64)
+        total += (part.T @ part)[_upper(features)].astype(np.int64)
+    return total
+
+
+def square(packed: NDArray[Any], features: int) -> NDArray[np.float64]:
+    """Return the symmetric matrix of a packed triangle, float64 [f, f]."""
+    whole = np.zeros((features, features))
+    whole[_upper(features)] = packed
+    upper = np.triu(whole, 1)
+    return whole + upper.T

@@ -1,0 +1,80 @@
+"""Classifiers in closed form: the nearest mean, the linear discriminant, ridge regression.
+
+All need the mean of each class and the covariance around the means, pooled over the classes, and no
+image. With f the features, mu_k the mean of class k and S the covariance:
+
+- "mean": the logit of class k is -|f - mu_k|^2 / 2, less what is the same for all classes.
+- "discriminant": -(f - mu_k)^T S^-1 (f - mu_k) / 2 (Fisher 1936; as streaming LDA, Hayes and Kanan
+  2020). S is shrunk towards a multiple of the identity.
+- "ridge": least squares from f and a constant to 1 for the class and 0 for the others (Zhuang et
+  al. 2022), each image weighted such that classes count alike however many images they have. Where
+  they have the same number it is ridge regression on all images to the last digit; where not, the
+  covariance of each is taken for the pooled one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pyedge.statistics.gaussian import Gaussian, Matrix
+
+HEADS = ("discriminant", "ridge", "mean")
+
+
+class Head(NamedTuple):
+    """Logits are features @ weight.T + bias: weight float64 [c, f], bias float64 [c]."""
+
+    weight: Matrix
+    bias: Matrix
+
+
+class Form(NamedTuple):
+    """Which classifier, and how much its covariance is shrunk, from 0 to 1."""
+
+    kind: str
+    shrinkage: float
+
+
+def shrunk(within: Matrix, shrinkage: float) -> Matrix:
+    """Shrink a covariance towards the multiple of the identity that has the same trace."""
+    spread = float(np.trace(within)) / len(within)
+    found = (1 - shrinkage) * within
+    # features that never differ have no variance; what float64 leaves of it is no number to trust
+    found[np.diag_indices_from(found)] += max(shrinkage, 1e-9) * spread
+    return found
+
+
+def inverse_times(matrix: Matrix, columns: Matrix) -> Matrix:
+    """Solve matrix @ x = columns, of a matrix that must be positive definite.
+
+    Raises ValueError where it is not.
+    """
+    try:
+        factor = np.linalg.cholesky(matrix)
+        if not np.isfinite(factor).all() or factor.diagonal().min() <= 0:
+            raise np.linalg.LinAlgError
+        return np.asarray(np.linalg.solve(matrix, columns), np.float64)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "the statistics have no solution: the features of the images do not differ, or the "
+            "sums are damaged"
+        ) from None
+
+
+def solved(gaussian: Gaussian, form: Form) -> Head:
+    """Return the classifier of a form; ValueError where the equations have no solution."""
+    means = gaussian.means
+    if form.kind == "mean":
+        return Head(means, -0.5 * (means**2).sum(axis=1))
+    within = shrunk(gaussian.within, form.shrinkage)
+    if form.kind == "discriminant":
+        weight = inverse_times(within, means.T).T
+        return Head(weight, -0.5 * (weight * means).sum(axis=1))
+    share = np.full(len(means), 1 / len(means))
+    centre = share @ means
+    away = means - centre
+    # the constant's column is eliminated: least squares on centred features and targets
+    weight = inverse_times(within + (away.T * share) @ away, away.T * share).T
+    return Head(weight, share - weight @ centre)

@@ -1,0 +1,244 @@
+"""Statistics added up and taken apart again, to the last bit and in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.class_matching import listing
+from pyedge.statistics.grid import LARGEST, Sums, diagonal, packed_size
+from pyedge.statistics.sums import HELD, Statistics, check_room, chosen_to_hold
+
+_OF_CLASSES = ("counts", "sums", "described", "described_sums")
+_MOST_SHIFT = 8  # between two grids: more would leave no room in the sums
+
+
+def merged(many: Sequence[Statistics], held: int = HELD) -> Statistics:
+    """Add statistics of the same features up; the result does not depend on their order.
+
+    Those on grids of different steps are brought to the finest, exactly. Groups of classes that
+    share a class become one. Raises ValueError for other features, and where the sums have no room.
+    """
+    first = many[0]
+    for each in many[1:]:
+        if each.digest != first.digest or each.features != first.features:
+            raise ValueError(
+                "statistics are of other features than these: the students' weights before the "
+                "classifier differ"
+            )
+    step = min(each.step for each in many)
+    _check_room_on_grid(many, step)
+    many = [_on_grid(each, step) for each in many]
+    classes = tuple(sorted({name for each in many for name in each.classes}))
+    place = {name: i for i, name in enumerate(classes)}
+    features = first.features
+    rows = [np.array([place[n] for n in each.classes], dtype=np.int64) for each in many]
+    totals = {
+        name: np.zeros((len(classes), *getattr(first, name).shape[1:]), dtype=np.int64)
+        for name in _OF_CLASSES
+    }
+    for each, row in zip(many, rows, strict=True):
+        for name, total in totals.items():
+            total[row] += getattr(each, name)
+    groups, moments = _merged_groups(many, rows, len(classes), features)
+    found = Statistics(
+        digest=first.digest,
+        step=step,
+        classes=classes,
+        groups=groups,
+        moments=moments,
+        **_merged_held(many, rows, len(classes), held),
+        **totals,
+    )
+    check_room(found)
+    return found
+
+
+def merge_statistics(many: Iterable[Statistics]) -> Statistics:
+    """Add up the statistics of several devices with the same student.
+
+    The sums are those of all their images at once, to the last bit and in any order (Zhuang et al.
+    2024). Classes are told apart by name. Raises TypeError for what is no Statistics, ValueError
+    for none at all, and for those of other features.
+    """
+    found = list(many)
+    for place, each in enumerate(found):
+        if not isinstance(each, Statistics):
+            raise TypeError(
+                f"merge_statistics: item {place} must be Statistics, not {type(each).__name__}"
+            )
+    if not found:
+        raise ValueError("merge_statistics: wanted statistics to merge, there are none")
+    try:
+        return merged(found)
+    except ValueError as error:
+        raise ValueError(f"merge_statistics: {error}") from None
+
+
+def without(whole: Statistics, part: Statistics) -> Statistics:
+    """Take out what was added before; ValueError where it cannot have been."""
+    if part.digest != whole.digest or part.features != whole.features:
+        raise ValueError("the statistics are of other features than the student's")
+    lacking = [name for name in part.classes if name not in whole.classes]
+    if lacking:
+        raise ValueError(f"nothing is known of {listing(lacking)}")
+    step = min(whole.step, part.step)
+    _check_room_on_grid([whole, part], step)
+    whole, part = _on_grid(whole, step), _on_grid(part, step)
+    rows = np.array([whole.classes.index(name) for name in part.classes], dtype=np.int64)
+    left = {name: getattr(whole, name).copy() for name in (*_OF_CLASSES, "moments")}
+    for name in _OF_CLASSES:
+        left[name][rows] -= getattr(part, name)
+    if (left["counts"] < 0).any() or (left["described"] < 0).any():
+        raise ValueError("the statistics count more images than there are: they were never added")
+    if (left["sums"][left["counts"] == 0] != 0).any():
+        raise ValueError("the statistics have other sums than what was added")
+    if (left["described"] > left["counts"]).any():
+        raise ValueError("the statistics have other second moments than what was added")
+    for group in range(len(part.moments)):
+        here = np.unique(whole.groups[rows[part.groups == group]])
+        if len(here) != 1 or here[0] < 0:
+            raise ValueError(
+                "the statistics pool second moments of classes that are kept apart here: they "
+                "were never added"
+            )
+        left["moments"][here[0]] -= part.moments[group]
+    gone = {each.tobytes() for each in part.held}
+    stays = np.array([each.tobytes() not in gone for each in whole.held], dtype=bool)
+    return _compact(_holding(replace(whole, **left), stays))
+
+
+def without_class(whole: Statistics, name: str) -> Statistics:
+    """Take a class out, as if it had never been; ValueError where that is not possible."""
+    if name not in whole.classes:
+        raise ValueError(f"nothing is known of {listing([name])}")
+    if name not in whole.forgettable():
+        raise ValueError(
+            f"the second moments of {listing([name])} are pooled with those of other classes, and "
+            "cannot be told apart"
+        )
+    row = whole.classes.index(name)
+    left = {each: getattr(whole, each).copy() for each in ("counts", "described", "moments")}
+    if whole.groups[row] >= 0:
+        left["moments"][whole.groups[row]] = 0
+    left["counts"][row] = left["described"][row] = 0
+    return _compact(_holding(replace(whole, **left), whole.held_of != row))
+
+
+def pooled(whole: Statistics) -> Statistics:
+    """Put the second moments of all classes into one sum: less to keep, nothing to forget."""
+    if len(whole.moments) < 2:
+        return whole
+    groups = np.where(whole.groups >= 0, 0, -1)
+    return replace(whole, groups=groups, moments=whole.moments.sum(axis=0, keepdims=True))
+
+
+def _on_grid(each: Statistics, step: float) -> Statistics:
+    """Write the same sums as multiples of a finer step; exact."""
+    factor = round(each.step / step)
+    if factor == 1:
+        return each
+    if factor > 1 << _MOST_SHIFT:
+        raise ValueError(
+            f"statistics are on grids that differ too much: steps of {each.step:g} and {step:g}"
+        )
+    held = np.clip(each.held.astype(np.int64) * factor, -LARGEST, LARGEST).astype(np.int32)
+    return replace(
+        each,
+        step=step,
+        sums=each.sums * factor,
+        described_sums=each.described_sums * factor,
+        moments=each.moments * (factor * factor),
+        held=held,
+    )
+
+
+def _check_room_on_grid(many: Sequence[Statistics], step: float) -> None:
+    """Raise ValueError where the second moments would not fit into an int64, all together."""
+    # those of one feature with itself are the largest; float64 tells their size well enough
+    most = sum(
+        float(each.moments[:, diagonal(each.features)].max(initial=0)) * (each.step / step) ** 2
+        for each in many
+        for _ in range(len(each.moments))
+    )
+    if most >= 2.0**62:
+        raise ValueError("statistics of too many images: their sums have no room for more")
+
+
+def _merged_groups(
+    many: Sequence[Statistics], rows: Sequence[Sums], classes: int, features: int
+) -> tuple[Sums, Sums]:
+    """Join the groups that share a class, and add their second moments up."""
+    parent = list(range(classes))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    for each, row in zip(many, rows, strict=True):
+        for group in range(len(each.moments)):
+            members = row[each.groups == group]
+            for other in members[1:]:
+                a, b = sorted((root(int(members[0])), root(int(other))))
+                parent[b] = a
+    with_moments = {int(i) for e, row in zip(many, rows, strict=True) for i in row[e.groups >= 0]}
+    roots = sorted({root(i) for i in with_moments})
+    groups = np.array(
+        [roots.index(root(i)) if i in with_moments else -1 for i in range(classes)], dtype=np.int64
+    )
+    moments = np.zeros((len(roots), packed_size(features)), dtype=np.int64)
+    for each, row in zip(many, rows, strict=True):
+        for group, sums in enumerate(each.moments):
+            member = int(row[each.groups == group][0])
+            moments[groups[member]] += sums
+    return groups, moments
+
+
+def _merged_held(
+    many: Sequence[Statistics], rows: Sequence[Sums], classes: int, most: int
+) -> dict[str, NDArray[Any]]:
+    values = np.concatenate([each.held for each in many])
+    owners = np.concatenate([row[each.held_of] for each, row in zip(many, rows, strict=True)])
+    kept: list[NDArray[Any]] = []
+    for name in range(classes):
+        mine = np.flatnonzero(owners == name)
+        kept.append(mine[chosen_to_hold(values[mine], most)])
+    chosen = np.concatenate([np.empty(0, np.int64), *kept]).astype(np.int64)
+    counted = np.concatenate([each.held_counted for each in many])
+    return {
+        "held": values[chosen],
+        "held_of": owners[chosen],
+        "held_counted": counted[chosen],
+    }
+
+
+def _holding(whole: Statistics, stays: NDArray[np.bool_]) -> Statistics:
+    return replace(
+        whole,
+        held=whole.held[stays],
+        held_of=whole.held_of[stays],
+        held_counted=whole.held_counted[stays],
+    )
+
+
+def _compact(whole: Statistics) -> Statistics:
+    """Drop classes without images and groups without classes, and refuse what cannot be."""
+    stays = whole.counts > 0
+    groups = np.where(whole.described > 0, whole.groups, -1)[stays]
+    used = np.unique(groups[groups >= 0])
+    renumbered = np.searchsorted(used, groups)
+    whole = _holding(whole, stays[whole.held_of])
+    place = np.cumsum(stays) - 1
+    return replace(
+        whole,
+        classes=tuple(n for n, s in zip(whole.classes, stays, strict=True) if s),
+        groups=np.where(groups >= 0, renumbered, -1).astype(np.int64),
+        moments=whole.moments[used],
+        held_of=place[whole.held_of].astype(np.int64),
+        **{name: getattr(whole, name)[stays] for name in _OF_CLASSES},
+    )

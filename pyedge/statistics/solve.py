@@ -1,0 +1,156 @@
+"""A student's classifier made of its statistics, and how far from them an image's features are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.statistics.calibration import chosen_form, temperature_of, threshold_of
+from pyedge.statistics.gaussian import Gaussian
+from pyedge.statistics.heads import Form, inverse_times, shrunk, solved
+from pyedge.statistics.left_out import Held, left_out_distances, left_out_logits
+from pyedge.statistics.sums import Statistics
+from pyedge.student_features import classifier_of, features_digest
+from pyedge.student_tail import terms
+
+if TYPE_CHECKING:
+    from pyedge.student import StudentFile
+
+_LEAST_HELD = 10  # images, below which nothing is said of how sure an answer is
+
+
+def check_fresh(student: StudentFile, where: str) -> Statistics:
+    """Return the student's statistics; ValueError where it has none, or they are stale."""
+    if student.statistics is None:
+        raise ValueError(
+            f"{where}: the student has no statistics; pyedge.export(statistics=images) or "
+            "pyedge.add_statistics makes them"
+        )
+    if student.statistics.digest != features_digest(student):
+        raise ValueError(
+            f"{where}: the statistics are of other features than the student computes now: layers "
+            "before its classifier have changed since; pyedge.add_statistics makes them anew"
+        )
+    return student.statistics
+
+
+def solve(student: StudentFile, statistics: Statistics, where: str) -> StudentFile:
+    """Return the student with these statistics, and the classifier that they give.
+
+    Its form is the one that the student's head names, or else the best for the images held. Raises
+    ValueError, beginning with `where`, where there is no solution.
+    """
+    found = terms(student)
+    open_classes = [student.classes[j] for j in np.flatnonzero(~found.masked)]
+    try:
+        gaussian = Gaussian.of(statistics, open_classes)
+        settings = _settings(student, statistics, gaussian, open_classes)
+        head = solved(gaussian, Form(settings["kind"], settings["shrinkage"]))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    temperature = settings.get("temperature", 1.0)
+    # what is the same for all classes changes no answer, and costs float32 its digits
+    weight = (head.weight - head.weight.mean(axis=0)) / temperature
+    bias = (head.bias - head.bias.mean()) / temperature
+    return _with_classifier(
+        dataclasses.replace(student, statistics=statistics, head=settings), weight, bias
+    )
+
+
+def with_settings(student: StudentFile, statistics: Statistics) -> StudentFile:
+    """Return the student with these statistics and what they say of a head, but no new classifier.
+
+    Where they are of too few images to say anything, its head says nothing.
+    """
+    masked = terms(student).masked
+    described = [
+        name
+        for name, hidden in zip(student.classes, masked, strict=True)
+        if not hidden and name in statistics.classes
+    ]
+    settings: dict[str, Any] = {}
+    if len(described) > 1:
+        with suppress(ValueError):
+            gaussian = Gaussian.of(statistics, described)
+            settings = _settings(student, statistics, gaussian, described)
+    return dataclasses.replace(student, statistics=statistics, head=settings)
+
+
+def _settings(
+    student: StudentFile, statistics: Statistics, gaussian: Gaussian, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return what a head is: its form, its temperature, and the threshold of what is unknown."""
+    if student.head:
+        form = Form(student.head["kind"], student.head["shrinkage"])
+    else:
+        form = chosen_form(statistics, classes)
+    held = Held.of(statistics, gaussian, classes)
+    settings: dict[str, Any] = {"kind": form.kind, "shrinkage": form.shrinkage}
+    if len(held.labels) >= _LEAST_HELD:
+        logits = left_out_logits(gaussian, held, form)
+        distances = left_out_distances(gaussian, held, distance_shrinkage(form))
+        settings["temperature"] = temperature_of(logits, held.labels)
+        settings["threshold"] = threshold_of(distances)
+    return settings
+
+
+def distance_shrinkage(form: Form) -> float:
+    """How much the covariance is shrunk to measure distances with."""
+    return max(form.shrinkage, 1e-3)
+
+
+class Distances:
+    """Squared Mahalanobis distances to the nearest class, and the threshold of what is known."""
+
+    def __init__(self, student: StudentFile, where: str) -> None:
+        statistics = check_fresh(student, where)
+        threshold = student.head.get("threshold")
+        if threshold is None:
+            raise ValueError(
+                f"{where}: unknown=True needs a threshold, and no images are held to find it: "
+                "wanted statistics of more images"
+            )
+        self.threshold = float(threshold)
+        form = Form(student.head["kind"], student.head["shrinkage"])
+        gaussian = Gaussian.of(statistics, statistics.classes)
+        within = shrunk(gaussian.within, distance_shrinkage(form))
+        inverse = inverse_times(within, np.eye(len(within)))
+        self._root = np.linalg.cholesky((inverse + inverse.T) / 2)
+        self._means = gaussian.means @ self._root
+
+    def of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the distance of each image, float32 [n]."""
+        x = features.astype(np.float64) @ self._root
+        products = (x**2).sum(axis=1)[:, None] - 2 * x @ self._means.T
+        found = products + (self._means**2).sum(axis=1)
+        return np.maximum(found.min(axis=1), 0).astype(np.float32)
+
+
+def _with_classifier(
+    student: StudentFile, weight: NDArray[np.float64], bias: NDArray[np.float64]
+) -> StudentFile:
+    """Write weights and biases of the logits that are not masked into the classifier's rows."""
+    found = terms(student)
+    chosen = np.flatnonzero(~found.masked)
+    rows, scale = found.source[chosen], found.scale[chosen]
+    node = classifier_of(student)
+    arrays, nodes = dict(student.arrays), student.nodes
+    weights = np.array(arrays[node["weight"]])
+    if node["bias"] is None:  # a classifier without a constant cannot say what statistics do
+        name = f"{node['name']}.bias"
+        while name in arrays:
+            name += "_"
+        arrays[name] = np.zeros(len(weights), dtype=np.float32)
+        node = {**node, "bias": name}
+        nodes = tuple(node if each["name"] == node["name"] else each for each in nodes)
+    biases = np.array(arrays[node["bias"]])
+    weights[rows] = weight / scale[:, None]
+    biases[rows] = (bias - found.shift[chosen]) / scale
+    arrays[node["weight"]], arrays[node["bias"]] = weights, biases
+    # the optimizer's slots are of other weights
+    return dataclasses.replace(student, nodes=nodes, arrays=arrays, state={}, optimizer={})

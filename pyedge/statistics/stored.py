@@ -1,0 +1,169 @@
+"""Statistics in a file: which arrays there are, and checks of what a file says.
+
+Each check raises ValueError that names the field and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.class_names import checked_names
+from pyedge.npy_archive import ArraySpec, spec_of
+from pyedge.statistics.gaussian import scatter_of
+from pyedge.statistics.grid import LARGEST, MOST_IMAGES, diagonal, good_step, packed_size
+from pyedge.statistics.heads import HEADS
+from pyedge.statistics.sums import ARRAYS, Statistics
+
+_DTYPES = {"held": "int32", "held_counted": "bool"}
+_MOST_FEATURES = 1 << 13  # second moments of more would take a gigabyte
+_MOST_CLASSES = 1 << 16
+_MOST_HELD = 1 << 20
+HEAD_FIELDS = ("kind", "shrinkage", "temperature", "threshold")
+
+
+def document_of(statistics: Statistics) -> dict[str, Any]:
+    """Return what a document says of statistics: plain values."""
+    return {
+        "digest": statistics.digest,
+        "step": statistics.step,
+        "classes": list(statistics.classes),
+        "arrays": {
+            name: {"dtype": array.dtype.name, "shape": list(array.shape)}
+            for name, array in statistics.arrays().items()
+        },
+    }
+
+
+def specs_of(document: Any) -> dict[str, ArraySpec]:
+    """Read which arrays there must be; ValueError where they cannot belong together."""
+    if not isinstance(document, Mapping) or document.keys() != {
+        "digest",
+        "step",
+        "classes",
+        "arrays",
+    }:
+        raise ValueError("statistics must have digest, step, classes and arrays")
+    digest = document["digest"]
+    if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise ValueError("statistics: digest must be 64 hexadecimal digits")
+    if not good_step(document["step"]):
+        raise ValueError(f"statistics: step must be a power of two, not {document['step']!r:.40}")
+    names = document["classes"]
+    if not isinstance(names, list) or len(names) > _MOST_CLASSES:
+        raise ValueError(f"statistics: classes must be a list of up to {_MOST_CLASSES} names")
+    checked_names(names, "statistics: classes")
+    listed = document["arrays"]
+    if not isinstance(listed, Mapping) or listed.keys() != set(ARRAYS):
+        raise ValueError(f"statistics: arrays must be {', '.join(ARRAYS)}")
+    specs = {}
+    for name in ARRAYS:
+        spec = spec_of(listed[name])
+        if spec is None or spec.dtype != _DTYPES.get(name, "int64"):
+            raise ValueError(f"statistics: {name} must be {_DTYPES.get(name, 'int64')}")
+        specs[name] = spec
+    _check_shapes(specs, len(names))
+    return specs
+
+
+def _check_shapes(specs: Mapping[str, ArraySpec], classes: int) -> None:
+    sums, moments, held = (specs[name].shape for name in ("sums", "moments", "held"))
+    if len(sums) != 2 or not 1 <= sums[1] <= _MOST_FEATURES:
+        raise ValueError(f"statistics: sums must be [classes, 1 to {_MOST_FEATURES} features]")
+    features = sums[1]
+    if len(moments) != 2 or moments[0] > classes or len(held) != 2 or held[0] > _MOST_HELD:
+        raise ValueError("statistics: moments and held must be tables of their sizes")
+    wanted = {
+        "counts": (classes,),
+        "sums": (classes, features),
+        "described": (classes,),
+        "described_sums": (classes, features),
+        "groups": (classes,),
+        "moments": (moments[0], packed_size(features)),
+        "held": (held[0], features),
+        "held_of": (held[0],),
+        "held_counted": (held[0],),
+    }
+    for name, shape in wanted.items():
+        if specs[name].shape != shape:
+            raise ValueError(
+                f"statistics: {name} must be {list(shape)}, not {list(specs[name].shape)}"
+            )
+
+
+def loaded(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Statistics:
+    """Make statistics of a document that `specs_of` has read, and of its arrays; checked."""
+    found = Statistics(
+        digest=document["digest"],
+        step=document["step"],
+        classes=tuple(document["classes"]),
+        **arrays,
+    )
+    check_values(found)
+    return found
+
+
+def check_values(found: Statistics) -> None:
+    """Check that the sums can be sums: counts, sizes, groups, and no negative variance."""
+    counts, described, groups = found.counts, found.described, found.groups
+    if (counts < 1).any() or float(counts.astype(np.float64).sum()) > 2.0**62:
+        raise ValueError("statistics: counts must be from 1")
+    if (described < 0).any() or (described > counts).any():
+        raise ValueError("statistics: described must lie between 0 and counts")
+    if ((groups >= 0) != (described > 0)).any() or (groups < -1).any():
+        raise ValueError("statistics: groups must be -1 where nothing is described, and only there")
+    if sorted(set(groups[groups >= 0].tolist())) != list(range(len(found.moments))):
+        raise ValueError("statistics: groups must name each row of moments")
+    # grids of other steps may have been brought to this one: values are larger then
+    most = float(LARGEST) * 2.0**8
+    for count, sums in ((counts, found.sums), (described, found.described_sums)):
+        if (np.abs(sums.astype(np.float64)) > count[:, None] * most).any():
+            raise ValueError("statistics: sums are larger than so many images can have")
+    if (np.abs(found.held.astype(np.int64)) > LARGEST).any():
+        raise ValueError(f"statistics: held must lie within {LARGEST}")
+    if (found.held_of < 0).any() or (found.held_of >= len(counts)).any():
+        raise ValueError("statistics: held_of must be numbers of classes")
+    for group, moments in enumerate(found.moments):
+        members = groups == group
+        if int(described[members].sum()) > MOST_IMAGES:
+            raise ValueError(f"statistics: described must be up to {MOST_IMAGES} images")
+        variances = scatter_of(found, members)
+        own = variances.diagonal()
+        size = moments[diagonal(found.features)].astype(np.float64)
+        # what float64 loses as the means are taken out of the second moments
+        slack = 1e-9 * np.maximum(size, 1.0)
+        if (size < 0).any() or (own < -slack).any():
+            raise ValueError("statistics: moments give a variance below 0")
+        if not _semidefinite(variances + np.diag(slack)):
+            raise ValueError("statistics: moments give no covariance: they are not of these images")
+
+
+def _semidefinite(matrix: NDArray[np.float64]) -> bool:
+    scale = np.sqrt(np.maximum(matrix.diagonal(), np.finfo(np.float64).tiny))
+    correlation = matrix / scale[:, None] / scale
+    correlation[np.diag_indices_from(correlation)] += 1e-7
+    try:
+        np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def check_head(head: Any) -> None:
+    """Check how a classifier is made of statistics."""
+    if not isinstance(head, Mapping) or not (head.keys() <= set(HEAD_FIELDS)):
+        raise ValueError(f"head must have {', '.join(HEAD_FIELDS)} alone")
+    if not head:
+        return
+    if head.get("kind") not in HEADS:
+        raise ValueError(f"head: kind must be one of {', '.join(HEADS)}")
+    shrinkage = head.get("shrinkage")
+    if type(shrinkage) is not float or not 0 <= shrinkage <= 1:
+        raise ValueError("head: shrinkage must lie between 0 and 1")
+    for name in ("temperature", "threshold"):
+        value = head.get(name)
+        if value is not None and (type(value) is not float or not 0 < value < 1e30):
+            raise ValueError(f"head: {name} must be a number above 0")

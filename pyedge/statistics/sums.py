@@ -1,0 +1,187 @@
+"""Statistics: for each class the count, the sum and the second moments of its features.
+
+All of it whole numbers (`grid`), so that what is added in any order is the same, and what was added
+can be taken out. Second moments are kept for groups of classes: for one class alone, which can then
+be forgotten, or pooled for several. A class can be known by its count and its sum alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.statistics.grid import MOST_IMAGES, Sums, Values, packed_size, second_moments
+
+HELD = 20  # images of a class whose features are kept, to calibrate with
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Sums of the features that a student's classifier reads; see `pyedge.merge_statistics`.
+
+    digest: of what computes the features (`StudentFile.features_digest`). step: a feature is step
+    times a whole number. classes: names, in the order of the rows. counts int64 [c], sums int64
+    [c, f]: over all images of a class. described int64 [c], described_sums int64 [c, f]: over those
+    of them whose second moments are there. groups int64 [c]: which row of `moments`, int64 [g,
+    f (f + 1) / 2], has them, together with those of other classes of the same number; -1: none.
+    held int32 [h, f], held_of int64 [h], held_counted bool [h]: features of some images, whose they
+    are, and whether the sums count them.
+    """
+
+    digest: str
+    step: float
+    classes: tuple[str, ...]
+    counts: Sums
+    sums: Sums
+    described: Sums
+    described_sums: Sums
+    groups: Sums
+    moments: Sums
+    held: Values
+    held_of: Sums
+    held_counted: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        images = f"{int(self.counts.sum())} images of {len(self.classes)} classes"
+        return f"Statistics({images}, {self.features} features, {self.nbytes} bytes)"
+
+    @property
+    def features(self) -> int:
+        """How many features there are."""
+        return self.sums.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all sums and of what is held."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by name."""
+        return {name: getattr(self, name) for name in ARRAYS}
+
+    def apart(self) -> Statistics:
+        """Return the same with arrays that nobody can write to; those that are so are shared."""
+        own: dict[str, Any] = {name: constant(array) for name, array in self.arrays().items()}
+        return replace(self, **own)
+
+    def count(self, name: str) -> int:
+        """How many images of a class there are; 0 for one that is not known."""
+        return int(self.counts[self.classes.index(name)]) if name in self.classes else 0
+
+    def forgettable(self) -> tuple[str, ...]:
+        """Return the classes whose second moments are kept apart from those of others."""
+        shared = np.bincount(self.groups[self.groups >= 0], minlength=len(self.moments))
+        return tuple(
+            name
+            for name, group in zip(self.classes, self.groups, strict=True)
+            if group < 0 or shared[group] == 1
+        )
+
+
+ARRAYS = (
+    "counts",
+    "sums",
+    "described",
+    "described_sums",
+    "groups",
+    "moments",
+    "held",
+    "held_of",
+    "held_counted",
+)
+
+
+def of_values(
+    values: Values,
+    labels: Sums,
+    names: Sequence[str],
+    *,
+    digest: str,
+    step: float,
+    pooled: bool,
+    held: int = HELD,
+) -> Statistics:
+    """Sum the values of images, int32 [n, f], with labels int64 [n] into `names`.
+
+    `pooled`: second moments are those of all classes together, else of each alone. `held`: how many
+    images a class are kept.
+    """
+    used = np.unique(labels)
+    classes = tuple(names[each] for each in used)
+    features = values.shape[1]
+    counts = np.array([(labels == each).sum() for each in used], dtype=np.int64)
+    parts = [values[labels == each] for each in used]
+    sums = np.array([part.sum(axis=0, dtype=np.int64) for part in parts], dtype=np.int64)
+    sums = sums.reshape(len(used), features)
+    if pooled:
+        moments = second_moments(values)[None][: min(len(used), 1)]
+        groups = np.zeros(len(used), dtype=np.int64)
+    else:
+        moments = np.array([second_moments(part) for part in parts], dtype=np.int64)
+        groups = np.arange(len(used), dtype=np.int64)
+    moments = moments.reshape(-1, packed_size(features))
+    chosen = [part[chosen_to_hold(part, held)] for part in parts]
+    owners = np.repeat(np.arange(len(used), dtype=np.int64), [len(each) for each in chosen])
+    found = Statistics(
+        digest=digest,
+        step=step,
+        classes=classes,
+        counts=counts,
+        sums=sums,
+        described=counts.copy(),
+        described_sums=sums.copy(),
+        groups=groups,
+        moments=moments,
+        held=np.concatenate([np.empty((0, features), np.int32), *chosen]),
+        held_of=owners,
+        held_counted=np.ones(len(owners), dtype=bool),
+    )
+    check_room(found)
+    return found
+
+
+def held_alone(values: Values, labels: Sums, names: Sequence[str], whole: Statistics) -> Statistics:
+    """Return the statistics with these images held in the place of others, and not counted.
+
+    They are of classes that `whole` knows. What a student was trained on looks surer than it is;
+    images that it was not trained on tell the truth.
+    """
+    known = {name: i for i, name in enumerate(whole.classes)}
+    owners = np.array([known[names[each]] for each in labels], dtype=np.int64)
+    rows = [np.flatnonzero(owners == each) for each in range(len(known))]
+    kept = np.concatenate([row[chosen_to_hold(values[row], HELD)] for row in rows])
+    counted = np.zeros(len(kept), dtype=bool)
+    return replace(whole, held=values[kept], held_of=owners[kept], held_counted=counted)
+
+
+def chosen_to_hold(values: Values, count: int) -> Sums:
+    """Choose which images are kept: the same whatever their order, and as good as at random."""
+    keys = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in values]
+    order = sorted(range(len(keys)), key=lambda i: keys[i])
+    return np.array(order[:count], dtype=np.int64)
+
+
+def check_room(found: Statistics) -> None:
+    """Raise ValueError where there are more images than an int64 has room for."""
+    images = int(found.counts.sum())
+    if images > MOST_IMAGES:
+        raise ValueError(
+            f"statistics of {images:,} images: their sums have room for {MOST_IMAGES:,}"
+        )
+
+
+def constant(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that nobody can write to: itself, if neither it nor what it views can be."""
+    part: Any = array
+    while isinstance(part, np.ndarray) and not part.flags.writeable:
+        part = part.base
+    if part is None or isinstance(part, bytes):
+        return array
+    own = np.array(array)
+    own.flags.writeable = False
+    return own

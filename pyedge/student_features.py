@@ -1,0 +1,80 @@
+"""The features of a student: what its classifier reads, and which arrays compute it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pyedge.student import StudentFile
+    from pyedge.student_graph import Node
+
+
+def classifier_of(student: StudentFile) -> Node:
+    """Return the classifier's node."""
+    return next(node for node in student.nodes if node["name"] == student.classifier)
+
+
+def feature_count(student: StudentFile) -> int:
+    """Return how many features the classifier reads."""
+    return int(student.arrays[classifier_of(student)["weight"]].shape[1])
+
+
+def upstream(student: StudentFile) -> list[int]:
+    """Return the numbers of the nodes that the features are computed from, in order."""
+    end = classifier_of(student)["inputs"][0]
+    needed = {end}
+    for i in range(end, -1, -1):
+        if i in needed:
+            needed.update(student.nodes[i]["inputs"])
+    return sorted(needed)
+
+
+def features_digest(student: StudentFile) -> str:
+    """Tell features apart: a SHA-256 over all that computes them, weights and preprocessing.
+
+    The classifier and what stands behind it do not count. Statistics of one digest are of the same
+    features, up to the rounding of one machine or another.
+    """
+    digest = hashlib.sha256()
+    there = upstream(student)
+    place = {number: i for i, number in enumerate(there)}
+    arrays: list[str] = []
+    nodes = []
+    for number in there:
+        node = student.nodes[number]
+        known = {k: v for k, v in node.items() if k not in ("name", "inputs")}
+        for field, value in known.items():
+            if isinstance(value, str) and value in student.arrays and field != "op":
+                arrays.append(value)
+                known[field] = list(student.arrays[value].shape)
+        nodes.append({**known, "inputs": [place[i] for i in node["inputs"]]})
+    described = {
+        "input_shape": list(student.input_shape),
+        "preprocessing": dict(student.preprocessing),
+        "nodes": nodes,
+    }
+    digest.update(json.dumps(described, sort_keys=True, separators=(",", ":")).encode())
+    for name in arrays:
+        array = student.arrays[name]
+        digest.update(np.asarray(array, array.dtype.newbyteorder("<"), order="C").tobytes())
+    return digest.hexdigest()
+
+
+def without_classifier(student: StudentFile) -> StudentFile:
+    """Return the part of the graph that gives the features: no file, but an engine can be made."""
+    end = classifier_of(student)["inputs"][0]
+    nodes = student.nodes[: end + 1]
+    used = {value for node in nodes for value in node.values() if isinstance(value, str)}
+    return dataclasses.replace(
+        student,
+        nodes=nodes,
+        arrays={name: array for name, array in student.arrays.items() if name in used},
+        output=end,
+        taps=(),
+        trainable=(),
+    )
