@@ -124,10 +124,10 @@ def learn_statistics(
 
 
 def with_statistics(
-    student: StudentFile, statistics: Statistics, entry: dict[str, Any]
+    student: StudentFile, statistics: Statistics, entry: dict[str, Any], *, partly: bool = False
 ) -> StudentFile:
     """Return the student with these statistics, their classifier, and an entry in its record."""
-    found = solve(student, statistics, str(entry["command"]))
+    found = solve(student, statistics, str(entry["command"]), partly=partly)
     return dataclasses.replace(found, record=(*student.record, entry))
 
 

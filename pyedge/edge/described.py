@@ -72,9 +72,8 @@ def add_statistics(
     if expand is None:
         return student
     assert student.statistics is not None
-    return with_statistics(
-        student, student.statistics, {"command": "expand", "width": expand, "seed": seed}
-    )
+    entry = {"command": "expand", "width": expand, "seed": seed}
+    return with_statistics(student, student.statistics, entry, partly=True)
 
 
 def _held(student: StudentFile, held: Any) -> EdgeImages:

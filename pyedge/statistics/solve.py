@@ -39,14 +39,21 @@ def check_fresh(student: StudentFile, where: str) -> Statistics:
     return student.statistics
 
 
-def solve(student: StudentFile, statistics: Statistics, where: str) -> StudentFile:
+def solve(
+    student: StudentFile, statistics: Statistics, where: str, *, partly: bool = False
+) -> StudentFile:
     """Return the student with these statistics, and the classifier that they give.
 
     Its form is the one that the student's head names, or else the best for the images held. Raises
-    ValueError, beginning with `where`, where there is no solution.
+    ValueError, beginning with `where`, where there is no solution, and for a class that nobody has
+    described; with `partly` the logit of such a class is the mean of the others', which is never
+    above their largest.
     """
     found = terms(student)
     open_classes = [student.classes[j] for j in np.flatnonzero(~found.masked)]
+    known = np.array([name in statistics.classes for name in open_classes])
+    if partly:
+        open_classes = [name for name in open_classes if name in statistics.classes]
     try:
         gaussian = Gaussian.of(statistics, open_classes)
         settings = _settings(student, statistics, gaussian, open_classes)
@@ -55,8 +62,10 @@ def solve(student: StudentFile, statistics: Statistics, where: str) -> StudentFi
         raise ValueError(f"{where}: {error}") from None
     temperature = settings.get("temperature", 1.0)
     # what is the same for all classes changes no answer, and costs float32 its digits
-    weight = (head.weight - head.weight.mean(axis=0)) / temperature
-    bias = (head.bias - head.bias.mean()) / temperature
+    weight = np.zeros((len(known), head.weight.shape[1]))
+    bias = np.zeros(len(known))
+    weight[known] = (head.weight - head.weight.mean(axis=0)) / temperature
+    bias[known] = (head.bias - head.bias.mean()) / temperature
     return _with_classifier(
         dataclasses.replace(student, statistics=statistics, head=settings), weight, bias
     )
