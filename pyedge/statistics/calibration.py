@@ -98,7 +98,7 @@ def chosen_form(statistics: Statistics, classes: Sequence[str]) -> Form:
         loss = log_loss(logits, held.labels, temperature_of(logits, held.labels))
         found.append((right, loss, form))
     best = max(right for right, _, _ in found)
-    best -= math.sqrt(best * (1 - best) / len(held.labels))
+    best -= math.sqrt(max(best * (1 - best), 0.0) / len(held.labels))
     return min((loss, form) for right, loss, form in found if right >= best)[1]
 
 
