@@ -29,9 +29,10 @@ class Prediction(NamedTuple):
 class OpenPrediction(NamedTuple):
     """What a student takes images for, and whether they are of anything that it knows.
 
-    ids int64 [n], probabilities float32 [n, classes]: as in Prediction. distances float32 [n]:
-    squared Mahalanobis distances of the features to the nearest class (Lee et al. 2018). unknown
-    bool [n]: whether that is more than 95 % of known images have.
+    ids int64 [n], probabilities float32 [n, classes]: as in Prediction. distances float32 [n]: how
+    much farther the features are from the nearest class than from all classes taken together
+    (relative Mahalanobis distance, Ren et al. 2021). unknown bool [n]: whether that is more than
+    95 % of known images have.
     """
 
     ids: NDArray[np.int64]

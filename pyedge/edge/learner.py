@@ -35,8 +35,9 @@ from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
 from pyedge.evaluation import Evaluation, check_score
 from pyedge.npy_archive import ArraySpec
-from pyedge.statistics.solve import Distances
+from pyedge.statistics.solve import check_fresh
 from pyedge.statistics.sums import Statistics
+from pyedge.statistics.unknown import Distances
 from pyedge.student import StudentFile
 from pyedge.student_checks import check_description
 from pyedge.student_file import read_student, write_student
@@ -343,7 +344,8 @@ class EdgeLearner:
         def answered(student: StudentFile, engine: Engine, limit: int | None) -> Any:
             measure = self._distances
             if measure is None or measure[0] is not student:
-                self._distances = measure = student, Distances(student, call)
+                known = check_fresh(student, call)
+                self._distances = measure = student, Distances(known, student.head, call)
             size = batch_size
             if limit is not None:
                 footprint = Footprint.at_rest(engine, student)

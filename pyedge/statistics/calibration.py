@@ -1,4 +1,4 @@
-"""How sure a solved classifier may be, which form it takes, and what is like nothing known."""
+"""Which form a solved classifier takes, and how sure it may be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pyedge.statistics.heads import Form
 from pyedge.statistics.left_out import Held, left_out_logits
 from pyedge.statistics.sums import Statistics
 
-COVERAGE = 0.95  # share of known images that the threshold of `unknown` lets pass
 FORMS = (
     *(Form("discriminant", shrinkage) for shrinkage in (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)),
     *(Form("ridge", shrinkage) for shrinkage in (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)),
@@ -100,8 +99,3 @@ def chosen_form(statistics: Statistics, classes: Sequence[str]) -> Form:
     best = max(right for right, _, _ in found)
     best -= math.sqrt(max(best * (1 - best), 0.0) / len(held.labels))
     return min((loss, form) for right, loss, form in found if right >= best)[1]
-
-
-def threshold_of(distances: Matrix, coverage: float = COVERAGE) -> float:
-    """Return the distance to the nearest class that a share of the held images does not exceed."""
-    return float(np.quantile(distances.min(axis=1), coverage, method="higher"))

@@ -54,6 +54,11 @@ class Gaussian:
         scatter = scatter_of(statistics, described)
         return cls(counts, means, scatter * (statistics.step**2 / freedom), freedom)
 
+    def total(self) -> Matrix:
+        """Return the covariance of all classes as one cloud, each class counting alike, [f, f]."""
+        away = self.means - self.means.mean(axis=0)
+        return self.within + away.T @ away / len(away)
+
 
 def scatter_of(statistics: Statistics, members: NDArray[np.bool_]) -> Matrix:
     """Return the sum of squares around the means of some classes, all those of their groups.

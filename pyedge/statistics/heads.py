@@ -72,9 +72,9 @@ def solved(gaussian: Gaussian, form: Form) -> Head:
     if form.kind == "discriminant":
         weight = inverse_times(within, means.T).T
         return Head(weight, -0.5 * (weight * means).sum(axis=1))
-    share = np.full(len(means), 1 / len(means))
-    centre = share @ means
+    centre = means.mean(axis=0)
     away = means - centre
     # the constant's column is eliminated: least squares on centred features and targets
-    weight = inverse_times(within + (away.T * share) @ away, away.T * share).T
-    return Head(weight, share - weight @ centre)
+    total = within + away.T @ away / len(means)
+    weight = inverse_times(total, away.T).T / len(means)
+    return Head(weight, 1 / len(means) - weight @ centre)

@@ -1,4 +1,4 @@
-"""A student's classifier made of its statistics, and how far from them an image's features are."""
+"""A student's classifier, made of its statistics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.statistics.calibration import chosen_form, temperature_of, threshold_of
+from pyedge.statistics.calibration import chosen_form, temperature_of
 from pyedge.statistics.gaussian import Gaussian
-from pyedge.statistics.heads import Form, inverse_times, shrunk, solved
-from pyedge.statistics.left_out import Held, left_out_distances, left_out_logits
+from pyedge.statistics.heads import Form, solved
+from pyedge.statistics.left_out import Held, left_out_logits
 from pyedge.statistics.sums import Statistics
+from pyedge.statistics.unknown import threshold_of
 from pyedge.student_features import classifier_of, features_digest
 from pyedge.student_tail import terms
 
@@ -102,42 +103,9 @@ def _settings(
     settings: dict[str, Any] = {"kind": form.kind, "shrinkage": form.shrinkage}
     if len(held.labels) >= _LEAST_HELD:
         logits = left_out_logits(gaussian, held, form)
-        distances = left_out_distances(gaussian, held, distance_shrinkage(form))
         settings["temperature"] = temperature_of(logits, held.labels)
-        settings["threshold"] = threshold_of(distances)
+        settings["threshold"] = threshold_of(gaussian, held)
     return settings
-
-
-def distance_shrinkage(form: Form) -> float:
-    """How much the covariance is shrunk to measure distances with."""
-    return max(form.shrinkage, 1e-3)
-
-
-class Distances:
-    """Squared Mahalanobis distances to the nearest class, and the threshold of what is known."""
-
-    def __init__(self, student: StudentFile, where: str) -> None:
-        statistics = check_fresh(student, where)
-        threshold = student.head.get("threshold")
-        if threshold is None:
-            raise ValueError(
-                f"{where}: unknown=True needs a threshold, and no images are held to find it: "
-                "wanted statistics of more images"
-            )
-        self.threshold = float(threshold)
-        form = Form(student.head["kind"], student.head["shrinkage"])
-        gaussian = Gaussian.of(statistics, statistics.classes)
-        within = shrunk(gaussian.within, distance_shrinkage(form))
-        inverse = inverse_times(within, np.eye(len(within)))
-        self._root = np.linalg.cholesky((inverse + inverse.T) / 2)
-        self._means = gaussian.means @ self._root
-
-    def of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the distance of each image, float32 [n]."""
-        x = features.astype(np.float64) @ self._root
-        products = (x**2).sum(axis=1)[:, None] - 2 * x @ self._means.T
-        found = products + (self._means**2).sum(axis=1)
-        return np.maximum(found.min(axis=1), 0).astype(np.float32)
 
 
 def _with_classifier(

@@ -163,7 +163,7 @@ def check_head(head: Any) -> None:
     shrinkage = head.get("shrinkage")
     if type(shrinkage) is not float or not 0 <= shrinkage <= 1:
         raise ValueError("head: shrinkage must lie between 0 and 1")
-    for name in ("temperature", "threshold"):
+    for name, least in (("temperature", 0.0), ("threshold", -1e30)):
         value = head.get(name)
-        if value is not None and (type(value) is not float or not 0 < value < 1e30):
-            raise ValueError(f"head: {name} must be a number above 0")
+        if value is not None and (type(value) is not float or not least < value < 1e30):
+            raise ValueError(f"head: {name} must be a number above {least:g}")
