@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from pyedge.statistics.gaussian import Gaussian, Matrix
 from pyedge.statistics.heads import Form
 from pyedge.statistics.left_out import Held, left_out_logits
-from pyedge.statistics.sums import Statistics
 
 FORMS = (
     *(Form("discriminant", shrinkage) for shrinkage in (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)),
@@ -19,7 +17,7 @@ FORMS = (
     Form("mean", 0.0),
 )
 DEFAULT_FORM = Form("discriminant", 0.03)  # where nothing is held to choose by
-_LEAST_HELD = 20  # images, of which anything can be said
+LEAST_HELD = 20  # images, below which nothing can be said
 
 Labels = NDArray[np.int64]
 
@@ -79,17 +77,13 @@ def calibration_error(probabilities: NDArray[np.floating], labels: Labels, bins:
     return float(np.abs(gap).sum() / len(labels))
 
 
-def chosen_form(statistics: Statistics, classes: Sequence[str]) -> Form:
+def chosen_form(gaussian: Gaussian, held: Held) -> Form:
     """Choose a classifier by the images held, each left out of the sums.
 
     Of those whose share of right answers, each class counting alike, is within a standard error of
     the best one's, the one of least loss at its own temperature: some 200 images say no more.
     """
-    gaussian = Gaussian.of(statistics, classes)
-    held = Held.of(statistics, gaussian, classes)
-    if len(held.labels) < _LEAST_HELD or len(set(held.labels.tolist())) < 2:
-        return DEFAULT_FORM
-    weights = balanced(held.labels, len(classes))
+    weights = balanced(held.labels, len(gaussian.counts))
     found = []
     for form in FORMS:
         logits = left_out_logits(gaussian, held, form)

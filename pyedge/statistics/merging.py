@@ -142,10 +142,6 @@ def _on_grid(each: Statistics, step: float) -> Statistics:
     factor = round(each.step / step)
     if factor == 1:
         return each
-    if factor > 1 << _MOST_SHIFT:
-        raise ValueError(
-            f"statistics are on grids that differ too much: steps of {each.step:g} and {step:g}"
-        )
     held = np.clip(each.held.astype(np.int64) * factor, -LARGEST, LARGEST).astype(np.int32)
     return replace(
         each,
@@ -159,6 +155,11 @@ def _on_grid(each: Statistics, step: float) -> Statistics:
 
 def _check_room_on_grid(many: Sequence[Statistics], step: float) -> None:
     """Raise ValueError where the second moments would not fit into an int64, all together."""
+    coarsest = max(each.step for each in many)
+    if coarsest / step > 1 << _MOST_SHIFT:
+        raise ValueError(
+            f"statistics are on grids that differ too much: steps of {coarsest:g} and {step:g}"
+        )
     # those of one feature with itself are the largest; float64 tells their size well enough
     most = sum(
         float(each.moments[:, diagonal(each.features)].max(initial=0)) * (each.step / step) ** 2

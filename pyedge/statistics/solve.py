@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.statistics.calibration import chosen_form, temperature_of
+from pyedge.statistics.calibration import DEFAULT_FORM, LEAST_HELD, chosen_form, temperature_of
 from pyedge.statistics.gaussian import Gaussian
 from pyedge.statistics.heads import Form, solved
 from pyedge.statistics.left_out import Held, left_out_logits
@@ -21,8 +21,6 @@ from pyedge.student_tail import terms
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
-
-_LEAST_HELD = 10  # images, below which nothing is said of how sure an answer is
 
 
 def check_fresh(student: StudentFile, where: str) -> Statistics:
@@ -58,7 +56,7 @@ def solve(
     try:
         gaussian = Gaussian.of(statistics, open_classes)
         settings = _settings(student, statistics, gaussian, open_classes)
-        head = solved(gaussian, Form(settings["kind"], settings["shrinkage"]))
+        head = solved(gaussian, _form(settings))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     temperature = settings.get("temperature", 1.0)
@@ -94,18 +92,26 @@ def with_settings(student: StudentFile, statistics: Statistics) -> StudentFile:
 def _settings(
     student: StudentFile, statistics: Statistics, gaussian: Gaussian, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what a head is: its form, its temperature, and the threshold of what is unknown."""
-    if student.head:
-        form = Form(student.head["kind"], student.head["shrinkage"])
-    else:
-        form = chosen_form(statistics, classes)
+    """Return what a head is: its form, its temperature, and the threshold of what is unknown.
+
+    A form that was chosen once stays, so that what is solved depends on the sums alone. Nothing is
+    said where too few images are held to choose by.
+    """
     held = Held.of(statistics, gaussian, classes)
-    settings: dict[str, Any] = {"kind": form.kind, "shrinkage": form.shrinkage}
-    if len(held.labels) >= _LEAST_HELD:
-        logits = left_out_logits(gaussian, held, form)
-        settings["temperature"] = temperature_of(logits, held.labels)
-        settings["threshold"] = threshold_of(gaussian, held)
-    return settings
+    if len(held.labels) < LEAST_HELD:
+        return dict(student.head)
+    form = _form(student.head) if student.head else chosen_form(gaussian, held)
+    logits = left_out_logits(gaussian, held, form)
+    return {
+        "kind": form.kind,
+        "shrinkage": form.shrinkage,
+        "temperature": temperature_of(logits, held.labels),
+        "threshold": threshold_of(gaussian, held),
+    }
+
+
+def _form(settings: Mapping[str, Any]) -> Form:
+    return Form(settings["kind"], settings["shrinkage"]) if settings else DEFAULT_FORM
 
 
 def _with_classifier(
