@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.expansion import without_expansion
 from pyedge.npy_archive import ArraySpec
 from pyedge.statistics.sums import Statistics, constant
 from pyedge.student_graph import Layer, Node, infer_layers
@@ -112,9 +113,11 @@ class StudentFile:
         """Tell students apart by how they are built, in 64 hexadecimal digits of a SHA-256.
 
         Weights do not count, since they change as the student learns, nor do the classes and the
-        rows of the classifier and of what stands behind it, since classes are added. Other
-        positions of channel_pad are structure.
+        rows of the classifier and of what stands behind it, since classes are added, nor random
+        features that the classifier reads. Other positions of channel_pad are structure.
         """
+        if self.made:
+            return without_expansion(self).structure_digest
         digest = hashlib.sha256()
         shapes = {name: list(array.shape) for name, array in self.arrays.items()}
         tail = self.tail()

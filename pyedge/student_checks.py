@@ -65,6 +65,7 @@ def check_values(student: StudentFile) -> None:
                 raise ValueError(f"node {node['name']!r}: position puts two channels in one place")
 
     check_made(student.made, {n: ArraySpec.of(a) for n, a in student.arrays.items()})
+    _check_expansion(student)
     if student.statistics is not None:
         if student.statistics.features != feature_count(student):
             raise ValueError(
@@ -86,6 +87,20 @@ def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
             raise ValueError(f"made: {name!r:.80} is too large to be true")
         if type(seed) is not int or not 0 <= seed < 1 << 63:
             raise ValueError(f"made: the seed of {name!r:.80} must be a whole number from 0")
+
+
+def _check_expansion(student: StudentFile) -> None:
+    """Check that what is made from a seed stands where `with_expansion` puts it."""
+    for name in student.made:
+        at = next((i for i, node in enumerate(student.nodes) if node.get("weight") == name), 0)
+        chain = student.nodes[max(at - 1, 0) : at + 3]
+        kinds = [node["op"] for node in chain]
+        if kinds != ["affine", "linear", "relu", "linear"] or any(
+            node["inputs"] != [at - 1 + i] for i, node in enumerate(chain[1:])
+        ):
+            raise ValueError(f"made: {name!r:.80} is no projection before the classifier")
+        if chain[3]["name"] != student.classifier or len(student.made) > 1:
+            raise ValueError(f"made: {name!r:.80} is not the one projection before the classifier")
 
 
 def _logits(student: StudentFile, layers: Sequence[Layer]) -> int:

@@ -102,6 +102,7 @@ def _set(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("head", "temperature", to=0.0), "temperature must be a number above 0"),
         (_set("head", "temperatur", to=1.0), "head must have"),
         (_set("made", to={"nothing": 3}), "made: 'nothing' is no float32 array"),
+        (_set("made", to={"head.weight": 3}), "is no projection before the classifier|lacks"),
         (_set("made", "expand.weight", to=-1), "must be a whole number from 0"),
         (_set("made", to={}), "lacks 'arrays/expand.weight.npy'"),
         (_set("version", to=1), "holds an unknown 'head'"),

@@ -252,6 +252,7 @@ def test_expansion_is_a_student_file_like_any_other(tmp_path: Path) -> None:
     learner = EdgeLearner(student)
     learner.learn(X[NEW], Y[NEW])
     assert accuracy(learner) > 0.8
+    assert student.structure_digest == tiny_student().structure_digest  # packs still fit
     path = tmp_path / "wide.pyedge"
     learner.save(path)
     read = pyedge.read_student(path)

@@ -13,7 +13,7 @@ from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import labelled_images
-from pyedge.statistics.expansion import with_expansion
+from pyedge.expansion import with_expansion
 from pyedge.statistics.grid import rounded
 from pyedge.statistics.solve import with_settings
 from pyedge.statistics.sums import held_alone
