@@ -21,7 +21,7 @@ from pyedge.cloud.training.fitnet import fitnet
 from pyedge.cloud.training.train import train
 from pyedge.cloud.training.transfer import transfer
 from pyedge.data import Augment, ImageSet, class_incremental, unseen_split
-from pyedge.demo.edge_process import EdgeTask, on_device, save_images
+from pyedge.demo.edge_process import EdgeLesson, EdgeTask, on_device, save_images
 from pyedge.demo.job import (
     Job,
     batches,
@@ -32,6 +32,10 @@ from pyedge.demo.job import (
     options_of,
     tested,
 )
+from pyedge.edge.described import add_statistics
+from pyedge.edge.learner import EdgeLearner
+from pyedge.edge.replay_memory import Memory
+from pyedge.student_file import write_student
 
 
 def new_classes(classes: int, seed: int) -> list[int]:
@@ -46,17 +50,19 @@ def seen_classes(classes: int, seed: int) -> list[int]:
 
 
 def incremental_job(job: Job) -> dict[str, Any]:
-    """Nine categories first, then images of the tenth alone (Table 4): with transfer, without.
+    """Nine categories first, then images of the tenth alone (Table 4), in each way to learn them.
 
-    Both learn with the same steps, rate and layers; both are measured after the last step.
-    Transfer leaves the labels (J_3) out: the teacher knows the new category, and labels that are
-    all the same are what drives out the old ones.
+    Those that take steps take the same number at the same rate, in the same layers, and all are
+    measured after the last one. Transfer leaves the labels (J_3) out: the teacher knows the new
+    category, and labels that are all the same are what drives out the old ones. Replay has some old
+    images beside, and the bound, joint training, all of them.
     """
     start = begin(job)
-    train_set, _, test_set = load_sets(job.folder)
+    train_set, val_set, test_set = load_sets(job.folder)
     teacher = load_teacher(job, train_set)
     new = new_classes(len(train_set.classes), job.seed)
     old_images, new_images = class_incremental(train_set, new)
+    held, _ = class_incremental(val_set, new)
     base = device_plan(job, teacher, train_set).build()
     transfer(
         base,
@@ -67,22 +73,29 @@ def incremental_job(job: Job) -> dict[str, Any]:
     )
     device = _Device(job, job.scratch("incremental"), new_images, test_set)
     student = device.student(base, "base")
+    described = device.described(student, old_images, held)
     pack = device.knowledge(teacher, student, job.preset.augment)
-    options = {**job.preset.incremental, **_edge_options(job)}
-    answers = device.do(
-        [
-            device.task(student),
-            device.task(student, options=options, knowledge=pack),
-            device.task(student, options={**options, **_shifts(job.preset.augment)}, labels=True),
-        ]
-    )
-    before, transferred, tuned = (found.old_and_new(new) for found, _ in answers)
+    memory = device.memory(student, old_images)
+    options = {**job.preset.incremental, **_edge_options(job), "progress": False}
+    shifted = {**options, **_shifts(job.preset.augment)}
+    joint = {**shifted, **job.preset.joint}
+    transferred = device.lesson(options, knowledge=pack)
+    solved = device.lesson({"method": "statistics"}, labels=True)
+    tasks = {
+        "before": device.task(student),
+        "transfer": device.task(student, transferred),
+        "finetune": device.task(student, device.lesson(shifted, labels=True)),
+        "replay": device.task(student, device.lesson(shifted, labels=True, memory=memory)),
+        "statistics": device.task(described, solved),
+        "statistics_transfer": device.task(described, solved, transferred),
+        "joint": device.task(student, device.lesson(joint, labels=True, images=train_set)),
+    }
+    answers = dict(zip(tasks, device.do(list(tasks.values())), strict=True))
     return {
-        "before": before,
-        "transfer": transferred,
-        "finetune": tuned,
+        **{way: found.old_and_new(new) for way, (found, _) in answers.items()},
         "torch": _incremental_in_torch(job, base, teacher, new_images, test_set, new),
-        "engine": [more for _, more in answers[1:]],
+        "engine": [answers[way][1] for way in ("transfer", "finetune")],
+        "seconds_on_engine": {way: more.get("seconds", 0.0) for way, (_, more) in answers.items()},
         "new": new,
         "seconds": time.time() - start,
     }
@@ -132,6 +145,7 @@ def unseen_job(job: Job) -> dict[str, Any]:
         "lr": preset.unseen["lr"],
         "trainable": "all",
         "batch_norm": "batch",
+        "progress": False,
         **_edge_options(job),
     }
     taught = {**options, "lambdas": preset.lambdas}
@@ -139,9 +153,9 @@ def unseen_job(job: Job) -> dict[str, Any]:
     answers = device.do(
         [
             device.task(student),
-            device.task(student, options=taught, knowledge=pack),
-            device.task(blank, options=taught, knowledge=pack),
-            device.task(student, options=alone, labels=True),
+            device.task(student, device.lesson(taught, knowledge=pack)),
+            device.task(blank, device.lesson(taught, knowledge=pack)),
+            device.task(student, device.lesson(alone, labels=True)),
         ]
     )
     ways = ("inherited", "transfer", "fresh", "independent")
@@ -203,24 +217,50 @@ class _Device:
         )
         return self._folder / "pack"
 
-    def task(
+    def described(self, student: Path, images: ImageSet, held: ImageSet) -> Path:
+        """Write a student that knows the statistics of these images."""
+        path = student.with_name("described.pyedge")
+        found = add_statistics(
+            student,
+            images.images.numpy(),
+            images.labels.numpy(),
+            held=(held.images.numpy(), held.labels.numpy()),
+            expand=self._job.preset.expand,
+            seed=self._job.seed,
+        )
+        write_student(path, found)
+        return path
+
+    def memory(self, student: Path, images: ImageSet) -> Path:
+        """Keep some images of each class."""
+        memory = Memory(per_class=self._job.preset.replayed, seed=self._job.seed)
+        memory.add(EdgeLearner(student), images.images.numpy(), images.labels.numpy())
+        path = self._folder / "memory.npz"
+        memory.save(path)
+        return path
+
+    def lesson(
         self,
-        student: Path,
+        options: dict[str, Any],
         *,
-        options: dict[str, Any] | None = None,
-        knowledge: Path | None = None,
         labels: bool = False,
-    ) -> EdgeTask:
-        """Make a task with these images."""
-        return EdgeTask(
-            student=str(student),
-            test=self._test,
-            images=self._images,
+        knowledge: Path | None = None,
+        memory: Path | None = None,
+        images: ImageSet | None = None,
+    ) -> EdgeLesson:
+        """Make a lesson of the device's images, or of others."""
+        path = self._images if images is None else save_images(images, self._folder / "all.npz")
+        return EdgeLesson(
+            images=path,
+            options=options,
             labels=labels,
             knowledge=None if knowledge is None else str(knowledge),
-            options=options,
-            threads=self._job.threads,
+            memory=None if memory is None else str(memory),
         )
+
+    def task(self, student: Path, *lessons: EdgeLesson) -> EdgeTask:
+        """Make a task of lessons, one after the other."""
+        return EdgeTask(str(student), self._test, lessons, self._job.threads)
 
     def do(self, tasks: list[EdgeTask]) -> list[tuple[Any, dict[str, Any]]]:
         """Do the tasks on the device."""

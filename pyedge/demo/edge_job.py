@@ -24,26 +24,24 @@ from pyedge.edge.learner import EdgeLearner  # noqa: E402
 
 
 def work(task: dict[str, Any]) -> dict[str, Any]:
-    """Let a student learn what a task says, if anything, and tell what it is worth then."""
+    """Let a student take the lessons of a task, if any, and tell what it is worth then."""
     learner = EdgeLearner(task["student"], threads=task["threads"])
     answer: dict[str, Any] = {}
-    if task["options"] is not None:
-        with np.load(task["images"]) as data:
+    for lesson in task["lessons"]:
+        with np.load(lesson["images"]) as data:
             images, labels = data["images"], data["labels"]
         result = learner.learn(
             images,
-            labels if task["labels"] else None,
-            knowledge=task["knowledge"],
-            progress=False,
-            **task["options"],
+            labels if lesson["labels"] else None,
+            knowledge=lesson["knowledge"],
+            memory=lesson["memory"],
+            **lesson["options"],
         )
-        rows = result.history
-        answer = {
-            "first_loss": rows[0]["loss"],
-            "last_loss": rows[-1]["loss"],
-            "seconds": result.seconds,
-            "memory_bytes": learner.memory(result.batch_size),
-        }
+        if result.steps:
+            rows = result.history
+            answer.update(first_loss=rows[0]["loss"], last_loss=rows[-1]["loss"])
+        answer["seconds"] = answer.get("seconds", 0.0) + result.seconds
+        answer["memory_bytes"] = learner.memory(result.batch_size)
     with np.load(task["test"]) as data:
         found = learner.evaluate(data["images"], data["labels"])
     return {**answer, "confusion": found.confusion.tolist(), "loss": found.loss}

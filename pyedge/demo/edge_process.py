@@ -18,19 +18,30 @@ from pyedge.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
-class EdgeTask:
-    """What a student shall learn on the device, all by paths of files, and what it is tested on.
+class EdgeLesson:
+    """What a student learns from at once, all by paths of files.
 
-    options are keywords of EdgeLearner.learn; None: nothing is learned, the student is tested as
-    it is. knowledge: the folder of a pack, or None.
+    options are keywords of EdgeLearner.learn. knowledge: the folder of a pack, memory: a file of
+    pyedge.Memory, or None.
+    """
+
+    images: str
+    options: Mapping[str, Any]
+    labels: bool = False
+    knowledge: str | None = None
+    memory: str | None = None
+
+
+@dataclass(frozen=True)
+class EdgeTask:
+    """A student, the lessons that it takes on the device one after the other, and its test.
+
+    Without lessons the student is tested as it is.
     """
 
     student: str
     test: str
-    images: str = ""
-    labels: bool = False
-    knowledge: str | None = None
-    options: Mapping[str, Any] | None = None
+    lessons: tuple[EdgeLesson, ...] = ()
     threads: int = 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from pyedge.cloud.tables import count
@@ -88,12 +89,13 @@ def _labels(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
 
 def figure_incremental(report: dict[str, Any]) -> Figure:
     """Old and new categories, before and after learning the new one."""
-    figure = _figure(5, 3)
+    figure = _figure(8, 3.4)
     axes = figure.add_subplot()
     for offset, key, color in ((-0.2, "old", BLUE), (0.2, "new", ORANGE)):
         entries = [report["incremental"][way] for way in INCREMENTAL]
         _bars(axes, entries, [key] * len(entries), offset, 0.38, color, f"{key} categories")
-    axes.set_xticks(range(len(INCREMENTAL)), [EXPLAINED[way] for way in INCREMENTAL], fontsize=8)
+    names = [textwrap.fill(EXPLAINED[way], 14) for way in INCREMENTAL]
+    axes.set_xticks(range(len(INCREMENTAL)), names, fontsize=8)
     axes.set_ylim(0, 130)
     axes.legend(fontsize=8, loc="upper center", ncols=2)
     return figure

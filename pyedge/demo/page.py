@@ -10,7 +10,12 @@ from typing import Any
 
 from pyedge.class_matching import listing
 from pyedge.demo.figures import as_png, figure_compression, figure_incremental, figure_unseen
-from pyedge.demo.summary import compression_rows, incremental_rows, unseen_rows
+from pyedge.demo.summary import (
+    compression_rows,
+    incremental_rows,
+    incremental_verdict,
+    unseen_rows,
+)
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -60,9 +65,13 @@ def write_page(report: dict[str, Any], table: str, pictures: Path) -> str:
             "of each group and the classifier) and are measured after the last step. With transfer "
             "the teacher, who knows the new category, is followed instead of the labels. The "
             "student learns on the edge engine, in a process that has no torch, from what the "
-            "teacher has written down about the images; rows marked (torch) are the same in torch."
+            "teacher has written down about the images; rows marked (torch) are the same in torch. "
+            "From statistics it takes no step: the file holds sums of the old categories' features, "
+            "the device adds those of the new images, and one solve gives the classifier. Replay "
+            "has a few images of each old category, and the bound all of them."
         ),
         _table(*incremental_rows(report)),
+        _p(incremental_verdict(report) + "."),
         _image(as_png(figure_incremental(report)), "old and new categories"),
         f"<h2>Categories never shown (P = {P:g})</h2>",
         _p(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyedge.cloud.training.transfer import DEFAULT_LAMBDAS
+
+_INCREMENTAL = {"steps": 64, "lr": 0.01, "batch_norm": "frozen", "trainable": "last_conv"}
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ class Preset:
     lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS
     thresholds: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)
     device_threshold: float = 0.7
+    expand: int = 500
+    replayed: int = 5
+    joint: dict[str, Any] = field(default_factory=lambda: {**_INCREMENTAL, "steps": 200})
     profile_images: int = 1024
 
-
-_INCREMENTAL = {"steps": 64, "lr": 0.01, "batch_norm": "frozen", "trainable": "last_conv"}
 
 DIGITS = Preset(
     name="digits",
