@@ -86,9 +86,9 @@ class Engine:
     def predict(
         self, images: _Images, rows: _Indices | None = None, channels_last: bool = False
     ) -> _Floats: ...
-    # features [n, f] that the linear node reads, in the order of its weight's columns, and predict's
-    # logits. Without `node` it is the one that gives the output, be it through affines and channel
-    # pads.
+    # Features [n, f] that the linear node reads, in the order of its weight's columns, and
+    # predict's logits. Without `node` it is the one that gives the output, be it through affines
+    # and channel pads.
     def features(
         self,
         images: _Images,

@@ -53,7 +53,6 @@ Engine = _core.Engine
 
 # Up to this |value| second moments are exact.
 LARGEST_VALUE: int = _core.largest_moment_value
-_AT_ONCE = 1 << 14  # numbers that quantise holds in a cache
 
 
 class Match(NamedTuple):
@@ -296,24 +295,22 @@ def quantise(features: NDArray[np.float32], step: float) -> tuple[NDArray[np.int
         raise ValueError(
             f"{function}: step must be a power of two from 2^-126 to 2^127, not {step}"
         )
-    # A few rows at a time, since numpy goes over the numbers six times. So it takes a tenth of what
-    # their second moments do (500 x 498), and a kernel would save little.
-    values = np.empty(features.shape, np.int32)
+    if features.size == 0:
+        return np.zeros(features.shape, np.int32), 0
+    # numpy does it in a twentieth of the time of their second moments (500 x 498): a kernel would
+    # save little
+    ends = np.array([features.min(), features.max()])
+    if not np.isfinite(ends).all():
+        raise ValueError(f"{function}: features must be finite")
+    with np.errstate(over="ignore", under="ignore"):  # too many steps are clipped, too few are 0
+        ends /= np.float32(step)
+        steps = features / np.float32(step)
+    np.rint(steps, out=steps)
     clipped = 0
-    rows = max(1, _AT_ONCE // max(1, features.shape[1]))
-    for first in range(0, len(features), rows):
-        part = features[first : first + rows]
-        if not np.isfinite(part).all():
-            raise ValueError(f"{function}: features must be finite")
-        with np.errstate(
-            over="ignore", under="ignore"
-        ):  # too many steps are clipped, too few are 0
-            steps = part / np.float32(step)
-        np.rint(steps, out=steps)
-        clipped += np.count_nonzero(np.abs(steps) > LARGEST_VALUE)
+    if (np.abs(np.rint(ends)) > LARGEST_VALUE).any():
+        clipped = int(np.count_nonzero(np.abs(steps) > LARGEST_VALUE))
         np.clip(steps, -LARGEST_VALUE, LARGEST_VALUE, out=steps)
-        values[first : first + rows] = steps
-    return values, int(clipped)
+    return steps.astype(np.int32), clipped
 
 
 def add_second_moments(values: NDArray[np.int32], moments: NDArray[np.int64]) -> None:
@@ -328,7 +325,8 @@ def add_second_moments(values: NDArray[np.int32], moments: NDArray[np.int64]) ->
     largest values do, and more of smaller ones.
 
     Raises TypeError for another dtype or gaps in memory; ValueError for shapes that do not fit, a
-    `moments` that cannot be written, and values beyond +-LARGEST_VALUE. `moments` is as before then.
+    `moments` that cannot be written, and values beyond +-LARGEST_VALUE. `moments` is as before
+    then.
     """
     function = "add_second_moments"
     table(function, "values", values, np.int32, "n, f")
