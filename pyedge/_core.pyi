@@ -33,6 +33,10 @@ def cosine_match_gradient(
     scale: float,
     gradient: NDArray[np.float32],
 ) -> None: ...
+
+largest_moment_value: int
+
+def add_second_moments(values: NDArray[np.int32], moments: NDArray[np.int64]) -> None: ...
 def fma_rate(seconds: float) -> float: ...
 
 _Floats = NDArray[np.float32]
@@ -82,6 +86,16 @@ class Engine:
     def predict(
         self, images: _Images, rows: _Indices | None = None, channels_last: bool = False
     ) -> _Floats: ...
+    # Features [n, f] that the linear node reads, in the order of its weight's columns, and
+    # predict's logits. Without `node` it is the one that gives the output, be it through affines
+    # and channel pads.
+    def features(
+        self,
+        images: _Images,
+        rows: _Indices | None = None,
+        channels_last: bool = False,
+        node: str | None = None,
+    ) -> tuple[_Floats, _Floats]: ...
     def step(
         self,
         images: _Images,

@@ -60,6 +60,7 @@ before = settle()
 engine = make()
 found = {"said": max(engine.memory(n, True), engine.memory(n, False))}
 engine.predict(inputs.images)
+engine.features(inputs.images)
 for _ in range(2):
     engine.step(inputs.images, rows, **lesson)
     engine.update(0.01)

@@ -282,6 +282,7 @@ def test_engine_refuses_a_second_thread_in_every_call() -> None:
         lambda: engine.state(),
         lambda: engine.set_state(tiny_student().engine().state()),
         lambda: engine.memory(8, True),
+        lambda: engine.features(PIXELS),
         lambda: engine.weight_bytes,
         lambda: engine.set_trainable(["head"]),
         lambda: engine.set_batch_norm("frozen"),

@@ -19,7 +19,7 @@ StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   }
   batch.for_each([&](const Plan& p, std::int64_t first) {
     first_ = first;
-    run_forward(p, part_of(images, first, p.n), batch_statistics_, &knowledge);
+    run_forward(p, part_of(images, first, p.n), batch_statistics_, &knowledge, {});
   });
   first_ = 0;
   StepResult result;

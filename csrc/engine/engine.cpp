@@ -221,13 +221,50 @@ const BatchPlan& Engine::plan(std::int64_t n, bool training) {
   return *mine;
 }
 
+int Engine::linear_step(const std::optional<std::string>& node) const {
+  const auto named = [&](int index) {
+    const auto found = std::find_if(program_.steps.begin(), program_.steps.end(),
+                                    [&](const Step& s) { return s.node == index; });
+    return static_cast<int>(found - program_.steps.begin());
+  };
+  if (node) {
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& found = graph_.nodes[i];
+      if (found.name == *node && found.op == Op::linear) return named(static_cast<int>(i));
+    }
+    throw std::invalid_argument("features: no linear node is called '" + *node + "'");
+  }
+  int index = graph_.output;
+  while (graph_.nodes[at(index)].op == Op::affine ||
+         graph_.nodes[at(index)].op == Op::channel_pad) {
+    index = graph_.nodes[at(index)].inputs[0];
+  }
+  if (graph_.nodes[at(index)].op == Op::linear) return named(index);
+  throw std::invalid_argument(
+      "features: the output is not a linear node's, nor one's through affines and channel pads; "
+      "name the node");
+}
+
+std::int64_t Engine::feature_count(int linear_step) const {
+  const Tensor& t = program_.tensors[at(program_.steps[at(linear_step)].in[0].tensor)];
+  return t.c * t.h * t.w;
+}
+
 void Engine::predict(const ImageBatch& images, float* logits) {
+  answer(images, {}, logits);
+}
+
+void Engine::features(const ImageBatch& images, int linear_step, float* features, float* logits) {
+  answer(images, {linear_step, features}, logits);
+}
+
+void Engine::answer(const ImageBatch& images, const Watched& watched, float* logits) {
   if (images.n == 0) return;
   gradients_ready_ = false;  // the arena is used anew
   const std::int64_t stride = program_.tensors[at(program_.output.tensor)].stride;
   plan(images.n, false).for_each([&](const Plan& p, std::int64_t first) {
     first_ = first;
-    run_forward(p, part_of(images, first, p.n), false, nullptr);
+    run_forward(p, part_of(images, first, p.n), false, nullptr, watched);
     const float* from = tensor(p, program_.output.tensor);
     for (std::int64_t i = 0; i < p.n; ++i) {
       std::copy_n(from + i * stride, classes(), logits + (first + i) * classes());

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,6 +50,14 @@ class Engine {
 
   // logits [n, classes]
   void predict(const ImageBatch& images, float* logits);
+  // The step of a linear node: of that name, or the one that gives the output, be it through
+  // affines and channel pads. Throws std::invalid_argument where there is none.
+  int linear_step(const std::optional<std::string>& node) const;
+  // The numbers that it reads of an image.
+  std::int64_t feature_count(int linear_step) const;
+  // predict's logits, and what that step read, in the order of its weight's columns:
+  // features [n, feature_count]
+  void features(const ImageBatch& images, int linear_step, float* features, float* logits);
   // Losses and gradients; changes no weight. Throws std::invalid_argument for what is not finite.
   StepResult step(const ImageBatch& images, const Knowledge& knowledge);
   void update(double lr);  // throws std::logic_error without gradients
@@ -105,9 +114,17 @@ class Engine {
   Lens lens(const View& view, bool batch) const;
   CompactMap compact(const Plan& plan, int tensor_index, std::int64_t image);
   ImageView image_view(const Plan& plan, const View& view, std::int64_t image, bool batch);
+  // A linear step whose input is wanted too.
+  struct Watched {
+    int step = -1;
+    float* features = nullptr;  // of the batch
+  };
+
+  void answer(const ImageBatch& images, const Watched& watched, float* logits);
   void load(const Plan& plan, const ImageBatch& images);
   void run_forward(const Plan& plan, const ImageBatch& images, bool batch,
-                   const Knowledge* knowledge);
+                   const Knowledge* knowledge, const Watched& watched);
+  void copy_features(const Plan& plan, const Watched& watched);
   std::string step_name(const Step& step) const;
   void finish_tensor(const Plan& plan, int tensor_index, bool batch, const Knowledge* knowledge,
                      Together together);

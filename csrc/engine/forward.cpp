@@ -65,7 +65,7 @@ void Engine::load(const Plan& p, const ImageBatch& images) {
 
 // `knowledge`: of a step whose backward pass follows.
 void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch,
-                         const Knowledge* knowledge) {
+                         const Knowledge* knowledge, const Watched& watched) {
   back_.assign(program_.tensors.size(), false);
   timed("images", "forward", [&] { load(p, images); });
   finish_tensor(p, 0, batch, knowledge, {});
@@ -82,6 +82,7 @@ void Engine::run_forward(const Plan& p, const ImageBatch& images, bool batch,
       continue;
     }
     pack_forward(p, index);
+    if (index == watched.step) timed("features", "forward", [&] { copy_features(p, watched); });
     float* scratch = arena_.data() + p.scratch_at[i];
     if (batch) {  // its statistics are not there before the last image is
       timed(together.name, "forward", [&] { convolve(p, index, batch, scratch, together.work); });
@@ -179,6 +180,32 @@ void Engine::convolve(const Plan& p, int index, bool batch, float* scratch,
   }
   p.forward[at(index)].run(tensor(p, step.in[0].tensor), lens(step.in[0], batch), c.forward.data(),
                            finish, scratch, per_image);
+}
+
+// What the linear step is about to read: its input lives no longer than the step. Behind a lens it
+// is made in the step's own scratch memory, which has room for many images a worker.
+void Engine::copy_features(const Plan& p, const Watched& watched) {
+  const View& view = program_.steps[at(watched.step)].in[0];
+  const Tensor& t = program_.tensors[at(view.tensor)];
+  const std::int64_t pixels = t.h * t.w, count = pixels * t.c;
+  float* scratch = arena_.data() + p.scratch_at[at(watched.step)];
+  parallel_for_workers(p.n, [&](std::int64_t i, int worker) {
+    const ImageView image = image_view(p, view, i, false);
+    const float* from = image.data;
+    if (!image.lens.plain()) {
+      float* seen = scratch + worker * t.image();
+      table().copy_region({from, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, seen});
+      from = seen;
+    }
+    float* to = watched.features + (first_ + i) * count;
+    if (pixels == 1) {
+      std::copy_n(from, t.c, to);
+      return;
+    }
+    for (std::int64_t c = 0; c < t.c; ++c) {
+      for (std::int64_t y = 0; y < pixels; ++y) to[c * pixels + y] = from[y * t.stride + c];
+    }
+  });
 }
 
 // Of a step that is no convolution.

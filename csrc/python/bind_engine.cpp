@@ -96,6 +96,21 @@ ContiguousFloats predict(GuardedEngine& guarded, const py::array& images,
   return logits;
 }
 
+py::tuple features(GuardedEngine& guarded, const py::array& images, const std::optional<Rows>& rows,
+                   bool channels_last, const std::optional<std::string>& node) {
+  const Engine& fixed = guarded.fixed();
+  const pyedge::ImageBatch batch = image_batch(fixed, images, rows, channels_last);
+  const int linear = fixed.linear_step(node);
+  ContiguousFloats read({batch.n, fixed.feature_count(linear)});
+  ContiguousFloats logits({batch.n, fixed.classes()});
+  float *to = read.mutable_data(), *logits_to = logits.mutable_data();
+  {
+    const WithoutGil released;
+    guarded.use("features", [&](Engine& engine) { engine.features(batch, linear, to, logits_to); });
+  }
+  return py::make_tuple(read, logits);
+}
+
 py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows, bool channels_last,
               const std::optional<py::array_t<std::int32_t, py::array::c_style>>& shift,
               const std::optional<py::array_t<bool, py::array::c_style>>& flip,
@@ -324,6 +339,8 @@ void register_engine(py::module_& module) {
                              [](const GuardedEngine& guarded) { return guarded.fixed().classes(); })
       .def("predict", &predict, py::arg("images"), py::arg("rows").noconvert() = py::none(),
            py::arg("channels_last") = false)
+      .def("features", &features, py::arg("images"), py::arg("rows").noconvert() = py::none(),
+           py::arg("channels_last") = false, py::arg("node") = py::none())
       .def("step", &step, py::arg("images"), py::arg("rows").noconvert(),
            py::arg("channels_last") = false, py::arg("shift").noconvert() = py::none(),
            py::arg("flip").noconvert() = py::none(), py::arg("labels").noconvert() = py::none(),

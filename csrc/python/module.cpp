@@ -7,5 +7,6 @@ PYBIND11_MODULE(_core, module) {
   register_plain_sum(module);
   register_zero_count(module);
   register_cosine_match(module);
+  register_second_moments(module);
   register_engine(module);
 }

@@ -8,3 +8,4 @@ void register_runtime(pybind11::module_& module);
 void register_plain_sum(pybind11::module_& module);
 void register_zero_count(pybind11::module_& module);
 void register_cosine_match(pybind11::module_& module);
+void register_second_moments(pybind11::module_& module);

@@ -13,6 +13,7 @@
 #include "kernels/gemm.simd.hpp"
 #include "kernels/plain_sum.simd.hpp"
 #include "kernels/region.simd.hpp"
+#include "kernels/second_moments.simd.hpp"
 #include "kernels/zero_count.simd.hpp"
 // these stand on region.simd.hpp
 #include "kernels/compact_map.simd.hpp"
@@ -36,6 +37,9 @@ constexpr pyedge::KernelTable make_table() {
           match_pixels,
           gradient_row,
           gradient_pixels,
+          moment_columns,
+          pack_moments,
+          add_moments,
           gemm_pixels,
           gemm_channels,
           copy_region,

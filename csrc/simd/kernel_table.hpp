@@ -6,6 +6,7 @@
 
 #include "kernels/gemm.hpp"
 #include "kernels/layers.hpp"
+#include "kernels/moment_panels.hpp"
 #include "kernels/region.hpp"
 
 namespace pyedge {
@@ -67,6 +68,12 @@ struct KernelTable {
   void (*gradient_pixels)(const float* teacher, const float* student, const LaneStep* steps,
                           std::int64_t student_channels, std::int64_t teacher_channels,
                           std::int64_t pixels, GradientFactors factors, float* gradient);
+
+  // see second_moments.simd.hpp
+  int moment_columns;  // of a panel
+  void (*pack_moments)(const std::int32_t* values, std::int64_t rows, std::int64_t f,
+                       std::int64_t count, double* panel);
+  void (*add_moments)(const MomentPanels& panels);
 
   // The engine's: see gemm.simd.hpp, region.simd.hpp, winograd.simd.hpp, layers.simd.hpp,
   // match_map.simd.hpp, compact_map.simd.hpp, each on one image or less.

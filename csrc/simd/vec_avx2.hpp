@@ -161,7 +161,11 @@ struct Vec {
     const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
   }
+  static Wide load_wide(const double* p) { return _mm256_loadu_pd(p); }
   static void store_wide(double* p, Wide v) { _mm256_storeu_pd(p, v); }
+  // The second moments' tile: 12 accumulators, 3 vectors of columns and a broadcast.
+  static constexpr int moment_rows = 4;
+  static constexpr int moment_vectors = 3;
   static constexpr int wide_parts = 2;  // Wides in a Float
   static void widen_all(Wide (&to)[2], Float v) {
     to[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(v));

@@ -122,7 +122,11 @@ struct Vec {
   static Wide fma(Wide a, Wide b, Wide c) { return _mm512_fmadd_pd(a, b, c); }
   static Wide mul(Wide a, Wide b) { return _mm512_mul_pd(a, b); }
   static double sum(Wide v) { return _mm512_reduce_add_pd(v); }
+  static Wide load_wide(const double* p) { return _mm512_loadu_pd(p); }
   static void store_wide(double* p, Wide v) { _mm512_storeu_pd(p, v); }
+  // The second moments' tile: 24 accumulators, 3 vectors of columns and a broadcast.
+  static constexpr int moment_rows = 8;
+  static constexpr int moment_vectors = 3;
   static constexpr int wide_parts = 2;  // Wides in a Float
   static void widen_all(Wide (&to)[2], Float v) {
     to[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(v));

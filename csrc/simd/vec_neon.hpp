@@ -129,10 +129,14 @@ struct Vec {
   }
   static Wide mul(Wide a, Wide b) { return {vmulq_f64(a.low, b.low), vmulq_f64(a.high, b.high)}; }
   static double sum(Wide v) { return vaddvq_f64(vaddq_f64(v.low, v.high)); }
+  static Wide load_wide(const double* p) { return {vld1q_f64(p), vld1q_f64(p + 2)}; }
   static void store_wide(double* p, Wide v) {
     vst1q_f64(p, v.low);
     vst1q_f64(p + 2, v.high);
   }
+  // The second moments' tile: 24 registers of sums, 6 of columns and a broadcast.
+  static constexpr int moment_rows = 4;
+  static constexpr int moment_vectors = 3;
   static constexpr int wide_parts = 1;  // Wides in a Float
   static void widen_all(Wide (&to)[1], Float v) { to[0] = widen(v); }
   static void narrow(float* p, Wide v) { vst1q_f32(p, narrowed(v)); }

@@ -101,7 +101,10 @@ struct Vec {
   static Wide fma(Wide a, Wide b, Wide c) { return a * b + c; }
   static Wide mul(Wide a, Wide b) { return a * b; }
   static double sum(Wide v) { return v; }
+  static Wide load_wide(const double* p) { return *p; }
   static void store_wide(double* p, Wide v) { *p = v; }
+  static constexpr int moment_rows = 2;  // of the second moments' tile
+  static constexpr int moment_vectors = 4;
   static constexpr int wide_parts = 1;  // Wides in a Float
   static void widen_all(Wide (&to)[1], Float v) { to[0] = v; }
   static void narrow(float* p, Wide v) { *p = static_cast<float>(v); }

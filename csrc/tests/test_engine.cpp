@@ -1,8 +1,10 @@
 // The engine without Python: a small student learns, to the same bits on any number of threads.
 #include "engine/engine.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 
 #include "check.hpp"
@@ -146,6 +148,56 @@ TEST(engine_takes_batches_of_every_size_in_turn) {
     }
     CHECK(engine.memory(n, true) >= engine.memory(n, false));
   }
+}
+
+TEST(engine_features_are_what_the_classifier_reads_in_any_batch_and_on_any_number_of_threads) {
+  check::on_each_isa([](const std::string& isa) {
+    // maps behind the classifier, which take the memory of what it read
+    Graph graph = make_graph();
+    const std::vector<float> weight = graph.arrays["head.weight"].values,
+                             bias = graph.arrays["head.bias"].values;
+    Node pad;
+    pad.op = pyedge::Op::channel_pad;
+    pad.name = "tail";
+    pad.inputs = {graph.output};
+    pad.channels = 70;
+    pad.position = {66, 0, 1};
+    graph.nodes.push_back(pad);
+    ++graph.output;
+    pyedge::set_num_threads(1);
+    Engine engine(graph);
+    const LessonBatch batch(engine.graph());
+    const int head = engine.linear_step(std::nullopt);
+    const auto f = static_cast<std::size_t>(engine.feature_count(head));
+    CHECK_AT(f == weight.size() / classes && head == engine.linear_step("head"), isa);
+    std::vector<float> features(images * f), logits(images * 70), alone(logits.size());
+    engine.features(batch.images_in(), head, features.data(), logits.data());
+    engine.predict(batch.images_in(), alone.data());
+    CHECK_AT(same_bits(logits, alone), isa);
+    for (std::size_t i = 0; i < images; ++i) {
+      for (std::size_t k = 0; k < classes; ++k) {
+        double sum = bias[k];
+        for (std::size_t c = 0; c < f; ++c) {
+          sum += static_cast<double>(weight[k * f + c]) * features[i * f + c];
+        }
+        const auto place = static_cast<std::size_t>(pad.position[k]);
+        CHECK_AT(std::abs(logits[i * 70 + place] - sum) <= 1e-5 * (1.0 + std::abs(sum)), isa);
+      }
+    }
+    for (const int threads : {2, 3}) {
+      pyedge::set_num_threads(threads);
+      std::vector<float> some(features.size()), answers(logits.size());
+      for (std::int64_t first = 0; first < images; first += threads) {
+        pyedge::ImageBatch part = batch.images_in();
+        part.n = std::min<std::int64_t>(threads, images - first);
+        part.rows += first;
+        const auto at = static_cast<std::size_t>(first);
+        engine.features(part, head, some.data() + at * f, answers.data() + at * 70);
+      }
+      CHECK_AT(same_bits(some, features) && same_bits(answers, logits), isa);
+    }
+  });
+  pyedge::set_num_threads(2);
 }
 
 TEST(engine_refuses_a_graph_that_reads_beyond_its_arrays) {
