@@ -21,7 +21,9 @@ _EDGE = {
     "Knowledge": "pyedge.edge.knowledge",
     "LearnOptions": "pyedge.edge.options",
     "LearnResult": "pyedge.edge.result",
+    "Memory": "pyedge.edge.replay_memory",
     "StudentFile": "pyedge.student",
+    "read_memory": "pyedge.edge.memory_file",
     "read_student": "pyedge.student_file",
     "write_student": "pyedge.student_file",
 }
@@ -58,7 +60,9 @@ if TYPE_CHECKING:
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.knowledge import Knowledge
     from pyedge.edge.learner import EdgeLearner
+    from pyedge.edge.memory_file import read_memory
     from pyedge.edge.options import LearnOptions
+    from pyedge.edge.replay_memory import Memory
     from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
     from pyedge.student import StudentFile
@@ -74,6 +78,7 @@ __all__ = [
     "Knowledge",
     "LearnOptions",
     "LearnResult",
+    "Memory",
     "Plan",
     "PyedgeError",
     "Structure",
@@ -90,6 +95,7 @@ __all__ = [
     "knowledge_bytes",
     "make_knowledge",
     "plan",
+    "read_memory",
     "read_student",
     "train",
     "transfer",

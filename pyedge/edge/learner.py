@@ -190,6 +190,7 @@ class EdgeLearner:
         labels: Any = None,
         *,
         knowledge: Any = None,
+        memory: Any = None,
         val: Any = None,
         score: Score | None = None,
         options: LearnOptions | None = None,
@@ -202,6 +203,11 @@ class EdgeLearner:
         folder, made for this student; it may know more images than these, and its classes are
         matched by name. Without it J_1 and J_b are dropped, without labels J_3. With several views
         in the pack each step draws one for each image.
+
+        `memory`: a Memory, or its file, of old classes and new ones; its images stand beside
+        the new ones in each batch so that every class has an equal share. Of them J_3 takes the
+        labels, J_1 the logits of this student as it was before, and J_b nothing. A batch has
+        `batch_size` images in all; an epoch is one pass over the new ones.
 
         `val`: (images, labels) to validate on, a folder, or a share of `images` that is held back;
         without labels the held-back ones count as right where the student answers as the teacher.
@@ -221,7 +227,7 @@ class EdgeLearner:
                 raise ValueError(f"learn: {name} needs val, to tell better from worse")
 
         def learned() -> LearnResult:
-            found = lesson(self._turns.student, images, labels, knowledge, val, chosen)
+            found = lesson(self._turns.student, images, labels, knowledge, val, chosen, memory)
             self._doubts.look(found.images, "learn")
             if found.validation is not None:
                 self._doubts.look(found.validation.images, "learn: val")
