@@ -194,7 +194,8 @@ class Memory:
                 f"Memory.remove: no image is of {quoted(name)}; there are {listing(self.classes)}"
                 f"{nearly(name, self.classes) if isinstance(name, str) else ''}"
             )
-        del self._kept[found]
+        # a dict of its own: a copy of this memory may have the old one
+        self._kept = {each: kept for each, kept in self._kept.items() if each != found}
 
     def limit(self, per_class: int | None = None, max_bytes: int | None = None) -> dict[str, int]:
         """Set other bounds (None: as it is), and keep what they allow; return how many that is."""

@@ -1,0 +1,66 @@
+"""Images without maps in a batch that has some: J_b is that of the others alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_lessons import make_images, make_lesson
+from test_engine_errors import known
+from test_engine_errors import make_net as plain_net
+from test_engine_knowledge import LAYERS, NET
+
+N = 6
+IMAGES = make_images(NET, N, seed=3)
+WITH = np.array([True, False, True, True, False, True])
+
+
+def gradients(rows: np.ndarray, lesson: Any, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    engine = NET.engine(LAYERS)
+    found = engine.step(IMAGES, rows, **{**lesson.keywords, **more})
+    return found, {name: engine.gradient(f"{name}.weight") for name in ("stem", "conv1", "conv3")}
+
+
+@pytest.mark.parametrize("by_image", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_maps_of_some_images_are_as_if_the_others_were_not_there(
+    dtype: str, by_image: bool
+) -> None:
+    lesson = make_lesson(NET, N, 0, 3, dtype)
+    lesson = dataclasses.replace(lesson, labels=None, logits=None, norms_by_image=by_image)
+    assert lesson.norms is not None
+    assert lesson.map_rows is not None
+    rows = np.flatnonzero(WITH)
+    part = dataclasses.replace(
+        lesson,
+        map_rows=lesson.map_rows[rows],
+        norms=[np.ascontiguousarray(each[:, rows]) for each in lesson.norms],
+    )
+    all_found, all_gradients = gradients(np.arange(N), lesson, mapped=WITH)
+    found, expected = gradients(rows, part)
+    assert all_found["pairs"] == found["pairs"]
+    assert all_found["J_b"] == pytest.approx(found["J_b"], rel=1e-9)
+    for name, gradient in all_gradients.items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-4, atol=1e-6)
+        assert np.abs(gradient).max() > 1e-4
+    same, gradient = gradients(np.arange(N), lesson, mapped=np.ones(N, bool))
+    plain, without = gradients(np.arange(N), lesson)
+    assert same == plain
+    for name, each in gradient.items():
+        np.testing.assert_array_equal(each, without[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mapped": np.ones(2, bool)}, r"mapped must be \[n\]"),
+        ({"mapped": np.zeros(3, bool)}, "mapped must be true for an image or more"),
+        ({"mapped": np.ones(3, bool), "maps": None}, "mapped needs maps"),
+    ],
+)
+def test_mapped_that_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
+    engine = plain_net().engine(["conv", "norm", "head"])
+    with pytest.raises(ValueError, match=message):
+        engine.step(**known(**changes))
