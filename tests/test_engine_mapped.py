@@ -7,11 +7,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_graphs import GraphMaker
 from engine_lessons import make_images, make_lesson
+from test_engine_errors import LAYERS as PLAIN_LAYERS
+from test_engine_errors import NET as PLAIN
 from test_engine_errors import known
-from test_engine_errors import make_net as plain_net
-from test_engine_knowledge import LAYERS, NET
 
+
+def taught() -> GraphMaker:
+    """Two groups: a sum, and a normed map after ReLU, which other layers read."""
+    net = GraphMaker((3, 6, 5))
+    first = net.conv(5, (3, 3), padding=(1, 1), bias=True, name="stem")
+    net.conv(5, (3, 3), padding=(1, 1), name="conv1")
+    net.add("add", [net.x, first])
+    net.tap()
+    net.conv(17, (3, 3), padding=(1, 1), name="conv2")
+    net.batch_norm("norm")
+    net.add("relu")
+    net.tap()
+    net.linear(4)
+    return net
+
+
+NET = taught()
+LAYERS = ["stem", "conv1", "conv2", "norm"]
 N = 6
 IMAGES = make_images(NET, N, seed=3)
 WITH = np.array([True, False, True, True, False, True])
@@ -20,7 +39,7 @@ WITH = np.array([True, False, True, True, False, True])
 def gradients(rows: np.ndarray, lesson: Any, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     engine = NET.engine(LAYERS)
     found = engine.step(IMAGES, rows, **{**lesson.keywords, **more})
-    return found, {name: engine.gradient(f"{name}.weight") for name in ("stem", "conv1", "conv3")}
+    return found, {name: engine.gradient(f"{name}.weight") for name in ("stem", "conv1", "conv2")}
 
 
 @pytest.mark.parametrize("by_image", [False, True])
@@ -61,6 +80,6 @@ def test_maps_of_some_images_are_as_if_the_others_were_not_there(
     ],
 )
 def test_mapped_that_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
-    engine = plain_net().engine(["conv", "norm", "head"])
+    engine = PLAIN.engine(PLAIN_LAYERS)
     with pytest.raises(ValueError, match=message):
         engine.step(**known(**changes))

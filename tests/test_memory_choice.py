@@ -78,7 +78,7 @@ def test_memory_keeps_the_herd_of_each_class() -> None:
     assert memory.nbytes == 12 * ONE
     student = tiny_student()
     for label, name in enumerate(CLASSES):
-        mine = PIXELS[LABELS == label]
+        mine = PIXELS[label == LABELS]
         features = features_of(student, EdgeImages.from_array(mine, (1, 8, 8)), 16)
         expected = {mine[i].tobytes() for i in direct_herding(features, 4)}
         kept = memory.images[memory.labels == name]
@@ -125,10 +125,10 @@ def test_herding_over_two_parts_stays_near_the_mean_of_all() -> None:
     kept /= np.linalg.norm(kept, axis=1, keepdims=True)
     random = np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
-        mean = unit[LABELS == label].mean(axis=0)
+        mean = unit[label == LABELS].mean(axis=0)
         far = np.linalg.norm(kept[memory.labels == name].mean(axis=0) - mean)
         others = [
-            np.linalg.norm(random.permutation(unit[LABELS == label])[:5].mean(axis=0) - mean)
+            np.linalg.norm(random.permutation(unit[label == LABELS])[:5].mean(axis=0) - mean)
             for _ in range(50)
         ]
         assert far < np.median(others)

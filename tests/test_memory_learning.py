@@ -299,4 +299,4 @@ def test_edge_memory_limits_smaller_batches_have_both_kinds(
             PIXELS[NEW], LABELS[NEW], memory=memory, steps=3, batch_size=12, progress=False
         )
     assert 2 <= result.batch_size <= 5
-    assert CLASSES == learner.classes
+    assert learner.classes == CLASSES
