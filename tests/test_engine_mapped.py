@@ -36,16 +36,20 @@ IMAGES = make_images(NET, N, seed=3)
 WITH = np.array([True, False, True, True, False, True])
 
 
-def gradients(rows: np.ndarray, lesson: Any, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def gradients(
+    rows: np.ndarray, lesson: Any, micro: int = 0, **more: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
     engine = NET.engine(LAYERS)
+    engine.set_micro_batch(micro)
     found = engine.step(IMAGES, rows, **{**lesson.keywords, **more})
     return found, {name: engine.gradient(f"{name}.weight") for name in ("stem", "conv1", "conv2")}
 
 
+@pytest.mark.parametrize("micro", [0, 1, 4])
 @pytest.mark.parametrize("by_image", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_maps_of_some_images_are_as_if_the_others_were_not_there(
-    dtype: str, by_image: bool
+    dtype: str, by_image: bool, micro: int
 ) -> None:
     lesson = make_lesson(NET, N, 0, 3, dtype)
     lesson = dataclasses.replace(lesson, labels=None, logits=None, norms_by_image=by_image)
@@ -57,15 +61,15 @@ def test_maps_of_some_images_are_as_if_the_others_were_not_there(
         map_rows=lesson.map_rows[rows],
         norms=[np.ascontiguousarray(each[:, rows]) for each in lesson.norms],
     )
-    all_found, all_gradients = gradients(np.arange(N), lesson, mapped=WITH)
+    all_found, all_gradients = gradients(np.arange(N), lesson, micro, mapped=WITH)
     found, expected = gradients(rows, part)
     assert all_found["pairs"] == found["pairs"]
     assert all_found["J_b"] == pytest.approx(found["J_b"], rel=1e-9)
     for name, gradient in all_gradients.items():
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-4, atol=1e-6)
         assert np.abs(gradient).max() > 1e-4
-    same, gradient = gradients(np.arange(N), lesson, mapped=np.ones(N, bool))
-    plain, without = gradients(np.arange(N), lesson)
+    same, gradient = gradients(np.arange(N), lesson, micro, mapped=np.ones(N, bool))
+    plain, without = gradients(np.arange(N), lesson, micro)
     assert same == plain
     for name, each in gradient.items():
         np.testing.assert_array_equal(each, without[name])
