@@ -21,10 +21,12 @@ _EDGE = {
     "Knowledge": "pyedge.edge.knowledge",
     "LearnOptions": "pyedge.edge.options",
     "LearnResult": "pyedge.edge.result",
+    "Memory": "pyedge.edge.replay_memory",
     "Statistics": "pyedge.statistics.sums",
     "StudentFile": "pyedge.student",
     "add_statistics": "pyedge.edge.described",
     "merge_statistics": "pyedge.statistics.merging",
+    "read_memory": "pyedge.edge.memory_file",
     "read_student": "pyedge.student_file",
     "write_student": "pyedge.student_file",
 }
@@ -62,7 +64,9 @@ if TYPE_CHECKING:
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.knowledge import Knowledge
     from pyedge.edge.learner import EdgeLearner
+    from pyedge.edge.memory_file import read_memory
     from pyedge.edge.options import LearnOptions
+    from pyedge.edge.replay_memory import Memory
     from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
     from pyedge.statistics.merging import merge_statistics
@@ -80,6 +84,7 @@ __all__ = [
     "Knowledge",
     "LearnOptions",
     "LearnResult",
+    "Memory",
     "Plan",
     "PyedgeError",
     "Statistics",
@@ -99,6 +104,7 @@ __all__ = [
     "make_knowledge",
     "merge_statistics",
     "plan",
+    "read_memory",
     "read_student",
     "train",
     "transfer",

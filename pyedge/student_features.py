@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from typing import TYPE_CHECKING
@@ -63,18 +62,3 @@ def features_digest(student: StudentFile) -> str:
         array = student.arrays[name]
         digest.update(np.asarray(array, array.dtype.newbyteorder("<"), order="C").tobytes())
     return digest.hexdigest()
-
-
-def without_classifier(student: StudentFile) -> StudentFile:
-    """Return the part of the graph that gives the features: no file, but an engine can be made."""
-    end = classifier_of(student)["inputs"][0]
-    nodes = student.nodes[: end + 1]
-    used = {value for node in nodes for value in node.values() if isinstance(value, str)}
-    return dataclasses.replace(
-        student,
-        nodes=nodes,
-        arrays={name: array for name, array in student.arrays.items() if name in used},
-        output=end,
-        taps=(),
-        trainable=(),
-    )

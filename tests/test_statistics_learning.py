@@ -282,6 +282,6 @@ def test_features_are_what_the_classifier_reads() -> None:
     student = tiny_student()
     given = EdgeImages.of(TEST_X, student.input_shape)
     engine = student.engine()
-    features = features_of(engine, student, given, 32)
+    features = features_of(engine, given, 32)
     logits = features @ student.arrays["head.weight"].T + student.arrays["head.bias"]
     assert np.allclose(logits, EdgeLearner(student).logits(TEST_X), atol=1e-4)

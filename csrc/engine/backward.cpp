@@ -38,7 +38,7 @@ StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   }
   std::vector<GroupMatch> matches;
   for (std::size_t i = 0; i < sums_.size(); ++i) {
-    matches.push_back(match_group(sums_[i], knowledge.norms[i],
+    matches.push_back(match_group(sums_[i], knowledge.norms[i], knowledge.mapped,
                                   static_cast<std::int64_t>(knowledge.maps[i].size()), images.n,
                                   knowledge.norms_by_image));
     result.jb += matches.back().distance;
@@ -67,6 +67,7 @@ void Engine::match(const Plan& p, int group, std::int64_t i, const Knowledge& kn
   const View& tap = program_.taps[at(group)];
   const Tensor& t = program_.tensors[at(tap.tensor)];
   const auto image = static_cast<std::size_t>(first_ + i);
+  if (knowledge.mapped != nullptr && !knowledge.mapped[image]) return;
   MatchSums& sums = sums_[at(group)];
   std::vector<TeacherMap> maps;
   for (const TeacherMaps& block : knowledge.maps[at(group)]) {

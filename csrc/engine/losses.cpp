@@ -59,28 +59,40 @@ Match finite_match(double dot, double teacher_square, double student_square) {
   return {none, none, 0.0, 0.0};
 }
 
-double sum_of(const double* values, std::int64_t count) {
+bool is_mapped(const bool* mapped, std::int64_t image) {
+  return mapped == nullptr || mapped[image];
+}
+
+double sum_of(const double* values, const bool* mapped, std::int64_t count) {
   double total = 0.0;
-  for (std::int64_t i = 0; i < count; ++i) total += values[i];
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (is_mapped(mapped, i)) total += values[i];
+  }
   return total;
 }
 
 }  // namespace
 
-GroupMatch match_group(const MatchSums& sums, const double* norms, std::int64_t blocks,
-                       std::int64_t n, bool by_image) {
-  const std::int64_t parts = by_image ? n : 1, length = by_image ? 1 : n;
+GroupMatch match_group(const MatchSums& sums, const double* norms, const bool* mapped,
+                       std::int64_t blocks, std::int64_t n, bool by_image) {
+  // where what is compared begins: the whole batch, or each image that has maps
+  std::vector<std::int64_t> parts;
+  for (std::int64_t i = 0; i < (by_image ? n : 1); ++i) {
+    if (!by_image || is_mapped(mapped, i)) parts.push_back(i);
+  }
+  const std::int64_t length = by_image ? 1 : n;
   std::vector<Match> pairs;
   GroupMatch match{0.0, 0, {}, {}};
-  double best = -2.0 * static_cast<double>(parts);
+  double best = -2.0 * static_cast<double>(parts.size());
   for (std::int64_t k = 0; k < blocks; ++k) {
     std::vector<Match> found;
     double cosine = 0.0;
-    for (std::int64_t part = 0; part < parts; ++part) {
+    for (const std::int64_t part : parts) {
       const std::int64_t first = k * n + part;
-      found.push_back(finite_match(sum_of(sums.dots.data() + first, length),
-                                   sum_of(norms + first, length),
-                                   sum_of(sums.squares.data() + part, length)));
+      const bool* here = mapped == nullptr ? nullptr : mapped + part;
+      found.push_back(finite_match(sum_of(sums.dots.data() + first, here, length),
+                                   sum_of(norms + first, here, length),
+                                   sum_of(sums.squares.data() + part, here, length)));
       cosine += found.back().cosine;
     }
     if (k == 0 || cosine > best || std::isnan(cosine)) {
@@ -89,10 +101,11 @@ GroupMatch match_group(const MatchSums& sums, const double* norms, std::int64_t 
       pairs = std::move(found);
     }
   }
-  const double share = 1.0 / static_cast<double>(parts);
+  const double share = 1.0 / static_cast<double>(parts.size());
+  std::size_t pair = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    const GradientFactors factors =
-        gradient_factors(pairs[static_cast<std::size_t>(by_image ? i : 0)], share);
+    GradientFactors factors{0.0, 0.0};
+    if (is_mapped(mapped, i)) factors = gradient_factors(pairs[by_image ? pair++ : 0], share);
     match.by_teacher.push_back(static_cast<float>(factors.teacher));
     match.by_student.push_back(static_cast<float>(factors.student));
   }

@@ -21,6 +21,7 @@ struct Knowledge {
   std::vector<std::vector<TeacherMaps>> maps;  // by group and block
   std::vector<const double*> norms;            // by group: [blocks, n], squared, of the full width
   const std::int64_t* map_rows = nullptr;      // [n]
+  const bool* mapped = nullptr;                // [n], false: no maps, J_b passes over; null: all
   double lambdas[3] = {1.0, 10.0, 1.0};
   bool norms_by_image = false;
 };
@@ -45,8 +46,9 @@ struct MatchSums {
   std::vector<double> dots, squares;
 };
 
-// norms [blocks, n], squared
-GroupMatch match_group(const MatchSums& sums, const double* norms, std::int64_t blocks,
-                       std::int64_t n, bool by_image);
+// norms [blocks, n], squared. Images that are not `mapped` (null: all are) have no share in it, and
+// factors of 0.
+GroupMatch match_group(const MatchSums& sums, const double* norms, const bool* mapped,
+                       std::int64_t blocks, std::int64_t n, bool by_image);
 
 }  // namespace pyedge

@@ -5,6 +5,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <memory>
@@ -117,7 +118,8 @@ py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows,
               const std::optional<Rows>& labels, const std::optional<ContiguousFloats>& logits,
               const std::optional<py::list>& maps, const std::optional<Rows>& map_rows,
               const std::optional<std::vector<DoubleArray>>& norms,
-              const std::array<double, 3>& lambdas, bool norms_by_image) {
+              const std::array<double, 3>& lambdas, bool norms_by_image,
+              const std::optional<py::array_t<bool, py::array::c_style>>& mapped) {
   const Engine& engine = guarded.fixed();
   pyedge::ImageBatch batch = image_batch(engine, images, rows, channels_last);
   const std::int64_t n = batch.n;
@@ -177,6 +179,13 @@ py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows,
               "Engine.step: map_rows must name rows of the maps");
     }
     knowledge.map_rows = map_rows->data();
+  }
+  if (mapped) {
+    require(maps.has_value(), "Engine.step: mapped needs maps");
+    require(mapped->ndim() == 1 && mapped->shape(0) == n, "Engine.step: mapped must be [n]");
+    require(std::any_of(mapped->data(), mapped->data() + n, [](bool each) { return each; }),
+            "Engine.step: mapped must be true for an image or more");
+    knowledge.mapped = mapped->data();
   }
   require(labels || logits || maps, "Engine.step: nothing to learn from");
   pyedge::StepResult result;
@@ -347,7 +356,7 @@ void register_engine(py::module_& module) {
            py::arg("logits").noconvert() = py::none(), py::arg("maps") = py::none(),
            py::arg("map_rows").noconvert() = py::none(), py::arg("norms") = py::none(),
            py::arg("lambdas") = std::array<double, 3>{1.0, 10.0, 1.0},
-           py::arg("norms_by_image") = false)
+           py::arg("norms_by_image") = false, py::arg("mapped").noconvert() = py::none())
       .def("update", in_turn("update", &Engine::update), py::arg("lr"),
            py::call_guard<WithoutGil>())
       .def("gradient", by_name("gradient", &Engine::gradient), py::arg("name"))

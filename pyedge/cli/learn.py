@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyedge.class_matching import absent, listing, nearly
-from pyedge.cli import names, options, outputs, parsing
+from pyedge.cli import memory, names, options, outputs, parsing
 from pyedge.cli.console import Console, EvaluationLog, percent
 from pyedge.cli.parsing import UsageError, existing
 
@@ -40,7 +40,9 @@ examples:
       snapshots/anything/*.jpg: nobody has sorted these images; the teacher knows.
   pyedge learn student.pyedge photos --val 0.2 --patience 3 --max-memory 200M --out taught.pyedge
       Labels alone; a fifth of the images tells when to stop. Beware: what is not among the images
-      is soon forgotten without a teacher.
+      is soon forgotten without a teacher or a memory.
+  pyedge learn student.pyedge photos --add mug --memory kept.memory --keep 20 --out taught.pyedge
+      Images of old classes in kept.memory are replayed; 20 of photos are then kept there, too.
 """
 
 
@@ -58,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--knowledge", metavar="PACK", help="a folder of pyedge knowledge, about these images"
     )
+    memory.add_options(what)
     options.add_losses(what)
     names.add_option(what, "--add", help="new classes, appended to those that the student knows")
     names.add_option(what, "--only-classes", help="learn from images of these classes alone")
@@ -116,6 +119,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     _check(args)
     existing(args.student)
     outputs.check_out(args.out, args.student, checkpoint=True)
+    memory.check(args)
     from pyedge.cli import device_images
     from pyedge.edge.learner import EdgeLearner
 
@@ -140,7 +144,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         images = images.only_classes(names.chosen(args.only_classes, folders, "--only-classes"))
     _check_classes(args, images, learner)
     val = _validation(args, learner)
+    kept = memory.opened(args)
     console.note(f"{args.data}: {len(images)} images, {len(learner.classes)} classes")
+    if kept is not None and len(kept):
+        console.note(f"{args.memory}: {len(kept)} images of {len(kept.classes)} classes")
     if labelled:
         _note_of_absent(console, args.data, added, images, learner)
     log = EvaluationLog(console)
@@ -157,12 +164,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
             images,
             True if labelled else None,
             knowledge=args.knowledge,
+            memory=kept if kept is not None and len(kept) else None,
             val=val,
             score=None if val is None else score,
             options=_options(args, console),
         )
+    if kept is not None and labelled:
+        memory.keep(kept, learner, images, val, args.seed)
     learner.save(args.out)
     outputs.forget_checkpoint(args.out)
+    told = None
+    if kept is not None:
+        # last: the checkpoint is of a run with the old memory, and could not be gone on from
+        kept.save(args.memory)
+        told = {"path": args.memory, "images": kept.counts, "bytes": kept.nbytes}
     console.result(
         f"{_summary(result)}\nwritten to {args.out}",
         {
@@ -171,6 +186,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "images": len(images),
             "labels": labelled,
             "knowledge": args.knowledge,
+            "memory": told,
             "classes": learner.classes,
             "added": added,
             "memory_bytes": learner.memory(result.batch_size),

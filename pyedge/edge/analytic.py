@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.class_matching import listing
 from pyedge.edge.answers import PREDICT_BATCH, evaluation, logits_of
 from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
@@ -49,9 +50,10 @@ def summed(
     forgettable: bool,
 ) -> Statistics:
     """Return the statistics of the images at `rows`, labels int64 [rows], on the student's grid."""
-    features = features_of(engine, student, images, batch, rows)
-    if not np.isfinite(features).all():
-        raise ValueError(f"{where}: features of the images are NaN or infinite")
+    try:
+        features = features_of(engine, images, batch, rows)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     known = student.statistics
     step = step_for(features) if known is None else known.step
     on_grid = rounded(features, step)
@@ -192,14 +194,40 @@ def with_classifier(engine: Engine, student: StudentFile) -> Engine:
     return engine
 
 
-def after_steps(before: StudentFile, student: StudentFile) -> StudentFile:
-    """Return a student that has learned by steps, without statistics that are stale by that."""
-    if student.statistics is None or before.statistics is None:
+def after_steps(
+    engine: Engine, before: StudentFile, student: StudentFile, lesson: Lesson
+) -> StudentFile:
+    """Return a student that has learned by steps, without statistics that are stale by that.
+
+    They are made anew from the images of a memory and of the lesson, where there is a memory.
+    """
+    known = before.statistics
+    if known is None or known.digest == features_digest(student):
         return student
-    if student.statistics.digest == features_digest(student):
-        return student
+    bare = dataclasses.replace(student, statistics=None, head={})
+    replay = lesson.replay
+    if replay is None:
+        warn(
+            "learn: layers before the classifier have changed, so the statistics of their features "
+            "are dropped; pyedge.add_statistics makes them anew, and so does learn with memory"
+        )
+        return bare
+    remembered = np.arange(len(replay.labels), dtype=np.int64)
+    sets = [
+        (replay.images, remembered, replay.labels),
+        (lesson.images, lesson.rows, replay.new_labels[lesson.rows]),
+    ]
+    found: list[Statistics] = []
+    for images, rows, labels in sets:
+        on_grid = bare if not found else dataclasses.replace(bare, statistics=found[0])
+        found.append(
+            summed(engine, on_grid, images, rows, labels, PREDICT_BATCH, "learn", forgettable=False)
+        )
+    made = merged(found)
+    lost = [name for name in known.classes if name not in made.classes]
     warn(
-        "learn: layers before the classifier have changed, so the statistics of their features are "
-        "dropped; pyedge.add_statistics makes them anew"
+        f"learn: layers before the classifier have changed; the statistics are now those of "
+        f"{int(made.counts.sum())} images of memory and of this call, not of "
+        f"{int(known.counts.sum())}" + (f", and know nothing of {listing(lost)}" if lost else "")
     )
-    return dataclasses.replace(student, statistics=None, head={})
+    return with_settings(bare, made)

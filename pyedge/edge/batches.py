@@ -7,9 +7,13 @@ seen. Order, shifts and flips are those of `pyedge.data.BatchLoader` with the sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pyedge.edge.replay import Replay
 
 Rows = NDArray[np.int64]
 
@@ -20,12 +24,15 @@ class Batch:
 
     rows int64 [n]: places of the images. views int64 [n]: which of the pack's views. shift int32
     [n, 2] (dy, dx) and flip bool [n] are the engine's: mirrored first, then read from that offset.
+    remembered int64 [m]: places of a memory's images that stand behind them, whose shift and flip
+    are behind theirs too.
     """
 
     rows: Rows
     views: Rows | None
     shift: NDArray[np.int32] | None
     flip: NDArray[np.bool_] | None
+    remembered: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Batches:
 
     The last batch of an epoch has what remains, but is left out where it has fewer than `least`
     images (batch statistics of one image are none). `views` of a pack, or None without one.
+    With `replay` a batch has `size` images in all, and an epoch ends when each new one has been
+    in one.
     """
 
     rows: Rows
@@ -43,10 +52,16 @@ class Batches:
     views: int | None = None
     crop_padding: int = 0
     mirrored: bool = False
+    replay: Replay | None = None
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.rows), self.size)
-        return whole + (rest >= self.least)
+        whole, rest = divmod(len(self.rows), self._new)
+        return whole + (rest >= (self.least if self.replay is None else 1))
+
+    @property
+    def _new(self) -> int:
+        """How many new images a batch has."""
+        return self.size if self.replay is None else self.replay.new_in(self.size)
 
     def epoch(self, epoch: int) -> Rows:
         """Return the places of all images in the order of an epoch."""
@@ -54,19 +69,25 @@ class Batches:
 
     def batch(self, order: Rows, epoch: int, index: int) -> Batch:
         """Return a batch of an epoch, whose `order` is that of `epoch`."""
-        rows = order[index * self.size :][: self.size]
-        n = len(rows)
+        rows = order[index * self._new :][: self._new]
+        if self.replay is not None and len(order) < self._new:
+            rows = np.resize(rows, self._new)  # few images, which have their share all the same
         random = np.random.default_rng([self.seed, epoch, index])
+        again = None
+        if self.replay is not None:
+            again = self.replay.drawn(rows, self.size, (self.seed, epoch, index))
         if self.views is not None:
-            return Batch(rows, random.integers(0, self.views, size=n), None, None)
+            views = random.integers(0, self.views, size=len(rows))
+            return Batch(rows, views, None, None, again)
         if not (self.crop_padding or self.mirrored):
-            return Batch(rows, None, None, None)
+            return Batch(rows, None, None, None, again)
+        n = len(rows) if again is None else self.size
         # the loader crops before it mirrors, so the engine, which mirrors first, reads the
         # mirrored image at the opposite offset
         shift = random.integers(0, 2 * self.crop_padding + 1, size=(n, 2)) - self.crop_padding
         flip = (random.random(n) < 0.5) & self.mirrored
         shift[flip, 1] *= -1
-        return Batch(rows, None, shift.astype(np.int32), flip)
+        return Batch(rows, None, shift.astype(np.int32), flip, again)
 
 
 def hold_back(

@@ -63,7 +63,7 @@ def add_statistics(
     aside = None if held is None else _held(student, held)
     engine = student.engine()
     if expand is not None:
-        features = features_of(engine, student, given, PREDICT_BATCH)
+        features = features_of(engine, given, PREDICT_BATCH)
         student = with_expansion(student, features, expand, seed, _WHERE)
         engine = student.engine()
     student = with_added(engine, student, given, None, forgettable=forgettable)
@@ -89,7 +89,7 @@ def _holding(engine: Engine, student: StudentFile, aside: EdgeImages) -> Student
     statistics = student.statistics
     assert statistics is not None
     assert aside.labels is not None
-    features = features_of(engine, student, aside, PREDICT_BATCH)
+    features = features_of(engine, aside, PREDICT_BATCH)
     names = [student.classes[each] for each in np.unique(aside.labels)]
     lacking = [name for name in names if name not in statistics.classes]
     if lacking:

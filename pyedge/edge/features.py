@@ -1,4 +1,4 @@
-"""The features of images: what the student's classifier reads."""
+"""Features: what a student's classifier reads, of any images."""
 
 from __future__ import annotations
 
@@ -7,35 +7,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.answers import logits_of
 from pyedge.edge.batches import Rows
 from pyedge.edge.images import EdgeImages
-from pyedge.student_features import feature_count, without_classifier
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine
-    from pyedge.student import StudentFile
 
-
-def features_of(
-    engine: Engine, student: StudentFile, images: EdgeImages, batch: int, rows: Rows | None = None
-) -> NDArray[np.float32]:
-    """Return the features of the images at `rows` (None: of all), float32 [n, f]."""
-    if rows is None:
-        rows = np.arange(len(images), dtype=np.int64)
-    found = np.empty((len(rows), feature_count(student)), dtype=np.float32)
-    engine = without_classifier(student).engine()
-    for start in range(0, len(rows), batch):
-        part = np.ascontiguousarray(rows[start : start + batch])
-        found[start : start + batch] = engine.predict(
-            images.array, rows=part, channels_last=images.channels_last
-        )
-    return found
+Floats = NDArray[np.float32]
 
 
 def features_and_logits(
-    engine: Engine, student: StudentFile, images: EdgeImages, batch: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return features and logits of images in one pass, float32 [n, f] and [n, classes]."""
-    features = features_of(engine, student, images, batch)
-    return features, logits_of(engine, images, batch, len(student.classes))
+    engine: Engine, images: EdgeImages, batch: int, rows: Rows | None = None
+) -> tuple[Floats, Floats]:
+    """Return features and logits of the images at `rows` (None: of all), `batch` at a time.
+
+    float32 [n, f] and [n, classes], by one pass of a student's engine. Raises ValueError where a
+    feature is not finite.
+    """
+    if rows is None:
+        rows = np.arange(len(images), dtype=np.int64)
+    parts = [
+        engine.features(
+            images.array,
+            rows=np.ascontiguousarray(rows[start : start + batch]),
+            channels_last=images.channels_last,
+        )
+        for start in range(0, max(len(rows), 1), batch)
+    ]
+    features = np.concatenate([each for each, _ in parts])
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"features of image {int(rows[finite.argmin()])} are not finite")
+    return features, np.concatenate([each for _, each in parts])
+
+
+def features_of(engine: Engine, images: EdgeImages, batch: int, rows: Rows | None = None) -> Floats:
+    """Return the features of images, float32 [n, f]; see `features_and_logits`."""
+    return features_and_logits(engine, images, batch, rows)[0]

@@ -261,6 +261,7 @@ class EdgeLearner:
         *,
         method: str = "auto",
         knowledge: Any = None,
+        memory: Any = None,
         val: Any = None,
         score: Score | None = None,
         forgettable: bool = True,
@@ -274,14 +275,20 @@ class EdgeLearner:
         the teacher's answers are the labels. New classes have second moments of their own, so that
         `forget` can take them out again, unless `forgettable` is False, which takes less room.
         "transfer" and "labels" take steps, from `knowledge` and from labels; where these change
-        the features, statistics are dropped, and a warning says so. "auto" is "statistics" where
-        the student has them and no option of steps is given.
+        the features, statistics are made anew from `memory` and these images, or dropped, and a
+        warning says so. "auto" is "statistics" where the student has them and nothing is given that
+        only steps have a use for (`memory`, options of steps).
 
         `images`: whatever EdgeImages.of takes. `labels`: ids or names [n], True for those that the
         images carry, or None: the teacher alone tells (Sec. 4.2). `knowledge`: a Knowledge or its
         folder, made for this student; it may know more images than these, and its classes are
         matched by name. Without it J_1 and J_b are dropped, without labels J_3. With several views
         in the pack each step draws one for each image.
+
+        `memory`: a Memory, or its file, of old classes and new ones; its images stand beside
+        the new ones in each batch so that every class has an equal share. Of them J_3 takes the
+        labels, J_1 the logits of this student as it was before, and J_b nothing. A batch has
+        `batch_size` images in all; an epoch is one pass over the new ones.
 
         `val`: (images, labels) to validate on, a folder, or a share of `images` that is held back;
         without labels the held-back ones count as right where the student answers as the teacher.
@@ -308,11 +315,12 @@ class EdgeLearner:
                 method,
                 self._turns.student,
                 knowledge=knowledge,
+                memory=memory,
                 labels=labels,
                 options=options,
                 overrides=overrides,
             )
-            found = lesson(self._turns.student, images, labels, knowledge, val, chosen)
+            found = lesson(self._turns.student, images, labels, knowledge, val, chosen, memory)
             self._doubts.look(found.images, "learn")
             if found.validation is not None:
                 self._doubts.look(found.validation.images, "learn: val")
@@ -326,7 +334,7 @@ class EdgeLearner:
                         engine, student, found, limit, score, takes, forgettable=forgettable
                     )
                 after, result = learn_lesson(engine, student, found, chosen, limit, score, takes)
-                return after_steps(student, after), result
+                return after_steps(engine, student, after, found), result
 
             return self._turns.lend(teach, restore_engine)
 
@@ -350,7 +358,7 @@ class EdgeLearner:
             if limit is not None:
                 footprint = Footprint.at_rest(engine, student)
                 size = largest_batch(footprint, limit, batch_size, training=False)
-            features, logits = features_and_logits(engine, student, given, size)
+            features, logits = features_and_logits(engine, given, size)
             return logits, measure[1].of(features), measure[1].threshold
 
         return self._turns.answer(call, answered)

@@ -24,6 +24,7 @@ from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.labels import ids_or_names
 from pyedge.edge.masks import check_masks, refuse_masked_labels
 from pyedge.edge.options import LearnOptions
+from pyedge.edge.replay import Replay, remembered
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
@@ -46,6 +47,7 @@ class Lesson:
 
     labels int64 [n], or None. places int64 [n]: where the pack has each image, and `columns`,
     where its logits have each of the student's classes; None without knowledge (or without J_1).
+    replay: the images of a memory that stand beside them, or None.
     """
 
     images: EdgeImages
@@ -55,6 +57,7 @@ class Lesson:
     places: Rows | None
     columns: Rows | None
     validation: Validation | None
+    replay: Replay | None = None
 
     def known(self, rows: Rows, views: Rows | None, options: LearnOptions) -> dict[str, Any]:
         """Return what `Engine.step` is told about images beside their pixels."""
@@ -89,7 +92,9 @@ class Lesson:
     def digests(self) -> dict[str, str]:
         """Tell lessons apart, for a checkpoint."""
         held = self.validation
+        more = {} if self.replay is None else {"memory": self.replay.digest}
         return {
+            **more,
             "images": set_digest(image_digests(self.images)),
             "labels": _digest(self.labels),
             "rows": _digest(self.rows),
@@ -107,6 +112,7 @@ def lesson(
     knowledge: Any,
     val: Any,
     options: LearnOptions,
+    memory: Any = None,
 ) -> Lesson:
     """Take what `EdgeLearner.learn` was given, and check that it fits together and the student.
 
@@ -148,12 +154,27 @@ def lesson(
     elif val is not None:
         held = _validation(student, val)
     found = Lesson(given, rows, known, pack, places, columns, held)
+    if memory is not None:
+        found = _with_memory(found, student, memory, options)
     if not found.parts(options):
         raise ValueError(
             f"learn: lambdas={options.lambdas} leave no loss "
             f"{'without knowledge' if pack is None else 'without labels'}"
         )
     return found
+
+
+def _with_memory(found: Lesson, student: StudentFile, memory: Any, options: LearnOptions) -> Lesson:
+    images, labels = remembered(memory, student, found.images)
+    if not {"J_1", "J_3"} & set(found.parts(options)):
+        raise ValueError(
+            f"learn: lambdas={options.lambdas} leave J_b alone, and the images of memory have no "
+            "maps of the teacher's; J_1 or J_3 must remain"
+        )
+    new = found.labels
+    if new is None:
+        new = _told(found.knowledge, found.places, found.columns)
+    return dataclasses.replace(found, replay=Replay.of(images, labels, new, found.rows))
 
 
 def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) -> EdgeImages:

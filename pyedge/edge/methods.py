@@ -18,6 +18,7 @@ def chosen_method(
     student: StudentFile,
     *,
     knowledge: Any,
+    memory: Any,
     labels: Any,
     options: LearnOptions | None,
     overrides: Mapping[str, Any],
@@ -25,20 +26,25 @@ def chosen_method(
     """Return "statistics", "transfer" or "labels"; ValueError for what cannot be.
 
     "auto" takes the statistics where the student has some, since they keep what it knows; but where
-    an option of steps is given (`epochs`, `lr`, ...), steps are meant. Without statistics it is the
-    teacher where there is knowledge, else labels.
+    a memory or an option of steps is given (`epochs`, `lr`, ...), steps are meant. Without
+    statistics it is the teacher where there is knowledge, else labels.
     """
     if method not in METHODS:
         raise ValueError(f"learn: method must be one of {', '.join(METHODS)}, got {method!r:.60}")
     of_steps = sorted(set(overrides) - set(_FOR_ALL))
     if method == "auto":
-        if student.statistics is not None and options is None and not of_steps:
+        if student.statistics is not None and options is None and not of_steps and memory is None:
             return "statistics"
         return "labels" if knowledge is None else "transfer"
     if method == "statistics":
         if options is not None or of_steps:
             what = of_steps[0] if of_steps else "options"
             raise ValueError(f'learn: {what} has no meaning for method="statistics", without steps')
+        if memory is not None:
+            raise ValueError(
+                'learn: method="statistics" has no use for memory: the sums remember; the other '
+                "methods replay it"
+            )
     elif method == "transfer":
         if knowledge is None:
             raise ValueError('learn: method="transfer" needs knowledge, a pack of a teacher')

@@ -102,17 +102,23 @@ class Run:
 
     def _step(self) -> None:
         state, options, images = self._state, self._options, self._lesson.images
+        replay = self._lesson.replay
         began = time.perf_counter()
         if self._order is None or self._order[0] != state.epoch:
             self._order = state.epoch, self._batches.epoch(state.epoch)
         batch = self._batches.batch(self._order[1], state.epoch, state.batch)
-        told: dict[str, Any] = {"shift": batch.shift, "flip": batch.flip}
-        told.update(self._lesson.known(batch.rows, batch.views, options))
+        array, rows, channels_last = images.array, batch.rows, images.channels_last
+        known = self._lesson.known(batch.rows, batch.views, options)
+        if replay is not None and batch.remembered is not None:
+            array = replay.pixels(images, batch.rows, batch.remembered)
+            rows, channels_last = np.arange(len(array)), False
+            known = replay.beside(known, batch.remembered)
+        told: dict[str, Any] = {"shift": batch.shift, "flip": batch.flip, **known}
         try:
             found = self._engine.step(
-                images.array,
-                batch.rows,
-                channels_last=images.channels_last,
+                array,
+                rows,
+                channels_last=channels_last,
                 lambdas=options.lambdas,
                 norms_by_image=options.norms == "image",
                 **told,

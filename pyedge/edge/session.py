@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.edge.answers import PREDICT_BATCH
+from pyedge.edge.answers import PREDICT_BATCH, logits_of
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import Checkpoint, read_checkpoint
 from pyedge.edge.lesson import Lesson, weights_digest
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes, training_batch
 from pyedge.edge.options import LearnOptions
+from pyedge.edge.replay import LEAST
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Run, Score, result_of
 from pyedge.edge.trainable import arrays_that_change, reached_from, trainable_layers
@@ -56,6 +57,10 @@ def learn_lesson(
         held = min(answers, len(lesson.validation.rows))
         most = max(most, needed_bytes(footprint, held, training=False))
     takes(most - footprint.copies)
+    if lesson.replay is not None and "J_1" in lesson.parts(options):
+        before = logits_of(engine, lesson.replay.images, answers, len(student.classes))
+        replay = lesson.replay.with_answers(before)
+        lesson = dataclasses.replace(lesson, replay=replay)
     identity = _identity(student, lesson, options, batches)
     saved = _already_learned(student, options, identity)
     if saved is not None:
@@ -146,6 +151,14 @@ def _batches(
     normed = any(node["op"] == "batch_norm" for node in student.nodes)
     least = 2 if normed and options.batch_norm == "batch" else 1
     wanted = min(options.batch_size, len(lesson.rows))
+    if lesson.replay is not None:
+        least = max(least, LEAST)
+        wanted = min(options.batch_size, len(lesson.rows) + len(lesson.replay.images))
+        if wanted < least:
+            raise ValueError(
+                f"learn: memory needs {least} images in a batch, a new one and one of its own; "
+                f"got batch_size={options.batch_size}"
+            )
     if wanted < least:
         raise ValueError(
             f'learn: batch_norm="batch" needs {least} images in a batch, got batch_size='
@@ -159,6 +172,7 @@ def _batches(
         views=None if lesson.knowledge is None else lesson.knowledge.views,
         crop_padding=options.crop_padding,
         mirrored=options.flip,
+        replay=lesson.replay,
     )
 
 
@@ -212,7 +226,9 @@ def _entry(
     result: LearnResult,
 ) -> dict[str, Any]:
     """Return what the student's record says of a run; no time, so that the file's bits are one."""
+    more = {} if lesson.replay is None else {"memory": len(lesson.replay.images)}
     return {
+        **more,
         "command": "learn",
         "run": _run_id(identity),
         "images": len(lesson.rows),

@@ -1,0 +1,321 @@
+"""Memory: a few images of each class that a device keeps, to learn from them again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyedge.arguments import whole
+from pyedge.class_matching import listing, nearly, places, quoted
+from pyedge.edge.answers import PREDICT_BATCH
+from pyedge.edge.digests import image_digests
+from pyedge.edge.features import features_of
+from pyedge.edge.herding import drawn, herded
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.layout import Shape
+from pyedge.edge.lesson import labelled_images
+from pyedge.student import StudentFile
+from pyedge.warning import warn
+
+if TYPE_CHECKING:
+    from pyedge.edge.learner import EdgeLearner
+
+WAYS = ("herding", "random")
+MOST_A_CLASS = 1 << 20
+MOST_SEED = (1 << 63) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """A class: images [n, c, h, w], the most important first, chosen from `seen` different ones."""
+
+    images: NDArray[Any]
+    seen: int
+
+
+class Memory:
+    """A few images of each class, with their labels by name, in pixels as the student takes them.
+
+    `per_class`: how many of a class at most. `max_bytes`: what all images may take together; where
+    they would take more, every class keeps fewer, and the least important go first. `choose`:
+    "herding" takes the images whose mean feature is nearest to that of all that were shown (iCaRL,
+    Rebuffi et al. 2017), by the features of the student that they are added with; "random" takes
+    the same images in whatever order and parts they come, for one `seed`.
+
+    uint8 pixels are kept as they are. float32 images, which are preprocessed already, are kept as
+    float32, which is four times the bytes; a memory holds one of the two.
+
+    Raises ValueError for a number out of range or an unknown way to choose, TypeError for another
+    type.
+    """
+
+    def __init__(
+        self,
+        per_class: int = 20,
+        *,
+        choose: str = "herding",
+        max_bytes: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if choose not in WAYS:
+            raise ValueError(f'Memory: choose must be "herding" or "random", got {choose!r}')
+        self._per_class, self._max_bytes = _bounds(per_class, max_bytes, "Memory")
+        self._choose = choose
+        self._seed = whole(seed, "Memory: seed", 0, MOST_SEED)
+        self._kept: dict[str, Remembered] = {}
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Remembered], **settings: Any) -> Memory:
+        """Make a memory of what one kept before, as `read_memory` does."""
+        memory = cls(**settings)
+        memory._kept = {name: kept[name] for name in sorted(kept)}
+        return memory
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __repr__(self) -> str:
+        if not self._kept:
+            return f"Memory(empty, up to {self._per_class} images a class)"
+        least, most = min(self.counts.values()), max(self.counts.values())
+        each = f"{most}" if least == most else f"{least} to {most}"
+        kind = "" if self.dtype == np.uint8 else ", preprocessed (float32)"
+        return (
+            f"Memory({len(self)} images, {each} a class of {len(self._kept)}, {self.nbytes:,} "
+            f"bytes{kind}, by {self._choose})"
+        )
+
+    @property
+    def per_class(self) -> int:
+        """How many images of a class are kept at most."""
+        return self._per_class
+
+    @property
+    def max_bytes(self) -> int | None:
+        """How many bytes the images may take at most."""
+        return self._max_bytes
+
+    @property
+    def choose(self) -> str:
+        """How images are chosen: herding or random."""
+        return self._choose
+
+    @property
+    def seed(self) -> int:
+        """The seed of the random choice."""
+        return self._seed
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that it has images of, in the order of the names."""
+        return tuple(self._kept)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images of each class are kept."""
+        return {name: len(each.images) for name, each in self._kept.items()}
+
+    @property
+    def seen(self) -> dict[str, int]:
+        """How many different images of each class it has chosen from."""
+        return {name: each.seen for name, each in self._kept.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the images."""
+        return sum(each.images.nbytes for each in self._kept.values())
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """Channels, height and width of the images; None while there are none."""
+        first = self._first
+        return None if first is None else (first.shape[1], first.shape[2], first.shape[3])
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The dtype of the images, uint8 or float32; None while there are none."""
+        return None if self._first is None else self._first.dtype
+
+    @property
+    def images(self) -> NDArray[Any]:
+        """The images [n, c, h, w] in a copy: class by class, the most important first."""
+        if not self._kept:
+            return np.empty((0, 0, 0, 0), np.uint8)
+        return np.concatenate([each.images for each in self._kept.values()])
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """The name of each image's class, [n]."""
+        return np.repeat(np.array(self.classes, np.str_), list(self.counts.values()))
+
+    def add(
+        self, learner: EdgeLearner | StudentFile, images: Any, labels: Any = None
+    ) -> dict[str, int]:
+        """Choose from labelled images, and from those of their classes that are kept already.
+
+        `learner`: whose classes the labels are of and, for herding, whose features decide; an
+        EdgeLearner or a StudentFile. images, labels: as for `EdgeLearner.evaluate`. An image that
+        is there twice counts once. What a memory keeps of a class stands for all that it was
+        chosen from. Returns how many images of each class are kept now; warns where `max_bytes`
+        lets it keep fewer than before. Raises ValueError and TypeError for images that fit neither
+        the student nor those that are here, or too small a `max_bytes`; the memory is then as it
+        was.
+        """
+        student = learner if isinstance(learner, StudentFile) else getattr(learner, "student", None)
+        if not isinstance(student, StudentFile):
+            raise TypeError(
+                f"Memory.add: learner must be an EdgeLearner or a StudentFile, not "
+                f"{type(learner).__name__}"
+            )
+        given = labelled_images(student, images, labels, "Memory.add")
+        if not len(given):
+            raise ValueError("Memory.add: images is empty")
+        assert given.labels is not None
+        self._check_kind(given)
+        kept = dict(self._kept)
+        for label in np.unique(given.labels).tolist():
+            name = self._name(student.classes[label])
+            mine = given.subset(np.flatnonzero(given.labels == label))
+            kept[name] = self._chosen(student, kept.get(name), mine)
+        self._take(kept, "Memory.add")
+        return self.counts
+
+    def remove(self, name: str) -> None:
+        """Forget the images of a class. Raises ValueError for one that it has none of."""
+        found = self._name(name) if isinstance(name, str) else name
+        if found not in self._kept:
+            raise ValueError(
+                f"Memory.remove: no image is of {quoted(name)}; there are {listing(self.classes)}"
+                f"{nearly(name, self.classes) if isinstance(name, str) else ''}"
+            )
+        # a dict of its own: a copy of this memory may have the old one
+        self._kept = {each: kept for each, kept in self._kept.items() if each != found}
+
+    def limit(self, per_class: int | None = None, max_bytes: int | None = None) -> dict[str, int]:
+        """Set other bounds (None: as it is), and keep what they allow; return how many that is."""
+        if per_class is None:
+            per_class = self._per_class
+        if max_bytes is None:
+            max_bytes = self._max_bytes
+        before = self._per_class, self._max_bytes
+        self._per_class, self._max_bytes = _bounds(per_class, max_bytes, "Memory.limit")
+        try:
+            self._take(self._kept, "Memory.limit")
+        except ValueError:
+            self._per_class, self._max_bytes = before
+            raise
+        return self.counts
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the memory, atomically: the old file or the new one. Raises OSError."""
+        from pyedge.edge.memory_file import write_memory
+
+        write_memory(path, self)
+
+    @property
+    def kept(self) -> dict[str, Remembered]:
+        """What there is of each class."""
+        return dict(self._kept)
+
+    @property
+    def _first(self) -> NDArray[Any] | None:
+        return next((each.images for each in self._kept.values()), None)
+
+    def _name(self, name: str) -> str:
+        """Return a class's name as it is spelled here already."""
+        (place,) = places([name], self.classes)
+        return name if place < 0 else self.classes[place]
+
+    def _check_kind(self, given: EdgeImages) -> None:
+        if self.input_shape not in (None, given.shape):
+            assert self.input_shape is not None
+            raise ValueError(
+                f"Memory.add: images are of {list(given.shape)} c h w, this memory's of "
+                f"{list(self.input_shape)}"
+            )
+        if self.dtype not in (None, given.array.dtype):
+            raise TypeError(
+                f"Memory.add: images are {given.array.dtype}, this memory's are {self.dtype}; "
+                "uint8 pixels and preprocessed float32 images cannot be mixed"
+            )
+        if self.dtype is None and given.array.dtype == np.float32:
+            warn(
+                "Memory.add: images are float32, preprocessed already, and are kept so: four times "
+                "the bytes of uint8 pixels"
+            )
+
+    def _chosen(
+        self, student: StudentFile, before: Remembered | None, given: EdgeImages
+    ) -> Remembered:
+        """Choose from images of one class and from what is kept of it."""
+        planar = given.planar(slice(None))
+        old = planar[:0] if before is None else before.images
+        pool = np.concatenate([old, planar])
+        digests = image_digests(EdgeImages(pool, channels_last=False))
+        # in the order of the digests, so that the order of the images is no matter
+        _, rows = np.unique(digests.view("V16").ravel(), return_index=True)
+        is_new = rows >= len(old)
+        seen = int(is_new.sum()) + (0 if before is None else before.seen)
+        if self._choose == "random":
+            order = drawn(digests[rows], self._seed, self._per_class)
+        else:
+            there = EdgeImages(np.ascontiguousarray(pool[rows]), channels_last=False)
+            weights = np.ones(len(rows))
+            if before is not None:
+                weights[~is_new] = before.seen / len(old)
+            order = herded(
+                features_of(student.engine(), there, PREDICT_BATCH), weights, self._per_class
+            )
+        return Remembered(pool[rows[order]], seen)
+
+    def _take(self, kept: Mapping[str, Remembered], where: str) -> None:
+        """Keep as many images of each class as the bounds allow."""
+        before, most = max(self.counts.values(), default=0), self._most(kept, where)
+        self._kept = {
+            name: Remembered(_constant(kept[name].images[:most]), kept[name].seen)
+            for name in sorted(kept)
+        }
+        if most < self._per_class and max(self.counts.values(), default=0) != before:
+            warn(
+                f"{where}: max_bytes={self._max_bytes:,} hold {most} images a class of "
+                f"{len(kept)}, not {self._per_class}"
+            )
+
+    def _most(self, kept: Mapping[str, Remembered], where: str) -> int:
+        """Return how many images of a class fit: as many of each, where it has them."""
+        if self._max_bytes is None or not kept:
+            return self._per_class
+        size = math.prod(next(iter(kept.values())).images.shape[1:])
+        size *= next(iter(kept.values())).images.itemsize
+        counts = np.array([len(each.images) for each in kept.values()])
+        most = min(self._per_class, int(counts.max()))
+        while most and int(np.minimum(counts, most).sum()) * size > self._max_bytes:
+            most -= 1
+        if not most:
+            raise ValueError(
+                f"{where}: max_bytes={self._max_bytes:,} hold no image of each of {len(kept)} "
+                f"classes, which take {len(kept) * size:,}"
+            )
+        if most == int(counts.max()):
+            return self._per_class
+        return most
+
+
+def _bounds(per_class: Any, max_bytes: Any, where: str) -> tuple[int, int | None]:
+    per_class = whole(per_class, f"{where}: per_class", 1, MOST_A_CLASS)
+    if max_bytes is not None:
+        max_bytes = whole(max_bytes, f"{where}: max_bytes", 1)
+    return per_class, max_bytes
+
+
+def _constant(images: NDArray[Any]) -> NDArray[Any]:
+    """Return images in memory of their own, which nobody writes to."""
+    own = np.array(images, order="C")
+    own.flags.writeable = False
+    return own
