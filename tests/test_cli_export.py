@@ -216,3 +216,24 @@ def test_cli_export_of_a_network_of_own_code_asks_for_it(run: Any, folder: Path)
     assert "--model nets.py:build" in err
     assert run("export own.pt --model nets.py:build --out own.pyedge")[0] == 0
     assert read_student(folder / "own.pyedge").classes == CLASSES
+
+
+def test_cli_export_describes_images(run: Any, folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 1, 8, 8)).astype(np.uint8)
+    names = np.array(CLASSES)[np.arange(90) % 3]
+    np.savez(folder / "all.npz", images=pixels[:60], labels=names[:60])
+    np.savez(folder / "more.npz", images=pixels[60:], labels=names[60:])
+    line = "export student.pt --statistics all.npz --held more.npz --expand 20 --seed 3"
+    code, out, err = run(f"{line} --out s.pyedge --json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["statistics"]["images"] == 60
+    assert (told["statistics"]["held"], told["statistics"]["held_counted"]) == (30, 0)
+    assert told["expansion"]["width"] == 20
+    assert told["expansion"]["seed"] == 3
+    file = read_student(folder / "s.pyedge")
+    assert [each["command"] for each in file.record][1:] == ["export", "add_statistics", "expand"]
+    code, out, _ = run("export student.pt --statistics all.npz --forgettable --out s.pyedge")
+    assert code == 0
+    assert "statistics of 60 images of 3 classes" in out
+    assert "can be forgotten: each class" in out

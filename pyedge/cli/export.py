@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
@@ -12,6 +12,7 @@ from pyedge.cli.parsing import UsageError
 
 if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
+    from pyedge.cloud.network_file import NetworkInfo
 
 USAGE = "STUDENT --out FILE [options]"
 
@@ -20,6 +21,9 @@ Write a student as a file for devices.
 
 A device needs this file and numpy, but not torch, to use the student and to teach it more. The
 device's arithmetic is compared with torch's before the file is written.
+
+With --statistics the file describes, in sums, what the student sees in images of its classes. The
+device then learns new classes in one pass and forgets none, and tells what is unknown.
 """
 
 EXAMPLES = """\
@@ -27,6 +31,11 @@ examples:
   pyedge export trained.pt --out student.pyedge
   pyedge export trained.pt --trainable classifier --out student.pyedge
       On the device the classifier alone learns, if nothing else is asked for there.
+  pyedge export trained.pt --statistics photos --out student.pyedge
+      photos: the folder that the student was trained on. Its training images are summed, and its
+      validation images, which the student has not learned, tell how sure it may be.
+  pyedge export trained.pt --statistics photos --expand 1000 --out student.pyedge
+      A classifier of 1000 random features is solved in the place of the trained one.
   pyedge export trained.pt --format onnx --out student.onnx
       To predict with other engines; such a file cannot learn.
 """
@@ -56,6 +65,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pyedge (default), or onnx: for inference elsewhere, of images that are standardised "
         "already",
     )
+    what = parser.add_argument_group("statistics")
+    what.add_argument(
+        "--statistics",
+        metavar="DATA",
+        help=f"describe the features of labelled images; {options.DATA}, or arrays (.npy, .npz)",
+    )
+    what.add_argument(
+        "--held",
+        metavar="DATA",
+        help="images that the student was not trained on, to calibrate with: a folder or archive "
+        "of class folders, or arrays (default: the validation images of --statistics)",
+    )
+    what.add_argument(
+        "--expand",
+        type=parsing.whole(1),
+        metavar="N",
+        help="let the classifier read N random features of its features; it is solved from the "
+        "statistics, and the trained one is gone",
+    )
+    what.add_argument(
+        "--forgettable",
+        action="store_true",
+        help="keep the second moments of each class apart, so that a device can forget any of "
+        "them; f * f * 4 bytes a class of f features",
+    )
+    options.add_splits(what)
+    options.add_seed(what, "the random features of --expand")
     options.add_own_code(parser)
     options.add_output(parser)
 
@@ -68,7 +104,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError(
             "--preprocessing has no meaning for --format onnx, whose files take preprocessed images"
         )
-    from pyedge.cli import networks
+    _check_statistics(args)
+    from pyedge.cli import described, networks
     from pyedge.cli.outputs import check_out
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.exporting.export import export
@@ -79,6 +116,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     assert isinstance(student, Student)  # open_network refuses any other kind
     given = args.trainable or ["last_conv"]
     alone = len(given) == 1 and given[0] in ("last_conv", "classifier", "all")
+    statistics, held = _images(args, console, info)
     file = export(
         student,
         args.out,
@@ -88,6 +126,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         input_shape=info.input_shape,
         record=info.record,
         format=args.format,
+        statistics=statistics,
+        held=held,
+        expand=args.expand,
+        forgettable=args.forgettable,
+        seed=args.seed,
     )
     content = {
         "command": "export",
@@ -98,13 +141,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if file is None:
         console.result(f"written to {args.out}", content)
         return 0
-    check = file.record[-1]
+    check = next(each for each in reversed(file.record) if each["command"] == "export")
     smooth = check.get("gradient_error_without_kinks")
     kinks = "" if smooth is None else f" ({smooth:.0e} but for activations at a kink of a ReLU)"
+    told = "" if file.statistics is None else "\n".join([*described.lines(file), ""])
     console.result(
         f"{file.params:,} parameters, {len(file.classes)} classes\n"
         f"images: {wanted(file.preprocessing)}\n"
         f"learns on the device: {', '.join(file.trainable)}\n"
+        f"{told}"
         f"beside torch in float64, logits differ by {check['logits_error']:.0e} and gradients by "
         f"{check['gradient_error']:.0e} of their norm{kinks}\nwritten to {args.out}",
         {
@@ -115,9 +160,44 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "trainable": list(file.trainable),
             "logits_error": check["logits_error"],
             "gradient_error": check["gradient_error"],
+            **described.content(file),
         },
     )
     return 0
+
+
+def _check_statistics(args: argparse.Namespace) -> None:
+    for name in ("held", "expand", "forgettable", "splits", "seed"):
+        if args.statistics is None and name in args.given:
+            raise UsageError(f"--{name} needs --statistics DATA, images to describe")
+    if args.statistics is not None and args.format == "onnx":
+        raise UsageError("--statistics has no meaning for --format onnx, whose files cannot learn")
+    for path, words in ((args.statistics, ("digits",)), (args.held, ())):
+        if path is not None and path not in words:
+            parsing.existing(path, *words)
+
+
+def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tuple[Any, Any]:
+    """Load the images to describe, and those to hold; (None, None) without --statistics.
+
+    What the network's test images are stays out, as everywhere.
+    """
+    if args.statistics is None:
+        return None, None
+    from pyedge.cli import dataset, device_images
+    from pyedge.edge.named_files import is_array_file
+
+    given: Any
+    held: Any = None
+    if is_array_file(args.statistics):
+        given = device_images.load(args.statistics, info.input_shape, labelled=True)
+    else:
+        data = dataset.load_for(console, args.statistics, info, of=args.network, splits=args.splits)
+        given, held = data.train, data.val
+    if args.held is not None:
+        # --splits is about DATA of --statistics
+        held = device_images.load(args.held, info.input_shape, labelled=True)
+    return given, held
 
 
 def _preprocessing(student: Student) -> str | None:

@@ -7,8 +7,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pyedge.class_matching import listing
-from pyedge.cli import options, parsing
+from pyedge.cli import described, options, parsing
 from pyedge.cli.console import Console
+from pyedge.cli.described import size
 from pyedge.cli.parsing import existing
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 USAGE = "STUDENT [options]"
 
 DESCRIPTION = """\
-Show what a student file (.pyedge) holds: layers, sizes, classes, what learns, and the memory that
-it takes. Needs numpy alone.
+Show what a student file (.pyedge) holds: layers, sizes, classes, what learns, the statistics of its
+features, and the memory that it takes. Needs numpy alone.
 """
 
 EXAMPLES = """\
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "groups": _groups(student, layers),
         "layers": [_row(student, layer) for layer in layers],
         "memory": memory,
+        **described.content(student),
         "optimizer": student.optimizer,
         "record": student.record,
         "structure_digest": student.structure_digest,
@@ -133,7 +135,7 @@ def _text(path: str, student: StudentFile, layers: list[Layer], content: dict[st
     return "\n".join(
         [
             f"{path}: {len(layers)} layers, {content['params']:,} parameters, "
-            f"{content['macs']:,} multiply-accumulates an image, {_bytes(content['bytes'])}",
+            f"{content['macs']:,} multiply-accumulates an image, {size(content['bytes'])}",
             f"images {_size(student.input_shape)}, {_PREPROCESSING[student.preprocessing['kind']]}",
             f"{len(student.classes)} classes: "
             + (names if len(names) <= 200 else f"{names[:197]}..."),
@@ -142,8 +144,9 @@ def _text(path: str, student: StudentFile, layers: list[Layer], content: dict[st
             "",
             "blocks that are compared with the teacher's:",
             *groups,
-            f"memory for batches of {memory['batch']}: {_bytes(memory['learn_bytes'])} to learn, "
-            f"{_bytes(memory['predict_bytes'])} to predict, and {_bytes(memory['weight_bytes'])} "
+            *described.lines(student),
+            f"memory for batches of {memory['batch']}: {size(memory['learn_bytes'])} to learn, "
+            f"{size(memory['predict_bytes'])} to predict, and {size(memory['weight_bytes'])} "
             "of weights",
         ]
     )
@@ -166,10 +169,3 @@ def _operator(node: Node, student: StudentFile) -> str:
 
 def _size(shape: Any) -> str:
     return "x".join(map(str, shape))
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} bytes"

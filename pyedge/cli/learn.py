@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyedge.class_matching import absent, listing, nearly
-from pyedge.cli import memory, names, options, outputs, parsing
-from pyedge.cli.console import Console, EvaluationLog, percent
+from pyedge.cli import described, learning, memory, names, options, outputs, parsing
+from pyedge.cli.console import Console, EvaluationLog
 from pyedge.cli.parsing import UsageError, existing
+from pyedge.edge.methods import METHODS
 
 if TYPE_CHECKING:
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.learner import EdgeLearner
     from pyedge.edge.options import LearnOptions
-    from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
 
 _SUGGESTED = 50  # names in a command line that is there to be pasted
@@ -26,21 +26,27 @@ USAGE = "STUDENT DATA --out FILE [--knowledge PACK] [options]"
 DESCRIPTION = """\
 Let a student learn from new images on the device where it runs. This needs no torch.
 
-With --knowledge it follows what a large network, the teacher, has left about these images (pyedge
-knowledge writes it down), and keeps what it knows already. Labels are the names of the class
-folders; --no-labels does without them. By default only the last convolution of each group and the
-classifier learn, which saves time and memory.
+A student whose file has statistics (pyedge export --statistics) learns from them: one look at each
+image, and a classifier that knows the new classes and has forgotten none of the old ones. Options
+of steps (--epochs, --lr, ...) mean steps instead, as do files without statistics.
+
+By steps, with --knowledge, it follows what a large network, the teacher, has left about these
+images (pyedge knowledge writes it down). By default only the last convolution of each group and the
+classifier learn so. Labels are the names of the class folders; --no-labels does without them, since
+the teacher tells.
 """
 
 EXAMPLES = """\
 examples:
-  pyedge learn student.pyedge photos --knowledge pack --add mug,cup --out taught.pyedge
-      Two new classes, from the labels and from the teacher.
+  pyedge learn student.pyedge photos --add mug,cup --out taught.pyedge
+      Two new classes, from statistics if the file has some: seconds, and nothing is forgotten.
+  pyedge learn student.pyedge photos --knowledge pack --add mug --epochs 5 --out taught.pyedge
+      By steps, from the labels and from the teacher.
   pyedge learn student.pyedge snapshots --knowledge pack --no-labels --out taught.pyedge
       snapshots/anything/*.jpg: nobody has sorted these images; the teacher knows.
   pyedge learn student.pyedge photos --val 0.2 --patience 3 --max-memory 200M --out taught.pyedge
-      Labels alone; a fifth of the images tells when to stop. Beware: what is not among the images
-      is soon forgotten without a teacher or a memory.
+      By steps, from labels alone; a fifth of the images tells when to stop. Beware: what is not
+      among the images is soon forgotten without a teacher or a memory.
   pyedge learn student.pyedge photos --add mug --memory kept.memory --keep 20 --out taught.pyedge
       Images of old classes in kept.memory are replayed; 20 of photos are then kept there, too.
 """
@@ -57,6 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_splits(parser, classes_alone=True)
     options.add_out(parser, "the taught student")
     what = parser.add_argument_group("what is learned")
+    what.add_argument(
+        "--method",
+        choices=METHODS,
+        default="auto",
+        help="statistics: one pass and a solve; transfer: steps, from --knowledge; labels: steps, "
+        "from labels alone; auto (default): statistics where the file has them and no option of "
+        "steps is given, else transfer or labels",
+    )
+    what.add_argument(
+        "--pooled",
+        action="store_true",
+        help="from statistics: put the second moments of these classes into one sum, which takes "
+        "less room, and of which no class can be forgotten again",
+    )
     what.add_argument(
         "--knowledge", metavar="PACK", help="a folder of pyedge knowledge, about these images"
     )
@@ -124,6 +144,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.edge.learner import EdgeLearner
 
     learner = EdgeLearner(args.student, threads=args.threads, max_memory=args.max_memory)
+    method = learning.method_of(args, console, learner)
     added: list[str] = []
     if not any("," in value for value in args.add or ()):
         # told before images are read; a name with a comma may be that of a folder
@@ -159,16 +180,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         shares = [share for share in found.per_class if share == share]  # NaN: no images
         return sum(shares) / len(shares)
 
-    with _resumable(args, console):
-        result = learner.learn(
-            images,
-            True if labelled else None,
-            knowledge=args.knowledge,
-            memory=kept if kept is not None and len(kept) else None,
-            val=val,
-            score=None if val is None else score,
-            options=_options(args, console),
-        )
+    given: dict[str, Any] = {"method": method, "knowledge": args.knowledge, "val": val}
+    labels, given["score"] = True if labelled else None, None if val is None else score
+    if method == "statistics":
+        settings = {"forgettable": not args.pooled, "seed": args.seed}
+        result = learner.learn(images, labels, **given, **settings)
+    else:
+        given["memory"] = kept if kept is not None and len(kept) else None
+        with _resumable(args, console):
+            result = learner.learn(images, labels, **given, options=_options(args, console))
     if kept is not None and labelled:
         memory.keep(kept, learner, images, val, args.seed)
     learner.save(args.out)
@@ -178,11 +198,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         # last: the checkpoint is of a run with the old memory, and could not be gone on from
         kept.save(args.memory)
         told = {"path": args.memory, "images": kept.counts, "bytes": kept.nbytes}
+    student = learner.student
     console.result(
-        f"{_summary(result)}\nwritten to {args.out}",
+        f"{learning.summary(result, method, len(images))}\n"
+        + "\n".join([*described.lines(student), f"written to {args.out}"]),
         {
             "command": "learn",
             "out": args.out,
+            "method": method,
             "images": len(images),
             "labels": labelled,
             "knowledge": args.knowledge,
@@ -191,6 +214,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "added": added,
             "memory_bytes": learner.memory(result.batch_size),
             "training": result.to_dict(),
+            **described.content(student),
         },
     )
     return 0
@@ -315,15 +339,3 @@ def _resumable(args: argparse.Namespace, console: Console) -> Iterator[None]:
         if checkpoint.exists():
             raise KeyboardInterrupt("the same command with --resume goes on") from None
         raise
-
-
-def _summary(result: LearnResult) -> str:
-    early = ", stopped early" if result.stopped_early else ""
-    lines = [f"{result.steps} steps of {result.batch_size} images in {result.seconds:.0f} s{early}"]
-    rows = [row for row in result.history if row["step"] == result.best_step]
-    if rows and "val_accuracy" in rows[0]:
-        lines.append(
-            f"best validation at epoch {result.best_epoch}, step {result.best_step}: "
-            f"{percent(rows[0]['val_accuracy'])}"
-        )
-    return "\n".join(lines)

@@ -19,7 +19,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add_splits(parser)
 
 
-def add_splits(parser: argparse.ArgumentParser, *, classes_alone: bool = False) -> None:
+def add_splits(parser: argparse._ActionsContainer, *, classes_alone: bool = False) -> None:
     """Add --splits; `classes_alone` for a command that takes class folders and no splits."""
     words = (
         {"auto": None, "no": False} if classes_alone else {"auto": None, "yes": True, "no": False}
@@ -100,7 +100,7 @@ def add_batch_size(parser: argparse._ActionsContainer, default: int = 128) -> No
     )
 
 
-def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+def add_seed(parser: argparse._ActionsContainer, what: str) -> None:
     """Add --seed."""
     parser.add_argument(
         "--seed",

@@ -32,7 +32,10 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: None = None
     ) -> argparse.Namespace:
-        """Parse; raise UsageError for what is not understood."""
+        """Parse; raise UsageError for what is not understood.
+
+        `given` of the result names the options that the command line has, whatever their values.
+        """
         found, extra = self.parse_known_args(args, namespace)
         if extra:
             unknown = extra[0].partition("=")[0]
@@ -40,7 +43,17 @@ class Parser(argparse.ArgumentParser):
                 options = [o for action in self._actions for o in action.option_strings]
                 self.error(f"no option is called {unknown}{suggestion(unknown, options)}")
             self.error(f"{extra[0]!r} is one argument too many")
+        found.given = self._given(args, found)
         return found
+
+    def _given(self, args: Sequence[str] | None, found: argparse.Namespace) -> frozenset[str]:
+        """Parse again from defaults that nobody can give, to see which of them are replaced."""
+        lists = {a.dest for a in self._actions if isinstance(a, argparse._AppendAction)}
+        unset = object()
+        again = argparse.Namespace(**{name: unset for name in vars(found) if name not in lists})
+        self.parse_known_args(args, again)
+        told = {name for name, value in vars(again).items() if value is not unset}
+        return frozenset(told - {name for name in lists if not getattr(found, name)})
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with argparse's message, made a little plainer."""

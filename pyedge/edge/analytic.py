@@ -140,14 +140,15 @@ def with_added(
     max_memory: int | None,
     *,
     forgettable: bool,
+    where: str = "add_statistics",
 ) -> StudentFile:
     """Return the student with labelled images added to its statistics, or to new ones."""
     if not len(images):
-        raise ValueError("add_statistics: images is empty")
+        raise ValueError(f"{where}: images is empty")
     assert images.labels is not None
     digest = features_digest(student)
     if student.statistics is not None and student.statistics.digest != digest:
-        warn("add_statistics: the statistics were of other features, and are begun anew")
+        warn(f"{where}: the statistics were of other features, and are begun anew")
         student = dataclasses.replace(student, statistics=None, head={})
     footprint = Footprint.at_rest(engine, student)
     batch = largest_batch(footprint, max_memory, PREDICT_BATCH, training=False)
@@ -159,7 +160,7 @@ def with_added(
         rows,
         images.labels,
         batch,
-        "add_statistics",
+        where,
         forgettable=forgettable,
     )
     known = [] if student.statistics is None else [student.statistics]

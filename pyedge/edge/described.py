@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyedge.class_matching import listing
 from pyedge.edge.analytic import with_added, with_statistics
 from pyedge.edge.answers import PREDICT_BATCH
+from pyedge.edge.digests import image_digests
+from pyedge.edge.doubts import Doubts
 from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import labelled_images
@@ -19,6 +22,7 @@ from pyedge.statistics.solve import with_settings
 from pyedge.statistics.sums import held_alone
 from pyedge.student import StudentFile
 from pyedge.student_file import read_student
+from pyedge.warning import warn
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine
@@ -47,8 +51,8 @@ def add_statistics(
     of the sums one by one; what a student was trained on looks surer than it is.
 
     expand: let the classifier read so many random features of its features (RanPAC, McDonnell et
-    al. 2023), a projection made from `seed` that the file does not hold. It is solved from the
-    statistics at once, in the place of the one that was trained.
+    al. 2023), a projection made from `seed` that the file does not hold. The trained classifier
+    reads the features themselves, so it is replaced at once by the one that the statistics give.
 
     forgettable: keep the second moments of each class apart, so that `forget` can take any of them
     out: f (f + 1) / 2 numbers of 8 bytes a class, in the place of once.
@@ -58,17 +62,45 @@ def add_statistics(
     if not isinstance(student, StudentFile):
         student = read_student(student)
     given = labelled_images(student, images, labels, _WHERE)
+    aside = None
+    if held is not None:
+        pictures, truth = held if isinstance(held, tuple) and len(held) == 2 else (held, None)
+        aside = labelled_images(student, pictures, truth, f"{_WHERE}: held")
+    return with_described(
+        student, given, aside, expand=expand, seed=seed, forgettable=forgettable, where=_WHERE
+    )
+
+
+def with_described(
+    student: StudentFile,
+    given: EdgeImages,
+    held: EdgeImages | None,
+    *,
+    expand: int | None,
+    seed: int,
+    forgettable: bool,
+    where: str,
+) -> StudentFile:
+    """Do what `add_statistics` does, with labelled images; messages begin with `where`."""
+    if not isinstance(forgettable, bool):
+        raise TypeError(f"{where}: forgettable must be True or False, got {forgettable!r}")
     if not len(given):
-        raise ValueError(f"{_WHERE}: images is empty")
-    aside = None if held is None else _held(student, held)
+        raise ValueError(f"{where}: images is empty")
+    doubts = Doubts(student.preprocessing)
+    doubts.look(given, where)
+    if held is not None:
+        if not len(held):
+            raise ValueError(f"{where}: held is empty")
+        doubts.look(held, f"{where}: held")
+        _tell_of_shared(given, held, where)
     engine = student.engine()
     if expand is not None:
         features = features_of(engine, given, PREDICT_BATCH)
-        student = with_expansion(student, features, expand, seed, _WHERE)
+        student = with_expansion(student, features, expand, seed, where)
         engine = student.engine()
-    student = with_added(engine, student, given, None, forgettable=forgettable)
-    if aside is not None:
-        student = _holding(engine, student, aside)
+    student = with_added(engine, student, given, None, forgettable=forgettable, where=where)
+    if held is not None:
+        student = _holding(engine, student, held, where)
     if expand is None:
         return student
     assert student.statistics is not None
@@ -76,15 +108,18 @@ def add_statistics(
     return with_statistics(student, student.statistics, entry, partly=True)
 
 
-def _held(student: StudentFile, held: Any) -> EdgeImages:
-    images, labels = held if isinstance(held, tuple) and len(held) == 2 else (held, None)
-    found = labelled_images(student, images, labels, f"{_WHERE}: held")
-    if not len(found):
-        raise ValueError(f"{_WHERE}: held is empty")
-    return found
+def _tell_of_shared(given: EdgeImages, held: EdgeImages, where: str) -> None:
+    """Warn of images that are held and counted, too: their answers look surer than they are."""
+    counted = {each.tobytes() for each in image_digests(given)}
+    shared = sum(each.tobytes() in counted for each in image_digests(held))
+    if shared:
+        warn(
+            f"{where}: {shared} of the {len(held)} images of held are among the {len(given)} that "
+            "the statistics count; held must be others, or answers look surer than they are"
+        )
 
 
-def _holding(engine: Engine, student: StudentFile, aside: EdgeImages) -> StudentFile:
+def _holding(engine: Engine, student: StudentFile, aside: EdgeImages, where: str) -> StudentFile:
     """Hold these images in the place of those that the sums count."""
     statistics = student.statistics
     assert statistics is not None
@@ -94,8 +129,10 @@ def _holding(engine: Engine, student: StudentFile, aside: EdgeImages) -> Student
     lacking = [name for name in names if name not in statistics.classes]
     if lacking:
         raise ValueError(
-            f"{_WHERE}: held has images of {lacking[0]!r}, of which the statistics know nothing"
+            f"{where}: held has images of {listing(lacking)}, of which the statistics know nothing"
         )
     values = rounded(features, statistics.step).values
     found = held_alone(values, aside.labels, student.classes, statistics)
-    return with_settings(dataclasses.replace(student, head={}), found)
+    student = with_settings(dataclasses.replace(student, head={}), found)
+    *before, entry = student.record
+    return dataclasses.replace(student, record=(*before, {**entry, "held": len(aside)}))

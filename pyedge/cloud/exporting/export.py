@@ -11,6 +11,7 @@ from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.answers import check_answers
 from pyedge.cloud.exporting.check import check_against_torch
 from pyedge.cloud.exporting.describe import Classes, Trainable, checked, described
+from pyedge.cloud.exporting.described import check_arguments, with_statistics_of
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
@@ -31,6 +32,11 @@ def export(
     input_shape: Sequence[int] | None = None,
     record: Sequence[Mapping[str, Any]] = (),
     format: Literal["pyedge", "onnx"] = "pyedge",
+    statistics: Any = None,
+    held: Any = None,
+    expand: int | None = None,
+    forgettable: bool = False,
+    seed: int = 0,
 ) -> StudentFile | None:
     """Write a student of `pyedge.compress` for devices, and return what the file holds.
 
@@ -57,12 +63,30 @@ def export(
     (needs the package onnx), and returns None; it takes preprocessed images, and knows nothing of
     classes, preprocessing and trainable.
 
+    statistics: labelled images, whose features the file then describes, so that the device learns
+    new classes in one pass and keeps these (`EdgeLearner.learn`): the student's training images,
+    best without augmentation. An ImageSet, a torch Dataset or DataLoader, a list of batches,
+    EdgeImages, (images, labels), a folder or an archive of class folders. uint8 pixels are
+    preprocessed as the device does it; floats must be so already. Their order does not matter. All
+    of them are held in memory; classes are matched by name where both sides have names. No image
+    goes into the file: sums, and the features of some 20 images a class. held: images of the same
+    kind that the student was not trained on; they choose the form of the classifier, calibrate it
+    and tell what is unknown. Without them some of `statistics` do, and the student looks surer of
+    these than it is.
+
+    expand: the classifier reads so many random features (ReLU) of its features, made from `seed`
+    and not stored. The trained classifier cannot read those, so it is replaced by the one that is
+    solved from the statistics: that is the price, and its accuracy may be another. forgettable:
+    each class has second moments of its own, so that `EdgeLearner.forget` can take any of them out:
+    f (f + 1) / 2 numbers of 8 bytes for each class of f features, in the place of once for all.
+
     Raises ExportError, with the operator and its place in the network, for what a device does not
     have, and where the check fails; ValueError for arguments that do not fit.
     """
     checked(student)
     if not isinstance(path, (str, PathLike)):
         raise TypeError(f"export: path must be the path of a file, not {type(path).__name__}")
+    check_arguments(statistics, held, expand, forgettable, format)
     with plain_torch():
         if format == "onnx":
             write_onnx(student, path, input_shape)
@@ -82,5 +106,9 @@ def export(
         if agreement.smooth is not None:
             found["gradient_error_without_kinks"] = agreement.smooth
         file = dataclasses.replace(file, record=(*before, {**entry, **found}))
+        if statistics is not None:
+            file = with_statistics_of(
+                student, file, statistics, held, expand=expand, seed=seed, forgettable=forgettable
+            )
         write_student(path, file)
         return file

@@ -1,0 +1,103 @@
+"""What a student's statistics are, for people and for programs. Needs numpy alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyedge.class_matching import absent, listing
+
+if TYPE_CHECKING:
+    from pyedge.student import StudentFile
+
+
+def content(student: StudentFile) -> dict[str, Any]:
+    """Return statistics, head and expansion as plain values; None for those that there are not."""
+    return {
+        "statistics": _statistics(student),
+        "head": dict(student.head) or None,
+        "expansion": _expansion(student),
+    }
+
+
+def lines(student: StudentFile) -> list[str]:
+    """Say what the statistics are of, what they tell of a classifier, and what widens it."""
+    told = content(student)
+    statistics, head, expansion = told["statistics"], told["head"], told["expansion"]
+    found = []
+    if expansion is not None:
+        found.append(
+            f"the classifier reads {expansion['width']:,} random features of "
+            f"{expansion['features']:,}, made from seed {expansion['seed']}"
+        )
+    if statistics is None:
+        return [*found, "no statistics: learns by steps alone"]
+    held = statistics["held"]
+    apart = "not counted" if held > statistics["held_counted"] else "counted"
+    found.append(
+        f"statistics of {statistics['images']:,} images of {len(statistics['classes'])} classes, "
+        f"{statistics['features']:,} features, {size(statistics['bytes'])}"
+        f"{f'; {held} images held, {apart}' if held else ''}"
+    )
+    lacking = absent(student.classes, list(statistics["classes"]))
+    if lacking:
+        found.append(f"  of no image: {listing(lacking)}")
+    if not statistics["fresh"]:
+        found.append("  stale: layers before the classifier have changed since")
+        return found
+    forgettable = statistics["forgettable"]
+    if forgettable:
+        every = len(forgettable) == len(statistics["classes"])
+        found.append(f"  can be forgotten: {'each class' if every else listing(forgettable)}")
+    if head is not None:
+        shrunk = "" if head["kind"] == "mean" else f", shrinkage {head['shrinkage']:g}"
+        found.append(
+            f"  solved as {_KINDS[head['kind']]}{shrunk}"
+            + (f", temperature {head['temperature']:.3g}" if "temperature" in head else "")
+        )
+    if head is not None and "threshold" in head:
+        found.append(f"  unknown above a distance of {head['threshold']:.4g}")
+    else:
+        found.append("  too few images are held to tell what is unknown")
+    return found
+
+
+_KINDS = {
+    "mean": "nearest mean",
+    "discriminant": "linear discriminant",
+    "ridge": "ridge regression",
+}
+
+
+def _statistics(student: StudentFile) -> dict[str, Any] | None:
+    from pyedge.student_features import features_digest
+
+    found = student.statistics
+    if found is None:
+        return None
+    return {
+        "images": int(found.counts.sum()),
+        "classes": dict(zip(found.classes, found.counts.tolist(), strict=True)),
+        "features": found.features,
+        "held": len(found.held),
+        "held_counted": int(found.held_counted.sum()),
+        "forgettable": list(found.forgettable()),
+        "bytes": found.nbytes,
+        "fresh": found.digest == features_digest(student),
+    }
+
+
+def _expansion(student: StudentFile) -> dict[str, int] | None:
+    """Find the last random projection, which the classifier reads."""
+    if not student.made:
+        return None
+    name, seed = list(student.made.items())[-1]
+    width, features = student.arrays[name].shape
+    return {"width": int(width), "features": int(features), "seed": int(seed)}
+
+
+def size(count: int) -> str:
+    """Write a number of bytes."""
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= step:
+            return f"{count / step:.3g} {unit}"
+    return f"{count} bytes"

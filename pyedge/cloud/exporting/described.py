@@ -1,0 +1,252 @@
+"""Images whose features a student's file describes: from whatever the cloud side has them in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pyedge.class_matching import absent, classes_of, listing, numbered, quoted
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.feed.batch import Source, labels_of, split
+from pyedge.cloud.feed.loaders import Feed, check_loader, nothing
+from pyedge.cloud.shown import classes_learned
+from pyedge.data.imageset import ImageSet
+from pyedge.data.loader import BatchLoader
+from pyedge.edge.described import with_described
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.lesson import labelled_images
+from pyedge.edge.masks import refuse_masked_labels
+from pyedge.student import StudentFile
+from pyedge.student_tail import terms
+from pyedge.warning import warn
+
+_DRAWS = 4  # of one image, to see whether it differs: a flip alone escapes one time in eight
+_NEAR = 0.05  # of mean 0 and deviation 1
+
+
+def check_arguments(statistics: Any, held: Any, expand: Any, forgettable: Any, format: str) -> None:
+    """Refuse what has no meaning without statistics, and statistics in a file of another kind."""
+    if not isinstance(forgettable, bool):
+        raise TypeError(f"export: forgettable must be True or False, got {forgettable!r}")
+    if statistics is None:
+        told = {"held": held is not None, "expand": expand is not None, "forgettable": forgettable}
+        for name, there in told.items():
+            if there:
+                raise ValueError(f"export: {name} needs statistics, images to describe")
+    elif format == "onnx":
+        raise ValueError(
+            'export: statistics has no meaning for format="onnx", whose files cannot learn'
+        )
+
+
+def with_statistics_of(
+    student: Student,
+    file: StudentFile,
+    statistics: Any,
+    held: Any,
+    *,
+    expand: int | None,
+    seed: int,
+    forgettable: bool,
+) -> StudentFile:
+    """Return the file with the statistics of images, as `export` says; errors name its argument."""
+    given = _labelled(student, file, statistics, "statistics")
+    aside = None if held is None else _labelled(student, file, held, "held")
+    found = with_described(
+        file,
+        given,
+        aside,
+        expand=expand,
+        seed=seed,
+        forgettable=forgettable,
+        where="export: statistics",
+    )
+    _tell_of_absent(found, expand)
+    return found
+
+
+def _tell_of_absent(file: StudentFile, expand: int | None) -> None:
+    """Warn of classes of which there is no image: nothing can be solved for them."""
+    assert file.statistics is not None
+    masked = terms(file).masked
+    names = [name for name, hidden in zip(file.classes, masked, strict=True) if not hidden]
+    lacking = absent(names, file.statistics.classes)
+    if lacking:
+        what = (
+            "the classifier that is solved never answers so"
+            if expand is not None
+            else "learning from statistics wants images of each class"
+        )
+        warn(f"export: statistics has no image of {listing(lacking)}: {what}")
+
+
+def _labelled(student: Student, file: StudentFile, given: Any, argument: str) -> EdgeImages:
+    """Take images with labels, which get the ids of the file's classes."""
+    title = f"export: {argument}"
+    source = Source("export", argument)
+    _check_classes(student, file, classes_of(given), title)
+    if isinstance(given, Tensor):
+        raise ValueError(f"{title}: wanted labels, too: (images, labels)")
+    if isinstance(given, tuple) and len(given) == 2 and not _is_batch(given[0]):
+        images, labels = (_array(each) for each in given)
+        found = labelled_images(file, images, labels, title)
+    elif isinstance(given, ImageSet) or not _yields_batches(given):
+        found = labelled_images(file, given, None, title)
+    else:
+        found = _collected(file, given, source)
+    refuse_masked_labels(file, found)
+    return found
+
+
+def _check_classes(
+    student: Student, file: StudentFile, names: tuple[str, ...] | None, title: str
+) -> None:
+    """Refuse ids that cannot be matched by name, and do not mean what they did in training."""
+    known = classes_learned(student)
+    if names is None or not known or not numbered(file.classes):
+        return
+    for place, (mine, given) in enumerate(zip(known, names, strict=False)):
+        if mine != given:
+            raise ValueError(
+                f"{title}: class {place} is {quoted(given)}, and was {quoted(mine)} when the "
+                "network was trained; export(classes=...) names the classes, and images are then "
+                "matched by name"
+            )
+
+
+def _yields_batches(given: Any) -> bool:
+    """Is it a loader, or a data set of torch, and not what a device takes as well?"""
+    if isinstance(given, (Dataset, DataLoader, BatchLoader)):
+        return True
+    return isinstance(given, list) and bool(given) and _is_batch(given[0])
+
+
+def _is_batch(item: Any) -> bool:
+    """Is it (images, labels) or a mapping of them, as a list of batches holds?"""
+    if isinstance(item, (tuple, list)) and len(item) > 1:
+        return len(getattr(item[0], "shape", ())) == 4
+    return isinstance(item, dict)
+
+
+def _collected(file: StudentFile, given: Any, source: Source) -> EdgeImages:
+    """Go once through a loader or a data set, and keep all that it yields."""
+    title = str(source)
+    single = isinstance(given, Dataset) and not hasattr(given, "__iter__")
+    if not single:
+        check_loader(given, source)
+    _tell_of_dropped(given, title)
+    changing = _changes(given)
+    if changing:
+        warn(
+            f"{title}: the images differ each time that they are asked for (augmentation?); what "
+            "is described, and what counts as unknown, is then such images and not those that a "
+            "device sees: better pass a loader that does not change them"
+        )
+    arrays, labels = [], []
+    for item in Feed(_items(given) if single else given, source):
+        x, y = split(item, source)
+        images = _float32(_array(x))
+        if single:
+            images, y = images[None], np.atleast_1d(_array(y)) if y is not None else None
+        arrays.append(np.array(images))  # a loader may fill one buffer again and again
+        labels.append(labels_of(y, len(images), source).numpy().copy())
+    if not arrays:
+        raise ValueError(nothing(given, source, "images"))
+    shapes = sorted({each.shape[1:] for each in arrays})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{title}: images must be of one size, got {list(shapes[0])} and {list(shapes[1])}"
+        )
+    names = classes_of(given)
+    ids = np.concatenate(labels)
+    images = np.concatenate(arrays)
+    if not changing:
+        _tell_of_other_scale(file, images, title)
+    pair = images, ids
+    if names is None or numbered(file.classes):
+        return labelled_images(file, *pair, title)
+    return labelled_images(file, _Named(*pair, names), None, title)
+
+
+class _Named(Dataset):
+    """Images, ids and what these stand for: what an ImageSet is, of any dtype."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> None:
+        self.images, self.labels, self.classes = images, labels, classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.images[index], int(self.labels[index])
+
+
+def _items(given: Any) -> Iterator[Any]:
+    for i in range(len(given)):
+        yield given[i]
+
+
+def _array(given: Any) -> Any:
+    if isinstance(given, Tensor):
+        given = given.detach().cpu()
+        return (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+    return given
+
+
+def _float32(images: Any) -> np.ndarray:
+    """Whatever floats a network takes, as those that a student takes; pixels stay what they are."""
+    array = np.asarray(images)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _tell_of_dropped(given: Any, title: str) -> None:
+    size, images = getattr(given, "batch_size", None), getattr(given, "dataset", None)
+    if not getattr(given, "drop_last", False) or not size or not hasattr(images, "__len__"):
+        return
+    count = len(images)  # type: ignore[arg-type]
+    if count % size and count > size:
+        warn(
+            f"{title}: drop_last=True leaves {count % size} of {count} images out; without it all "
+            "of them are described"
+        )
+
+
+def _changes(given: Any) -> bool:
+    """Does an image differ each time it is asked for? torch's random state stays as it was."""
+    if isinstance(given, BatchLoader):
+        return given.augment is not None
+    images = given if isinstance(given, Dataset) else getattr(given, "dataset", None)
+    if images is None or not hasattr(images, "__getitem__") or not hasattr(images, "__len__"):
+        return False
+    source = Source("export", "statistics")
+    # what fails here fails again when the images are read, and is told there
+    with torch.random.fork_rng([]), contextlib.suppress(Exception):
+        drawn = [np.asarray(_array(split(images[0], source)[0])) for _ in range(_DRAWS)]
+        return any(not np.array_equal(each, drawn[0]) for each in drawn[1:])
+    return False
+
+
+def _tell_of_other_scale(file: StudentFile, images: np.ndarray, title: str) -> None:
+    """Warn of floats that are standardised, but not one by one as the device does it."""
+    if images.dtype != np.float32 or file.preprocessing["kind"] != "image":
+        return
+    some = images[np.unique(np.linspace(0, len(images) - 1, 256).astype(np.int64))]
+    flat = some.reshape(len(some), -1)
+    if not np.isfinite(flat).all():
+        return  # told, with the image's number, where it is taken
+    deviation = flat.std(axis=1)
+    mean = float(np.median(np.abs(flat.mean(axis=1))))
+    spread = float(np.median(np.abs(deviation - 1)))
+    plausible = flat.min() < 0 and 0.1 < float(np.median(deviation)) < 10
+    if plausible and max(mean, spread) > _NEAR:  # others are told of as what they look like
+        warn(
+            f"{title}: the device standardises each image, to mean 0 and deviation 1, and these "
+            f"are not so (they are off by {mean:.2f} and {spread:.2f}): the features will be "
+            "others there; pass the pixels as uint8, or preprocessing= to export"
+        )
