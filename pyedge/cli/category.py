@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(
         dest="part", required=True, metavar="PART", title="parts", prog="pyedge category"
     )
-    make = parts.add_parser("make", help="write a category file of images of one class")
+    make = _part(parts, "make", "write a category file of images of one class")
     make.add_argument("student", metavar="STUDENT", help="a student (.pyedge)")
     make.add_argument("images", metavar="IMAGES", nargs="+", help="images, as for pyedge predict")
     make.add_argument("--name", required=True, help="what the class is called (required)")
@@ -62,29 +62,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="directions of the spread, for --detail low_rank (default 32)",
     )
     options.add_out(make, "the category file")
-    add = parts.add_parser("add", help="teach a student the classes of category files")
+    add = _part(parts, "add", "teach a student the classes of category files")
     add.add_argument("student", metavar="STUDENT", help=_STUDENT)
     add.add_argument("files", metavar="FILE", nargs="+", help="files of pyedge category make")
     add.add_argument("--name", help="what the class of the file is called here")
     options.add_out(add, "the taught student")
-    show = parts.add_parser("show", help="tell what a category file holds")
+    show = _part(parts, "show", "tell what a category file holds")
     show.add_argument("file", metavar="FILE", help="a file of pyedge category make")
-    forget = parts.add_parser("forget", help="take a class out of a student again")
+    forget = _part(parts, "forget", "take a class out of a student again")
     forget.add_argument("student", metavar="STUDENT", help=_STUDENT)
     forget.add_argument("name", metavar="NAME", help="the class")
     options.add_out(forget, "the student without it")
-    sums = parts.add_parser("sums", help="write the statistics of a student without the student")
+    sums = _part(parts, "sums", "write the statistics of a student without the student")
     sums.add_argument("student", metavar="STUDENT", help=_STUDENT)
     sums.add_argument(
         "--since", metavar="BEFORE", help="the student as it was: only what came since is written"
     )
     options.add_out(sums, "the statistics file")
-    merge = parts.add_parser("merge", help="add statistics of other devices to a student")
+    merge = _part(parts, "merge", "add statistics of other devices to a student")
     merge.add_argument("student", metavar="STUDENT", help=_STUDENT)
     merge.add_argument("files", metavar="SUMS", nargs="+", help="files of pyedge category sums")
     options.add_out(merge, "the student that knows all of it")
     for each in (make, add, show, forget, sums, merge):
         options.add_output(each)
+
+
+def _part(parts: Any, name: str, what: str) -> argparse.ArgumentParser:
+    description = f"{what[0].upper()}{what[1:]}. pyedge category --help has examples."
+    found: argparse.ArgumentParser = parts.add_parser(name, help=what, description=description)
+    return found
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
