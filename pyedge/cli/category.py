@@ -21,8 +21,9 @@ DESCRIPTION = """\
 Bring classes to a device that has no image of them, and add up what several devices have seen.
 
 A category file holds what one class adds to the statistics of a student: a few kB. It fits every
-student with the same weights before the classifier. This needs no torch. pyedge category PART --help tells what a part takes,
-and each takes --json and --quiet.
+student with the same weights before the classifier. This needs no torch.
+
+pyedge category PART --help tells what a part takes; all take --json and --quiet.
 """
 
 EXAMPLES = """\
