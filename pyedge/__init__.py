@@ -25,9 +25,14 @@ _EDGE = {
     "Statistics": "pyedge.statistics.sums",
     "StudentFile": "pyedge.student",
     "add_statistics": "pyedge.edge.described",
+    "make_category": "pyedge.edge.category_making",
     "merge_statistics": "pyedge.statistics.merging",
     "read_memory": "pyedge.edge.memory_file",
+    "read_category": "pyedge.statistics.category_file",
+    "read_statistics": "pyedge.statistics.statistics_file",
     "read_student": "pyedge.student_file",
+    "subtract_statistics": "pyedge.statistics.merging",
+    "write_statistics": "pyedge.statistics.statistics_file",
     "write_student": "pyedge.student_file",
 }
 # and all of these need torch
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
     from pyedge.cloud.training.options import TrainOptions
     from pyedge.cloud.training.train import train
     from pyedge.cloud.training.transfer import transfer
+    from pyedge.edge.category_making import make_category
     from pyedge.edge.described import add_statistics
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.knowledge import Knowledge
@@ -69,7 +75,9 @@ if TYPE_CHECKING:
     from pyedge.edge.replay_memory import Memory
     from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
-    from pyedge.statistics.merging import merge_statistics
+    from pyedge.statistics.category_file import read_category
+    from pyedge.statistics.merging import merge_statistics, subtract_statistics
+    from pyedge.statistics.statistics_file import read_statistics, write_statistics
     from pyedge.statistics.sums import Statistics
     from pyedge.student import StudentFile
     from pyedge.student_file import read_student, write_student
@@ -101,13 +109,18 @@ __all__ = [
     "find_structure",
     "fitnet",
     "knowledge_bytes",
+    "make_category",
     "make_knowledge",
     "merge_statistics",
     "plan",
+    "read_category",
     "read_memory",
+    "read_statistics",
     "read_student",
+    "subtract_statistics",
     "train",
     "transfer",
+    "write_statistics",
     "write_student",
 ]
 

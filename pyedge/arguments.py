@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from os import PathLike, fsencode
 from typing import Any
 
 
@@ -33,3 +34,13 @@ def whole(value: Any, where: str, least: int, most: int | None = None) -> int:
     if most is not None and number > most:
         raise ValueError(f"{where} must be at most {most}, got {number}")
     return number
+
+
+def checked_path(path: Any, function: str) -> None:
+    """Raise TypeError for what is no path, ValueError for one that no file can have."""
+    if not isinstance(path, (str, bytes, PathLike)):
+        raise TypeError(f"{function}: path must be that of a file, not {type(path).__name__}")
+    if b"\0" in fsencode(path):
+        raise ValueError(
+            f"{function}: path {path!r} holds a zero character, which no file can have"
+        )

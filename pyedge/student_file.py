@@ -6,13 +6,14 @@ A zip of graph.json and .npy arrays; docs/format.md describes it. numpy alone re
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from os import PathLike, fsencode
+from os import PathLike
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import checked_path
 from pyedge.errors import FormatError
 from pyedge.made_weights import made_weight
 from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
@@ -32,7 +33,7 @@ def write_student(path: str | PathLike[str], student: StudentFile) -> None:
 
     Raises FormatError for a student that `read_student` would refuse, OSError where writing fails.
     """
-    _check_path(path, "save")
+    checked_path(path, "save")
     specs = {name: ArraySpec.of(array) for name, array in student.arrays.items()}
     try:
         check_description(student, specs)
@@ -77,7 +78,7 @@ def read_student(path: str | PathLike[str]) -> StudentFile:
     in it is executed. Raises FormatError for a file that is truncated, altered, foreign, of a later
     version, or does not fit together; OSError where it cannot be opened.
     """
-    _check_path(path, "read_student")
+    checked_path(path, "read_student")
     with open_archive(path, "a student of pyedge") as archive:
         document = archive.document()
         try:
@@ -86,15 +87,6 @@ def read_student(path: str | PathLike[str]) -> StudentFile:
             raise
         except (ValueError, OverflowError, RecursionError) as error:
             raise FormatError(f"{path}: {error}") from error
-
-
-def _check_path(path: Any, function: str) -> None:
-    if not isinstance(path, (str, bytes, PathLike)):
-        raise TypeError(f"{function}: path must be that of a file, not {type(path).__name__}")
-    if b"\0" in fsencode(path):
-        raise ValueError(
-            f"{function}: path {path!r} holds a zero character, which no file can have"
-        )
 
 
 def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:

@@ -36,7 +36,7 @@ def test_grid_rounds_cuts_and_refuses() -> None:
     found = rounded(np.array([[1.0, 1.24, -1e9]], np.float32), 0.25)
     assert found.values.tolist() == [[4, 5, -LARGEST]]
     assert found.clipped == 1
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="must be finite"):
         rounded(np.array([[np.nan]], np.float32), 0.25)
 
 

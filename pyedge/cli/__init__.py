@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("pyedge.cli.export", "write the student as a file for a device"),
     "knowledge": ("pyedge.cli.knowledge", "write down what the teacher knows of images"),
     "learn": ("pyedge.cli.learn", "on the device: learn new categories, without torch"),
+    "category": ("pyedge.cli.category", "on the device: classes without an image, and merging"),
     "predict": ("pyedge.cli.predict", "on the device: tell what is on images"),
     "inspect": ("pyedge.cli.inspect", "on the device: look into a student file"),
     "demo": ("pyedge.demo", "see the whole idea at work in a few minutes, on digits"),

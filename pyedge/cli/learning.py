@@ -64,9 +64,9 @@ def method_of(args: argparse.Namespace, console: Console, learner: EdgeLearner) 
     if args.pooled and method != "statistics":
         raise UsageError(f"--pooled has no meaning for --method {method}, which takes steps")
     if args.method == "auto" and student.statistics is not None and method != "statistics":
+        why = named[0] if named else "--memory"
         console.note(
-            f"note: {(*named, '--memory')[0]} means steps; without it {args.student} would learn from its "
-            "statistics"
+            f"note: {why} means steps; without it {args.student} would learn from its statistics"
         )
     return method
 

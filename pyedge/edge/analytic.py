@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,26 +50,51 @@ def summed(
     forgettable: bool,
 ) -> Statistics:
     """Return the statistics of the images at `rows`, labels int64 [rows], on the student's grid."""
+    found = on_grid(engine, student, images, rows, batch, where)
+    return of_values(
+        found.values,
+        labels,
+        student.classes,
+        digest=found.digest,
+        step=found.step,
+        pooled=not forgettable,
+    )
+
+
+class OnGrid(NamedTuple):
+    """Features as whole numbers, int32 [n, f]; of what, and of which step."""
+
+    values: NDArray[np.int32]
+    digest: str
+    step: float
+
+
+def on_grid(
+    engine: Engine,
+    student: StudentFile,
+    images: EdgeImages,
+    rows: NDArray[np.int64],
+    batch: int,
+    where: str,
+) -> OnGrid:
+    """Return the features of the images at `rows`, on the grid of the student's statistics.
+
+    Of a student without statistics, on the one that these features ask for.
+    """
     try:
         features = features_of(engine, images, batch, rows)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     known = student.statistics
     step = step_for(features) if known is None else known.step
-    on_grid = rounded(features, step)
-    if on_grid.clipped:
+    found = rounded(features, step)
+    if found.clipped:
         warn(
-            f"{where}: {on_grid.clipped} of {features.size} features are far larger than any that "
+            f"{where}: {found.clipped} of {features.size} features are far larger than any that "
             "the statistics were begun with, and were cut: are these images like the others?"
         )
-    return of_values(
-        on_grid.values,
-        labels,
-        student.classes,
-        digest=features_digest(student) if known is None else known.digest,
-        step=step,
-        pooled=not forgettable,
-    )
+    digest = features_digest(student) if known is None else known.digest
+    return OnGrid(found.values, digest, step)
 
 
 def learn_statistics(
@@ -220,9 +245,9 @@ def after_steps(
     ]
     found: list[Statistics] = []
     for images, rows, labels in sets:
-        on_grid = bare if not found else dataclasses.replace(bare, statistics=found[0])
+        like = bare if not found else dataclasses.replace(bare, statistics=found[0])
         found.append(
-            summed(engine, on_grid, images, rows, labels, PREDICT_BATCH, "learn", forgettable=False)
+            summed(engine, like, images, rows, labels, PREDICT_BATCH, "learn", forgettable=False)
         )
     made = merged(found)
     lost = [name for name in known.classes if name not in made.classes]

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pyedge.student import StudentFile
 
 
-def with_classes(student: StudentFile, names: Sequence[str]) -> StudentFile:
+def with_classes(
+    student: StudentFile, names: Sequence[str], where: str = "add_classes"
+) -> StudentFile:
     """Return the student with classes appended; the ids of those it has stay what they are.
 
     A new class begins with the mean of the rows that are there, weight and bias: its logit is then
@@ -24,10 +26,10 @@ def with_classes(student: StudentFile, names: Sequence[str]) -> StudentFile:
     logits that are not masked, and the new class has their mean scale and shift. The optimizer's
     slots no longer fit and are dropped.
 
-    Raises ValueError for a name that is there already, given twice, or that
-    `pyedge.class_names` refuses; TypeError for a name that is no text, and for a set.
+    Raises, beginning with `where`, ValueError for a name that is there already, given twice, or
+    that `pyedge.class_names` refuses; TypeError for a name that is no text, and for a set.
     """
-    added = checked_names(names, "add_classes", known=student.classes)
+    added = checked_names(names, where, known=student.classes)
     if not added:
         return student
     arrays, nodes = with_more_rows(student, len(added))

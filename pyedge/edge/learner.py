@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.arguments import whole
-from pyedge.edge.analytic import after_steps, forgotten, learn_statistics, with_added
+from pyedge.edge.analytic import after_steps, learn_statistics
 from pyedge.edge.answers import (
     PREDICT_BATCH,
     OpenPrediction,
@@ -31,12 +31,12 @@ from pyedge.edge.options import LearnOptions, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson, restore_engine
+from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
 from pyedge.evaluation import Evaluation, check_score
 from pyedge.npy_archive import ArraySpec
 from pyedge.statistics.solve import check_fresh
-from pyedge.statistics.sums import Statistics
 from pyedge.statistics.unknown import Distances
 from pyedge.student import StudentFile
 from pyedge.student_checks import check_description
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _MOST_THREADS = 1024
 
 
-class EdgeLearner:
+class EdgeLearner(Summing):
     """A student on the device, from a file of `pyedge.export` or a StudentFile.
 
     `threads`: how many threads it computes with (None: what pyedge.kernels is set to); results do
@@ -195,41 +195,6 @@ class EdgeLearner:
             raise ValueError("evaluate: images is empty")
         assert given.labels is not None
         return evaluation(self._logits("evaluate", given, batch_size), given.labels)
-
-    @property
-    def statistics(self) -> Statistics | None:
-        """The statistics of what the classifier reads, or None; `pyedge.merge_statistics`."""
-        return self._turns.student.statistics
-
-    def add_statistics(self, images: Any, labels: Any = None, *, forgettable: bool = True) -> None:
-        """Add images to the statistics, or begin them; no answer changes before `learn` does it.
-
-        Raises as `learn` does; stale statistics are begun anew.
-        """
-        given = labelled_images(self._turns.student, images, labels, "add_statistics")
-        self._doubts.look(given, "add_statistics")
-
-        def added() -> None:
-            def add(student: StudentFile, engine: Engine, limit: int | None) -> StudentFile:
-                return with_added(engine, student, given, limit, forgettable=forgettable)
-
-            self._turns.replace(self._turns.answer("add_statistics", add))
-
-        self._turns.change("add_statistics", added)
-
-    def forget(self, what: str | Statistics) -> None:
-        """Take a class, by its name, or statistics that were added before, out again.
-
-        The sums are then those of never having seen it, to the last bit, and the classifier is
-        solved anew from them. A class is taken from the student's classes too: the ids of those
-        behind it become one less. Raises ValueError for a class whose second moments are pooled
-        with others, for statistics that were never added, and where nothing would be left.
-        """
-
-        def gone() -> None:
-            self._turns.replace(forgotten(self._turns.student, what))
-
-        self._turns.change("forget", gone)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Append classes; the ids of those that are there stay. They are to be learned next.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import absent, listing
+from pyedge.class_matching import listing, places
 from pyedge.statistics.grid import square
 from pyedge.statistics.sums import Statistics
 
@@ -34,13 +34,13 @@ class Gaussian:
 
         Raises ValueError for a class that nobody has described, and for too few images.
         """
-        missing = absent(classes, statistics.classes)
+        rows = np.array(places(classes, statistics.classes), dtype=np.int64)
+        missing = [name for name, row in zip(classes, rows, strict=True) if row < 0]
         if missing:
             raise ValueError(
                 f"nothing is known of {listing(missing)}: wanted images of each class, or a "
                 "category file"
             )
-        rows = np.array([statistics.classes.index(name) for name in classes])
         counts = statistics.counts[rows].astype(np.float64)
         means = statistics.sums[rows] * statistics.step / counts[:, None]
         described = statistics.described > 0

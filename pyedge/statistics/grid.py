@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 1 << 20  # magnitude of a value on the grid
+from pyedge import kernels
+
+LARGEST = kernels.LARGEST_VALUE  # magnitude of a value on the grid
 MOST_IMAGES = 1 << 22  # whose second moments, 2^40 each at most, an int64 can hold
 _ROOM = 16.0  # times the largest feature seen
-_ROWS = 1 << 13  # of which a sum of products, 2^40 each at most, is exact in float64
 _LEAST_EXPONENT, _MOST_EXPONENT = -120, 100  # of a step: a feature is a float32
 
 Values = NDArray[np.int32]
@@ -52,11 +53,7 @@ def good_step(step: Any) -> bool:
 
 def rounded(features: NDArray[np.float32], step: float) -> Rounded:
     """Round features to the grid; ValueError for NaN and infinity."""
-    scaled = features.astype(np.float64) / step
-    if not np.isfinite(scaled).all():
-        raise ValueError("features are not finite: the weights or the images are not")
-    clipped = int((np.abs(scaled) > LARGEST).sum())
-    return Rounded(np.clip(np.rint(scaled), -LARGEST, LARGEST).astype(np.int32), clipped)
+    return Rounded(*kernels.quantise(np.ascontiguousarray(features), step))
 
 
 def packed_size(features: int) -> int:
@@ -77,11 +74,8 @@ def _upper(features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def second_moments(values: Values) -> Sums:
     """Return the sum of v v^T over rows v, the upper triangle row by row, int64 [f (f + 1) / 2]."""
-    features = values.shape[1]
-    total = np.zeros(packed_size(features), dtype=np.int64)
-    for start in range(0, len(values), _ROWS):
-        part = values[start : start + _ROWS].astype(np.float64)
-        total += (part.T @ part)[_upper(features)].astype(np.int64)
+    total = np.zeros(packed_size(values.shape[1]), dtype=np.int64)
+    kernels.add_second_moments(np.ascontiguousarray(values), total)
     return total
 
 

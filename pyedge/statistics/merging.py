@@ -10,8 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.class_matching import listing
-from pyedge.statistics.grid import LARGEST, Sums, diagonal, packed_size
-from pyedge.statistics.sums import HELD, Statistics, check_room, chosen_to_hold
+from pyedge.statistics.grid import Sums, diagonal, packed_size
+from pyedge.statistics.stored import check_values
+from pyedge.statistics.sums import (
+    HELD,
+    LARGEST_MERGED,
+    Statistics,
+    check_room,
+    chosen_to_hold,
+)
 
 _OF_CLASSES = ("counts", "sums", "described", "described_sums")
 _MOST_SHIFT = 8  # between two grids: more would leave no room in the sums
@@ -79,6 +86,25 @@ def merge_statistics(many: Iterable[Statistics]) -> Statistics:
         raise ValueError(f"merge_statistics: {error}") from None
 
 
+def subtract_statistics(whole: Statistics, part: Statistics) -> Statistics:
+    """Take statistics out of others that they were added to, to the last bit.
+
+    What a device has learned since is `subtract_statistics(learner.statistics, before)`: it can be
+    sent and merged, and counts nothing twice. Of images that are held, those stay that `part` does
+    not hold. Raises TypeError for what is no Statistics, ValueError for what cannot have been
+    added.
+    """
+    for name, each in (("whole", whole), ("part", part)):
+        if not isinstance(each, Statistics):
+            raise TypeError(
+                f"subtract_statistics: {name} must be Statistics, not {type(each).__name__}"
+            )
+    try:
+        return without(whole, part)
+    except ValueError as error:
+        raise ValueError(f"subtract_statistics: {error}") from None
+
+
 def without(whole: Statistics, part: Statistics) -> Statistics:
     """Take out what was added before; ValueError where it cannot have been."""
     if part.digest != whole.digest or part.features != whole.features:
@@ -109,7 +135,14 @@ def without(whole: Statistics, part: Statistics) -> Statistics:
         left["moments"][here[0]] -= part.moments[group]
     gone = {each.tobytes() for each in part.held}
     stays = np.array([each.tobytes() not in gone for each in whole.held], dtype=bool)
-    return _compact(_holding(replace(whole, **left), stays))
+    found = _compact(_holding(replace(whole, **left), stays))
+    try:
+        check_values(found)
+    except ValueError:
+        raise ValueError(
+            "what would be left cannot be sums of images: these statistics were never added"
+        ) from None
+    return found
 
 
 def without_class(whole: Statistics, name: str) -> Statistics:
@@ -142,7 +175,8 @@ def _on_grid(each: Statistics, step: float) -> Statistics:
     factor = round(each.step / step)
     if factor == 1:
         return each
-    held = np.clip(each.held.astype(np.int64) * factor, -LARGEST, LARGEST).astype(np.int32)
+    larger = each.held.astype(np.int64) * factor
+    held = np.clip(larger, -LARGEST_MERGED, LARGEST_MERGED).astype(np.int32)
     return replace(
         each,
         step=step,
@@ -160,12 +194,18 @@ def _check_room_on_grid(many: Sequence[Statistics], step: float) -> None:
         raise ValueError(
             f"statistics are on grids that differ too much: steps of {coarsest:g} and {step:g}"
         )
-    # those of one feature with itself are the largest; float64 tells their size well enough
-    most = sum(
-        float(each.moments[:, diagonal(each.features)].max(initial=0)) * (each.step / step) ** 2
-        for each in many
-        for _ in range(len(each.moments))
-    )
+    most = 0.0
+    for each in many:
+        factor = each.step / step
+        # those of one feature with itself are the largest; float64 tells their size well enough
+        own = each.moments[:, diagonal(each.features)].max(axis=1).astype(np.float64)
+        most += float(own.sum()) * factor**2
+        means = np.abs(each.sums.astype(np.float64)) / each.counts[:, None]
+        if means.max(initial=0) * factor > LARGEST_MERGED:
+            raise ValueError(
+                f"features are too large for the finer grid, of steps of {step:g}, that other "
+                "statistics are on"
+            )
     if most >= 2.0**62:
         raise ValueError("statistics of too many images: their sums have no room for more")
 
@@ -205,12 +245,14 @@ def _merged_held(
 ) -> dict[str, NDArray[Any]]:
     values = np.concatenate([each.held for each in many])
     owners = np.concatenate([row[each.held_of] for each, row in zip(many, rows, strict=True)])
+    counted = np.concatenate([each.held_counted for each in many])
     kept: list[NDArray[Any]] = []
     for name in range(classes):
         mine = np.flatnonzero(owners == name)
+        # of the same features counted and not, those that are not come first, in any order
+        mine = mine[np.argsort(counted[mine], kind="stable")]
         kept.append(mine[chosen_to_hold(values[mine], most)])
     chosen = np.concatenate([np.empty(0, np.int64), *kept]).astype(np.int64)
-    counted = np.concatenate([each.held_counted for each in many])
     return {
         "held": values[chosen],
         "held_of": owners[chosen],

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pyedge.class_names import checked_names
 from pyedge.npy_archive import ArraySpec, spec_of
 from pyedge.statistics.gaussian import scatter_of
-from pyedge.statistics.grid import LARGEST, MOST_IMAGES, diagonal, good_step, packed_size
+from pyedge.statistics.grid import MOST_IMAGES, diagonal, good_step, packed_size
 from pyedge.statistics.heads import HEADS
-from pyedge.statistics.sums import ARRAYS, Statistics
+from pyedge.statistics.sums import ARRAYS, LARGEST_MERGED, Statistics
 
 _DTYPES = {"held": "int32", "held_counted": "bool"}
-_MOST_FEATURES = 1 << 13  # second moments of more would take a gigabyte
+MOST_FEATURES = 1 << 13  # second moments of more would take a gigabyte
 _MOST_CLASSES = 1 << 16
 _MOST_HELD = 1 << 20
 HEAD_FIELDS = ("kind", "shrinkage", "temperature", "threshold")
@@ -47,11 +47,7 @@ def specs_of(document: Any) -> dict[str, ArraySpec]:
         "arrays",
     }:
         raise ValueError("statistics must have digest, step, classes and arrays")
-    digest = document["digest"]
-    if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise ValueError("statistics: digest must be 64 hexadecimal digits")
-    if not good_step(document["step"]):
-        raise ValueError(f"statistics: step must be a power of two, not {document['step']!r:.40}")
+    check_source(document["digest"], document["step"], "statistics")
     names = document["classes"]
     if not isinstance(names, list) or len(names) > _MOST_CLASSES:
         raise ValueError(f"statistics: classes must be a list of up to {_MOST_CLASSES} names")
@@ -69,10 +65,18 @@ def specs_of(document: Any) -> dict[str, ArraySpec]:
     return specs
 
 
+def check_source(digest: Any, step: Any, where: str) -> None:
+    """Check what says of which features sums are, and on which grid."""
+    if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise ValueError(f"{where}: digest must be 64 hexadecimal digits")
+    if not good_step(step):
+        raise ValueError(f"{where}: step must be a power of two, not {step!r:.40}")
+
+
 def _check_shapes(specs: Mapping[str, ArraySpec], classes: int) -> None:
     sums, moments, held = (specs[name].shape for name in ("sums", "moments", "held"))
-    if len(sums) != 2 or not 1 <= sums[1] <= _MOST_FEATURES:
-        raise ValueError(f"statistics: sums must be [classes, 1 to {_MOST_FEATURES} features]")
+    if len(sums) != 2 or not 1 <= sums[1] <= MOST_FEATURES:
+        raise ValueError(f"statistics: sums must be [classes, 1 to {MOST_FEATURES} features]")
     features = sums[1]
     if len(moments) != 2 or moments[0] > classes or len(held) != 2 or held[0] > _MOST_HELD:
         raise ValueError("statistics: moments and held must be tables of their sizes")
@@ -109,21 +113,19 @@ def loaded(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> S
 def check_values(found: Statistics) -> None:
     """Check that the sums can be sums: counts, sizes, groups, and no negative variance."""
     counts, described, groups = found.counts, found.described, found.groups
-    if (counts < 1).any() or float(counts.astype(np.float64).sum()) > 2.0**62:
-        raise ValueError("statistics: counts must be from 1")
+    if (counts < 1).any() or float(counts.astype(np.float64).sum()) > MOST_IMAGES:
+        raise ValueError(f"statistics: counts must be from 1, and {MOST_IMAGES} together at most")
     if (described < 0).any() or (described > counts).any():
         raise ValueError("statistics: described must lie between 0 and counts")
     if ((groups >= 0) != (described > 0)).any() or (groups < -1).any():
         raise ValueError("statistics: groups must be -1 where nothing is described, and only there")
     if sorted(set(groups[groups >= 0].tolist())) != list(range(len(found.moments))):
         raise ValueError("statistics: groups must name each row of moments")
-    # grids of other steps may have been brought to this one: values are larger then
-    most = float(LARGEST) * 2.0**8
     for count, sums in ((counts, found.sums), (described, found.described_sums)):
-        if (np.abs(sums.astype(np.float64)) > count[:, None] * most).any():
+        if (np.abs(sums.astype(np.float64)) > count[:, None] * float(LARGEST_MERGED)).any():
             raise ValueError("statistics: sums are larger than so many images can have")
-    if (np.abs(found.held.astype(np.int64)) > LARGEST).any():
-        raise ValueError(f"statistics: held must lie within {LARGEST}")
+    if (np.abs(found.held.astype(np.int64)) > LARGEST_MERGED).any():
+        raise ValueError(f"statistics: held must lie within {LARGEST_MERGED}")
     if (found.held_of < 0).any() or (found.held_of >= len(counts)).any():
         raise ValueError("statistics: held_of must be numbers of classes")
     for group, moments in enumerate(found.moments):

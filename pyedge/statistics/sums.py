@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.statistics.grid import MOST_IMAGES, Sums, Values, packed_size, second_moments
+from pyedge.statistics.grid import LARGEST, MOST_IMAGES, Sums, Values, packed_size, second_moments
 
 HELD = 20  # images of a class whose features are kept, to calibrate with
+# magnitude of a value where statistics of a coarser grid have been brought to this one
+LARGEST_MERGED = LARGEST << 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +162,13 @@ def held_alone(values: Values, labels: Sums, names: Sequence[str], whole: Statis
 
 
 def chosen_to_hold(values: Values, count: int) -> Sums:
-    """Choose which images are kept: the same whatever their order, and as good as at random."""
-    keys = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in values]
+    """Choose which images are kept: the same whatever their order, and as good as at random.
+
+    And whatever the grid: the same features on a finer one are multiples of these.
+    """
+    bits = np.bitwise_or.reduce(values, axis=1) if values.size else np.ones(len(values), np.int32)
+    plain = values // np.maximum(bits & -bits, 1)[:, None]
+    keys = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in plain]
     order = sorted(range(len(keys)), key=lambda i: keys[i])
     return np.array(order[:count], dtype=np.int64)
 

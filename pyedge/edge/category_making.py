@@ -1,0 +1,99 @@
+"""pyedge.make_category: a class for devices that have no image of it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyedge.arguments import checked_path, whole
+from pyedge.class_matching import listing
+from pyedge.class_names import checked_names
+from pyedge.edge.analytic import on_grid
+from pyedge.edge.answers import PREDICT_BATCH
+from pyedge.edge.doubts import Doubts
+from pyedge.edge.images import EdgeImages
+from pyedge.edge.learner import EdgeLearner
+from pyedge.statistics.category_file import DETAILS, write_category
+from pyedge.statistics.solve import check_fresh
+from pyedge.statistics.stored import MOST_FEATURES
+from pyedge.student import StudentFile
+from pyedge.student_file import read_student
+
+if TYPE_CHECKING:
+    from pyedge.statistics.sums import Statistics
+
+_WHERE = "make_category"
+_RANK = 32
+
+
+def make_category(
+    student: StudentFile | EdgeLearner | str | os.PathLike[str],
+    images: Any,
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    detail: str = "mean",
+    rank: int = _RANK,
+) -> Statistics:
+    """Write a category file: what a class adds to the statistics of a student, without an image.
+
+    student: a StudentFile, its file or a learner, which stays as it is. A device takes the file
+    (`EdgeLearner.add_category`) if its student computes the same features: the same weights before
+    the classifier. images: of this one class, as `EdgeLearner.predict` takes them. name: of the
+    class. path: written atomically.
+
+    detail: "mean" writes how many images there are and the mean of their features, 4 bytes a
+    feature: of how they spread, the device then knows what its other classes tell. "low_rank" adds
+    the `rank` directions in which they spread most, 2 bytes a feature each, and one number for all
+    others. "full" adds all second moments, 4 bytes for each pair of features, twice, and the
+    features of up to 20 images, with which the device calibrates.
+
+    Returns what the file holds, as `pyedge.read_category` gives it. Raises ValueError and TypeError
+    as `EdgeLearner.predict` does, for no image, images of several classes, a name that no file
+    holds, and a student whose statistics are stale; OSError where writing fails.
+    """
+    if detail not in DETAILS:
+        raise ValueError(f"{_WHERE}: detail must be one of {', '.join(DETAILS)}, got {detail!r}")
+    rank = whole(rank, f"{_WHERE}: rank", 1, MOST_FEATURES)
+    if rank != _RANK and detail != "low_rank":
+        raise ValueError(f'{_WHERE}: rank={rank} has a meaning for detail="low_rank" alone')
+    if not isinstance(name, str):
+        raise TypeError(f"{_WHERE}: name must be text, not {type(name).__name__}")
+    (name,) = checked_names([name], f"{_WHERE}: name")
+    checked_path(path, _WHERE)
+    if isinstance(student, EdgeLearner):
+        student = student.student
+    elif not isinstance(student, StudentFile):
+        student = read_student(student)
+    if student.statistics is not None:
+        check_fresh(student, _WHERE)
+    given = EdgeImages.of(images, student.input_shape, labelled=None)
+    _check_one_class(given)
+    Doubts(student.preprocessing).look(given, _WHERE)
+    rows = np.arange(len(given), dtype=np.int64)
+    found = on_grid(student.engine(), student, given, rows, PREDICT_BATCH, _WHERE)
+    return write_category(
+        path,
+        found.values,
+        name,
+        digest=found.digest,
+        step=found.step,
+        detail=detail,
+        rank=rank,
+    )
+
+
+def _check_one_class(images: EdgeImages) -> None:
+    if not len(images):
+        raise ValueError(f"{_WHERE}: images is empty")
+    if images.labels is None:
+        return
+    ids = np.unique(images.labels).tolist()
+    if len(ids) > 1:
+        names = images.class_names
+        called = [str(each) if names is None else names[each] for each in ids]
+        raise ValueError(
+            f"{_WHERE}: images must be of one class, these are of {len(ids)}: {listing(called)}"
+        )

@@ -1,0 +1,102 @@
+"""What a learner does with its statistics: add to them, take over others', forget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from pyedge.edge.analytic import forgotten, with_added
+from pyedge.edge.joining import with_category, with_merged
+from pyedge.edge.lesson import labelled_images
+
+if TYPE_CHECKING:
+    from pyedge.edge.doubts import Doubts
+    from pyedge.edge.turns import Turns
+    from pyedge.kernels import Engine
+    from pyedge.statistics.sums import Statistics
+    from pyedge.student import StudentFile
+
+
+class Summing:
+    """The part of EdgeLearner that works on statistics; whatever fails leaves it as it was."""
+
+    _turns: Turns
+    _doubts: Doubts
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """The statistics of what the classifier reads, or None; `pyedge.merge_statistics`."""
+        return self._turns.student.statistics
+
+    def add_statistics(self, images: Any, labels: Any = None, *, forgettable: bool = True) -> None:
+        """Add images to the statistics, or begin them; no answer changes before `learn` does it.
+
+        Raises as `learn` does; stale statistics are begun anew.
+        """
+        given = labelled_images(self._turns.student, images, labels, "add_statistics")
+        self._doubts.look(given, "add_statistics")
+
+        def added() -> None:
+            def add(student: StudentFile, engine: Engine, limit: int | None) -> StudentFile:
+                return with_added(engine, student, given, limit, forgettable=forgettable)
+
+            self._turns.replace(self._turns.answer("add_statistics", add))
+
+        self._turns.change("add_statistics", added)
+
+    def add_category(
+        self, category: str | PathLike[str] | Statistics, *, name: str | None = None
+    ) -> None:
+        """Learn a class of which there is no image here, from a file of `pyedge.make_category`.
+
+        `category`: the file, or Statistics of one class. Its class is appended to the student's,
+        its sums to the statistics, and the classifier is solved anew. `name`: what the class is
+        called here. A class that the student has, but knows no image of, is learned; one that it
+        knows images of must be named by `name`, and then has these images besides.
+
+        `forget(pyedge.read_category(file))` takes it out again. Raises ValueError for statistics of
+        other features, for a class that is known and not named, for a masked class, and for a
+        student without statistics; FormatError for a file that is damaged or none.
+        """
+
+        def added() -> None:
+            self._turns.replace(with_category(self._turns.student, category, name))
+
+        self._turns.change("add_category", added)
+
+    def merge(
+        self,
+        statistics: Statistics | str | PathLike[str] | Iterable[Statistics | str | PathLike[str]],
+    ) -> tuple[str, ...]:
+        """Add statistics of other devices to the student's own, and solve for its classifier.
+
+        `statistics`: Statistics or files of `pyedge.write_statistics`, one or several, each of what
+        a device has seen beyond what is counted here (`pyedge.subtract_statistics`): what is given
+        twice counts twice. Classes are told apart by name; those that the student does not know are
+        appended, and returned. The sums do not depend on the order.
+
+        Raises ValueError for statistics of other features, for a masked class, and where a class of
+        the student would be left of which nothing is known; FormatError for a damaged file.
+        """
+
+        def joined() -> tuple[str, ...]:
+            student, added = with_merged(self._turns.student, statistics)
+            self._turns.replace(student)
+            return added
+
+        return self._turns.change("merge", joined)
+
+    def forget(self, what: str | Statistics) -> None:
+        """Take a class, by its name, or statistics that were added before, out again.
+
+        The sums are then those of never having seen it, to the last bit, and the classifier is
+        solved anew from them. A class is taken from the student's classes too: the ids of those
+        behind it become one less. Raises ValueError for a class whose second moments are pooled
+        with others, for statistics that were never added, and where nothing would be left.
+        """
+
+        def gone() -> None:
+            self._turns.replace(forgotten(self._turns.student, what))
+
+        self._turns.change("forget", gone)

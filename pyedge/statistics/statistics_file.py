@@ -1,0 +1,66 @@
+"""Statistics files: sums of a student's features without the student, to be sent and merged."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+from pyedge.arguments import checked_path
+from pyedge.errors import FormatError
+from pyedge.npy_archive import open_archive, write_archive
+from pyedge.statistics.stored import check_values, document_of, loaded, specs_of
+from pyedge.statistics.sums import Statistics
+
+FORMAT = "pyedge-statistics"
+VERSION = 1
+
+
+def write_statistics(path: str | PathLike[str], statistics: Statistics) -> None:
+    """Write statistics to `path`, atomically: the old file or the new one, never a part.
+
+    Raises FormatError for statistics that `read_statistics` would refuse, OSError where writing
+    fails.
+    """
+    checked_path(path, "write_statistics")
+    if not isinstance(statistics, Statistics):
+        raise TypeError(
+            f"write_statistics: statistics must be Statistics, not {type(statistics).__name__}"
+        )
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        **document_of(statistics),
+    }
+    try:
+        specs_of(document_of(statistics))
+        check_values(statistics)
+    except ValueError as error:
+        raise FormatError(f"write_statistics: {error}") from error
+    write_archive(path, document, statistics.arrays())
+
+
+def read_statistics(path: str | PathLike[str]) -> Statistics:
+    """Read statistics; their arrays are read-only.
+
+    The file may be from anybody: all it says is checked before memory is taken for it. Raises
+    FormatError for a file that is truncated, altered, foreign, of a later version, or does not fit
+    together; OSError where it cannot be opened.
+    """
+    checked_path(path, "read_statistics")
+    with open_archive(path, "a statistics file of pyedge") as archive:
+        document = archive.document()
+        if document.pop("format", None) != FORMAT:
+            archive.fail("not a statistics file of pyedge")
+        version = document.pop("version", None)
+        if type(version) is not int or version != VERSION:
+            archive.fail(
+                f"a statistics file of version {version!r}; this pyedge reads version {VERSION}"
+            )
+        try:
+            specs = specs_of(document)
+            archive.check_names(specs)
+            return loaded(document, {n: archive.array(n, spec) for n, spec in specs.items()})
+        except FormatError:
+            raise
+        except (ValueError, TypeError, OverflowError) as error:
+            raise FormatError(f"{path}: {error}") from error
