@@ -1,4 +1,4 @@
-"""What a student is worth after it has learned classes one after the other: `python -m bench.learning`.
+"""What a student is worth after it has learned class after class: `python -m bench.learning`.
 
 Class-incremental protocols (nine classes and one, five times two) on digits, CIFAR-10 and ten
 ImageNet classes; every method of pyedge beside the strategies of Avalanche and the joint bounds,

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 import pyedge
-from bench.learning.method import Ids, Method, Pixels, Start, image_bytes, joined
 from bench.learning.features import ids, pixels
+from bench.learning.method import Ids, Method, Pixels, Start, image_bytes, joined
 from pyedge.data import Augment, ImageSet
 
 STEPS, RATE, BATCH = 64, 0.01, 64

@@ -24,7 +24,7 @@ _ITERATIONS = 200
 
 
 def fit(x: Tensor, labels: Tensor, classes: int, decay: float, weights: Tensor) -> Tensor:
-    """Minimise mean cross entropy + decay / 2 ||W||^2 over weights [f + 1, classes]; from `weights`.
+    """Minimise mean cross entropy + decay / 2 ||W||^2, beginning at weights [f + 1, classes].
 
     x: float64 [n, f]. The last row of the weights is the bias, which has no decay.
     """

@@ -14,7 +14,7 @@ from bench.learning.engine_methods import JointLastConvolutions, Labels, OnEngin
 from bench.learning.joint_features import JointFeatures
 from bench.learning.method import Entry
 
-RATES: tuple[dict[str, Any], ...] = ({"lr": 0.01}, {"lr": 0.002})
+RATES: tuple[dict[str, Any], ...] = ({"lr": 0.01}, {"lr": 0.002}, {"lr": 0.0005})
 _REPLAY = tuple({"steps": s, "lr": r} for s in (100, 300) for r in (0.02, 0.005))
 _ALPHAS = tuple({"alpha": a, **r} for a in (1.0, 10.0) for r in RATES)
 _WEIGHTS = tuple({"weight": w, "lr": 0.002} for w in (1e4, 1e5, 1e6, 1e7))
