@@ -1,0 +1,91 @@
+"""The command: `python -m bench.learning --data cifar10 --protocol 9+1 --json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from bench.arguments import positive
+from bench.learning import images, protocols, teachers
+from bench.learning.registry import METHODS
+from bench.learning.report import text
+from bench.learning.run import Asked, table
+from bench.timing import machine
+from pyedge import kernels
+
+_PER_CLASS = 1000
+
+
+def main() -> int:
+    """Make the students that are not there, run every method, print the figures."""
+    args = _parser().parse_args()
+    torch.set_num_threads(args.threads)
+    kernels.set_num_threads(args.threads)
+    facts = machine(torch)
+    rows = []
+    for protocol in [args.protocol] if args.protocol else protocols.NAMES:
+        asked = Asked(
+            data=args.data,
+            protocol=protocol,
+            seeds=args.seeds,
+            cache=args.cache,
+            archive=args.images,
+            teacher=args.teacher,
+            per_class=args.per_class,
+        )
+        chosen = {name: METHODS[name] for name in args.methods}
+        found = table(asked, chosen, lambda line: print(line, file=sys.stderr, flush=True))
+        rows += found
+        if not args.json:
+            print(text(found), flush=True)
+    if args.json:
+        print(json.dumps({"machine": facts, "rows": rows}, indent=1))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.learning", description=__doc__)
+    parser.add_argument("--data", choices=images.DATA, required=True)
+    parser.add_argument("--protocol", choices=protocols.NAMES, help="both if left out")
+    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="for example 0,1,2")
+    parser.add_argument(
+        "--methods", type=_methods, default=tuple(METHODS),
+        help=f"separated by semicolons: {'; '.join(METHODS)}",
+    )  # fmt: skip
+    parser.add_argument("--cache", type=Path, default=Path("build/learning"))
+    parser.add_argument("--images", type=Path, help="the archive; default: in ../shared/data")
+    parser.add_argument(
+        "--teacher", type=Path, default=teachers.DEFAULT_FOLDER / "resnet56_cifar10.pt"
+    )
+    parser.add_argument(
+        "--per-class", type=positive, default=_PER_CLASS,
+        help="training images a class that the device sees, at most",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = tuple(int(each) for each in text.split(","))
+    if min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise argparse.ArgumentTypeError(f"must be different numbers from 0, got {text!r}")
+    return seeds
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(each.strip() for each in text.split(";"))
+    for name in names:
+        if name not in METHODS:
+            raise argparse.ArgumentTypeError(
+                f"there is no method {name!r}; there are {'; '.join(METHODS)}"
+            )
+    return names
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
