@@ -13,6 +13,7 @@ from bench.learning import torch_methods as torch_way
 from bench.learning.engine_methods import JointLastConvolutions, Labels, OnEngine, Transfer
 from bench.learning.joint_features import JointFeatures
 from bench.learning.method import Entry
+from bench.learning.statistics_methods import CategoryFiles, Statistics
 
 RATES: tuple[dict[str, Any], ...] = ({"lr": 0.01}, {"lr": 0.002}, {"lr": 0.0005})
 _REPLAY = tuple({"steps": s, "lr": r} for s in (100, 300) for r in (0.02, 0.005))
@@ -37,6 +38,9 @@ METHODS: dict[str, Entry] = {
     "icarl 10": Entry(partial(torch_way.ICaRL, per_class=10), _REPLAY),
     "icarl 50": Entry(partial(torch_way.ICaRL, per_class=50), _REPLAY),
     "streaming lda": Entry(torch_way.StreamingLDA),
+    "statistics": Entry(Statistics),
+    "statistics, expand 500": Entry(partial(Statistics, expand=500)),
+    "category file": Entry(CategoryFiles),
     "joint, features": Entry(JointFeatures),
     "joint, last convolutions": Entry(JointLastConvolutions, _JOINT),
 }
