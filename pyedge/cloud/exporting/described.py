@@ -67,23 +67,22 @@ def with_statistics_of(
         forgettable=forgettable,
         where="export: statistics",
     )
-    _tell_of_absent(found, expand)
+    if expand is not None:
+        _tell_of_absent(found)
     return found
 
 
-def _tell_of_absent(file: StudentFile, expand: int | None) -> None:
-    """Warn of classes of which there is no image: nothing can be solved for them."""
+def _tell_of_absent(file: StudentFile) -> None:
+    """Warn of classes of which there is no image: the trained classifier answered with them."""
     assert file.statistics is not None
     masked = terms(file).masked
     names = [name for name, hidden in zip(file.classes, masked, strict=True) if not hidden]
     lacking = absent(names, file.statistics.classes)
     if lacking:
-        what = (
-            "the classifier that is solved never answers so"
-            if expand is not None
-            else "learning from statistics wants images of each class"
+        warn(
+            f"export: statistics has no image of {listing(lacking)}: the classifier that is solved "
+            "never answers so"
         )
-        warn(f"export: statistics has no image of {listing(lacking)}: {what}")
 
 
 def _labelled(student: Student, file: StudentFile, given: Any, argument: str) -> EdgeImages:
