@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 # before numpy, torch or the extension is imported
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[[str], dict[str, Any]]:
+    """Run `pyedge LINE --json` quietly, which must succeed, and return what it says."""
+    from pyedge.cli import main
+
+    def run(line: str) -> dict[str, Any]:
+        assert main([*line.split(), "--json", "--quiet"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(line: str) -> dict[str, Any]:
-        assert main([*line.split(), "--json", "--quiet"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return run
+def run(folder: Path, command: Run) -> Run:
+    return command
 
 
 def test_cli_learn_takes_the_statistics_that_there_are(run: Run, folder: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_device_tests_are_collected_without_torch() -> None:
+def test_device_tests_are_collected_without_torch_and_bench() -> None:
     # None in their place makes any import of them fail
     code = (
         "import sys\n"
-        "for name in ('torch', 'sklearn', 'PIL', 'lightning_fabric', 'torchmetrics', 'rich'):\n"
+        "away = ('torch', 'sklearn', 'PIL', 'lightning_fabric', 'torchmetrics', 'rich', 'bench')\n"
+        "for name in away:\n"
         "    sys.modules[name] = None\n"
         "import pytest\n"
         "sys.exit(pytest.main(['-q', '--collect-only', '-p', 'no:cacheprovider',"

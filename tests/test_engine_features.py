@@ -11,7 +11,6 @@ from engine_graphs import Graph, GraphMaker
 from engine_lessons import make_images, make_lesson
 from numpy.typing import NDArray
 
-from bench.edge_students import make_student
 from pyedge import kernels
 from pyedge.kernels import Engine
 
@@ -151,22 +150,6 @@ def test_features_have_the_same_bits_in_any_batch(name: str) -> None:
     for n in (1, 3, 11):
         engine.set_micro_batch(n)
         assert same(engine.features(images), (features, logits))
-
-
-def test_features_of_a_whole_student_have_the_same_bits_in_any_batch() -> None:
-    made = make_student("resnet4")  # Winograd's transforms and all
-    shape, images = list(made.input_shape), np.zeros((5, *made.input_shape), np.uint8)
-    images[:] = np.random.default_rng(0).integers(0, 256, images.shape)
-    engine = Engine(made.nodes, made.arrays, shape, made.output, made.taps)
-    engine.set_preprocessing("image")
-    features, logits = engine.features(images, node=made.classifier)
-    assert features.shape == (5, made.arrays[f"{made.classifier}.weight"].shape[1])
-    assert logits.tobytes() == engine.predict(images).tobytes()
-    for threads, n in ((1, 1), (2, 2), (3, 4)):
-        engine.set_threads(threads)
-        parts = [engine.features(images[i : i + n]) for i in range(0, 5, n)]
-        joined = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-        assert same(joined, (features, logits))
 
 
 def same(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]]) -> bool:

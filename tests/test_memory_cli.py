@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(line: str) -> dict[str, Any]:
-        assert main([*line.split(), "--json", "--quiet"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return run
+def run(folder: Path, command: Run) -> Run:
+    return command
 
 
 def test_cli_memory_is_replayed_and_takes_what_was_learned(run: Run, folder: Path) -> None:
