@@ -211,6 +211,18 @@ def test_forget_is_never_having_seen_it() -> None:
         direct.forget(2)  # type: ignore[arg-type]
 
 
+def test_learn_without_forgetting_by_name_takes_no_more_room() -> None:
+    learner = EdgeLearner(begun())
+    learner.learn(X[NEW][:30], Y[NEW][:30], forgettable=False)
+    assert learner.statistics is not None
+    assert len(learner.statistics.moments) == 1
+    with pytest.raises(ValueError, match="forget: the second moments of high are pooled"):
+        learner.forget("high")
+    apart = EdgeLearner(begun())
+    apart.learn(X[NEW][:30], Y[NEW][:30])
+    assert equal(learner, apart)  # the classifier needs the sum alone
+
+
 def test_forget_a_contribution() -> None:
     learner = EdgeLearner(begun())
     learner.learn(X[NEW][:30], Y[NEW][:30])

@@ -19,7 +19,7 @@ from pyedge.statistics.grid import (
     square,
     step_for,
 )
-from pyedge.statistics.merging import merge_statistics, merged, pooled, without, without_class
+from pyedge.statistics.merging import joined, merge_statistics, merged, without, without_class
 
 
 def test_grid_step_is_a_power_of_two_with_room_above_the_largest_feature() -> None:
@@ -72,7 +72,7 @@ def test_sums_do_not_depend_on_order_and_split(seed: int, parts: int) -> None:
     whole = merged([sums_of(features, labels, step=step)])
     forward, backward = merged(pieces), merged(pieces[::-1])
     # pieces that share no class keep their second moments apart
-    assert same(pooled(forward), whole)
+    assert same(joined(forward, NAMES), whole)
     assert same(forward, backward)
     nested = merged([merged(pieces[:2]), *pieces[2:]])
     assert same(nested, forward)

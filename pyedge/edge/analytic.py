@@ -25,7 +25,7 @@ from pyedge.edge.result import LearnResult
 from pyedge.evaluation import scored
 from pyedge.statistics.calibration import calibration_error
 from pyedge.statistics.grid import rounded, step_for
-from pyedge.statistics.merging import merged, without, without_class
+from pyedge.statistics.merging import joined, merged, without, without_class
 from pyedge.statistics.solve import check_fresh, solve, with_settings
 from pyedge.statistics.sums import Statistics, of_values
 from pyedge.student_features import classifier_of, features_digest
@@ -46,10 +46,11 @@ def summed(
     labels: NDArray[np.int64],
     batch: int,
     where: str,
-    *,
-    forgettable: bool,
 ) -> Statistics:
-    """Return the statistics of the images at `rows`, labels int64 [rows], on the student's grid."""
+    """Return the statistics of the images at `rows`, labels int64 [rows], on the student's grid.
+
+    Second moments are of each class alone.
+    """
     found = on_grid(engine, student, images, rows, batch, where)
     return of_values(
         found.values,
@@ -57,8 +58,18 @@ def summed(
         student.classes,
         digest=found.digest,
         step=found.step,
-        pooled=not forgettable,
+        pooled=False,
     )
+
+
+def _together(student: StudentFile, more: Statistics, where: str, forgettable: bool) -> Statistics:
+    """Add sums to the student's own; not `forgettable` ones into those that classes share."""
+    known = [] if student.statistics is None else [student.statistics]
+    try:
+        whole = merged([*known, more])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return whole if forgettable else joined(whole, more.classes)
 
 
 class OnGrid(NamedTuple):
@@ -118,10 +129,7 @@ def learn_statistics(
     if student.statistics is not None:
         check_fresh(student, "learn")
     labels = (lesson.labels if lesson.labels is not None else lesson.teacher_labels())[lesson.rows]
-    more = summed(
-        engine, student, lesson.images, lesson.rows, labels, batch, "learn", forgettable=forgettable
-    )
-    known = [] if student.statistics is None else [student.statistics]
+    more = summed(engine, student, lesson.images, lesson.rows, labels, batch, "learn")
     entry = {
         "command": "learn",
         "method": "statistics",
@@ -129,7 +137,7 @@ def learn_statistics(
         "labels": lesson.labels is not None,
         "knowledge": None if lesson.knowledge is None else lesson.knowledge.digest,
     }
-    student = with_statistics(student, merged([*known, more]), entry)
+    student = with_statistics(student, _together(student, more, "learn", forgettable), entry)
     engine = with_classifier(engine, student)
     seconds = time.perf_counter() - began
     row: dict[str, Any] = {"step": 0, "epoch": 0, "lr": 0.0, "seconds": seconds}
@@ -167,7 +175,10 @@ def with_added(
     forgettable: bool,
     where: str = "add_statistics",
 ) -> StudentFile:
-    """Return the student with labelled images added to its statistics, or to new ones."""
+    """Return the student with labelled images added to its statistics, or to new ones.
+
+    Its head is as before: `with_settings` says what these say of it.
+    """
     if not len(images):
         raise ValueError(f"{where}: images is empty")
     assert images.labels is not None
@@ -178,20 +189,10 @@ def with_added(
     footprint = Footprint.at_rest(engine, student)
     batch = largest_batch(footprint, max_memory, PREDICT_BATCH, training=False)
     rows = np.arange(len(images), dtype=np.int64)
-    more = summed(
-        engine,
-        student,
-        images,
-        rows,
-        images.labels,
-        batch,
-        where,
-        forgettable=forgettable,
-    )
-    known = [] if student.statistics is None else [student.statistics]
+    more = summed(engine, student, images, rows, images.labels, batch, where)
     entry = {"command": "add_statistics", "images": len(images)}
-    found = with_settings(student, merged([*known, more]))
-    return dataclasses.replace(found, record=(*student.record, entry))
+    whole = _together(student, more, where, forgettable)
+    return dataclasses.replace(student, statistics=whole, record=(*student.record, entry))
 
 
 def forgotten(student: StudentFile, what: Any) -> StudentFile:
@@ -246,10 +247,9 @@ def after_steps(
     found: list[Statistics] = []
     for images, rows, labels in sets:
         like = bare if not found else dataclasses.replace(bare, statistics=found[0])
-        found.append(
-            summed(engine, like, images, rows, labels, PREDICT_BATCH, "learn", forgettable=False)
-        )
+        found.append(summed(engine, like, images, rows, labels, PREDICT_BATCH, "learn"))
     made = merged(found)
+    made = joined(made, made.classes)
     lost = [name for name in known.classes if name not in made.classes]
     warn(
         f"learn: layers before the classifier have changed; the statistics are now those of "

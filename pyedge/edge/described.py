@@ -101,9 +101,9 @@ def with_described(
     student = with_added(engine, student, given, None, forgettable=forgettable, where=where)
     if held is not None:
         student = _holding(engine, student, held, where)
-    if expand is None:
-        return student
     assert student.statistics is not None
+    if expand is None:
+        return with_settings(student, student.statistics)
     entry = {"command": "expand", "width": expand, "seed": seed}
     return with_statistics(student, student.statistics, entry, partly=True)
 
@@ -133,6 +133,6 @@ def _holding(engine: Engine, student: StudentFile, aside: EdgeImages, where: str
         )
     values = rounded(features, statistics.step).values
     found = held_alone(values, aside.labels, student.classes, statistics)
-    student = with_settings(dataclasses.replace(student, head={}), found)
     *before, entry = student.record
-    return dataclasses.replace(student, record=(*before, {**entry, "held": len(aside)}))
+    record = (*before, {**entry, "held": len(aside)})
+    return dataclasses.replace(student, statistics=found, head={}, record=record)

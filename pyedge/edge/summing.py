@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyedge.edge.analytic import forgotten, with_added
 from pyedge.edge.joining import with_category, with_merged
 from pyedge.edge.lesson import labelled_images
+from pyedge.statistics.solve import with_settings
 
 if TYPE_CHECKING:
     from pyedge.edge.doubts import Doubts
@@ -39,7 +40,9 @@ class Summing:
 
         def added() -> None:
             def add(student: StudentFile, engine: Engine, limit: int | None) -> StudentFile:
-                return with_added(engine, student, given, limit, forgettable=forgettable)
+                found = with_added(engine, student, given, limit, forgettable=forgettable)
+                assert found.statistics is not None
+                return with_settings(found, found.statistics)
 
             self._turns.replace(self._turns.answer("add_statistics", add))
 

@@ -162,12 +162,22 @@ def without_class(whole: Statistics, name: str) -> Statistics:
     return _compact(_holding(replace(whole, **left), whole.held_of != row))
 
 
-def pooled(whole: Statistics) -> Statistics:
-    """Put the second moments of all classes into one sum: less to keep, nothing to forget."""
-    if len(whole.moments) < 2:
+def joined(whole: Statistics, names: Sequence[str]) -> Statistics:
+    """Put the second moments of these classes into the sum that several classes share.
+
+    Where there is no such sum yet, they get one together. Less to keep, and what is put there
+    cannot be forgotten by its name.
+    """
+    shared = np.bincount(whole.groups[whole.groups >= 0], minlength=len(whole.moments)) > 1
+    mine = [g for n, g in zip(whole.classes, whole.groups, strict=True) if n in names and g >= 0]
+    shared[mine] = True
+    if shared.sum() < 2:
         return whole
-    groups = np.where(whole.groups >= 0, 0, -1)
-    return replace(whole, groups=groups, moments=whole.moments.sum(axis=0, keepdims=True))
+    chosen = np.flatnonzero(shared)
+    groups = np.where(np.isin(whole.groups, chosen), chosen[0], whole.groups)
+    moments = whole.moments.copy()
+    moments[chosen[0]] = whole.moments[chosen].sum(axis=0)
+    return _compact(replace(whole, groups=groups, moments=moments))
 
 
 def _on_grid(each: Statistics, step: float) -> Statistics:
