@@ -55,7 +55,7 @@ def incremental_job(job: Job) -> dict[str, Any]:
     Those that take steps take the same number at the same rate, in the same layers, and all are
     measured after the last one. Transfer leaves the labels (J_3) out: the teacher knows the new
     category, and labels that are all the same are what drives out the old ones. Replay has some old
-    images beside, and the bound, joint training, all of them.
+    images beside, and joint training, which no device can do, all of them.
     """
     start = begin(job)
     train_set, val_set, test_set = load_sets(job.folder)

@@ -68,7 +68,7 @@ def write_page(report: dict[str, Any], table: str, pictures: Path) -> str:
             "teacher has written down about the images; rows marked (torch) are the same in torch. "
             "From statistics it takes no step: the file holds sums of the old categories' "
             "features, the device adds those of the new images, and one solve gives the "
-            "classifier. Replay has a few images of each old category, and the bound all of them."
+            "classifier. Replay has a few images of each old category, joint training all of them."
         ),
         _table(*incremental_rows(report)),
         _p(incremental_verdict(report) + "."),

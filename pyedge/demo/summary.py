@@ -34,7 +34,7 @@ EXPLAINED = {
     "replay": "replay of a few old images",
     "statistics": "from statistics",
     "statistics_transfer": "statistics, then transfer",
-    "joint": "all old images too (bound)",
+    "joint": "joint, all old images too",
     "inherited": "as cut, nothing learned",
     "fresh": "transfer, fresh weights",
     "independent": "labels, no teacher",
@@ -182,7 +182,7 @@ def incremental_verdict(report: dict[str, Any]) -> str:
     best = max(can, key=lambda way: found[way]["weighted"])
     return (
         f"Right most often over all categories: {EXPLAINED[best]} "
-        f"({cell(found[best], 'weighted')}; the bound is {cell(found['joint'], 'weighted')})"
+        f"({cell(found[best], 'weighted')}; joint training {cell(found['joint'], 'weighted')})"
     )
 
 
