@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from statistics_case import NAMES, clouds, sums_of
+from statistics_case import DIGEST, NAMES, clouds, sums_of
 
 from pyedge.statistics.calibration import (
+    DEFAULT_FORM,
     calibration_error,
     chosen_form,
     log_loss,
     temperature_of,
 )
 from pyedge.statistics.gaussian import Gaussian
-from pyedge.statistics.grid import step_for
+from pyedge.statistics.grid import rounded, step_for
 from pyedge.statistics.heads import HEADS, Form, solved
 from pyedge.statistics.left_out import Held, left_out_logits
+from pyedge.statistics.sums import of_values
 from pyedge.statistics.unknown import Distances, threshold_of
 
 
@@ -146,18 +148,28 @@ def test_calibration_error_of_a_hand_made_case() -> None:
 
 
 def test_form_is_chosen_by_held_images() -> None:
-    features, labels = clouds(count=30)
+    names = (*NAMES, "eel", "fox")
+    features, labels = clouds(count=30, classes=6)
     # means lie far from each other along a feature that varies most within each class
-    statistics = sums_of(features * np.array([50, 1, 1, 1, 1, 1, 1], np.float32), labels)
-    gaussian = Gaussian.of(statistics, NAMES)
-    held = Held.of(statistics, gaussian, NAMES)
+    wide = features * np.array([50, 1, 1, 1, 1, 1, 1], np.float32)
+    step = step_for(wide)
+    values = rounded(wide, step).values
+    statistics = of_values(values, labels, names, digest=DIGEST, step=step, pooled=True)
+    gaussian = Gaussian.of(statistics, names)
+    held = Held.of(statistics, gaussian, names)
     form = chosen_form(gaussian, held)
-    assert form.kind != "mean"
     losses = {}
     for each in (form, Form("mean", 0.0)):
         logits = left_out_logits(gaussian, held, each)
         losses[each.kind] = log_loss(logits, held.labels, temperature_of(logits, held.labels))
     assert losses[form.kind] < losses["mean"]
+
+
+def test_form_of_a_few_classes_is_the_default() -> None:
+    features, labels = clouds(count=30)
+    statistics = sums_of(features, labels)
+    gaussian = Gaussian.of(statistics, NAMES)
+    assert chosen_form(gaussian, Held.of(statistics, gaussian, NAMES)) == DEFAULT_FORM
 
 
 def test_unknown_threshold_passes_known_images_and_stops_a_stranger() -> None:

@@ -89,11 +89,14 @@ def test_learn_twice_from_halves_is_learn_once_to_the_last_bit() -> None:
 
 @pytest.mark.parametrize("count", [1, 5, 20])
 def test_learn_from_a_few_images(count: int) -> None:
-    learner = EdgeLearner(begun())
-    learner.learn(X[NEW][:count], Y[NEW][:count])
-    found = learner.evaluate(TEST_X, TEST_Y)
-    assert found.per_class[2] > 0.4
-    assert min(found.per_class[:2]) > 0.8
+    found = []
+    for rows in np.split(np.flatnonzero(NEW)[:40], 40 // count)[:6]:  # one image may be a bad one
+        learner = EdgeLearner(begun())
+        learner.learn(X[rows], Y[rows])
+        found.append(learner.evaluate(TEST_X, TEST_Y).per_class)
+    low, middle, high = np.mean(found, axis=0)
+    assert high > 0.55
+    assert min(low, middle) > 0.85
 
 
 def test_learn_a_class_that_is_added_and_more_images_of_an_old_one() -> None:
