@@ -2,13 +2,14 @@
 
 A linear classifier of many random features draws curved borders between classes (Rahimi and Recht
 2007; RanPAC, McDonnell et al. 2023). The engine runs them as a frozen affine, which makes the
-features alike in size, a frozen linear layer and a ReLU. The projection is made from a seed.
+features alike in size, a frozen linear layer and a ReLU. The projection is made from a seed. It
+passes the features themselves as well, so that a trained classifier answers as before.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +20,49 @@ from pyedge.student_features import classifier_of, feature_count
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
+    from pyedge.student_graph import Node
 
 _MOST_WIDTH = 1 << 13  # of which the second moments take half a gigabyte
+# "auto": chosen on validation images of digits and CIFAR-10 (docs/learning.md)
+_AUTO_WIDTH = 200
+_AUTO_FEATURES = 200  # of so many the second moments take a megabyte by themselves
+
+Expand = int | Literal["auto"] | None
+
+
+def random_features(student: StudentFile, expand: Expand, where: str) -> int | None:
+    """Return how many random features a classifier is to get, or None.
+
+    "auto": some where the classifier reads few features and no other statistics are there yet.
+    Raises ValueError and TypeError for what is neither a number from 1 nor "auto" nor None.
+    """
+    if expand is None:
+        return None
+    if isinstance(expand, str) and expand != "auto":
+        raise ValueError(f'{where}: expand must be a whole number, "auto" or None, got {expand!r}')
+    if expand != "auto":
+        return whole(expand, f"{where}: expand", 1, _MOST_WIDTH)
+    few = feature_count(student) < _AUTO_FEATURES
+    return _AUTO_WIDTH if few and not student.made and student.statistics is None else None
 
 
 def with_expansion(
     student: StudentFile, features: NDArray[np.float32], width: int, seed: int, where: str
 ) -> StudentFile:
-    """Return a student whose classifier reads `width` random features of its features.
+    """Return a student whose classifier reads `width` random features beside its features.
 
-    features float32 [n, f]: those of many images, to bring to mean 0 and deviation 1. The
-    classifier's weights are zeros: statistics of the new features are to be made, and solved.
-    Raises ValueError and TypeError for a width or a seed that cannot be.
+    features float32 [n, f]: those of many images, to bring to mean 0 and deviation 1. No answer
+    changes, but for rounding: the classifier's weights of the random features are zeros. Raises
+    ValueError and TypeError for a seed that cannot be, and for a student that has such features.
     """
-    width = whole(width, f"{where}: expand", 1, _MOST_WIDTH)
     seed = whole(seed, f"{where}: seed", 0, (1 << 63) - 1)
+    if student.made:
+        raise ValueError(
+            f"{where}: expand={width}: the student's classifier reads random features already"
+        )
     count = feature_count(student)
-    if width * count > MOST:
+    outputs = 2 * count + width
+    if outputs * count > MOST:
         raise ValueError(f"{where}: expand={width} of {count} features is more than {MOST} weights")
     mean = features.mean(axis=0, dtype=np.float64)
     deviation = features.std(axis=0, dtype=np.float64)
@@ -49,9 +76,12 @@ def with_expansion(
     arrays = dict(student.arrays)
     arrays[f"{name}.scale.weight"] = (1 / deviation).astype(np.float32)
     arrays[f"{name}.scale.bias"] = (-mean / deviation).astype(np.float32)
-    arrays[f"{name}.weight"] = made_weight(seed, width, count)
-    classes = len(arrays[node["weight"]])
-    arrays[node["weight"]] = np.zeros((classes, width), dtype=np.float32)
+    arrays[f"{name}.weight"] = made_weight(seed, outputs, count)
+    student, node = with_bias(student)
+    arrays = {**student.arrays, **arrays}
+    trained = student.arrays[node["weight"]].astype(np.float64)
+    arrays[node["weight"]] = _spread(trained * deviation, width)
+    arrays[node["bias"]] = (student.arrays[node["bias"]] + trained @ mean).astype(np.float32)
     affine = {
         "op": "affine",
         "name": f"{name}.scale",
@@ -83,6 +113,42 @@ def with_expansion(
         state={},
         made={**student.made, f"{name}.weight": seed},
     )
+
+
+def own_features(student: StudentFile) -> NDArray[np.float64] | None:
+    """Return rows [f, F] that make the features themselves of the F that the classifier reads.
+
+    Brought to mean 0 and deviation 1 as `with_expansion` does it; None without an expansion, and
+    for one whose projection has learned.
+    """
+    for name in student.made:
+        weight = student.arrays[name]
+        outputs, count = weight.shape
+        own = np.eye(count)
+        if not np.array_equal(weight[: 2 * count], np.concatenate([own, -own])):
+            return None  # it has learned
+        return np.concatenate([own, -own, np.zeros((count, outputs - 2 * count))], axis=1)
+    return None
+
+
+def with_bias(student: StudentFile) -> tuple[StudentFile, Node]:
+    """Return a student whose classifier adds a constant, of 0 if it had none, and its node."""
+    node = classifier_of(student)
+    if node["bias"] is not None:
+        return student, node
+    name = f"{node['name']}.bias"
+    while name in student.arrays:
+        name += "_"
+    zeros = np.zeros(len(student.arrays[node["weight"]]), dtype=np.float32)
+    node = {**node, "bias": name}
+    nodes = tuple(node if each["name"] == node["name"] else each for each in student.nodes)
+    return dataclasses.replace(student, nodes=nodes, arrays={**student.arrays, name: zeros}), node
+
+
+def _spread(weights: NDArray[np.float64], width: int) -> NDArray[np.float32]:
+    """Write weights of features as those of their positive and negative parts, and of no others."""
+    none = np.zeros((len(weights), width))
+    return np.concatenate([weights, -weights, none], axis=1).astype(np.float32)
 
 
 def without_expansion(student: StudentFile) -> StudentFile:

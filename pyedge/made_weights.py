@@ -11,7 +11,19 @@ MOST = 1 << 24  # numbers in one array: a file that asks for more is damaged, or
 
 
 def made_weight(seed: int, outputs: int, inputs: int) -> NDArray[np.float32]:
-    """Return a random projection, float32 [outputs, inputs], each row of length 1 on average.
+    """Return a projection, float32 [outputs, inputs]: each input, its negative, and random rows.
+
+    A ReLU behind the first 2 * inputs rows loses nothing of the inputs. Raises ValueError for fewer
+    outputs than that.
+    """
+    if outputs < 2 * inputs:
+        raise ValueError(f"made_weight: outputs must be at least {2 * inputs}, got {outputs}")
+    own = np.eye(inputs, dtype=np.float32)
+    return np.concatenate([own, -own, _random_rows(seed, outputs - 2 * inputs, inputs)])
+
+
+def _random_rows(seed: int, outputs: int, inputs: int) -> NDArray[np.float32]:
+    """Return random rows, each of length 1 on average.
 
     Each number is the sum of four uniform ones of 16 bits, nearly a normal one. It is made of the
     raw bits of PCG64, whose stream numpy promises to keep (NEP 19), and of whole numbers until the

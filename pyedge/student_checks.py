@@ -85,6 +85,8 @@ def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
             raise ValueError(f"made: {name!r:.80} is no float32 array of two dimensions")
         if not 0 < math.prod(spec.shape) <= MOST_MADE:
             raise ValueError(f"made: {name!r:.80} is too large to be true")
+        if spec.shape[0] < 2 * spec.shape[1]:
+            raise ValueError(f"made: {name!r:.80} has no room for each input and its negative")
         if type(seed) is not int or not 0 <= seed < 1 << 63:
             raise ValueError(f"made: the seed of {name!r:.80} must be a whole number from 0")
 

@@ -58,7 +58,7 @@ def write_student(path: str | PathLike[str], student: StudentFile) -> None:
             members[_member(part, name)] = array
     if later:
         document["head"] = dict(student.head)
-        document["made"] = _still_made(student)
+        document["made"] = {name: {"seed": seed} for name, seed in _still_made(student).items()}
         for name in document["made"]:
             del members[_member("arrays", name)]
         if student.statistics is not None:
@@ -102,8 +102,10 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
         archive.fail(f"graph.json {'lacks' if name in names else 'holds an unknown'} {name!r}")
     specs = {part: _specs(archive, document, part) for part in ("arrays", "state")}
     described = document.get("statistics")
-    special = {"arrays", "state", "kept", "statistics"}
+    special = {"arrays", "state", "kept", "statistics", "made"}
     plain = {name: _tuple(document[name]) for name in names - special}
+    if "made" in names:
+        plain["made"] = _seeds(document["made"])
     student = StudentFile(**plain, kept=_kept(archive, document["kept"]), arrays={}, state={})
     check_description(student, specs["arrays"])
     check_made(student.made, specs["arrays"])
@@ -126,6 +128,16 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
         student = replace(student, statistics=loaded_statistics(described, arrays))
     check_values(student)
     return student
+
+
+def _seeds(made: Any) -> dict[str, int]:
+    """Take the seeds of what is made; `check_made` says whether they can be."""
+    if not isinstance(made, dict):
+        raise ValueError("made must hold seeds by the names of arrays")
+    for name, entry in made.items():
+        if not isinstance(entry, dict) or entry.keys() != {"seed"}:
+            raise ValueError(f"made: {name!r:.80} must have a seed, and nothing else")
+    return {name: entry["seed"] for name, entry in made.items()}
 
 
 def _still_made(student: StudentFile) -> dict[str, int]:

@@ -232,7 +232,7 @@ def test_cli_export_describes_images(run: Any, folder: Path) -> None:
     assert told["expansion"]["width"] == 20
     assert told["expansion"]["seed"] == 3
     file = read_student(folder / "s.pyedge")
-    assert [each["command"] for each in file.record][1:] == ["export", "add_statistics", "expand"]
+    assert [each["command"] for each in file.record][1:] == ["export", "expand", "add_statistics"]
     code, out, _ = run("export student.pt --statistics all.npz --forgettable --out s.pyedge")
     assert code == 0
     assert "statistics of 60 images of 3 classes" in out

@@ -81,7 +81,8 @@ def test_cli_learn_tells_that_an_option_means_steps(
     out, err = capsys.readouterr()
     assert "note: --steps means steps; without it s.pyedge would learn from its statistics" in err
     assert "the statistics of their features are dropped" in err
-    assert out.startswith("2 steps of 60 images in 0 s, from labels alone\nno statistics")
+    assert out.startswith("2 steps of 60 images in 0 s, from labels alone\n")
+    assert "\nno statistics: learns by steps alone\n" in out
 
 
 def test_cli_learn_says_what_was_learned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,8 +127,8 @@ def test_cli_inspect_tells_statistics_head_and_expansion(
     assert found["head"] == read_student("wide.pyedge").head
     assert main(["inspect", "wide.pyedge"]) == 0
     out = capsys.readouterr().out
-    assert "the classifier reads 16 random features of 5, made from seed 0\n" in out
-    assert "statistics of 300 images of 3 classes, 16 features" in out
+    assert "the classifier reads 5 features and 16 random ones of them, made from seed 0\n" in out
+    assert "statistics of 300 images of 3 classes, 26 features" in out
 
 
 @pytest.mark.parametrize(

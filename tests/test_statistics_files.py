@@ -55,15 +55,19 @@ def test_file_without_is_of_version_1_which_older_pyedge_reads(tmp_path: Path) -
 
 
 def test_made_weights_are_the_same_everywhere() -> None:
-    found = made_weight(7, 3, 4)
+    whole = made_weight(7, 11, 4)
+    assert np.array_equal(whole[:8], np.concatenate([np.eye(4), -np.eye(4)]))
+    found = whole[8:]
     # of PCG64's raw stream, which numpy keeps
     assert found.ravel()[:4].tolist() == pytest.approx(
         [0.101923428, 0.694025457, 0.576363564, -0.527734220], rel=1e-6
     )
-    many = made_weight(1, 500, 50)
+    many = made_weight(1, 600, 50)[100:]
     assert abs(float(many.mean())) < 2e-3
     assert float((many**2).sum(axis=1).mean()) == pytest.approx(1, abs=0.02)
-    assert not np.array_equal(many, made_weight(2, 500, 50))
+    assert not np.array_equal(many, made_weight(2, 600, 50)[100:])
+    with pytest.raises(ValueError, match="outputs must be at least 8, got 7"):
+        made_weight(1, 7, 4)
 
 
 def test_made_weights_that_have_learned_are_stored(
@@ -101,9 +105,10 @@ def _set(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("head", "shrinkage", to=2.0), "shrinkage must lie between"),
         (_set("head", "temperature", to=0.0), "temperature must be a number above 0"),
         (_set("head", "temperatur", to=1.0), "head must have"),
-        (_set("made", to={"nothing": 3}), "made: 'nothing' is no float32 array"),
-        (_set("made", to={"head.weight": 3}), "is no projection before the classifier|lacks"),
-        (_set("made", "expand.weight", to=-1), "must be a whole number from 0"),
+        (_set("made", to={"nothing": {"seed": 3}}), "made: 'nothing' is no float32 array"),
+        (_set("made", to={"head.weight": {"seed": 3}}), "has no room for each input"),
+        (_set("made", "expand.weight", to=3), "must have a seed, and nothing else"),
+        (_set("made", "expand.weight", "seed", to=-1), "must be a whole number from 0"),
         (_set("made", to={}), "lacks 'arrays/expand.weight.npy'"),
         (_set("version", to=1), "holds an unknown 'head'"),
     ],

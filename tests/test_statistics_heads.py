@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from statistics_case import DIGEST, NAMES, clouds, sums_of
@@ -46,6 +48,7 @@ def test_heads_discriminant_is_fishers() -> None:
     inverse = np.linalg.inv(within)
     away = x[:, None] - means[None]
     expected = -0.5 * np.einsum("nkf,fg,nkg->nk", away, inverse, away)
+    assert len(set(np.bincount(labels))) == 1  # so no mean is less certain than another
     head = solved(Gaussian.of(sums_of(features, labels), NAMES), Form("discriminant", 0.0))
     got = x @ head.weight.T + head.bias
     assert np.allclose(
@@ -76,6 +79,23 @@ def test_heads_classes_of_few_images_count_alike(kind: str) -> None:
     assert (found == truth)[dog].mean() > (best == truth)[dog].mean() - 0.1
 
 
+@pytest.mark.parametrize("form", [Form("discriminant", 0.1), Form("mean", 0.0)])
+def test_heads_do_not_hold_it_against_a_class_that_it_has_few_images(form: Form) -> None:
+    random = np.random.default_rng(0)
+    test = random.normal(size=(2000, 20))
+    shares = []
+    for _ in range(200):  # two classes of the same cloud: what tells them apart is chance
+        features = random.normal(size=(303, 20)).astype(np.float32)
+        labels = np.repeat([0, 1], [300, 3])
+        gaussian = Gaussian.of(sums_of(features, labels), NAMES[:2])
+        head = solved(gaussian, form)
+        shares.append(((test @ head.weight.T + head.bias).argmax(axis=1) == 1).mean())
+        without = solved(replace(gaussian, counts=np.full(2, 1e12)), form)
+        plain = (test @ without.weight.T + without.bias).argmax(axis=1) == 1
+        assert plain.mean() < shares[-1]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("form", [Form("discriminant", 0.0), Form("mean", 0.0)])
 def test_left_out_logits_are_those_of_the_sums_without_the_image(form: Form) -> None:
     features, labels = clouds(count=9)
@@ -95,9 +115,12 @@ def test_left_out_logits_are_those_of_the_sums_without_the_image(form: Form) -> 
             within = others.within * others.freedom / gaussian.freedom
             others = Gaussian(others.counts, others.means, within, others.freedom)
             away = x - others.means
-            expected = -0.5 * (away @ np.linalg.inv(others.within) * away).sum(axis=1)
+            far = (away @ np.linalg.inv(others.within) * away).sum(axis=1)
+            too_far = len(x) / others.counts
         else:
-            expected = -0.5 * ((x - others.means) ** 2).sum(axis=1)
+            far = ((x - others.means) ** 2).sum(axis=1)
+            too_far = np.trace(gaussian.within) / others.counts
+        expected = -0.5 * (far - too_far)
         assert np.allclose(got[row], expected, rtol=1e-3), (row, label)
 
 

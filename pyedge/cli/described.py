@@ -26,8 +26,8 @@ def lines(student: StudentFile) -> list[str]:
     found = []
     if expansion is not None:
         found.append(
-            f"the classifier reads {expansion['width']:,} random features of "
-            f"{expansion['features']:,}, made from seed {expansion['seed']}"
+            f"the classifier reads {expansion['features']:,} features and {expansion['width']:,} "
+            f"random ones of them, made from seed {expansion['seed']}"
         )
     if statistics is None:
         return [*found, "no statistics: learns by steps alone"]
@@ -91,8 +91,8 @@ def _expansion(student: StudentFile) -> dict[str, int] | None:
     if not student.made:
         return None
     name, seed = list(student.made.items())[-1]
-    width, features = student.arrays[name].shape
-    return {"width": int(width), "features": int(features), "seed": int(seed)}
+    outputs, features = student.arrays[name].shape
+    return {"width": int(outputs - 2 * features), "features": int(features), "seed": int(seed)}
 
 
 def size(count: int) -> str:

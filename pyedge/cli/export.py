@@ -35,7 +35,7 @@ examples:
       photos: the folder that the student was trained on. Its training images are summed, and its
       validation images, which the student has not learned, tell how sure it may be.
   pyedge export trained.pt --statistics photos --expand 1000 --out student.pyedge
-      A classifier of 1000 random features is solved in the place of the trained one.
+      1000 random features: more than by default, for a device that has room for their sums.
   pyedge export trained.pt --format onnx --out student.onnx
       To predict with other engines; such a file cannot learn.
 """
@@ -79,10 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--expand",
-        type=parsing.whole(1),
+        type=parsing.whole_or(1, "auto", "none"),
+        default="auto",
         metavar="N",
-        help="let the classifier read N random features of its features; it is solved from the "
-        "statistics, and the trained one is gone",
+        help="let the classifier read N random features beside its own, for curved borders between "
+        "classes; none, or auto (default): 200 where it reads fewer than 200",
     )
     what.add_argument(
         "--forgettable",
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         format=args.format,
         statistics=statistics,
         held=held,
-        expand=args.expand,
+        expand=None if args.expand == "none" else args.expand,
         forgettable=args.forgettable,
         seed=args.seed,
     )

@@ -117,6 +117,22 @@ def whole(least: int) -> Callable[[str], int]:
     return parse
 
 
+def whole_or(least: int, *words: str) -> Callable[[str], int | str]:
+    """Make the type of an option that takes a whole number from `least`, or one of some words."""
+
+    def parse(text: str) -> int | str:
+        if text in words:
+            return text
+        try:
+            return whole(least)(text)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(
+                f"wanted a whole number from {least} or {' or '.join(words)}, got {text!r}"
+            ) from None
+
+    return parse
+
+
 def number(least: float, most: float = float("inf"), above: bool = False) -> Callable[[str], float]:
     """Make the type of an option that takes a number; with `above`, `least` itself is too small."""
 

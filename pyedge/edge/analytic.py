@@ -159,10 +159,10 @@ def learn_statistics(
 
 
 def with_statistics(
-    student: StudentFile, statistics: Statistics, entry: dict[str, Any], *, partly: bool = False
+    student: StudentFile, statistics: Statistics, entry: dict[str, Any]
 ) -> StudentFile:
     """Return the student with these statistics, their classifier, and an entry in its record."""
-    found = solve(student, statistics, str(entry["command"]), partly=partly)
+    found = solve(student, statistics, str(entry["command"]))
     return dataclasses.replace(found, record=(*student.record, entry))
 
 

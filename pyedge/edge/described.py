@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyedge.class_matching import listing
-from pyedge.edge.analytic import with_added, with_statistics
+from pyedge.edge.analytic import with_added
 from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.digests import image_digests
 from pyedge.edge.doubts import Doubts
 from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import labelled_images
-from pyedge.expansion import with_expansion
+from pyedge.expansion import Expand, random_features, with_expansion
 from pyedge.statistics.grid import rounded
 from pyedge.statistics.solve import with_settings
 from pyedge.statistics.sums import held_alone
@@ -36,7 +36,7 @@ def add_statistics(
     labels: Any = None,
     *,
     held: Any = None,
-    expand: int | None = None,
+    expand: Expand = "auto",
     seed: int = 0,
     forgettable: bool = False,
 ) -> StudentFile:
@@ -50,9 +50,10 @@ def add_statistics(
     from which distance on an image is of nothing known. Without them some of `images` do, left out
     of the sums one by one; what a student was trained on looks surer than it is.
 
-    expand: let the classifier read so many random features of its features (RanPAC, McDonnell et
-    al. 2023), a projection made from `seed` that the file does not hold. The trained classifier
-    reads the features themselves, so it is replaced at once by the one that the statistics give.
+    expand: let the classifier read so many random features besides (RanPAC, McDonnell et al. 2023),
+    a projection made from `seed` that the file does not hold: what is solved for then draws curved
+    borders between classes. "auto": as many as docs/learning.md says, where statistics are begun
+    and the classifier reads few features. None: none.
 
     forgettable: keep the second moments of each class apart, so that `forget` can take any of them
     out: f (f + 1) / 2 numbers of 8 bytes a class, in the place of once.
@@ -76,7 +77,7 @@ def with_described(
     given: EdgeImages,
     held: EdgeImages | None,
     *,
-    expand: int | None,
+    expand: Expand,
     seed: int,
     forgettable: bool,
     where: str,
@@ -94,18 +95,21 @@ def with_described(
         doubts.look(held, f"{where}: held")
         _tell_of_shared(given, held, where)
     engine = student.engine()
-    if expand is not None:
+    width = random_features(student, expand, where)
+    if width is not None:
         features = features_of(engine, given, PREDICT_BATCH)
-        student = with_expansion(student, features, expand, seed, where)
+        wide = with_expansion(student, features, width, seed, where)
+        if student.statistics is not None:
+            warn(f"{where}: expand: the statistics were of other features, and are begun anew")
+        student = wide
+        entry = {"command": "expand", "width": width, "seed": seed}
+        student = dataclasses.replace(student, record=(*student.record, entry))
         engine = student.engine()
     student = with_added(engine, student, given, None, forgettable=forgettable, where=where)
     if held is not None:
         student = _holding(engine, student, held, where)
     assert student.statistics is not None
-    if expand is None:
-        return with_settings(student, student.statistics)
-    entry = {"command": "expand", "width": expand, "seed": seed}
-    return with_statistics(student, student.statistics, entry, partly=True)
+    return with_settings(student, student.statistics)
 
 
 def _tell_of_shared(given: EdgeImages, held: EdgeImages, where: str) -> None:

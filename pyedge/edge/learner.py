@@ -35,6 +35,7 @@ from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
 from pyedge.evaluation import Evaluation, check_score
+from pyedge.expansion import own_features
 from pyedge.npy_archive import ArraySpec
 from pyedge.statistics.solve import check_fresh
 from pyedge.statistics.unknown import Distances
@@ -318,7 +319,10 @@ class EdgeLearner(Summing):
             measure = self._distances
             if measure is None or measure[0] is not student:
                 known = check_fresh(student, call)
-                self._distances = measure = student, Distances(known, student.head, call)
+                self._distances = measure = (
+                    student,
+                    Distances(known, student.head, call, own_features(student)),
+                )
             size = batch_size
             if limit is not None:
                 footprint = Footprint.at_rest(engine, student)

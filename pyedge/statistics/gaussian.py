@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,12 @@ class Gaussian:
             )
         scatter = scatter_of(statistics, described)
         return cls(counts, means, scatter * (statistics.step**2 / freedom), freedom)
+
+    def projected(self, rows: Matrix | None) -> Gaussian:
+        """Describe rows @ features, rows [p, f], in the place of the features; None: themselves."""
+        if rows is None:
+            return self
+        return replace(self, means=self.means @ rows.T, within=rows @ self.within @ rows.T)
 
     def total(self) -> Matrix:
         """Return the covariance of all classes as one cloud, each class counting alike, [f, f]."""

@@ -6,6 +6,9 @@ image. With f the features, mu_k the mean of class k and S the covariance:
 - "mean": the logit of class k is -|f - mu_k|^2 / 2, less what is the same for all classes.
 - "discriminant": -(f - mu_k)^T S^-1 (f - mu_k) / 2 (Fisher 1936; as streaming LDA, Hayes and Kanan
   2020). S is shrunk towards a multiple of the identity.
+  In both, the squared distance is less by what it is too large for the mean is that of n_k images
+  alone: tr(S^-1 S_0) / n_k on average, S_0 the covariance before it is shrunk (tr S_0 / n_k for the
+  mean). Without that a class of a few images loses to those of many (Moran and Murphy 1979).
 - "ridge": least squares from f and a constant to 1 for the class and 0 for the others (Zhuang et
   al. 2022), each image weighted such that classes count alike however many images they have. Where
   they have the same number it is ridge regression on all images to the last digit; where not, the
@@ -63,15 +66,23 @@ def inverse_times(matrix: Matrix, columns: Matrix) -> Matrix:
         ) from None
 
 
+def uncertainty(gaussian: Gaussian, form: Form) -> Matrix:
+    """Return by how much squared distances to each class are too large on average, [c]."""
+    if form.kind == "mean":
+        return np.trace(gaussian.within) / gaussian.counts
+    within = shrunk(gaussian.within, form.shrinkage)
+    return np.trace(inverse_times(within, gaussian.within)) / gaussian.counts
+
+
 def solved(gaussian: Gaussian, form: Form) -> Head:
     """Return the classifier of a form; ValueError where the equations have no solution."""
     means = gaussian.means
     if form.kind == "mean":
-        return Head(means, -0.5 * (means**2).sum(axis=1))
+        return Head(means, -0.5 * ((means**2).sum(axis=1) - uncertainty(gaussian, form)))
     within = shrunk(gaussian.within, form.shrinkage)
     if form.kind == "discriminant":
         weight = inverse_times(within, means.T).T
-        return Head(weight, -0.5 * (weight * means).sum(axis=1))
+        return Head(weight, -0.5 * ((weight * means).sum(axis=1) - uncertainty(gaussian, form)))
     centre = means.mean(axis=0)
     away = means - centre
     # the constant's column is eliminated: least squares on centred features and targets

@@ -9,13 +9,13 @@ covariance change by one outer product.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.statistics.gaussian import Gaussian, Matrix
-from pyedge.statistics.heads import Form, inverse_times, shrunk, solved
+from pyedge.statistics.heads import Form, inverse_times, shrunk, solved, uncertainty
 from pyedge.statistics.sums import Statistics
 
 
@@ -34,6 +34,10 @@ class Held:
         """Return n / (n - 1) for each image's class, and 1 / n; 1 and 0 where it is not counted."""
         n = gaussian.counts[self.labels]
         return np.where(self.counted, n / np.maximum(n - 1, 1), 1.0), self.counted / n
+
+    def projected(self, rows: Matrix | None) -> Held:
+        """Take rows @ features, rows [p, f], in the place of the features; None: themselves."""
+        return self if rows is None else replace(self, features=self.features @ rows.T)
 
     @classmethod
     def of(cls, statistics: Statistics, gaussian: Gaussian, classes: Sequence[str]) -> Held:
@@ -75,16 +79,19 @@ def left_out_distances(gaussian: Gaussian, held: Held, shrinkage: float) -> Matr
 
 def left_out_logits(gaussian: Gaussian, held: Held, form: Form) -> Matrix:
     """Return the logits of a form, [h, c], each image left out."""
-    if form.kind == "discriminant":
-        return -0.5 * left_out_distances(gaussian, held, form.shrinkage)
     own = np.arange(len(held.labels)), held.labels
     factor, share = held.counts(gaussian)
+    # of its own class there is an image less
+    uncertain = np.tile(uncertainty(gaussian, form), (len(held.labels), 1))
+    uncertain[own] *= factor
+    if form.kind == "discriminant":
+        return -0.5 * (left_out_distances(gaussian, held, form.shrinkage) - uncertain)
     if form.kind == "mean":
         x = held.features
         away = x[:, None, :] - gaussian.means[None] if x.size else np.empty((0, 1, 1))
-        found = -0.5 * (away**2).sum(axis=2)
+        found = (away**2).sum(axis=2)
         found[own] *= factor**2
-        return found
+        return -0.5 * (found - uncertain)
     head = solved(gaussian, form)
     logits = held.features @ head.weight.T + head.bias
     classes = len(gaussian.counts)

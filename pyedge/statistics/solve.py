@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.statistics.calibration import DEFAULT_FORM, LEAST_HELD, chosen_form, temperature_of
-from pyedge.statistics.gaussian import Gaussian
-from pyedge.statistics.heads import Form, solved
+from pyedge.expansion import own_features, with_bias
+from pyedge.statistics.calibration import (
+    DEFAULT_FORM,
+    FEW,
+    FORM_OF_FEW,
+    LEAST_HELD,
+    chosen_form,
+    temperature_of,
+)
+from pyedge.statistics.gaussian import Gaussian, Matrix
+from pyedge.statistics.heads import Form, Head, solved
 from pyedge.statistics.left_out import Held, left_out_logits
 from pyedge.statistics.sums import Statistics
 from pyedge.statistics.unknown import threshold_of
-from pyedge.student_features import classifier_of, features_digest
+from pyedge.student_features import features_digest
 from pyedge.student_tail import terms
 
 if TYPE_CHECKING:
@@ -38,33 +46,28 @@ def check_fresh(student: StudentFile, where: str) -> Statistics:
     return student.statistics
 
 
-def solve(
-    student: StudentFile, statistics: Statistics, where: str, *, partly: bool = False
-) -> StudentFile:
+def solve(student: StudentFile, statistics: Statistics, where: str) -> StudentFile:
     """Return the student with these statistics, and the classifier that they give.
 
     Its form is the one that the student's head names, or else the best for the images held. Raises
     ValueError, beginning with `where`, where there is no solution, and for a class that nobody has
-    described; with `partly` the logit of such a class is the mean of the others', which is never
-    above their largest.
+    described.
     """
     found = terms(student)
     open_classes = [student.classes[j] for j in np.flatnonzero(~found.masked)]
-    known = np.array([name in statistics.classes for name in open_classes])
-    if partly:
-        open_classes = [name for name in open_classes if name in statistics.classes]
     try:
         gaussian = Gaussian.of(statistics, open_classes)
         settings = _settings(student, statistics, gaussian, open_classes)
-        head = solved(gaussian, _form(settings))
+        rows, form = _solved_for(student, gaussian, settings)
+        head = solved(gaussian.projected(rows), form)
+        if rows is not None:
+            head = Head(head.weight @ rows, head.bias)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     temperature = settings.get("temperature", 1.0)
     # what is the same for all classes changes no answer, and costs float32 its digits
-    weight = np.zeros((len(known), head.weight.shape[1]))
-    bias = np.zeros(len(known))
-    weight[known] = (head.weight - head.weight.mean(axis=0)) / temperature
-    bias[known] = (head.bias - head.bias.mean()) / temperature
+    weight = (head.weight - head.weight.mean(axis=0)) / temperature
+    bias = (head.bias - head.bias.mean()) / temperature
     return _with_classifier(
         dataclasses.replace(student, statistics=statistics, head=settings), weight, bias
     )
@@ -100,18 +103,30 @@ def _settings(
     held = Held.of(statistics, gaussian, classes)
     if len(held.labels) < LEAST_HELD:
         return dict(student.head)
-    form = _form(student.head) if student.head else chosen_form(gaussian, held)
-    logits = left_out_logits(gaussian, held, form)
+    head = student.head
+    if not head:
+        form = chosen_form(gaussian, held)
+        head = {"kind": form.kind, "shrinkage": form.shrinkage}
+    rows, form = _solved_for(student, gaussian, head)
+    logits = left_out_logits(gaussian.projected(rows), held.projected(rows), form)
+    own = own_features(student)
     return {
-        "kind": form.kind,
-        "shrinkage": form.shrinkage,
+        "kind": head["kind"],
+        "shrinkage": head["shrinkage"],
         "temperature": temperature_of(logits, held.labels),
-        "threshold": threshold_of(gaussian, held),
+        "threshold": threshold_of(gaussian.projected(own), held.projected(own)),
     }
 
 
-def _form(settings: Mapping[str, Any]) -> Form:
-    return Form(settings["kind"], settings["shrinkage"]) if settings else DEFAULT_FORM
+def _solved_for(
+    student: StudentFile, gaussian: Gaussian, settings: Mapping[str, Any]
+) -> tuple[Matrix | None, Form]:
+    """Return what a classifier is solved for: rows that make its features (None: all), and form."""
+    if gaussian.counts.min() < FEW:
+        return own_features(student), FORM_OF_FEW
+    if not settings:
+        return None, DEFAULT_FORM
+    return None, Form(settings["kind"], settings["shrinkage"])
 
 
 def _with_classifier(
@@ -121,19 +136,13 @@ def _with_classifier(
     found = terms(student)
     chosen = np.flatnonzero(~found.masked)
     rows, scale = found.source[chosen], found.scale[chosen]
-    node = classifier_of(student)
-    arrays, nodes = dict(student.arrays), student.nodes
+    # a classifier without a constant cannot say what statistics do
+    student, node = with_bias(student)
+    arrays = dict(student.arrays)
     weights = np.array(arrays[node["weight"]])
-    if node["bias"] is None:  # a classifier without a constant cannot say what statistics do
-        name = f"{node['name']}.bias"
-        while name in arrays:
-            name += "_"
-        arrays[name] = np.zeros(len(weights), dtype=np.float32)
-        node = {**node, "bias": name}
-        nodes = tuple(node if each["name"] == node["name"] else each for each in nodes)
     biases = np.array(arrays[node["bias"]])
     weights[rows] = weight / scale[:, None]
     biases[rows] = (bias - found.shift[chosen]) / scale
     arrays[node["weight"]], arrays[node["bias"]] = weights, biases
     # the optimizer's slots are of other weights
-    return dataclasses.replace(student, nodes=nodes, arrays=arrays, state={}, optimizer={})
+    return dataclasses.replace(student, arrays=arrays, state={}, optimizer={})

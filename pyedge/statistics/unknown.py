@@ -27,8 +27,17 @@ _SHRINKAGE = 1e-3
 class Distances:
     """Relative Mahalanobis distances of features, and the threshold of what is known."""
 
-    def __init__(self, statistics: Statistics, head: Mapping[str, Any], where: str) -> None:
-        """Take a student's statistics and head; ValueError where they hold no threshold."""
+    def __init__(
+        self,
+        statistics: Statistics,
+        head: Mapping[str, Any],
+        where: str,
+        own: Matrix | None = None,
+    ) -> None:
+        """Take a student's statistics and head; ValueError where they hold no threshold.
+
+        `own`: the rows that make of the features those that distances are measured in.
+        """
         threshold = head.get("threshold")
         if threshold is None:
             raise ValueError(
@@ -36,7 +45,8 @@ class Distances:
                 "one: wanted statistics of more images"
             )
         self.threshold = float(threshold)
-        gaussian = Gaussian.of(statistics, statistics.classes)
+        gaussian = Gaussian.of(statistics, statistics.classes).projected(own)
+        self._own = None if own is None else own.T.astype(np.float32)
         self._near = _whitening(shrunk(gaussian.within, _SHRINKAGE))
         self._far = _whitening(shrunk(gaussian.total(), _SHRINKAGE))
         self._means = gaussian.means @ self._near
@@ -44,6 +54,8 @@ class Distances:
 
     def of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the distance of each image, float32 [n], from features float32 [n, f]."""
+        if self._own is not None:
+            features = features @ self._own
         near, far = features @ self._near, features @ self._far
         products = (near**2).sum(axis=1)[:, None] - 2 * near @ self._means.T
         nearest = (products + (self._means**2).sum(axis=1)).min(axis=1)

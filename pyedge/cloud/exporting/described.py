@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pyedge.class_matching import absent, classes_of, listing, numbered, quoted
+from pyedge.class_matching import classes_of, numbered, quoted
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.feed.batch import Source, labels_of, split
 from pyedge.cloud.feed.loaders import Feed, check_loader, nothing
@@ -22,8 +22,8 @@ from pyedge.edge.described import with_described
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import labelled_images
 from pyedge.edge.masks import refuse_masked_labels
+from pyedge.expansion import Expand
 from pyedge.student import StudentFile
-from pyedge.student_tail import terms
 from pyedge.warning import warn
 
 _DRAWS = 4  # of one image, to see whether it differs: a flip alone escapes one time in eight
@@ -35,7 +35,11 @@ def check_arguments(statistics: Any, held: Any, expand: Any, forgettable: Any, f
     if not isinstance(forgettable, bool):
         raise TypeError(f"export: forgettable must be True or False, got {forgettable!r}")
     if statistics is None:
-        told = {"held": held is not None, "expand": expand is not None, "forgettable": forgettable}
+        told = {
+            "held": held is not None,
+            "expand": expand not in ("auto", None),
+            "forgettable": forgettable,
+        }
         for name, there in told.items():
             if there:
                 raise ValueError(f"export: {name} needs statistics, images to describe")
@@ -51,14 +55,14 @@ def with_statistics_of(
     statistics: Any,
     held: Any,
     *,
-    expand: int | None,
+    expand: Expand,
     seed: int,
     forgettable: bool,
 ) -> StudentFile:
     """Return the file with the statistics of images, as `export` says; errors name its argument."""
     given = _labelled(student, file, statistics, "statistics")
     aside = None if held is None else _labelled(student, file, held, "held")
-    found = with_described(
+    return with_described(
         file,
         given,
         aside,
@@ -67,22 +71,6 @@ def with_statistics_of(
         forgettable=forgettable,
         where="export: statistics",
     )
-    if expand is not None:
-        _tell_of_absent(found)
-    return found
-
-
-def _tell_of_absent(file: StudentFile) -> None:
-    """Warn of classes of which there is no image: the trained classifier answered with them."""
-    assert file.statistics is not None
-    masked = terms(file).masked
-    names = [name for name, hidden in zip(file.classes, masked, strict=True) if not hidden]
-    lacking = absent(names, file.statistics.classes)
-    if lacking:
-        warn(
-            f"export: statistics has no image of {listing(lacking)}: the classifier that is solved "
-            "never answers so"
-        )
 
 
 def _labelled(student: Student, file: StudentFile, given: Any, argument: str) -> EdgeImages:

@@ -17,6 +17,7 @@ from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.shown import compare_classes
+from pyedge.expansion import Expand
 from pyedge.student import StudentFile
 from pyedge.student_file import write_student
 from pyedge.warning import warn
@@ -34,7 +35,7 @@ def export(
     format: Literal["pyedge", "onnx"] = "pyedge",
     statistics: Any = None,
     held: Any = None,
-    expand: int | None = None,
+    expand: Expand = "auto",
     forgettable: bool = False,
     seed: int = 0,
 ) -> StudentFile | None:
@@ -74,9 +75,9 @@ def export(
     and tell what is unknown. Without them some of `statistics` do, and the student looks surer of
     these than it is.
 
-    expand: the classifier reads so many random features (ReLU) of its features, made from `seed`
-    and not stored. The trained classifier cannot read those, so it is replaced by the one that is
-    solved from the statistics: that is the price, and its accuracy may be another. forgettable:
+    expand: the classifier reads so many random features (ReLU) beside its features, made from
+    `seed` and not stored; "auto": 500 where it reads fewer than 200, None: none. No answer changes
+    by it; what the device learns is better (docs/learning.md). forgettable:
     each class has second moments of its own, so that `EdgeLearner.forget` can take any of them out:
     f (f + 1) / 2 numbers of 8 bytes for each class of f features, in the place of once for all.
 
