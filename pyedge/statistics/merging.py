@@ -259,8 +259,10 @@ def _merged_held(
     kept: list[NDArray[Any]] = []
     for name in range(classes):
         mine = np.flatnonzero(owners == name)
-        # of the same features counted and not, those that are not come first, in any order
-        mine = mine[np.argsort(counted[mine], kind="stable")]
+        # images held aside for a class stay the only ones, so that what is taken out of the sums
+        # leaves them as they were
+        aside = mine[~counted[mine]]
+        mine = aside if len(aside) else mine
         kept.append(mine[chosen_to_hold(values[mine], most)])
     chosen = np.concatenate([np.empty(0, np.int64), *kept]).astype(np.int64)
     return {
