@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import pyedge
 from bench.learning.features import ids, pixels
-from bench.learning.method import Ids, Method, Pixels, Start, image_bytes, joined
+from bench.learning.method import Ids, Method, Pixels, Start, image_bytes, joined, softmax
 from pyedge.data import Augment, ImageSet
 
 STEPS, RATE, BATCH = 64, 0.01, 64
@@ -46,6 +47,9 @@ class OnEngine(Method):
 
     def predict(self, images: Pixels) -> Ids:
         return self.learner.logits(images)[:, : self._known].argmax(1).astype(np.int64)
+
+    def probabilities(self, images: Pixels) -> NDArray[np.float64]:
+        return softmax(self.learner.logits(images)[:, : self._known])
 
     @property
     def kept_bytes(self) -> int:
@@ -122,6 +126,35 @@ class Transfer(OnEngine):
         self.add(images, classes)
         options = self.options(self._steps, self._lr)
         self.learner.learn(pixels(images), knowledge=self._pack, **options)
+
+
+class RememberingLabels(Labels):
+    """Fine-tune on labels with a memory of `per_class` images, found by herding, replayed."""
+
+    def __init__(self, *, per_class: int, steps: int = STEPS, lr: float = RATE) -> None:
+        super().__init__(steps=steps, lr=lr)
+        self._per_class = per_class
+
+    def start(self, start: Start) -> None:
+        super().start(start)
+        self._memory = pyedge.Memory(per_class=self._per_class)
+        self.remember(start.base)
+
+    def experience(self, images: ImageSet, classes: Sequence[int]) -> None:
+        self.add(images, classes)
+        options = self.options(self._steps, self._lr)
+        self.learner.learn(
+            pixels(images), names(images), memory=self._memory, **options, **self.shifts()
+        )
+        self.remember(images)
+
+    def remember(self, images: ImageSet) -> None:
+        """Keep images of classes that have been learned."""
+        self._memory.add(self.learner, pixels(images), names(images))
+
+    @property
+    def kept_bytes(self) -> int:
+        return self._memory.nbytes
 
 
 class JointLastConvolutions(OnEngine):

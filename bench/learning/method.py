@@ -72,6 +72,10 @@ class Method(ABC):
     def predict(self, images: Pixels) -> Ids:
         """Tell the classes of images uint8 [n, c, h, w], among those that have come."""
 
+    def probabilities(self, images: Pixels) -> NDArray[np.float64] | None:
+        """Return how sure it is of each class that has come, [n, classes]; None: it cannot tell."""
+        return None
+
     @property
     @abstractmethod
     def kept_bytes(self) -> int:
@@ -88,6 +92,12 @@ class Entry:
     make: Callable[..., Method]
     settings: Sequence[Mapping[str, Any]] = field(default_factory=lambda: ({},))
     seen_teacher: bool = False
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Make probabilities of logits [n, classes]."""
+    found = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    return np.asarray(found / found.sum(axis=1, keepdims=True), np.float64)
 
 
 def image_bytes(images: ImageSet) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_PERCENT = ("old", "new", "mean", "weighted", "average_incremental", "forgetting")
-_TITLES = ("old", "new", "mean", "weighted", "average inc.", "forgetting")
+_PERCENT = (
+    *("old", "new", "mean", "weighted", "average_incremental", "forgetting"),
+    "calibration_error",
+)
+_TITLES = ("old", "new", "mean", "weighted", "average inc.", "forgetting", "ECE")
 
 
 def text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -28,6 +31,8 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
+    if row.get(name) is None:
+        return f"{'-':>13}"
     deviation = row.get(f"{name}_deviation")
     said = f"{row[name]:.1f}" if deviation is None else f"{row[name]:.1f} +- {deviation:.1f}"
     return f"{said:>13}"

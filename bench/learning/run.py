@@ -16,9 +16,11 @@ from bench.learning.images import load
 from bench.learning.method import Entry, Method, Start
 from bench.learning.recipes import RECIPES
 from pyedge.data import ImageSet
+from pyedge.statistics.calibration import calibration_error
 
 FIGURES = (
     *("old", "old_before", "new", "mean", "weighted", "average_incremental", "forgetting"),
+    "calibration_error",
     *("seconds", "bytes", "sent_bytes"),
 )
 Say = Callable[[str], None]
@@ -92,7 +94,9 @@ def tested(method: Method, run: Run) -> dict[str, Any]:
         record.add(method.predict(images[record.asked(number)]))
 
     told = taught(method, run, ask)
-    return {**record.figures(), **told}
+    sure = method.probabilities(images)
+    error = None if sure is None else 100 * calibration_error(sure, ids(run.test))
+    return {**record.figures(), "calibration_error": error, **told}
 
 
 def validated(method: Method, run: Run) -> float:
@@ -140,10 +144,16 @@ def table(asked: Asked, methods: Mapping[str, Entry], say: Say) -> list[dict[str
     return rows
 
 
-def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return mean and sample deviation of each figure over the seeds; one seed has no deviation."""
-    result: dict[str, float] = {}
+def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return mean and sample deviation of each figure over the seeds; one seed has no deviation.
+
+    None for what a method does not tell.
+    """
+    result: dict[str, float | None] = {}
     for name in FIGURES:
+        if any(each[name] is None for each in found):
+            result[name] = None
+            continue
         values = np.array([each[name] for each in found], np.float64)
         digits = 4 if name == "seconds" else 2
         result[name] = round(float(values.mean()), digits)

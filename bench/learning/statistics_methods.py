@@ -17,12 +17,16 @@ from bench.learning.engine_methods import OnEngine, names
 from bench.learning.features import pixels
 from bench.learning.method import Start
 from pyedge.data import ImageSet
+from pyedge.expansion import Expand
 
 
 class Statistics(OnEngine):
-    """One forward pass over the new images, and one solve; `expand` random features, or none."""
+    """One forward pass over the new images, and one solve; `expand`: random features.
 
-    def __init__(self, *, expand: int | None = None) -> None:
+    Second moments are pooled: what the other methods keep does not let a class be forgotten either.
+    """
+
+    def __init__(self, *, expand: Expand = "auto") -> None:
         super().__init__()
         self._expand = expand
 
@@ -43,7 +47,7 @@ class Statistics(OnEngine):
 
     def experience(self, images: ImageSet, classes: Sequence[int]) -> None:
         self.add(images, classes)
-        self.learner.learn(pixels(images), names(images), method="statistics")
+        self.learner.learn(pixels(images), names(images), method="statistics", forgettable=False)
 
     @property
     def kept_bytes(self) -> int:

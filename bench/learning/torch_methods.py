@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from bench.learning import torch_formulas as formulas
 from bench.learning.features import ids
 from bench.learning.images import at_most
-from bench.learning.method import Ids, Method, Pixels, Start, image_bytes, joined
+from bench.learning.method import Ids, Method, Pixels, Start, image_bytes, joined, softmax
 from bench.learning.torch_net import GrowingStudent, distorted, draw, train_steps
 from pyedge.data import Augment, ImageSet, standardise
 
@@ -54,6 +55,9 @@ class Naive(Method):
 
     def predict(self, images: Pixels) -> Ids:
         return self.net.logits(torch.from_numpy(images)).argmax(1).numpy()
+
+    def probabilities(self, images: Pixels) -> NDArray[np.float64] | None:
+        return softmax(self.net.logits(torch.from_numpy(images)).numpy())
 
     @property
     def kept_bytes(self) -> int:
@@ -182,6 +186,9 @@ class ICaRL(Naive):
         # the nearest of unit vectors is the one with the largest product
         features = F.normalize(self.net.features(torch.from_numpy(images)), dim=1)
         return (features @ self._means.T).argmax(1).numpy()
+
+    def probabilities(self, images: Pixels) -> None:
+        return None  # the nearest mean, not the logits, is its answer
 
     @property
     def kept_bytes(self) -> int:
