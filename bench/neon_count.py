@@ -84,12 +84,7 @@ def build() -> Path:
 
 def count_step(batch: int) -> StepCount:
     """Build, run and count. Raises RuntimeError where a tool fails or the loss does not fall."""
-    command = [EMULATOR, "-d", "in_asm,exec,nochain", str(build()), str(batch)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        instructions, multiply_adds = count_log(process.stderr)
-    if process.returncode:
-        raise RuntimeError(f"resnet4_step failed under {EMULATOR}: {process.returncode}")
+    instructions, multiply_adds = _counted(str(batch))
     student = make_student("resnet4")
     vectors = sum(n for name, n in multiply_adds.items() if _TILE.search(name))
     return StepCount(
@@ -98,6 +93,24 @@ def count_step(batch: int) -> StepCount:
         4 * vectors,
         dict(instructions.most_common()),
     )
+
+
+def count_sums(batch: int) -> int:
+    """Count the instructions of learning a batch from statistics: a forward pass, and its sums.
+
+    The solve at the end, numpy's, is not among them. Raises RuntimeError where a tool fails.
+    """
+    return _counted(str(batch), "sums")[0].total()
+
+
+def _counted(*arguments: str) -> tuple[Counter[str], Counter[str]]:
+    command = [EMULATOR, "-d", "in_asm,exec,nochain", str(build()), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        found = count_log(process.stderr)
+    if process.returncode:
+        raise RuntimeError(f"resnet4_step failed under {EMULATOR}: {process.returncode}")
+    return found
 
 
 def count_log(lines: Iterable[bytes]) -> tuple[Counter[str], Counter[str]]:

@@ -104,6 +104,7 @@ def _step(batch: int) -> dict[str, Any]:
         "per_executed_mac": round(found.per_executed_mac, 3),
         "micro_kernels_per_executed_mac": round(found.tiles_per_executed_mac, 3),
         "by_function": found.shares(),
+        "sums_instructions": neon_count.count_sums(batch),
     }
 
 
@@ -155,7 +156,13 @@ def _step_lines(step: dict[str, Any]) -> list[str]:
         f"({step['executed_macs'] / 1e6:.0f} M; Winograd saves the rest), of which the "
         f"micro-kernels {step['micro_kernels_per_executed_mac']:.3f}",
     ]
-    return [*lines, *(f"  {share:>6.1%}  {name}" for name, share in step["by_function"].items())]
+    lines += (f"  {share:>6.1%}  {name}" for name, share in step["by_function"].items())
+    each = step["sums_instructions"] / step["batch"]
+    lines.append(
+        f"learning from statistics: {each / 1e6:.1f} M instructions an image; 500 images, at one "
+        f"a cycle and 1.8 GHz: {500 * each / 1.8e9:.1f} s"
+    )
+    return lines
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -1,6 +1,9 @@
 // Two steps of learning on the paper's ResNet 4, for bench/neon_count.py to count the instructions
 // of the second under emulation: resnet4_step BATCH. The last conv of each group and the classifier
 // learn (Sec. 4.1) from four float16 candidates a group; weights and knowledge are random.
+// resnet4_step BATCH sums: what learning from statistics does with a batch, a forward pass and the
+// second moments of the features.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +13,7 @@
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "kernels/second_moments.hpp"
 #include "kernels/thread_pool.hpp"
 
 namespace {
@@ -180,15 +184,48 @@ extern "C" __attribute__((noinline)) void count_to_here() {
   asm volatile("");
 }
 
+namespace {
+
+// Returns whether the second moments, which both passes add to, are twice those of the first.
+bool add_up(pyedge::Engine& engine, const Lesson& lesson) {
+  const int classifier = engine.linear_step("classifier");
+  const auto f = engine.feature_count(classifier);
+  const auto n = static_cast<std::int64_t>(lesson.rows.size());
+  const auto size = static_cast<std::size_t>(n * f);
+  std::vector<float> features(size), logits(static_cast<std::size_t>(n * classes));
+  std::vector<std::int32_t> whole(size);
+  std::vector<std::int64_t> moments(static_cast<std::size_t>(f * (f + 1) / 2));
+  const auto pass = [&] {
+    engine.features(lesson.images(), classifier, features.data(), logits.data());
+    for (std::size_t i = 0; i < size; ++i) {
+      whole[i] = static_cast<std::int32_t>(std::lrintf(features[i] * 4096.0f));
+    }
+    pyedge::add_second_moments(whole.data(), n, f, moments.data());
+  };
+  pass();
+  const std::vector<std::int64_t> once = moments;
+  count_from_here();
+  pass();
+  count_to_here();
+  for (std::size_t i = 0; i < once.size(); ++i) {
+    if (moments[i] != 2 * once[i]) return false;
+  }
+  return std::any_of(once.begin(), once.end(), [](std::int64_t value) { return value != 0; });
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  const long n = argc == 2 ? std::atol(argv[1]) : 0;
-  if (n < 1) return std::puts("usage: resnet4_step BATCH"), EXIT_FAILURE;
+  const bool sums = argc == 3 && std::string(argv[2]) == "sums";
+  const long n = argc == 2 || sums ? std::atol(argv[1]) : 0;
+  if (n < 1) return std::puts("usage: resnet4_step BATCH [sums]"), EXIT_FAILURE;
   pyedge::set_num_threads(1);
   std::vector<std::string> learns;
   pyedge::Engine engine(resnet4(learns));
   engine.set_trainable(learns);
   engine.set_preprocessing({pyedge::Preprocessing::Kind::image, {}, {}});
   const Lesson lesson(engine.graph(), n);
+  if (sums) return add_up(engine, lesson) ? EXIT_SUCCESS : EXIT_FAILURE;
   const auto step = [&] {
     const double loss = engine.step(lesson.images(), lesson.knowledge()).loss;
     engine.update(1e-3);

@@ -225,7 +225,6 @@ class _Device:
             images.images.numpy(),
             images.labels.numpy(),
             held=(held.images.numpy(), held.labels.numpy()),
-            expand=self._job.preset.expand,
             seed=self._job.seed,
         )
         write_student(path, found)

@@ -39,7 +39,6 @@ class Preset:
     lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS
     thresholds: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)
     device_threshold: float = 0.7
-    expand: int = 500
     replayed: int = 5
     joint: dict[str, Any] = field(default_factory=lambda: {**_INCREMENTAL, "steps": 200})
     profile_images: int = 1024
