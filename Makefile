@@ -67,6 +67,7 @@ fuzz: build
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt atheris
 	$(BIN)/python tests/fuzz/fuzz_student_file.py -runs=5000
 	$(BIN)/python tests/fuzz/fuzz_knowledge.py -runs=5000
+	$(BIN)/python tests/fuzz/fuzz_statistics.py -runs=5000
 
 sanitize:
 	tools/sanitize.sh
