@@ -149,35 +149,3 @@ def _spread(weights: NDArray[np.float64], width: int) -> NDArray[np.float32]:
     """Write weights of features as those of their positive and negative parts, and of no others."""
     none = np.zeros((len(weights), width))
     return np.concatenate([weights, -weights, none], axis=1).astype(np.float32)
-
-
-def without_expansion(student: StudentFile) -> StudentFile:
-    """Return a student whose classifier reads the features themselves, with weights of 0."""
-    nodes, arrays = list(student.nodes), dict(student.arrays)
-    output, taps = student.output, student.taps
-    for name in student.made:
-        at = next(i for i, node in enumerate(nodes) if node.get("weight") == name) - 1
-        scale, classifier = nodes[at], nodes[at + 3]
-        for array in (scale["weight"], scale["bias"], name):
-            del arrays[array]
-        rows = len(student.arrays[classifier["weight"]])
-        count = len(student.arrays[scale["weight"]])
-        arrays[classifier["weight"]] = np.zeros((rows, count), dtype=np.float32)
-        moved = [
-            {**node, "inputs": [i - 3 if i > at else i for i in node["inputs"]]}
-            for node in nodes[at + 3 :]
-        ]
-        moved[0]["inputs"] = list(scale["inputs"])
-        nodes[at:] = moved
-        output, taps = output - 3, tuple(tap - 3 if tap >= at else tap for tap in taps)
-    return dataclasses.replace(
-        student,
-        nodes=tuple(nodes),
-        arrays=arrays,
-        output=output,
-        taps=taps,
-        statistics=None,
-        head={},
-        state={},
-        made={},
-    )

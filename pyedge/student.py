@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.expansion import without_expansion
 from pyedge.npy_archive import ArraySpec
+from pyedge.projection import without_projection
 from pyedge.statistics.sums import Statistics, constant
 from pyedge.student_graph import Layer, Node, infer_layers
 
@@ -117,7 +117,8 @@ class StudentFile:
         features that the classifier reads. Other positions of channel_pad are structure.
         """
         if self.made:
-            return without_expansion(self).structure_digest
+            plain = without_projection(self.nodes, self.arrays, self.output, self.taps, self.made)
+            return replace(self, **plain._asdict(), made={}, statistics=None).structure_digest
         digest = hashlib.sha256()
         shapes = {name: list(array.shape) for name, array in self.arrays.items()}
         tail = self.tail()

@@ -11,8 +11,9 @@ from torch import fx, nn
 
 from pyedge.arguments import whole
 from pyedge.cloud.compression.coupling import CostModel, FilterSet, dependency_graph, filter_sets
+from pyedge.cloud.compression.cut import Init, Teacher
 from pyedge.cloud.compression.depth import Head, Keep, make_shallow
-from pyedge.cloud.compression.plan import Init, Plan, Teacher
+from pyedge.cloud.compression.plan import Plan
 from pyedge.cloud.compression.profile import Images, image_batches, measure
 from pyedge.cloud.compression.widths import (
     WidthRule,

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pyedge.cloud.compression.plan import Plan
+    from pyedge.cloud.compression.cut import Cut
 
 KEPT, REMOVED = "#2b6cb0", "#dd6b20"
 
 
-def plan_table(plan: Plan) -> str:
+def plan_table(plan: Cut) -> str:
     """The widths, layer by layer, and what they cost, as text for the terminal."""
     rows = [
         (
@@ -52,7 +52,7 @@ def plan_table(plan: Plan) -> str:
     return f"{head}\n\n{table}\n\n{summary}"
 
 
-def save_pictures(plan: Plan, folder: str | Path, image: torch.Tensor | None = None) -> list[Path]:
+def save_pictures(plan: Cut, folder: str | Path, image: torch.Tensor | None = None) -> list[Path]:
     """Write the plan's pictures as PNG files into `folder`, and return their paths.
 
     image: float c h w; with it comes the picture of the first convolution's activation maps
@@ -78,7 +78,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def figure_zero_fractions(plan: Plan) -> Figure:
+def figure_zero_fractions(plan: Cut) -> Figure:
     """Mean zero fraction of every filter, a panel for each set of coupled filters, sorted."""
     shown = [
         (each, fraction, width)
@@ -111,7 +111,7 @@ def figure_zero_fractions(plan: Plan) -> Figure:
     return figure
 
 
-def figure_costs(plan: Plan) -> Figure:
+def figure_costs(plan: Cut) -> Figure:
     """Parameters and multiply-accumulates of the student against P."""
     thresholds = [step / 50 for step in range(25, 51)]
     plans = [plan.at(P) for P in thresholds]
@@ -146,7 +146,7 @@ def figure_costs(plan: Plan) -> Figure:
     return figure
 
 
-def figure_activation_maps(plan: Plan, image: torch.Tensor, conv: str | None = None) -> Figure:
+def figure_activation_maps(plan: Cut, image: torch.Tensor, conv: str | None = None) -> Figure:
     """The activation maps of a convolution's filters for one image (Figure 1 of the paper).
 
     image: float c h w, as the network takes it. conv: a convolution of the plan, by default

@@ -18,10 +18,10 @@ from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.taps import with_taps
 
 if TYPE_CHECKING:
-    from pyedge.cloud.compression.plan import Plan
+    from pyedge.cloud.compression.cut import Cut
 
 
-def build_student(plan: Plan) -> Student:
+def build_student(plan: Cut) -> Student:
     """Build the student, in eval mode: shallow, thin, weights inherited or fresh.
 
     Inherited batch norms are recalibrated on the plan's images: a network that lost most of its
@@ -56,14 +56,14 @@ def build_student(plan: Plan) -> Student:
         return student
 
 
-def _is_whole(plan: Plan) -> bool:
+def _is_whole(plan: Cut) -> bool:
     """Does every block and every filter stay, and the classifier too?"""
     blocks = all(len(g.blocks) == 1 and not g.repeats for g in plan.structure.groups)
     filters = all(s.filters == width for s, width in zip(plan.sets, plan.set_widths, strict=True))
     return blocks and filters and not plan.shallow.fresh_head
 
 
-def _prune(net: fx.GraphModule, plan: Plan, kept: list[torch.Tensor]) -> None:
+def _prune(net: fx.GraphModule, plan: Cut, kept: list[torch.Tensor]) -> None:
     example = torch.zeros(
         2, *plan.structure.input_shape, device=device_of(net), dtype=torch.float32
     )
@@ -79,7 +79,7 @@ def _prune(net: fx.GraphModule, plan: Plan, kept: list[torch.Tensor]) -> None:
         parameter.grad = None
 
 
-def _take_over_from_last_block(net: nn.Module, plan: Plan) -> None:
+def _take_over_from_last_block(net: nn.Module, plan: Cut) -> None:
     """keep="last": load the last blocks' weights where they fit, start afresh where not."""
     pairs = {**plan.shallow.source, **plan.shallow.batch_norm_source}
     for name, source in pairs.items():
