@@ -27,7 +27,7 @@ _EDGE = {
     "add_statistics": "pyedge.edge.described",
     "make_category": "pyedge.edge.category_making",
     "merge_statistics": "pyedge.statistics.merging",
-    "read_memory": "pyedge.edge.memory_file",
+    "read_memory": "pyedge.edge.replay_memory",
     "read_category": "pyedge.statistics.category_file",
     "read_statistics": "pyedge.statistics.statistics_file",
     "read_student": "pyedge.student_file",
@@ -70,9 +70,8 @@ if TYPE_CHECKING:
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.knowledge import Knowledge
     from pyedge.edge.learner import EdgeLearner
-    from pyedge.edge.memory_file import read_memory
     from pyedge.edge.options import LearnOptions
-    from pyedge.edge.replay_memory import Memory
+    from pyedge.edge.replay_memory import Memory, read_memory
     from pyedge.edge.result import LearnResult
     from pyedge.evaluation import Evaluation
     from pyedge.statistics.category_file import read_category

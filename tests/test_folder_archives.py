@@ -13,7 +13,7 @@ from folder_trees import encoded, folder, pixels, tarred, tree, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyedge.edge.folder import read_folder
+from pyedge.edge.images import EdgeImages
 from pyedge.errors import FormatError
 
 pytest.importorskip("PIL.Image")
@@ -22,7 +22,7 @@ NAMES = ("b/10.png", "b/9.png", "a b/1.png", "a/2.png", "a/10.png")
 
 
 def read(path: Path, **options):
-    return read_folder(path, (3, 6, 6), **options)
+    return EdgeImages.from_folder(path, (3, 6, 6), **options)
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -13,7 +13,7 @@ import pytest
 from folder_trees import encoded, folder, pixels, tarred, tree, zipped
 
 from pyedge.edge import file_kinds
-from pyedge.edge.folder import read_folder
+from pyedge.edge.images import EdgeImages
 from pyedge.errors import FormatError
 
 pytest.importorskip("PIL.Image")
@@ -23,7 +23,7 @@ SHAPE = (3, 6, 6)
 
 
 def read(path: Path, **options):
-    return read_folder(path, SHAPE, **options)
+    return EdgeImages.from_folder(path, SHAPE, **options)
 
 
 def told(path: Path, **options) -> str:

@@ -12,7 +12,7 @@ from folder_trees import chunk, encoded, folder, pixels, tree
 from PIL import Image, ImageFile
 
 from pyedge.edge.decode import decode
-from pyedge.edge.folder import read_folder
+from pyedge.edge.images import EdgeImages
 from pyedge.edge.png_chunks import without_damage
 from pyedge.errors import FormatError
 
@@ -133,4 +133,4 @@ def test_images_that_break_off_are_warned_of_where_the_program_has_pillow_take_t
     path = folder(tmp_path, tree("cat/1.png"))
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.warns(UserWarning, match="LOAD_TRUNCATED_IMAGES is set in this program"):
-        read_folder(path, (3, 6, 6))
+        EdgeImages.from_folder(path, (3, 6, 6))

@@ -108,3 +108,39 @@ def test_import_pyedge_needs_numpy_alone(tmp_path: Path) -> None:
     )
     assert 'pip install "pyedge[cloud]"' in done.stdout
     assert "torch" in done.stdout
+
+
+def circles(imports: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules that import each other in a loop."""
+    reached: dict[str, set[str]] = {}
+    for start in imports:
+        seen, stack = set(), [start]
+        while stack:
+            for each in imports[stack.pop()]:
+                if each not in seen:
+                    seen.add(each)
+                    stack.append(each)
+        reached[start] = seen
+    found: list[set[str]] = []
+    for name in imports:
+        loop = {each for each in reached[name] if name in reached[each]}
+        if loop and loop not in found:
+            found.append(loop)
+    return found
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in python_files("")
+        if path.name != "__init__.py"
+    }
+    assert len(files) > 200
+    # for types alone, or inside of functions, is an import all the same
+    imports = {name: imported_by(path) & files.keys() - {name} for name, path in files.items()}
+    assert circles(imports) == []

@@ -64,8 +64,7 @@ def opened(args: argparse.Namespace) -> Memory | None:
     """Read the memory, or make an empty one; None where none is asked for."""
     if args.memory is None:
         return None
-    from pyedge.edge.memory_file import read_memory
-    from pyedge.edge.replay_memory import Memory
+    from pyedge.edge.replay_memory import Memory, read_memory
 
     if not os.path.exists(args.memory):
         return Memory(_KEEP if args.keep is None else args.keep, seed=args.seed)

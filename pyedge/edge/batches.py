@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.edge.rows import Rows
+
 if TYPE_CHECKING:
     from pyedge.edge.replay import Replay
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pyedge.edge.digests import image_digests
 from pyedge.edge.doubts import Doubts
 from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
-from pyedge.edge.lesson import labelled_images
+from pyedge.edge.labelled import labelled_images
 from pyedge.expansion import Expand, random_features, with_expansion
 from pyedge.statistics.grid import rounded
 from pyedge.statistics.solve import with_settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from pyedge.edge.class_folders import Arrangement, LayoutError, arrange
 from pyedge.edge.decode import brightness, decode_all
 from pyedge.edge.entries import Entry
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.layout import Shape
 from pyedge.edge.left_out import LeftOut, shown
 from pyedge.edge.located import path_text
@@ -22,13 +22,21 @@ from pyedge.errors import FormatError
 Pixels = NDArray[np.uint8]
 
 
+class Read(NamedTuple):
+    """What was read: pixels [n, h, w, c], and where they lie in class folders, their classes."""
+
+    array: Pixels
+    labels: NDArray[np.int64] | None
+    class_names: tuple[str, ...] | None
+
+
 def read_folder(
     path: str | os.PathLike[str],
     input_shape: Shape,
     *,
     labelled: bool | None = True,
     splits: bool | None = None,
-) -> EdgeImages:
+) -> Read:
     """Read every image below `path` as uint8 [n, h, w, c] of the student's size.
 
     `path` is a folder, a .zip or tar archive of one, or one image. With `labelled`, classes are
@@ -66,13 +74,13 @@ def read_folder(
     if arranged is None:
         kept, array = decode_entries(name, entries, sorted(entries), input_shape, left_out)
         left_out.warn(name, len(kept))
-        return EdgeImages(array, True)
+        return Read(array, None, None)
     labels = dict(arranged.files[None])
     kept, array = decode_entries(name, entries, list(labels), input_shape, left_out)
     of_kept = np.array([labels[file] for file in kept], dtype=np.int64)
     check_all_there(name, of_kept, arranged.classes, left_out)
     left_out.warn(name, len(kept))
-    return EdgeImages(array, True, of_kept, arranged.classes)
+    return Read(array, of_kept, arranged.classes)
 
 
 def no_images(path: str, left_out: LeftOut) -> FormatError:

@@ -84,7 +84,9 @@ class EdgeImages:
             return found if labels is None else found.labelled(labels)
         source = named_files.paths_in(source)
         if isinstance(source, named_files.Paths):
-            return named_files.read_paths(source, checked_shape(input_shape), labels)
+            read, given = named_files.read_paths(source, checked_shape(input_shape), labels)
+            found = cls(read, True)
+            return found if given is None else found.labelled(given)
         if isinstance(source, (str, os.PathLike)):
             if labels is None:
                 return cls.from_folder(source, input_shape, labelled=labelled)
@@ -145,7 +147,8 @@ class EdgeImages:
         """Read class folders, <class>/<image>, or an archive of them; see `read_folder`."""
         from pyedge.edge.folder import read_folder
 
-        return read_folder(path, checked_shape(input_shape), labelled=labelled, splits=splits)
+        found = read_folder(path, checked_shape(input_shape), labelled=labelled, splits=splits)
+        return cls(found.array, True, found.labels, found.class_names)
 
     @classmethod
     def from_iterable(

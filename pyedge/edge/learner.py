@@ -24,7 +24,8 @@ from pyedge.edge.doubts import Doubts
 from pyedge.edge.features import features_and_logits
 from pyedge.edge.growth import with_classes
 from pyedge.edge.images import EdgeImages
-from pyedge.edge.lesson import labelled_images, lesson
+from pyedge.edge.labelled import labelled_images
+from pyedge.edge.lesson import lesson
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.methods import chosen_method
 from pyedge.edge.options import LearnOptions, with_overrides

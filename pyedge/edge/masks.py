@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyedge.class_matching import listing, quoted
-from pyedge.edge.batches import Rows
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
+from pyedge.edge.rows import Rows
 from pyedge.student_tail import terms
 
 if TYPE_CHECKING:

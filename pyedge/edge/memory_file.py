@@ -6,8 +6,9 @@ Read without trust, as a student's file is: what it says is checked before anyth
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,45 +17,50 @@ from pyedge.class_matching import quoted
 from pyedge.class_names import storable
 from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 
-if TYPE_CHECKING:
-    from pyedge.edge.replay_memory import Memory
-
 FORMAT = "pyedge-memory"
 VERSION = 1
 _WHAT = "a memory of pyedge"
-_FIELDS = ("format", "version", "per_class", "choose", "max_bytes", "seed", "classes", "images")
+SETTINGS = ("per_class", "choose", "max_bytes", "seed")
+_FIELDS = ("format", "version", *SETTINGS, "classes", "images")
 
 
-def write_memory(path: str | PathLike[str], memory: Memory) -> None:
-    """Write a memory to `path`, atomically. Raises OSError where that fails."""
-    images = memory.images
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """A class: images [n, c, h, w], the most important first, chosen from `seen` different ones."""
+
+    images: NDArray[Any]
+    seen: int
+
+
+def write_kept(
+    path: str | PathLike[str],
+    settings: Mapping[str, Any],
+    kept: Mapping[str, Remembered],
+    images: NDArray[Any],
+) -> None:
+    """Write a memory's settings and what it keeps to `path`, atomically: the same images, joined.
+
+    Raises OSError where that fails.
+    """
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "per_class": memory.per_class,
-        "choose": memory.choose,
-        "max_bytes": memory.max_bytes,
-        "seed": memory.seed,
+        **settings,
         "classes": [
             {"name": name, "images": len(each.images), "seen": each.seen}
-            for name, each in memory.kept.items()
+            for name, each in kept.items()
         ],
         "images": {"dtype": images.dtype.name, "shape": list(images.shape)},
     }
     write_archive(path, document, {"images": images})
 
 
-def read_memory(path: str | PathLike[str]) -> Memory:
-    """Read a memory that `Memory.save` wrote.
+def read_kept(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Remembered]]:
+    """Read settings, which may be any plain values, and what a memory keeps.
 
-    The file may be from anybody: all it says is checked before memory is taken for it. Raises
-    FormatError for a file that is truncated, altered, foreign or of a later version, OSError where
-    it cannot be opened.
+    Raises FormatError for a file that is truncated, altered, foreign or of a later version, OSError
+    where it cannot be opened.
     """
-    from pyedge.edge.replay_memory import Memory, Remembered
-
-    if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"read_memory: path must be that of a file, not {type(path).__name__}")
     with open_archive(path, _WHAT) as archive:
         document = archive.document()
         if document.get("format") != FORMAT:
@@ -66,22 +72,14 @@ def read_memory(path: str | PathLike[str]) -> Memory:
             archive.fail(
                 f"graph.json {'lacks' if name in _FIELDS else 'holds an unknown'} {name!r}"
             )
-        settings = {name: document[name] for name in ("per_class", "choose", "max_bytes", "seed")}
-        try:
-            empty = Memory(**settings)
-        except (ValueError, TypeError) as error:
-            archive.fail(str(error))
+        settings = {name: document[name] for name in SETTINGS}
         classes = _classes(archive, document["classes"])
         images = _images(archive, document["images"], sum(n for n, _ in classes.values()))
     kept, first = {}, 0
     for name, (count, seen) in classes.items():
         kept[name] = Remembered(images[first : first + count], seen)
         first += count
-    if any(count > empty.per_class for count, _ in classes.values()):
-        archive.fail(f"keeps more than per_class={empty.per_class} images of a class")
-    if empty.max_bytes is not None and images.nbytes > empty.max_bytes:
-        archive.fail(f"keeps more than max_bytes={empty.max_bytes:,}")
-    return Memory.of(kept, **settings)
+    return settings, kept
 
 
 def _classes(archive: Archive, listed: Any) -> dict[str, tuple[int, int]]:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyedge.edge import file_kinds
 from pyedge.edge.decode import decode_all
 from pyedge.edge.entries import Entry
 from pyedge.edge.folder import fitted
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.labels import ids_or_names
 from pyedge.edge.layout import Shape
 from pyedge.edge.located import located
@@ -136,8 +136,10 @@ def _paths(items: Sequence[Any]) -> Paths:
     return Paths(files, labels or None)
 
 
-def read_paths(paths: Paths, shape: Shape, labels: Any = None) -> EdgeImages:
+def read_paths(paths: Paths, shape: Shape, labels: Any = None) -> tuple[NDArray[np.uint8], Any]:
     """Decode image files in the order given, as `read_folder` does; none is left out.
+
+    Returns the pixels, [n, h, w, c], and the labels: those given, or the paths' own, or None.
 
     Raises FormatError for what is no image, FileNotFoundError, ValueError for a folder among them.
     """
@@ -148,9 +150,7 @@ def read_paths(paths: Paths, shape: Shape, labels: Any = None) -> EdgeImages:
     array = np.empty((len(entries), *shape[1:], shape[0]), dtype=np.uint8)
     for i, (file, image) in enumerate(decode_all(entries, side)):
         array[i] = fitted("EdgeImages", file, image, shape)
-    images = EdgeImages(array, True)
-    given = paths.labels if labels is None else labels
-    return images if given is None else images.labelled(given)
+    return array, paths.labels if labels is None else labels
 
 
 def _entry(path: str) -> Entry:

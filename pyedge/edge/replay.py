@@ -143,8 +143,7 @@ def remembered(
 
     Raises TypeError and ValueError that say what does not fit.
     """
-    from pyedge.edge.memory_file import read_memory
-    from pyedge.edge.replay_memory import Memory
+    from pyedge.edge.replay_memory import Memory, read_memory
 
     if isinstance(memory, (str, os.PathLike)):
         memory = read_memory(memory)

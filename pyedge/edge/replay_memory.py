@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +17,24 @@ from pyedge.edge.digests import image_digests
 from pyedge.edge.features import features_of
 from pyedge.edge.herding import drawn, herded
 from pyedge.edge.images import EdgeImages
+from pyedge.edge.labelled import labelled_images
 from pyedge.edge.layout import Shape
-from pyedge.edge.lesson import labelled_images
+from pyedge.edge.memory_file import SETTINGS, Remembered, read_kept, write_kept
+from pyedge.errors import FormatError
 from pyedge.student import StudentFile
 from pyedge.warning import warn
-
-if TYPE_CHECKING:
-    from pyedge.edge.learner import EdgeLearner
 
 WAYS = ("herding", "random")
 MOST_A_CLASS = 1 << 20
 MOST_SEED = (1 << 63) - 1
 
 
-@dataclass(frozen=True, eq=False)
-class Remembered:
-    """A class: images [n, c, h, w], the most important first, chosen from `seen` different ones."""
+class Learner(Protocol):
+    """An EdgeLearner, of which the student alone matters here."""
 
-    images: NDArray[Any]
-    seen: int
+    @property
+    def student(self) -> StudentFile:
+        """The student as it is now."""
 
 
 class Memory:
@@ -155,7 +153,7 @@ class Memory:
         return np.repeat(np.array(self.classes, np.str_), list(self.counts.values()))
 
     def add(
-        self, learner: EdgeLearner | StudentFile, images: Any, labels: Any = None
+        self, learner: Learner | StudentFile, images: Any, labels: Any = None
     ) -> dict[str, int]:
         """Choose from labelled images, and from those of their classes that are kept already.
 
@@ -214,9 +212,8 @@ class Memory:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the memory, atomically: the old file or the new one. Raises OSError."""
-        from pyedge.edge.memory_file import write_memory
-
-        write_memory(path, self)
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        write_kept(path, settings, self._kept, self.images)
 
     @property
     def kept(self) -> dict[str, Remembered]:
@@ -305,6 +302,27 @@ class Memory:
         if most == int(counts.max()):
             return self._per_class
         return most
+
+
+def read_memory(path: str | PathLike[str]) -> Memory:
+    """Read a memory that `Memory.save` wrote.
+
+    The file may be from anybody: all it says is checked before memory is taken for it. Raises
+    FormatError for a file that is truncated, altered, foreign or of a later version, OSError where
+    it cannot be opened.
+    """
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"read_memory: path must be that of a file, not {type(path).__name__}")
+    settings, kept = read_kept(path)
+    try:
+        memory = Memory.of(kept, **settings)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{path}: {error}") from error
+    if any(len(each.images) > memory.per_class for each in kept.values()):
+        raise FormatError(f"{path}: keeps more than per_class={memory.per_class} images of a class")
+    if memory.max_bytes is not None and memory.nbytes > memory.max_bytes:
+        raise FormatError(f"{path}: keeps more than max_bytes={memory.max_bytes:,}")
+    return memory
 
 
 def _bounds(per_class: Any, max_bytes: Any, where: str) -> tuple[int, int | None]:

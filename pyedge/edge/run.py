@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pyedge.atomic import find_target, remove_leftovers
 from pyedge.edge.answers import evaluation, logits_of
-from pyedge.edge.batches import Batches, Rows
+from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import (
     Checkpoint,
     check_same_run,
@@ -24,6 +24,7 @@ from pyedge.edge.lesson import Lesson
 from pyedge.edge.options import LearnOptions
 from pyedge.edge.progress import ProgressBar
 from pyedge.edge.result import LearnResult, LearnState
+from pyedge.edge.rows import Rows
 from pyedge.errors import DivergedError, FormatError
 from pyedge.evaluation import Evaluation, check_score, scored
 from pyedge.loss_window import Window

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyedge.edge.analytic import forgotten, with_added
 from pyedge.edge.joining import with_category, with_merged
-from pyedge.edge.lesson import labelled_images
+from pyedge.edge.labelled import labelled_images
 from pyedge.statistics.solve import with_settings
 
 if TYPE_CHECKING:

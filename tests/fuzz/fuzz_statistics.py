@@ -23,7 +23,7 @@ from harness import fuzz
 
 import pyedge
 from pyedge import npy_archive, student_checks, student_file
-from pyedge.edge import memory_file
+from pyedge.edge import memory_file, replay_memory
 from pyedge.statistics import category_file, compact, merging, solve, statistics_file, stored
 from pyedge.statistics.sums import Statistics
 from pyedge.student_file import read_student, write_student
@@ -88,5 +88,13 @@ def _use_memory(memory: pyedge.Memory) -> None:
 
 
 if __name__ == "__main__":
-    modules = (npy_archive, student_checks, student_file, memory_file, category_file, compact)
+    modules = (
+        npy_archive,
+        student_checks,
+        student_file,
+        memory_file,
+        replay_memory,
+        category_file,
+        compact,
+    )
     sys.exit(fuzz(Target, (*modules, merging, solve, statistics_file, stored)))

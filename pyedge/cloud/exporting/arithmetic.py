@@ -11,7 +11,7 @@ from pyedge.cloud.exporting.arguments import channel_constant, given
 from pyedge.cloud.graph.nodes import shape_of
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lower import Lowering
+    from pyedge.cloud.exporting.lowering import Lowering
 
 _SUM = ("input", "other", "alpha")
 

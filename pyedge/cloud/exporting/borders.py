@@ -12,7 +12,7 @@ from pyedge.cloud.exporting.builder import GraphBuilder, Pair
 from pyedge.cloud.graph.nodes import module_of, shape_of
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lower import Lowering
+    from pyedge.cloud.exporting.lowering import Lowering
 
 # torch's words and numpy's
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -20,7 +20,7 @@ from pyedge.data.imageset import ImageSet
 from pyedge.data.loader import BatchLoader
 from pyedge.edge.described import with_described
 from pyedge.edge.images import EdgeImages
-from pyedge.edge.lesson import labelled_images
+from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import refuse_masked_labels
 from pyedge.expansion import Expand
 from pyedge.student import StudentFile

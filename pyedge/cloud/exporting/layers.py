@@ -15,7 +15,7 @@ from pyedge.cloud.graph.channel_pad import ChannelPad
 from pyedge.cloud.graph.nodes import module_of, shape_of
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lower import Lowering
+    from pyedge.cloud.exporting.lowering import Lowering
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

@@ -14,16 +14,15 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting import operators, probe
-from pyedge.cloud.exporting.builder import GraphBuilder
+from pyedge.cloud.exporting.lowering import Lowering
 from pyedge.cloud.exporting.tail import lower_tail
-from pyedge.cloud.graph.answer import Ending, classifier_node, ending_between
+from pyedge.cloud.graph.answer import Ending
 from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.nodes import module_of, shape_of
-from pyedge.cloud.graph.rewrite import constants
 from pyedge.cloud.graph.trace import record_shapes
 from pyedge.errors import ExportError, StructureError
 
@@ -72,142 +71,90 @@ def lower(student: Student, input_shape: Sequence[int] | None = None) -> Lowered
     except StructureError as error:
         raise ExportError(f"export: {error}") from error
     lowering = Lowering(net, shape, example, student.classifier.removeprefix("net."))
-    lowering.run()
-    return lowering.result(student)
+    _lower_all(lowering)
+    return _result(lowering, student)
 
 
-class Lowering:
-    """The state of one lowering: what each node of the torch graph became."""
+def _lower_all(lowering: Lowering) -> None:
+    """Lower every node that the logits and the taps need."""
+    outputs = lowering.outputs()
+    behind = outputs[0] is not lowering.classifier and lowering.classifier not in outputs[1:]
+    needed: set[fx.Node] = set()
+    stack = [lowering.classifier, *outputs[1:]] if behind else list(outputs)
+    while stack:
+        node = stack.pop()
+        if node not in needed:
+            needed.add(node)
+            stack.extend(node.all_input_nodes)
+    for node in lowering.net.graph.nodes:
+        if node in needed and node not in lowering.constants:
+            _lower_node(lowering, node)
+    if behind and lowering.classifier in lowering.index:
+        lowering.index[outputs[0]] = lower_tail(lowering, lowering.classifier, outputs[0])
+    for node in [lowering.classifier, *outputs]:
+        if node not in lowering.index:
+            _refuse(lowering, node)
 
-    def __init__(
-        self,
-        net: fx.GraphModule,
-        input_shape: tuple[int, int, int],
-        example: Tensor,
-        classifier: str,
-    ) -> None:
-        self.net = net
-        self.classifier = classifier_node(net, classifier)
-        self.input_shape = input_shape
-        self.builder = GraphBuilder(input_shape)
-        self.index: dict[fx.Node, int] = {}
-        self.padding: dict[fx.Node, tuple[int, int]] = {}  # left to the convolutions that read it
-        self.modules: dict[str, str] = {}
-        self.constants = constants(net, example)
-        self.ending = _ending(net, example)
-        self._names: dict[str, str] = {}
 
-    def run(self) -> None:
-        """Lower every node that the logits and the taps need."""
-        outputs = self._outputs()
-        behind = outputs[0] is not self.classifier and self.classifier not in outputs[1:]
-        needed: set[fx.Node] = set()
-        stack = [self.classifier, *outputs[1:]] if behind else list(outputs)
-        while stack:
-            node = stack.pop()
-            if node not in needed:
-                needed.add(node)
-                stack.extend(node.all_input_nodes)
-        for node in self.net.graph.nodes:
-            if node in needed and node not in self.constants:
-                self._lower(node)
-        if behind and self.classifier in self.index:
-            self.index[outputs[0]] = lower_tail(self, self.classifier, outputs[0])
-        for node in [self.classifier, *outputs]:
-            if node not in self.index:
-                self.refuse(node)
-
-    def _lower(self, node: fx.Node) -> None:
-        if node.op == "placeholder":
-            self.index[node] = 0
-            return
-        try:
-            index = operators.lower_node(self, node)
-            if index is None:
-                index = probe.lower_stretch(self, node)
-        except ExportError:
-            raise
-        except ValueError as error:
-            raise ExportError(f"{self.place(node)} cannot be exported: {error}") from error
+def _lower_node(lowering: Lowering, node: fx.Node) -> None:
+    if node.op == "placeholder":
+        lowering.index[node] = 0
+        return
+    try:
+        index = operators.lower_node(lowering, node)
         if index is None:
-            if isinstance(module_of(node), _LEARNED_LAYERS):
-                self.refuse(node)
-            return  # a part of a longer stretch, perhaps
-        expected, got = self.torch_shape(node), self.builder.shape(index)
-        if node not in self.padding and math.prod(expected) != math.prod(got):
-            raise ExportError(
-                f"{self.place(node)} cannot be exported: it gives {list(expected)}, and what "
-                f"pyedge made of it {list(got)}"
-            )
-        self.index[node] = index
-
-    def result(self, student: Student) -> Lowered:
-        """Put together what was made."""
-        logits, *taps = self._outputs()
-        nodes, (output, *places) = self.builder.pruned(
-            [self.index[logits], *(self.index[tap] for tap in taps)]
-        )
-        left = {node["name"] for node in nodes}
-        return Lowered(
-            nodes=tuple(nodes),
-            arrays=self.builder.arrays,
-            input_shape=self.input_shape,
-            output=output,
-            taps=tuple(places),
-            last_convs=tuple(self._node_name(name) for name in student.last_convs),
-            classifier=self._node_name(student.classifier),
-            classes=self.builder.shape(self.index[logits])[0],
-            ending=self.ending,
-            modules={name: path for name, path in self.modules.items() if name in left},
-            net=self.net,
-        )
-
-    def _outputs(self) -> list[fx.Node]:
-        """The logits, and the tap of each group."""
-        output = next(node for node in self.net.graph.nodes if node.op == "output")
-        return list(output.args[0][1:])
-
-    def _node_name(self, module: str) -> str:
-        return self._names[module.removeprefix("net.")]
-
-    def remember(self, index: int, node: fx.Node, *, learns: bool) -> int:
-        """Note which module a node with weights stands for, and refuse a second call of it."""
-        path = str(node.target)
-        name = self.builder.nodes[index]["name"]
-        if path in self._names:
-            raise ExportError(
-                f"{self.place(node)} cannot be exported: {path} is called twice, and its weights "
-                "would have to learn in two places at once"
-            )
-        self._names[path] = name
-        if learns:
-            self.modules[name] = path
-        return index
-
-    def torch_shape(self, node: fx.Node) -> tuple[int, ...]:
-        """The shape of one image's part of a torch tensor."""
-        return shape_of(node)[1:]
-
-    def name(self, node: fx.Node) -> str:
-        """A name for a node without weights: its module's path, or the one that tracing gave it."""
-        return str(node.target) if node.op == "call_module" else node.name.removeprefix("model_")
-
-    def place(self, node: fx.Node) -> str:
-        """Name an operator and say where in the network it is."""
-        return probe.place(node)
-
-    def refuse(self, node: fx.Node) -> None:
-        """Raise an ExportError that names the first operator on the way to `node` that is unknown.
-
-        That may be `node` itself.
-        """
-        stretch, _ = probe.stretch(self, node)
-        first = next((each for each in stretch if each is not node), node)
+            index = probe.lower_stretch(lowering, node)
+    except ExportError:
+        raise
+    except ValueError as error:
+        raise ExportError(f"{lowering.place(node)} cannot be exported: {error}") from error
+    if index is None:
+        if isinstance(module_of(node), _LEARNED_LAYERS):
+            _refuse(lowering, node)
+        return  # a part of a longer stretch, perhaps
+    expected, got = lowering.torch_shape(node), lowering.builder.shape(index)
+    if node not in lowering.padding and math.prod(expected) != math.prod(got):
         raise ExportError(
-            f"{self.place(first)} cannot be exported: a student file has convolutions, batch norm, "
-            "ReLU, ReLU6, sums, channel pads, average, maximum and global pools, flatten and "
-            "linear layers, and nothing that amounts to this operator"
+            f"{lowering.place(node)} cannot be exported: it gives {list(expected)}, and what "
+            f"pyedge made of it {list(got)}"
         )
+    lowering.index[node] = index
+
+
+def _result(lowering: Lowering, student: Student) -> Lowered:
+    """Put together what was made."""
+    logits, *taps = lowering.outputs()
+    nodes, (output, *places) = lowering.builder.pruned(
+        [lowering.index[logits], *(lowering.index[tap] for tap in taps)]
+    )
+    left = {node["name"] for node in nodes}
+    return Lowered(
+        nodes=tuple(nodes),
+        arrays=lowering.builder.arrays,
+        input_shape=lowering.input_shape,
+        output=output,
+        taps=tuple(places),
+        last_convs=tuple(lowering.node_name(name) for name in student.last_convs),
+        classifier=lowering.node_name(student.classifier),
+        classes=lowering.builder.shape(lowering.index[logits])[0],
+        ending=lowering.ending,
+        modules={name: path for name, path in lowering.modules.items() if name in left},
+        net=lowering.net,
+    )
+
+
+def _refuse(lowering: Lowering, node: fx.Node) -> None:
+    """Raise an ExportError that names the first operator on the way to `node` that is unknown.
+
+    That may be `node` itself.
+    """
+    stretch, _ = probe.stretch(lowering, node)
+    first = next((each for each in stretch if each is not node), node)
+    raise ExportError(
+        f"{lowering.place(first)} cannot be exported: a student file has convolutions, batch norm, "
+        "ReLU, ReLU6, sums, channel pads, average, maximum and global pools, flatten and "
+        "linear layers, and nothing that amounts to this operator"
+    )
 
 
 def images_shape(net: fx.GraphModule, given: Sequence[int] | None) -> tuple[int, int, int]:
@@ -220,12 +167,6 @@ def images_shape(net: fx.GraphModule, given: Sequence[int] | None) -> tuple[int,
             f"student does not know it itself, got {given!r}"
         )
     return shape  # type: ignore[return-value]
-
-
-def _ending(net: fx.GraphModule, example: Tensor) -> Ending:
-    with torch.no_grad():
-        output, logits, *_ = net(example)
-    return ending_between(logits, output)
 
 
 def _drop_casts(net: fx.GraphModule) -> None:

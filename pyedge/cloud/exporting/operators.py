@@ -18,7 +18,7 @@ from pyedge.cloud.graph.channel_affine import ChannelAffine
 from pyedge.cloud.graph.channel_pad import ChannelPad
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lower import Lowering
+    from pyedge.cloud.exporting.lowering import Lowering
 
 Translate = Callable[["Lowering", fx.Node, int], "int | None"]
 

@@ -14,7 +14,7 @@ from pyedge.cloud.exporting.arguments import given, pair
 from pyedge.cloud.graph.nodes import module_of, shape_of
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lower import Lowering
+    from pyedge.cloud.exporting.lowering import Lowering
 
 _AVERAGE = (
     *("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.cloud.graph.nodes import shape_of
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lower import Lowering
+    from pyedge.cloud.exporting.lowering import Lowering
 
 _NOISE = (3.0, 1000.0)  # a clamp at 100 shows in the second, one at 1e-3 in the first
 _FACTOR_SPREAD = 1e-5  # float32 sums of a few thousand numbers, added in another order
@@ -131,14 +131,3 @@ def _lowered(
     nearest = round(factor)
     exact = nearest if nearest and abs(factor - nearest) <= _FACTOR_SPREAD * nearest else factor
     return builder.affine(f"{name}.scale", index, exact, 0.0)
-
-
-def place(node: fx.Node) -> str:
-    """Name an operator and say where in the network it is."""
-    module = module_of(node)
-    if module is not None:
-        return f"operator {type(module).__name__} at {str(node.target)!r}"
-    operator = getattr(node.target, "__name__", str(node.target))
-    modules = [str(path) for path in node.meta.get("nn_module_stack", {})]
-    inside = modules[-1].removeprefix("model").removeprefix(".") if modules else ""
-    return f"operator {operator} (node {node.name!r}, in {inside or 'forward'})"
