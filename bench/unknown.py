@@ -66,6 +66,7 @@ def scores(run: Run) -> dict[str, dict[str, float]]:
         pixels(run.start.base),
         names(run.start.base),
         held=_held(run.start.val, base),
+        expand="auto",
     )
     found = pyedge.EdgeLearner(begun, threads=1).predict(pixels(test), unknown=True)
     rows = {

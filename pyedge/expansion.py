@@ -9,6 +9,7 @@ passes the features themselves as well, so that a trained classifier answers as 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from pyedge.arguments import whole
 from pyedge.made_weights import MOST, made_weight
+from pyedge.projection import ADDED_BIAS
 from pyedge.student_features import classifier_of, feature_count
 
 if TYPE_CHECKING:
     from pyedge.student import StudentFile
     from pyedge.student_graph import Node
 
-_MOST_WIDTH = 1 << 13  # of which the second moments take half a gigabyte
+_MOST_WIDTH = 1 << 13  # of which the second moments take half a gigabyte, or twice that
+_LEAST_IMAGES = 50
 # "auto": chosen on validation images of digits and CIFAR-10 (docs/learning.md)
 _AUTO_WIDTH = 200
 _AUTO_FEATURES = 200  # of so many the second moments take a megabyte by themselves
@@ -30,11 +33,12 @@ _AUTO_FEATURES = 200  # of so many the second moments take a megabyte by themsel
 Expand = int | Literal["auto"] | None
 
 
-def random_features(student: StudentFile, expand: Expand, where: str) -> int | None:
+def random_features(student: StudentFile, expand: Expand, images: int, where: str) -> int | None:
     """Return how many random features a classifier is to get, or None.
 
-    "auto": some where the classifier reads few features and no other statistics are there yet.
-    Raises ValueError and TypeError for what is neither a number from 1 nor "auto" nor None.
+    "auto": some where the classifier reads few features, no statistics are there yet, and enough
+    images to scale the features by. Raises ValueError and TypeError for what is neither a number
+    from 1 nor "auto" nor None.
     """
     if expand is None:
         return None
@@ -42,8 +46,21 @@ def random_features(student: StudentFile, expand: Expand, where: str) -> int | N
         raise ValueError(f'{where}: expand must be a whole number, "auto" or None, got {expand!r}')
     if expand != "auto":
         return whole(expand, f"{where}: expand", 1, _MOST_WIDTH)
-    few = feature_count(student) < _AUTO_FEATURES
-    return _AUTO_WIDTH if few and not student.made and student.statistics is None else None
+    begun = student.statistics is not None or bool(student.made)
+    few = feature_count(student) < _AUTO_FEATURES and _by_channels(student)
+    return _AUTO_WIDTH if few and not begun and images >= _LEAST_IMAGES else None
+
+
+def _by_channels(student: StudentFile) -> bool:
+    """Is each feature a channel? Those of a flattened map of several pixels are not."""
+    layers = student.layers()
+    at = classifier_of(student)["inputs"][0]
+    while student.nodes[at]["op"] in ("relu", "relu6"):
+        at = student.nodes[at]["inputs"][0]
+    if student.nodes[at]["op"] != "flatten":
+        return True
+    source = layers[student.nodes[at]["inputs"][0]]
+    return math.prod(source.shape[1:]) == 1
 
 
 def with_expansion(
@@ -60,14 +77,27 @@ def with_expansion(
         raise ValueError(
             f"{where}: expand={width}: the student's classifier reads random features already"
         )
+    if not _by_channels(student):
+        raise ValueError(
+            f"{where}: expand={width}: the classifier reads a flattened map of several pixels, and "
+            "a device scales features channel by channel"
+        )
     count = feature_count(student)
     outputs = 2 * count + width
     if outputs * count > MOST:
         raise ValueError(f"{where}: expand={width} of {count} features is more than {MOST} weights")
     mean = features.mean(axis=0, dtype=np.float64)
+    if len(features) < _LEAST_IMAGES:
+        raise ValueError(
+            f"{where}: expand={width}: wanted {_LEAST_IMAGES} images at least, to scale the "
+            f"features by, got {len(features)}"
+        )
     deviation = features.std(axis=0, dtype=np.float64)
     # a feature that hardly ever differs would be noise, blown up
-    deviation = np.maximum(deviation, 1e-2 * max(float(deviation.max()), 1e-12))
+    spread = float(deviation.max())
+    if spread == 0:
+        raise ValueError(f"{where}: expand={width}: the features of the images do not differ")
+    deviation = np.maximum(deviation, 1e-2 * spread)
     node = classifier_of(student)
     at = student.nodes.index(node)
     name = "expand"
@@ -136,7 +166,7 @@ def with_bias(student: StudentFile) -> tuple[StudentFile, Node]:
     node = classifier_of(student)
     if node["bias"] is not None:
         return student, node
-    name = f"{node['name']}.bias"
+    name = node["name"] + ADDED_BIAS
     while name in student.arrays:
         name += "_"
     zeros = np.zeros(len(student.arrays[node["weight"]]), dtype=np.float32)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from pyedge.student_graph import Node
 
+# names the constant of a classifier that had none: it is no part of a student's structure
+ADDED_BIAS = ".constant"
+
 
 class Plain(NamedTuple):
     """A graph as `StudentFile` holds it: nodes, arrays by name, the logits' node, and taps."""

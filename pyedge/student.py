@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.npy_archive import ArraySpec
-from pyedge.projection import without_projection
+from pyedge.projection import ADDED_BIAS, without_projection
 from pyedge.statistics.sums import Statistics, constant
 from pyedge.student_graph import Layer, Node, infer_layers
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from pyedge.kernels import Engine
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def _structural(node: Node, of_tail: bool) -> dict[str, Any]:
+    """Return what of a node is structure, and stays as classes and constants are added."""
+    found = {k: v for k, v in node.items() if k != "channels" or not of_tail}
+    bias = found.get("bias")
+    if bias is not None and bias.rstrip("_") == f"{node['name']}{ADDED_BIAS}":
+        found["bias"] = None
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +140,7 @@ class StudentFile:
                 shapes.pop(node["bias"], None)
         structure = {
             "input_shape": list(self.input_shape),
-            "nodes": [
-                {k: v for k, v in node.items() if k != "channels" or node not in tail}
-                for node in self.nodes
-            ],
+            "nodes": [_structural(node, node in tail) for node in self.nodes],
             "shapes": shapes,
             "output": self.output,
             "taps": list(self.taps),

@@ -58,8 +58,11 @@ def write_student(path: str | PathLike[str], student: StudentFile) -> None:
             members[_member(part, name)] = array
     if later:
         document["head"] = dict(student.head)
-        document["made"] = {name: {"seed": seed} for name, seed in _still_made(student).items()}
-        for name in document["made"]:
+        still = _still_made(student)
+        document["made"] = {
+            name: {"seed": seed, "stored": name not in still} for name, seed in student.made.items()
+        }
+        for name in still:
             del members[_member("arrays", name)]
         if student.statistics is not None:
             document["statistics"] = document_of(student.statistics)
@@ -104,8 +107,9 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
     described = document.get("statistics")
     special = {"arrays", "state", "kept", "statistics", "made"}
     plain = {name: _tuple(document[name]) for name in names - special}
+    stored: set[str] = set()
     if "made" in names:
-        plain["made"] = _seeds(document["made"])
+        plain["made"], stored = _seeds(document["made"])
     student = StudentFile(**plain, kept=_kept(archive, document["kept"]), arrays={}, state={})
     check_description(student, specs["arrays"])
     check_made(student.made, specs["arrays"])
@@ -113,13 +117,13 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
     expected = {_member("statistics", name): spec for name, spec in sums.items()}
     for part, each in specs.items():
         for name, spec in each.items():
-            if part != "arrays" or name not in student.made:
+            if part != "arrays" or name not in student.made or name in stored:
                 expected[_member(part, name)] = spec
     archive.check_names(expected)
     for part, loaded in (("arrays", student.arrays), ("state", student.state)):
         assert isinstance(loaded, dict)  # made a few lines above
         for name, spec in specs[part].items():
-            if part == "arrays" and name in student.made:
+            if part == "arrays" and name in student.made and name not in stored:
                 loaded[name] = made_weight(student.made[name], *spec.shape)
             else:
                 loaded[name] = archive.array(_member(part, name), spec)
@@ -130,14 +134,17 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
     return student
 
 
-def _seeds(made: Any) -> dict[str, int]:
-    """Take the seeds of what is made; `check_made` says whether they can be."""
+def _seeds(made: Any) -> tuple[dict[str, int], set[str]]:
+    """Take the seeds of what is made, for `check_made`, and what is stored all the same."""
     if not isinstance(made, dict):
         raise ValueError("made must hold seeds by the names of arrays")
     for name, entry in made.items():
-        if not isinstance(entry, dict) or entry.keys() != {"seed"}:
-            raise ValueError(f"made: {name!r:.80} must have a seed, and nothing else")
-    return {name: entry["seed"] for name, entry in made.items()}
+        if not isinstance(entry, dict) or entry.keys() != {"seed", "stored"}:
+            raise ValueError(f"made: {name!r:.80} must have seed and stored, and nothing else")
+        if not isinstance(entry["stored"], bool):
+            raise ValueError(f"made: {name!r:.80}: stored must be true or false")
+    seeds = {name: entry["seed"] for name, entry in made.items()}
+    return seeds, {name for name, entry in made.items() if entry["stored"]}
 
 
 def _still_made(student: StudentFile) -> dict[str, int]:

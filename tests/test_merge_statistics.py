@@ -43,7 +43,9 @@ def begun(digits: tuple[np.ndarray, np.ndarray]) -> pyedge.StudentFile:
     images, labels = digits
     _, val, _ = load_digits()
     aside = val.images.numpy(), val.labels.numpy()
-    return pyedge.add_statistics(_student(), images[:CLOUDS], labels[:CLOUDS], held=aside)
+    return pyedge.add_statistics(
+        _student(), images[:CLOUDS], labels[:CLOUDS], held=aside, expand="auto"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +120,10 @@ def test_forget_a_class_is_never_having_seen_it(digits: tuple[np.ndarray, np.nda
     images, labels = digits
     rows = labels != 4
     with_it = pyedge.EdgeLearner(
-        pyedge.add_statistics(_student(), images, labels, expand=None, forgettable=True)
+        pyedge.add_statistics(_student(), images, labels, forgettable=True)
     )
     with_it.forget("4")
-    never = pyedge.add_statistics(
-        _student(), images[rows], labels[rows], expand=None, forgettable=True
-    )
+    never = pyedge.add_statistics(_student(), images[rows], labels[rows], forgettable=True)
     assert with_it.statistics is not None
     assert never.statistics is not None
     for name in ("counts", "sums", "described_sums", "moments", "held"):
@@ -131,7 +131,7 @@ def test_forget_a_class_is_never_having_seen_it(digits: tuple[np.ndarray, np.nda
             getattr(with_it.statistics, name), getattr(never.statistics, name)
         )
     assert with_it.classes == tuple("012356789")
-    together = pyedge.EdgeLearner(pyedge.add_statistics(_student(), images, labels, expand=None))
+    together = pyedge.EdgeLearner(pyedge.add_statistics(_student(), images, labels))
     before = together.logits(images[:50])
     with pytest.raises(ValueError, match="second moments of 4 are pooled"):
         together.forget("4")

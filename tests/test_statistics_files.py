@@ -20,6 +20,7 @@ from pyedge.made_weights import made_weight
 from pyedge.student_file import read_student, write_student
 
 X, Y = images(60)
+MADE = {"seed": 3, "stored": False}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,8 @@ def test_made_weights_that_have_learned_are_stored(
     path = tmp_path / "learned.pyedge"
     write_student(path, dataclasses.replace(student, arrays=arrays))
     found = read_student(path)
-    assert found.made == {}
+    assert found.made == {"expand.weight": 3}
+    assert found.structure_digest == student.structure_digest
     assert np.array_equal(found.arrays["expand.weight"], arrays["expand.weight"])
 
 
@@ -105,9 +107,17 @@ def _set(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("head", "shrinkage", to=2.0), "shrinkage must lie between"),
         (_set("head", "temperature", to=0.0), "temperature must be a number above 0"),
         (_set("head", "temperatur", to=1.0), "head must have"),
-        (_set("made", to={"nothing": {"seed": 3}}), "made: 'nothing' is no float32 array"),
-        (_set("made", to={"head.weight": {"seed": 3}}), "has no room for each input"),
-        (_set("made", "expand.weight", to=3), "must have a seed, and nothing else"),
+        (
+            _set("made", to={"nothing": {"seed": 3, "stored": False}}),
+            "made: 'nothing' is no float32 array",
+        ),
+        (
+            _set("made", to={"head.weight": {"seed": 3, "stored": False}}),
+            "has no room for each input",
+        ),
+        (_set("made", "expand.weight", to=3), "must have seed and stored, and nothing else"),
+        (_set("made", "expand.weight", "stored", to=1), "stored must be true or false"),
+        (_set("made", "expand.weight", "stored", to=True), "lacks 'arrays/expand.weight.npy'"),
         (_set("made", "expand.weight", "seed", to=-1), "must be a whole number from 0"),
         (_set("made", to={}), "lacks 'arrays/expand.weight.npy'"),
         (_set("version", to=1), "holds an unknown 'head'"),

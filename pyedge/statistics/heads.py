@@ -6,9 +6,10 @@ image. With f the features, mu_k the mean of class k and S the covariance:
 - "mean": the logit of class k is -|f - mu_k|^2 / 2, less what is the same for all classes.
 - "discriminant": -(f - mu_k)^T S^-1 (f - mu_k) / 2 (Fisher 1936; as streaming LDA, Hayes and Kanan
   2020). S is shrunk towards a multiple of the identity.
-  In both, the squared distance is less by what it is too large for the mean is that of n_k images
-  alone: tr(S^-1 S_0) / n_k on average, S_0 the covariance before it is shrunk (tr S_0 / n_k for the
-  mean). Without that a class of a few images loses to those of many (Moran and Murphy 1979).
+  In both, the squared distance is less by tr(S^-1 S_0) / (n_k + 1), S_0 the covariance before it is
+  shrunk (tr S_0 / (n_k + 1) for the mean). For a mean of n_k images it is too large by about that:
+  without it a class of a few images loses to those of many (Moran and Murphy 1979). On average it
+  is tr(S^-1 S_0) / n_k; the whole of that, for one image, would be paid by the other classes.
 - "ridge": least squares from f and a constant to 1 for the class and 0 for the others (Zhuang et
   al. 2022), each image weighted such that classes count alike however many images they have. Where
   they have the same number it is ridge regression on all images to the last digit; where not, the
@@ -67,11 +68,11 @@ def inverse_times(matrix: Matrix, columns: Matrix) -> Matrix:
 
 
 def uncertainty(gaussian: Gaussian, form: Form) -> Matrix:
-    """Return by how much squared distances to each class are too large on average, [c]."""
+    """Return how much is taken off the squared distances to each class, [c]."""
     if form.kind == "mean":
-        return np.trace(gaussian.within) / gaussian.counts
+        return np.trace(gaussian.within) / (gaussian.counts + 1)
     within = shrunk(gaussian.within, form.shrinkage)
-    return np.trace(inverse_times(within, gaussian.within)) / gaussian.counts
+    return np.trace(inverse_times(within, gaussian.within)) / (gaussian.counts + 1)
 
 
 def solved(gaussian: Gaussian, form: Form) -> Head:

@@ -81,9 +81,10 @@ def left_out_logits(gaussian: Gaussian, held: Held, form: Form) -> Matrix:
     """Return the logits of a form, [h, c], each image left out."""
     own = np.arange(len(held.labels)), held.labels
     factor, share = held.counts(gaussian)
-    # of its own class there is an image less
     uncertain = np.tile(uncertainty(gaussian, form), (len(held.labels), 1))
-    uncertain[own] *= factor
+    # of its own class there is an image less, if it is counted
+    n = gaussian.counts[held.labels]
+    uncertain[own] *= (n + 1) / (n + 1 - held.counted)
     if form.kind == "discriminant":
         return -0.5 * (left_out_distances(gaussian, held, form.shrinkage) - uncertain)
     if form.kind == "mean":

@@ -35,7 +35,7 @@ def merged(many: Sequence[Statistics], held: int = HELD) -> Statistics:
         if each.digest != first.digest or each.features != first.features:
             raise ValueError(
                 "statistics are of other features than these: the students' weights before the "
-                "classifier differ"
+                "classifier differ, or random features were begun anew on one of them"
             )
     step = min(each.step for each in many)
     _check_room_on_grid(many, step)
@@ -259,11 +259,12 @@ def _merged_held(
     kept: list[NDArray[Any]] = []
     for name in range(classes):
         mine = np.flatnonzero(owners == name)
-        # images held aside for a class stay the only ones, so that what is taken out of the sums
-        # leaves them as they were
-        aside = mine[~counted[mine]]
-        mine = aside if len(aside) else mine
-        kept.append(mine[chosen_to_hold(values[mine], most)])
+        # images held aside go before counted ones; if there are enough of them, they stay the only
+        # ones, so that what is taken out of the sums leaves them as they were
+        aside, others = mine[~counted[mine]], mine[counted[mine]]
+        room = most - len(aside) if len(aside) < most // 2 else 0
+        kept.append(aside[chosen_to_hold(values[aside], most)])
+        kept.append(others[chosen_to_hold(values[others], room)])
     chosen = np.concatenate([np.empty(0, np.int64), *kept]).astype(np.int64)
     return {
         "held": values[chosen],
