@@ -166,8 +166,8 @@ def _sums(args: argparse.Namespace, console: Console) -> int:
         if path is not None:
             existing(path)
     outputs.check_out(args.out, args.student, args.since)
+    from pyedge.edge.solving import check_fresh
     from pyedge.statistics.merging import subtract_statistics
-    from pyedge.statistics.solve import check_fresh
     from pyedge.statistics.statistics_file import write_statistics
     from pyedge.student_file import read_student
 

@@ -22,11 +22,11 @@ from pyedge.edge.images import EdgeImages
 from pyedge.edge.lesson import Lesson
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.result import LearnResult
+from pyedge.edge.solving import check_fresh, solve, with_settings
 from pyedge.evaluation import scored
 from pyedge.statistics.calibration import calibration_error
 from pyedge.statistics.grid import rounded, step_for
 from pyedge.statistics.merging import joined, merged, without, without_class
-from pyedge.statistics.solve import check_fresh, solve, with_settings
 from pyedge.statistics.sums import Statistics, of_values
 from pyedge.student_features import classifier_of, features_digest
 from pyedge.student_tail import without_rows

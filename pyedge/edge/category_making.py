@@ -15,8 +15,8 @@ from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.doubts import Doubts
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
+from pyedge.edge.solving import check_fresh
 from pyedge.statistics.category_file import DETAILS, write_category
-from pyedge.statistics.solve import check_fresh
 from pyedge.statistics.stored import MOST_FEATURES
 from pyedge.student import StudentFile
 from pyedge.student_file import read_student

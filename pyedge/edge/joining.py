@@ -12,9 +12,9 @@ import numpy as np
 from pyedge.class_matching import listing, places, quoted
 from pyedge.edge.analytic import with_statistics
 from pyedge.edge.growth import with_classes
+from pyedge.edge.solving import check_fresh
 from pyedge.statistics.category_file import read_category
 from pyedge.statistics.merging import merged
-from pyedge.statistics.solve import check_fresh
 from pyedge.statistics.statistics_file import read_statistics
 from pyedge.statistics.sums import Statistics
 from pyedge.student_features import features_digest

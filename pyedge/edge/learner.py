@@ -32,13 +32,13 @@ from pyedge.edge.options import LearnOptions, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson, restore_engine
+from pyedge.edge.solving import check_fresh
 from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
 from pyedge.evaluation import Evaluation, check_score
 from pyedge.expansion import own_features
 from pyedge.npy_archive import ArraySpec
-from pyedge.statistics.solve import check_fresh
 from pyedge.statistics.unknown import Distances
 from pyedge.student import StudentFile
 from pyedge.student_checks import check_description

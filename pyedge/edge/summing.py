@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyedge.edge.analytic import forgotten, with_added
 from pyedge.edge.joining import with_category, with_merged
 from pyedge.edge.labelled import labelled_images
-from pyedge.statistics.solve import with_settings
+from pyedge.edge.solving import with_settings
 
 if TYPE_CHECKING:
     from pyedge.edge.doubts import Doubts

@@ -23,8 +23,8 @@ from harness import fuzz
 
 import pyedge
 from pyedge import npy_archive, student_checks, student_file
-from pyedge.edge import memory_file, replay_memory
-from pyedge.statistics import category_file, compact, merging, solve, statistics_file, stored
+from pyedge.edge import memory_file, replay_memory, solving
+from pyedge.statistics import category_file, compact, merging, statistics_file, stored
 from pyedge.statistics.sums import Statistics
 from pyedge.student_file import read_student, write_student
 
@@ -97,4 +97,4 @@ if __name__ == "__main__":
         category_file,
         compact,
     )
-    sys.exit(fuzz(Target, (*modules, merging, solve, statistics_file, stored)))
+    sys.exit(fuzz(Target, (*modules, merging, solving, statistics_file, stored)))
