@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
+FOLDERS := $(shell find pyedge -type d -not -name __pycache__)
 # scikit-build-core needs cmake and ninja: the system's where they are, else PyPI's
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
@@ -27,8 +28,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		--editable ".[dev]"
 	@touch $@ $(VENV)/.built
 
-# only what changed is compiled: the build folder, build/<wheel tag>, stays
-$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+# only what changed is compiled: the build folder, build/<wheel tag>, stays; an editable install notes
+# where each module lies, so that one that has moved is looked for anew
+$(VENV)/.built: $(VENV)/.installed $(SOURCES) $(FOLDERS)
 	$(PIP) install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.edge_students import BenchStudent
-from pyedge.student import StudentFile
-from pyedge.student_file import write_student
+from pyedge.student.archive import write_student
+from pyedge.student.file import StudentFile
 
 # torch is put out of reach, so that the time is that of a device which has numpy alone
 _CHILD = """
@@ -22,7 +22,7 @@ times = [time.perf_counter()]
 import numpy
 times.append(time.perf_counter())
 import pyedge
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
 times.append(time.perf_counter())
 student = read_student(sys.argv[1])
 times.append(time.perf_counter())

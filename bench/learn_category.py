@@ -18,7 +18,7 @@ import pyedge
 from bench.arguments import positive
 from bench.edge_students import WIDTHS, make_student
 from bench.timing import machine
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 
 _BASE = 60  # images of each class in the statistics: enough for random features to be used
 

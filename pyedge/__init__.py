@@ -23,17 +23,17 @@ _EDGE = {
     "LearnResult": "pyedge.edge.result",
     "Memory": "pyedge.edge.replay_memory",
     "Statistics": "pyedge.statistics.sums",
-    "StudentFile": "pyedge.student",
+    "StudentFile": "pyedge.student.file",
     "add_statistics": "pyedge.edge.described",
     "make_category": "pyedge.edge.category_making",
     "merge_statistics": "pyedge.statistics.merging",
     "read_memory": "pyedge.edge.replay_memory",
     "read_category": "pyedge.statistics.category_file",
     "read_statistics": "pyedge.statistics.statistics_file",
-    "read_student": "pyedge.student_file",
+    "read_student": "pyedge.student.archive",
     "subtract_statistics": "pyedge.statistics.merging",
     "write_statistics": "pyedge.statistics.statistics_file",
-    "write_student": "pyedge.student_file",
+    "write_student": "pyedge.student.archive",
 }
 # and all of these need torch
 _CLOUD = {
@@ -78,8 +78,8 @@ if TYPE_CHECKING:
     from pyedge.statistics.merging import merge_statistics, subtract_statistics
     from pyedge.statistics.statistics_file import read_statistics, write_statistics
     from pyedge.statistics.sums import Statistics
-    from pyedge.student import StudentFile
-    from pyedge.student_file import read_student, write_student
+    from pyedge.student.archive import read_student, write_student
+    from pyedge.student.file import StudentFile
 
 __all__ = [
     "DivergedError",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 
 CLASSES = ("low", "middle", "high")
 SIZE = 8

@@ -17,7 +17,7 @@ from bench.edge_students import WIDTHS, make_student
 from pyedge import models
 from pyedge.cloud.exporting.lower import lower
 from pyedge.npy_archive import ArraySpec
-from pyedge.student_graph import infer_layers
+from pyedge.student.graph import infer_layers
 
 PAPER = ("resnet1", "resnet2", "resnet3", "resnet4")
 OTHERS = ("resnet18", "vgg11", "vgg4")

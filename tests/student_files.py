@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 
 Node = dict[str, Any]
 

@@ -17,7 +17,7 @@ from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.left_out import LeftOut
 from pyedge.errors import FormatError
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 SHAPE = (1, 8, 8)

@@ -26,7 +26,7 @@ from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.network_file import NetworkInfo, read_network, save_network
 from pyedge.data import BatchLoader, ImageSet, class_incremental, load_dataset, load_folder
 from pyedge.errors import FormatError
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 NAMES = ("Größe", "tench, Tinca tinca", "猫", "x" * 200, "<b>&")

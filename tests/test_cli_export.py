@@ -24,7 +24,7 @@ from pyedge.cloud.network_file import (
     load_network,
     save_network,
 )
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 OPTIONS = {"depth": 10, "widths": [6, 8, 10], "stem": 4, "num_classes": 3, "in_channels": 1}
 CLASSES = ("cat", "dog", "mug")
@@ -192,7 +192,7 @@ def test_cli_inspect_needs_no_torch(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 classes" in done.stdout
     loaded = set(ast.literal_eval(done.stderr))
-    assert "pyedge.student_file" in loaded
+    assert "pyedge.student.archive" in loaded
     assert not loaded & {"rich", "matplotlib", "lightning_fabric", "torch_pruning"}
 
 

@@ -16,7 +16,7 @@ from pyedge.cli.dataset import load, load_for
 from pyedge.cloud.network_file import NetworkInfo
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
-from pyedge.student_file import write_student
+from pyedge.student.archive import write_student
 
 GREY = images(9)[0][:, 0]
 

@@ -18,7 +18,7 @@ from pyedge.cloud.network_file import NetworkInfo, load_network, save_network
 from pyedge.data import standardise
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -15,7 +15,7 @@ from edge_student import CLASSES, changed, images, tiny_student
 
 from pyedge.cli import main
 from pyedge.edge.learner import EdgeLearner
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 Run = Callable[..., dict[str, Any]]
 

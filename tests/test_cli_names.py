@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pyedge.cli import main, names
 from pyedge.cli.parsing import UsageError
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 TENCH = "tench, Tinca tinca"
 

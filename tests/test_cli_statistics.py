@@ -13,7 +13,7 @@ from edge_student import CLASSES, images, tiny_student
 import pyedge
 from pyedge.cli import main
 from pyedge.edge.learner import EdgeLearner
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 Run = Callable[..., dict[str, Any]]
 

@@ -20,7 +20,7 @@ from pyedge.cli.console import Console
 from pyedge.cli.streams import any_streams, visible
 from pyedge.cloud.tables import text_table, width
 from pyedge.edge.progress import ProgressBar
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 CLASSES = ("Größe", "猫", "tench, Tinca tinca")
 RUN = "import sys; from pyedge.cli import main; sys.exit(main())"

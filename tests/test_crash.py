@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from edge_student import images, tiny_student
 
-from pyedge.student_file import write_student
+from pyedge.student.archive import write_student
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 

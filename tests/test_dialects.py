@@ -22,7 +22,7 @@ from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.export import export
 from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.errors import ExportError
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
 
 # batch norm without running statistics answers so, and is told
 pytestmark = pytest.mark.filterwarnings("ignore:plan. the network answers an image alone")

@@ -26,7 +26,7 @@ from pyedge.cloud.training.train import train
 from pyedge.data import BatchLoader, ImageSet
 from pyedge.edge.knowledge import Knowledge
 from pyedge.models import create
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 __all__ = ["nothing_said_yet"]  # a fixture
 pytestmark = needs_posix

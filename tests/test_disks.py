@@ -29,7 +29,7 @@ from edge_student import images, tiny_student
 
 from pyedge.atomic import write_atomically
 from pyedge.edge.learner import EdgeLearner
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
 
 __all__ = ["nothing_said_yet", "target"]  # fixtures
 pytestmark = needs_posix

@@ -16,8 +16,8 @@ from pyedge import kernels
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.options import LearnOptions
 from pyedge.errors import DivergedError
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
+from pyedge.student.file import StudentFile
 
 LAST = {"groups.0.1.0.weight", "groups.1.1.0.weight", "head.weight", "head.bias"}
 QUICK = LearnOptions(epochs=3, batch_size=16, lr=0.1, progress=False)

@@ -25,8 +25,8 @@ from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.export import export
 from pyedge.cloud.exporting.lower import lower
 from pyedge.errors import ExportError
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
+from pyedge.student.file import StudentFile
 
 CLASSES = ("a", "b", "c", "d", "e")
 

@@ -22,9 +22,9 @@ from pyedge.data import Augment, BatchLoader, ImageSet
 from pyedge.data.augment import standardise_array
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
-from pyedge.student import StudentFile
-from pyedge.student_features import feature_count
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
+from pyedge.student.features import feature_count
+from pyedge.student.file import StudentFile
 
 CLASSES = ("a", "b", "c", "d", "e")
 

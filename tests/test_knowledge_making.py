@@ -19,7 +19,7 @@ from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_maps import squared_norms, store_map
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data import Augment, ImageSet, standardise
-from pyedge.student_file import write_student
+from pyedge.student.archive import write_student
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def test_models_and_data_stand_alone() -> None:
 def test_edge_knows_neither_torch_nor_the_cloud() -> None:
     device = [
         *python_files("edge"),
-        ROOT / "pyedge" / "student_file.py",
+        *python_files("student"),
         ROOT / "pyedge/kernels.py",
     ]
     above = ("torch", "pyedge.cloud", "pyedge.data", "pyedge.demo", "pyedge.cli", "pyedge.models")

@@ -17,7 +17,7 @@ from edge_student import changed, images, tiny_student
 from together import LABELS, PIXELS, QUICK, SOON_S, in_threads, learning
 
 from pyedge.edge.learner import EdgeLearner
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
 
 
 @pytest.fixture

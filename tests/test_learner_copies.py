@@ -17,7 +17,7 @@ from pyedge.edge.answers import Prediction
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import DivergedError, FormatError
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,

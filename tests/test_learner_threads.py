@@ -23,7 +23,7 @@ from together import LABELS, PIXELS, QUICK, SOON_S, in_threads, learning
 
 from pyedge import kernels
 from pyedge.edge.learner import EdgeLearner
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 
 @pytest.fixture(autouse=True)

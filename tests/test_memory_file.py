@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pyedge import FormatError, Memory, read_memory
 from pyedge.npy_archive import write_archive
-from pyedge.student_file import write_student
+from pyedge.student.archive import write_student
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -24,7 +24,7 @@ from pyedge.cloud.shown import shown_to
 from pyedge.data import BatchLoader, ImageSet, load_dataset, standardise
 from pyedge.edge.pixels import kind_of
 from pyedge.models import create
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 CENTRED = {"kind": "channel", "mean": [0.5], "deviation": [0.5]}
 BYTES = {"kind": "channel", "mean": [0], "deviation": [1 / 255]}

@@ -16,8 +16,8 @@ from test_student_file_damage import members_of, npy, pack
 
 import pyedge
 from pyedge.errors import FormatError
-from pyedge.made_weights import made_weight
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
+from pyedge.student.made_weights import made_weight
 
 X, Y = images(60)
 MADE = {"seed": 3, "stored": False}

@@ -16,9 +16,9 @@ import pyedge
 from pyedge import EdgeLearner
 from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
-from pyedge.expansion import own_features
 from pyedge.statistics.merging import merged
-from pyedge.student_features import features_digest
+from pyedge.student.expansion import own_features
+from pyedge.student.features import features_digest
 
 X, Y = images(150)
 TEST_X, TEST_Y = images(90, seed=2)
@@ -374,7 +374,7 @@ def test_expansion_of_digits_is_no_worse_than_none_where_images_are_few(first: i
     assert found["auto"] > 0.9
 
 
-def _taught_pixels(first: int, expand: pyedge.expansion.Expand) -> float:
+def _taught_pixels(first: int, expand: pyedge.student.expansion.Expand) -> float:
     """Accuracy on five digits of a student whose features are the pixels."""
     sklearn = pytest.importorskip("sklearn.datasets")
     pixels, digits = sklearn.load_digits(return_X_y=True)

@@ -22,8 +22,8 @@ from student_files import every_operator, same
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
+from pyedge.student.file import StudentFile
 
 STUDENT = every_operator()
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -92,7 +92,7 @@ def test_student_file_arrays_are_read_only(saved: Path) -> None:
 def test_student_file_is_read_without_torch(saved: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from pyedge.student_file import read_student\n"
+        "from pyedge.student.archive import read_student\n"
         f"print(len(read_student({str(saved)!r}).layers()), 'pyedge.cloud' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from student_files import every_operator, same
 
 from pyedge.errors import FormatError
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
 
 STUDENT = every_operator()
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

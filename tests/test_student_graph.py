@@ -13,7 +13,7 @@ from student_files import every_operator
 
 from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.npy_archive import ArraySpec
-from pyedge.student_graph import _OPERATORS, infer_layers
+from pyedge.student.graph import _OPERATORS, infer_layers
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))

@@ -13,9 +13,9 @@ from edge_student import images, tiny_student
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student, write_student
-from pyedge.student_tail import terms
+from pyedge.student.archive import read_student, write_student
+from pyedge.student.file import StudentFile
+from pyedge.student.tail import terms
 
 OUTPUTS = 3
 

@@ -133,7 +133,7 @@ def _one_run(
 ) -> str | None:
     """Kill a run until it gets to its end; return what was wrong, or None."""
     from pyedge.edge.checkpoint import read_checkpoint
-    from pyedge.student_file import read_student
+    from pyedge.student.archive import read_student
 
     while True:
         process = _start(folder)

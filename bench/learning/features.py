@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.data import ImageSet
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 
 _BATCH = 128
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from bench.learning.features import Features, ids, pixels
 from bench.learning.method import Ids, Method, Pixels, Start
 from pyedge.data import ImageSet
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
 
 DECAYS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)  # the strongest first: each starts the next
 _ITERATIONS = 200

@@ -17,7 +17,7 @@ from bench.learning.engine_methods import OnEngine, names
 from bench.learning.features import pixels
 from bench.learning.method import Start
 from pyedge.data import ImageSet
-from pyedge.expansion import Expand
+from pyedge.student.expansion import Expand
 
 
 class Statistics(OnEngine):

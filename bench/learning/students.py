@@ -27,8 +27,8 @@ from bench.learning.recipes import RECIPES
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
 from pyedge.data import Augment, BatchLoader, ImageSet
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
+from pyedge.student.file import StudentFile
 
 
 @dataclass(frozen=True)

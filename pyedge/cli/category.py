@@ -109,7 +109,7 @@ def _make(args: argparse.Namespace, console: Console) -> int:
     outputs.check_out(args.out, args.student)
     from pyedge.cli.device_images import named_images
     from pyedge.edge.category_making import make_category
-    from pyedge.student_file import read_student
+    from pyedge.student.archive import read_student
 
     student = read_student(args.student)
     _, images = named_images(args.images, student.input_shape)
@@ -169,7 +169,7 @@ def _sums(args: argparse.Namespace, console: Console) -> int:
     from pyedge.edge.solving import check_fresh
     from pyedge.statistics.merging import subtract_statistics
     from pyedge.statistics.statistics_file import write_statistics
-    from pyedge.student_file import read_student
+    from pyedge.student.archive import read_student
 
     found = check_fresh(read_student(args.student), args.student)
     if args.since is not None:

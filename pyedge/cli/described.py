@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyedge.class_matching import absent, listing
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 
 def content(student: StudentFile) -> dict[str, Any]:
@@ -69,7 +69,7 @@ _KINDS = {
 
 
 def _statistics(student: StudentFile) -> dict[str, Any] | None:
-    from pyedge.student_features import features_digest
+    from pyedge.student.features import features_digest
 
     found = student.statistics
     if found is None:

@@ -13,8 +13,8 @@ from pyedge.cli.described import size
 from pyedge.cli.parsing import existing
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
-    from pyedge.student_graph import Layer, Node
+    from pyedge.student.file import StudentFile
+    from pyedge.student.graph import Layer, Node
 
 USAGE = "STUDENT [options]"
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Read the file and print what it holds."""
     existing(args.student)
-    from pyedge.student_file import VERSION, read_student
+    from pyedge.student.archive import VERSION, read_student
 
     student = read_student(args.student)
     layers, memory = student.layers(), _memory(student, args.batch)

@@ -117,7 +117,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cli import networks, training
     from pyedge.cloud.graph.taps import tap_teacher
     from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
-    from pyedge.student_file import read_student
+    from pyedge.student.archive import read_student
 
     training.check_device(args.device)
     training.use_threads(args.threads)

@@ -118,7 +118,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _check_unknown(path: str, learner: EdgeLearner) -> None:
     """Refuse what the student cannot tell before images are read."""
-    from pyedge.student_features import features_digest
+    from pyedge.student.features import features_digest
 
     student = learner.student
     if student.statistics is None:

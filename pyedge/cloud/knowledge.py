@@ -27,7 +27,7 @@ from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.knowledge_format import DTYPES, Manifest
 from pyedge.edge.pixels import Look, contradicts
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 BATCH_NORMS = ("frozen", "batch")

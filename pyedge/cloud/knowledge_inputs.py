@@ -31,8 +31,8 @@ from pyedge.data.imageset import ImageSet
 from pyedge.data.loader import BatchLoader
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
+from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 

@@ -35,7 +35,7 @@ from pyedge.demo.job import (
 from pyedge.edge.described import add_statistics
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.replay_memory import Memory
-from pyedge.student_file import write_student
+from pyedge.student.archive import write_student
 
 
 def new_classes(classes: int, seed: int) -> list[int]:

@@ -28,14 +28,14 @@ from pyedge.statistics.calibration import calibration_error
 from pyedge.statistics.grid import rounded, step_for
 from pyedge.statistics.merging import joined, merged, without, without_class
 from pyedge.statistics.sums import Statistics, of_values
-from pyedge.student_features import classifier_of, features_digest
-from pyedge.student_tail import without_rows
+from pyedge.student.features import classifier_of, features_digest
+from pyedge.student.tail import without_rows
 from pyedge.warning import warn
 
 if TYPE_CHECKING:
     from pyedge.edge.run import Score
     from pyedge.kernels import Engine
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 
 def summed(

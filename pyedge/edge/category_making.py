@@ -18,8 +18,8 @@ from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.solving import check_fresh
 from pyedge.statistics.category_file import DETAILS, write_category
 from pyedge.statistics.stored import MOST_FEATURES
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
+from pyedge.student.file import StudentFile
 
 if TYPE_CHECKING:
     from pyedge.statistics.sums import Statistics

@@ -17,13 +17,13 @@ from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.solving import with_settings
-from pyedge.expansion import Expand, random_features, with_expansion
 from pyedge.statistics.calibration import LEAST_HELD
 from pyedge.statistics.grid import rounded
 from pyedge.statistics.sums import held_alone
-from pyedge.student import StudentFile
-from pyedge.student_features import features_digest
-from pyedge.student_file import read_student
+from pyedge.student.archive import read_student
+from pyedge.student.expansion import Expand, random_features, with_expansion
+from pyedge.student.features import features_digest
+from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyedge.class_names import checked_names
-from pyedge.student_tail import with_more_rows
+from pyedge.student.tail import with_more_rows
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 
 def with_classes(

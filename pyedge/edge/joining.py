@@ -17,11 +17,11 @@ from pyedge.statistics.category_file import read_category
 from pyedge.statistics.merging import merged
 from pyedge.statistics.statistics_file import read_statistics
 from pyedge.statistics.sums import Statistics
-from pyedge.student_features import features_digest
-from pyedge.student_tail import terms
+from pyedge.student.features import features_digest
+from pyedge.student.tail import terms
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 
 def with_category(student: StudentFile, given: Any, name: str | None) -> StudentFile:

@@ -29,7 +29,7 @@ _CHECK_ROWS = 1 << 16
 
 
 class DeviceStudent(Protocol):
-    """What a pack needs to know of a student; `pyedge.student_file.StudentFile` has it."""
+    """What a pack needs to know of a student; `pyedge.student.archive.StudentFile` has it."""
 
     @property
     def structure_digest(self) -> str:

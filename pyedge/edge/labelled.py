@@ -13,7 +13,7 @@ from pyedge.edge.images import EdgeImages, is_dataset
 from pyedge.edge.labels import ids_or_names
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 
 def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) -> EdgeImages:

@@ -37,12 +37,12 @@ from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
 from pyedge.evaluation import Evaluation, check_score
-from pyedge.expansion import own_features
 from pyedge.npy_archive import ArraySpec
 from pyedge.statistics.unknown import Distances
-from pyedge.student import StudentFile
-from pyedge.student_checks import check_description
-from pyedge.student_file import read_student, write_student
+from pyedge.student.archive import read_student, write_student
+from pyedge.student.checks import check_description
+from pyedge.student.expansion import own_features
+from pyedge.student.file import StudentFile
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

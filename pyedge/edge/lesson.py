@@ -27,7 +27,7 @@ from pyedge.edge.replay import Replay, remembered
 from pyedge.edge.rows import Rows
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 Labels = NDArray[np.int64]
 

@@ -10,10 +10,10 @@ from pyedge.class_matching import listing, quoted
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.rows import Rows
-from pyedge.student_tail import terms
+from pyedge.student.tail import terms
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 _MASK = -1e3  # no network computes such a logit; masks are -1e3, -1e4, -1e9, minus infinity
 _LOOKED_AT = 8  # images of a pack

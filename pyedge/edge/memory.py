@@ -12,7 +12,7 @@ from pyedge.edge.trainable import arrays_that_change, trainable_layers
 from pyedge.warning import warn
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 
 class Measured(Protocol):

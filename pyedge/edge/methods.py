@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyedge.edge.options import LearnOptions
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 METHODS = ("auto", "statistics", "transfer", "labels")
 _FOR_ALL = ("seed", "progress")  # options that have a meaning whatever the method

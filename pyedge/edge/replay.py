@@ -30,7 +30,7 @@ from pyedge.edge.masks import refuse_masked_labels
 
 if TYPE_CHECKING:
     from pyedge.edge.replay_memory import Memory
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 Rows = NDArray[np.int64]
 Labels = NDArray[np.int64]

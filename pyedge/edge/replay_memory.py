@@ -21,7 +21,7 @@ from pyedge.edge.labelled import labelled_images
 from pyedge.edge.layout import Shape
 from pyedge.edge.memory_file import SETTINGS, Remembered, read_kept, write_kept
 from pyedge.errors import FormatError
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 WAYS = ("herding", "random")

@@ -21,7 +21,7 @@ from pyedge.edge.replay import LEAST
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Run, Score, result_of
 from pyedge.edge.trainable import arrays_that_change, reached_from, trainable_layers
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.expansion import own_features, with_bias
 from pyedge.statistics.calibration import (
     DEFAULT_FORM,
     FORM_OF_FEW,
@@ -24,11 +23,12 @@ from pyedge.statistics.heads import Form, Head, solved
 from pyedge.statistics.left_out import Held, left_out_logits
 from pyedge.statistics.sums import Statistics
 from pyedge.statistics.unknown import threshold_of
-from pyedge.student_features import features_digest
-from pyedge.student_tail import terms
+from pyedge.student.expansion import own_features, with_bias
+from pyedge.student.features import features_digest
+from pyedge.student.tail import terms
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 # images for each feature below which those left out say little of the others: the least shrinkage
 # looks best, and is far from it (digits' pixels, 300 images: 89 % right, DEFAULT_FORM 98 %)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyedge.edge.turns import Turns
     from pyedge.kernels import Engine
     from pyedge.statistics.sums import Statistics
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 
 class Summing:

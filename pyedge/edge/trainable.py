@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyedge.student_graph import LEARNS
+from pyedge.student.graph import LEARNS
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 Node = Mapping[str, Any]
 

@@ -29,7 +29,7 @@ from pyedge.edge.memory import Footprint, needed_bytes
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine
-    from pyedge.student import StudentFile
+    from pyedge.student.file import StudentFile
 
 T = TypeVar("T")
 _here = threading.local()  # how many learners the thread is teaching, one inside another

@@ -22,11 +22,12 @@ from edge_student import images, tiny_student
 from harness import fuzz
 
 import pyedge
-from pyedge import npy_archive, student_checks, student_file
+from pyedge import npy_archive
 from pyedge.edge import memory_file, replay_memory, solving
 from pyedge.statistics import category_file, compact, merging, statistics_file, stored
 from pyedge.statistics.sums import Statistics
-from pyedge.student_file import read_student, write_student
+from pyedge.student import archive, checks
+from pyedge.student.archive import read_student, write_student
 
 
 class Target:
@@ -90,8 +91,8 @@ def _use_memory(memory: pyedge.Memory) -> None:
 if __name__ == "__main__":
     modules = (
         npy_archive,
-        student_checks,
-        student_file,
+        checks,
+        archive,
         memory_file,
         replay_memory,
         category_file,

@@ -19,9 +19,10 @@ from archives import ArchiveTarget
 from harness import fuzz
 from student_files import every_operator, same
 
-from pyedge import npy_archive, student_checks, student_file, student_graph
-from pyedge.student import StudentFile
-from pyedge.student_file import read_student, write_student
+from pyedge import npy_archive
+from pyedge.student import archive, checks, graph
+from pyedge.student.archive import read_student, write_student
+from pyedge.student.file import StudentFile
 
 
 def target(folder: Path) -> ArchiveTarget:
@@ -44,4 +45,4 @@ def target(folder: Path) -> ArchiveTarget:
 
 
 if __name__ == "__main__":
-    sys.exit(fuzz(target, (npy_archive, student_checks, student_file, student_graph)))
+    sys.exit(fuzz(target, (npy_archive, checks, archive, graph)))

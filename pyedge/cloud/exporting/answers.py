@@ -19,7 +19,7 @@ from pyedge.cloud.graph.answer import finish
 from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.rewrite import device_of
 from pyedge.errors import ExportError
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 
 _IMAGES = 8
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.npy_archive import ArraySpec
-from pyedge.student_graph import GraphChecker, Shape
+from pyedge.student.graph import GraphChecker, Shape
 
 Pair = tuple[int, int]
 

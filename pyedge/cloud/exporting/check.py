@@ -27,8 +27,8 @@ from pyedge.cloud.exporting.lower import Lowered
 from pyedge.cloud.exporting.noise import Batch, Forward, gradients
 from pyedge.cloud.graph.rewrite import InDouble
 from pyedge.errors import ExportError
-from pyedge.student import StudentFile
-from pyedge.student_tail import terms
+from pyedge.student.file import StudentFile
+from pyedge.student.tail import terms
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

@@ -16,7 +16,7 @@ from pyedge.cloud.exporting.lower import Lowered, lower
 from pyedge.cloud.exporting.preprocessing import Preprocessing, chosen
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import ExportError
-from pyedge.student import StudentFile
+from pyedge.student.file import StudentFile
 
 Trainable = str | Sequence[str]
 Classes = Iterable[str] | Mapping[str, int]

@@ -22,8 +22,8 @@ from pyedge.edge.described import with_described
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import refuse_masked_labels
-from pyedge.expansion import Expand
-from pyedge.student import StudentFile
+from pyedge.student.expansion import Expand
+from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 _DRAWS = 4  # of one image, to see whether it differs: a flip alone escapes one time in eight

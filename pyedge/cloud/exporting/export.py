@@ -17,9 +17,9 @@ from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.shown import compare_classes
-from pyedge.expansion import Expand
-from pyedge.student import StudentFile
-from pyedge.student_file import write_student
+from pyedge.student.archive import write_student
+from pyedge.student.expansion import Expand
+from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyedge.student import StudentFile
-from pyedge.student_tail import terms
+from pyedge.student.file import StudentFile
+from pyedge.student.tail import terms
 
 LAMBDAS = (1.0, 10.0, 1.0)
 Forward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]

@@ -13,13 +13,13 @@ import numpy as np
 
 from pyedge.class_matching import quoted
 from pyedge.class_names import LONGEST, storable
-from pyedge.made_weights import MOST as MOST_MADE
 from pyedge.npy_archive import DTYPES, ArraySpec
 from pyedge.statistics.stored import check_head
 from pyedge.statistics.stored import check_values as check_statistics
-from pyedge.student import StudentFile
-from pyedge.student_features import feature_count
-from pyedge.student_graph import LEARNS, Layer, good_name, infer_layers
+from pyedge.student.features import feature_count
+from pyedge.student.file import StudentFile
+from pyedge.student.graph import LEARNS, Layer, good_name, infer_layers
+from pyedge.student.made_weights import MOST as MOST_MADE
 
 
 def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> None:

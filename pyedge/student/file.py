@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.npy_archive import ArraySpec
-from pyedge.projection import ADDED_BIAS, without_projection
 from pyedge.statistics.sums import Statistics, constant
-from pyedge.student_graph import Layer, Node, infer_layers
+from pyedge.student.graph import Layer, Node, infer_layers
+from pyedge.student.projection import ADDED_BIAS, without_projection
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine
@@ -47,7 +47,7 @@ class StudentFile:
     slots; both may be empty. record: what happened to the student so far, plain values.
     statistics: of the features that the classifier reads, or None. head: how a classifier is made
     of them (`pyedge.statistics`), plain values. made: arrays that a file need not hold, by name,
-    with the seed that makes them (`pyedge.made_weights`).
+    with the seed that makes them (`pyedge.student.made_weights`).
     """
 
     nodes: tuple[Node, ...]

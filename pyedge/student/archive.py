@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from pyedge.arguments import checked_path
 from pyedge.errors import FormatError
-from pyedge.made_weights import made_weight
 from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 from pyedge.statistics.stored import document_of, specs_of
 from pyedge.statistics.stored import loaded as loaded_statistics
-from pyedge.student import StudentFile
-from pyedge.student_checks import check_description, check_made, check_values
+from pyedge.student.checks import check_description, check_made, check_values
+from pyedge.student.file import StudentFile
+from pyedge.student.made_weights import made_weight
 
 FORMAT = "pyedge-student"
 VERSION = 2

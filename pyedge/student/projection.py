@@ -1,4 +1,4 @@
-"""A graph without the random projection that its classifier reads (`pyedge.expansion`)."""
+"""A graph without the random projection that its classifier reads (`pyedge.student.expansion`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.student_graph import Node
+from pyedge.student.graph import Node
 
 # names the constant of a classifier that had none: it is no part of a student's structure
 ADDED_BIAS = ".constant"

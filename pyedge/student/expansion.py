@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.arguments import whole
-from pyedge.made_weights import MOST, made_weight
-from pyedge.projection import ADDED_BIAS
-from pyedge.student_features import classifier_of, feature_count
+from pyedge.student.features import classifier_of, feature_count
+from pyedge.student.made_weights import MOST, made_weight
+from pyedge.student.projection import ADDED_BIAS
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
-    from pyedge.student_graph import Node
+    from pyedge.student.file import StudentFile
+    from pyedge.student.graph import Node
 
 _MOST_WIDTH = 1 << 13  # of which the second moments take half a gigabyte, or twice that
 _LEAST_IMAGES = 50

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pyedge.class_matching import quoted
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
-    from pyedge.student_graph import Node
+    from pyedge.student.file import StudentFile
+    from pyedge.student.graph import Node
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from pyedge.student import StudentFile
-    from pyedge.student_graph import Node
+    from pyedge.student.file import StudentFile
+    from pyedge.student.graph import Node
 
 
 def classifier_of(student: StudentFile) -> Node:

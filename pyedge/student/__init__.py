@@ -1,0 +1,1 @@
+"""A student: its graph, its file, and what is made of it. numpy alone."""
