@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _EDGE = {
     "EdgeImages": "pyedge.edge.images",
     "EdgeLearner": "pyedge.edge.learner",
-    "Evaluation": "pyedge.evaluation",
+    "Evaluation": "pyedge.runs.evaluation",
     "Knowledge": "pyedge.edge.knowledge",
     "LearnOptions": "pyedge.edge.options",
     "LearnResult": "pyedge.edge.result",
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from pyedge.edge.options import LearnOptions
     from pyedge.edge.replay_memory import Memory, read_memory
     from pyedge.edge.result import LearnResult
-    from pyedge.evaluation import Evaluation
+    from pyedge.runs.evaluation import Evaluation
     from pyedge.statistics.category_file import read_category
     from pyedge.statistics.merging import merge_statistics, subtract_statistics
     from pyedge.statistics.statistics_file import read_statistics, write_statistics

@@ -13,7 +13,7 @@ from pyedge.edge.batches import Batches, hold_back
 from pyedge.edge.memory import largest_batch
 from pyedge.edge.progress import ProgressBar, as_time
 from pyedge.edge.trainable import reached_from
-from pyedge.loss_window import Window
+from pyedge.runs.loss_window import Window
 
 ROWS = np.arange(10, dtype=np.int64)
 

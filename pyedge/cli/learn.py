@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyedge.edge.images import EdgeImages
     from pyedge.edge.learner import EdgeLearner
     from pyedge.edge.options import LearnOptions
-    from pyedge.evaluation import Evaluation
+    from pyedge.runs.evaluation import Evaluation
 
 _SUGGESTED = 50  # names in a command line that is there to be pasted
 

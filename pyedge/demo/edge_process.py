@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pyedge.data import ImageSet
-from pyedge.evaluation import Evaluation
+from pyedge.runs.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

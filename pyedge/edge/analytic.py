@@ -23,7 +23,7 @@ from pyedge.edge.lesson import Lesson
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.result import LearnResult
 from pyedge.edge.solving import check_fresh, solve, with_settings
-from pyedge.evaluation import scored
+from pyedge.runs.evaluation import scored
 from pyedge.statistics.calibration import calibration_error
 from pyedge.statistics.grid import rounded, step_for
 from pyedge.statistics.merging import joined, merged, without, without_class

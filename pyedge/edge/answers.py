@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.edge.images import EdgeImages
-from pyedge.evaluation import Evaluation
+from pyedge.runs.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyedge import run_options
-from pyedge.run_options import RunOptions
+from pyedge.runs import options as run_options
+from pyedge.runs.options import RunOptions
 
 NORMS = ("batch", "image")
 DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyedge.loss_window import Window
-from pyedge.run_state import RunState
+from pyedge.runs.loss_window import Window
+from pyedge.runs.state import RunState
 
 
 @dataclass(frozen=True)

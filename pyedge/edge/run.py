@@ -26,9 +26,9 @@ from pyedge.edge.progress import ProgressBar
 from pyedge.edge.result import LearnResult, LearnState
 from pyedge.edge.rows import Rows
 from pyedge.errors import DivergedError, FormatError
-from pyedge.evaluation import Evaluation, check_score, scored
-from pyedge.loss_window import Window
-from pyedge.run_options import learning_rate
+from pyedge.runs.evaluation import Evaluation, check_score, scored
+from pyedge.runs.loss_window import Window
+from pyedge.runs.options import learning_rate
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

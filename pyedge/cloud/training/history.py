@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pyedge.cloud.training.evaluate import Evaluation
-from pyedge.loss_window import Window
+from pyedge.runs.loss_window import Window
 
 
 @dataclass

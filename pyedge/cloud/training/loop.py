@@ -39,8 +39,8 @@ from pyedge.cloud.training.setting import (
 )
 from pyedge.cloud.training.trainable import only_trainable, training_mode
 from pyedge.errors import DivergedError, FormatError
-from pyedge.evaluation import check_score, scored
-from pyedge.run_state import RunState
+from pyedge.runs.evaluation import check_score, scored
+from pyedge.runs.state import RunState
 from pyedge.warning import warn
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyedge import run_options
-from pyedge.run_options import RunOptions, learning_rate
+from pyedge.runs import options as run_options
+from pyedge.runs.options import RunOptions, learning_rate
 
 __all__ = ["TrainOptions", "learning_rate", "with_overrides"]
 
