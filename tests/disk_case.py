@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pyedge import disk
-from pyedge.atomic import write_atomically
+from pyedge.files import disk
+from pyedge.files.atomic import write_atomically
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="links, modes and mounts of POSIX")
 

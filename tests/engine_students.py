@@ -16,7 +16,7 @@ import pyedge
 from bench.edge_students import WIDTHS, make_student
 from pyedge import models
 from pyedge.cloud.exporting.lower import lower
-from pyedge.npy_archive import ArraySpec
+from pyedge.files.npy_archive import ArraySpec
 from pyedge.student.graph import infer_layers
 
 PAPER = ("resnet1", "resnet2", "resnet3", "resnet4")

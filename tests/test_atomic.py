@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from pyedge.atomic import hold_interrupt, write_atomically
+from pyedge.files.atomic import hold_interrupt, write_atomically
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from statistics_case import DIGEST, clouds, same, sums_of
 
 import pyedge
-from pyedge.npy_archive import open_archive, write_archive
+from pyedge.files.npy_archive import open_archive, write_archive
 from pyedge.statistics.category_file import read_category, write_category
 from pyedge.statistics.compact import Mean, Spread, mean_of, moments_of, spread_of
 from pyedge.statistics.compact import sums_of as back

@@ -16,8 +16,8 @@ import pytest
 from disk_case import failing, needs_posix, nothing_said_yet, of_file, only, put, target
 from edge_student import tiny_student
 
-from pyedge.atomic import beside, remove_leftovers, write_atomically
 from pyedge.edge.learner import EdgeLearner
+from pyedge.files.atomic import beside, remove_leftovers, write_atomically
 
 __all__ = ["nothing_said_yet", "target"]  # fixtures
 pytestmark = needs_posix
@@ -105,7 +105,7 @@ def test_save_to_a_pipe_gives_the_bytes_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("redirected", [False, True])
 def test_save_to_standard_output(tmp_path: Path, redirected: bool) -> None:
     code = (
-        "from pyedge.atomic import write_atomically\n"
+        "from pyedge.files.atomic import write_atomically\n"
         "write_atomically('/dev/stdout', lambda file: file.write(b'new'))"
     )
     with open(tmp_path / "out", "wb") as out:

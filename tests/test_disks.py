@@ -27,8 +27,8 @@ from disk_case import (
 )
 from edge_student import images, tiny_student
 
-from pyedge.atomic import write_atomically
 from pyedge.edge.learner import EdgeLearner
+from pyedge.files.atomic import write_atomically
 from pyedge.student.archive import read_student
 
 __all__ = ["nothing_said_yet", "target"]  # fixtures

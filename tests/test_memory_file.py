@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyedge import FormatError, Memory, read_memory
-from pyedge.npy_archive import write_archive
+from pyedge.files.npy_archive import write_archive
 from pyedge.student.archive import write_student
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

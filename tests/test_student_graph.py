@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from student_files import every_operator
 
 from pyedge.cloud.exporting.interpret import interpret, tensors_of
-from pyedge.npy_archive import ArraySpec
+from pyedge.files.npy_archive import ArraySpec
 from pyedge.student.graph import _OPERATORS, infer_layers
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))

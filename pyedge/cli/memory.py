@@ -6,9 +6,9 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pyedge.atomic import find_target
 from pyedge.cli import parsing
 from pyedge.cli.parsing import UsageError
+from pyedge.files.atomic import find_target
 
 if TYPE_CHECKING:
     from pyedge.edge.images import EdgeImages

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pyedge.atomic import find_target
 from pyedge.cli.parsing import UsageError
-from pyedge.disk import Note, shown
+from pyedge.files.atomic import find_target
+from pyedge.files.disk import Note, shown
 
 
 def check_out(out: str, *inputs: str | None, checkpoint: bool = False) -> None:

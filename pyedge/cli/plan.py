@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pyedge.atomic import check_folder
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
+from pyedge.files.atomic import check_folder
 
 USAGE = "TEACHER DATA [options]"
 

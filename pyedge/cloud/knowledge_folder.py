@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from pyedge.atomic import beside
-from pyedge.disk import Note, later_name, renamed_later, shown, sync_folder
 from pyedge.edge.knowledge_format import MANIFEST, read_manifest
 from pyedge.errors import FormatError
+from pyedge.files.atomic import beside
+from pyedge.files.disk import Note, later_name, renamed_later, shown, sync_folder
 
 _TRIES = 10  # on a disk whose numbers of files change from look to look, none would be the last
 
@@ -30,7 +30,7 @@ def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
 
     The folder is hidden beside `path` (.NAME.partial), and goes away if anything is raised; what a
     killed run left there is cleared by the next one. An older pack at `path` is replaced at the
-    end. What the disk cannot promise is warned of (`pyedge.disk`). Raises FileExistsError where
+    end. What the disk cannot promise is warned of (`pyedge.files.disk`). Raises FileExistsError where
     `path` is anything else, or another run is writing it.
     """
     target = Path(os.path.realpath(path))

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyedge.atomic import write_atomically
 from pyedge.cloud.knowledge_inputs import Pair
 from pyedge.cloud.knowledge_maps import store_map
 from pyedge.cloud.knowledge_views import Views
 from pyedge.cloud.knowledge_writer import NpyWriter
 from pyedge.edge.knowledge_format import MANIFEST, FileRecord, Manifest, Spec
+from pyedge.files.atomic import write_atomically
 
 
 class Recorder:

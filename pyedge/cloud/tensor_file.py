@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from pyedge.atomic import write_atomically
 from pyedge.errors import FormatError
+from pyedge.files.atomic import write_atomically
 
 # What zipfile and torch.load are known to raise on bytes that are not theirs.
 _UNREADABLE = (

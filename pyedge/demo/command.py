@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyedge.atomic import check_folder, write_atomically
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError
 from pyedge.data import load_dataset
@@ -16,6 +15,7 @@ from pyedge.demo.page import write_page
 from pyedge.demo.presets import DIGITS, IMAGES
 from pyedge.demo.runner import available_cpus, run_protocol
 from pyedge.demo.summary import as_text, summarise
+from pyedge.files.atomic import check_folder, write_atomically
 
 
 def run_command(args: argparse.Namespace) -> int:

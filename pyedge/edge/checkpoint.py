@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.errors import FormatError
-from pyedge.npy_archive import ArraySpec, open_archive, spec_of, write_archive
+from pyedge.files.npy_archive import ArraySpec, open_archive, spec_of, write_archive
 
 FORMAT = "pyedge-learning"
 VERSION = 1

@@ -36,7 +36,7 @@ from pyedge.edge.solving import check_fresh
 from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
-from pyedge.npy_archive import ArraySpec
+from pyedge.files.npy_archive import ArraySpec
 from pyedge.runs.evaluation import Evaluation, check_score
 from pyedge.statistics.unknown import Distances
 from pyedge.student.archive import read_student, write_student

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyedge.class_matching import quoted
 from pyedge.class_names import storable
-from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
+from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 
 FORMAT = "pyedge-memory"
 VERSION = 1

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.atomic import find_target, remove_leftovers
 from pyedge.edge.answers import evaluation, logits_of
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import (
@@ -26,6 +25,7 @@ from pyedge.edge.progress import ProgressBar
 from pyedge.edge.result import LearnResult, LearnState
 from pyedge.edge.rows import Rows
 from pyedge.errors import DivergedError, FormatError
+from pyedge.files.atomic import find_target, remove_leftovers
 from pyedge.runs.evaluation import Evaluation, check_score, scored
 from pyedge.runs.loss_window import Window
 from pyedge.runs.options import learning_rate

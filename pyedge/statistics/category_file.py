@@ -16,7 +16,7 @@ from pyedge.arguments import checked_path
 from pyedge.class_matching import quoted
 from pyedge.class_names import LONGEST, storable
 from pyedge.errors import FormatError
-from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
+from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 from pyedge.statistics.compact import (
     MOST_EXPONENT,
     MOST_SHIFT,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyedge.arguments import checked_path
 from pyedge.errors import FormatError
-from pyedge.npy_archive import open_archive, write_archive
+from pyedge.files.npy_archive import open_archive, write_archive
 from pyedge.statistics.stored import check_values, document_of, loaded, specs_of
 from pyedge.statistics.sums import Statistics
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.class_names import checked_names
-from pyedge.npy_archive import ArraySpec, spec_of
+from pyedge.files.npy_archive import ArraySpec, spec_of
 from pyedge.statistics.gaussian import scatter_of
 from pyedge.statistics.grid import MOST_IMAGES, diagonal, good_step, packed_size
 from pyedge.statistics.heads import HEADS

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyedge.arguments import checked_path
 from pyedge.errors import FormatError
-from pyedge.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
+from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 from pyedge.statistics.stored import document_of, specs_of
 from pyedge.statistics.stored import loaded as loaded_statistics
 from pyedge.student.checks import check_description, check_made, check_values

@@ -13,7 +13,7 @@ import numpy as np
 
 from pyedge.class_matching import quoted
 from pyedge.class_names import LONGEST, storable
-from pyedge.npy_archive import DTYPES, ArraySpec
+from pyedge.files.npy_archive import DTYPES, ArraySpec
 from pyedge.statistics.stored import check_head
 from pyedge.statistics.stored import check_values as check_statistics
 from pyedge.student.features import feature_count

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.npy_archive import ArraySpec
+from pyedge.files.npy_archive import ArraySpec
 from pyedge.statistics.sums import Statistics, constant
 from pyedge.student.graph import Layer, Node, infer_layers
 from pyedge.student.projection import ADDED_BIAS, without_projection

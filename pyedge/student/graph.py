@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyedge.npy_archive import ArraySpec
+from pyedge.files.npy_archive import ArraySpec
 
 Node = Mapping[str, Any]
 Shape = tuple[int, ...]

@@ -22,8 +22,8 @@ from edge_student import images, tiny_student
 from harness import fuzz
 
 import pyedge
-from pyedge import npy_archive
 from pyedge.edge import memory_file, replay_memory, solving
+from pyedge.files import npy_archive
 from pyedge.statistics import category_file, compact, merging, statistics_file, stored
 from pyedge.statistics.sums import Statistics
 from pyedge.student import archive, checks

@@ -19,7 +19,7 @@ from archives import ArchiveTarget
 from harness import fuzz
 from student_files import every_operator, same
 
-from pyedge import npy_archive
+from pyedge.files import npy_archive
 from pyedge.student import archive, checks, graph
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.file import StudentFile

@@ -11,10 +11,10 @@ import numpy
 import torch
 from torch import fx
 
-from pyedge.atomic import check_folder, write_atomically
 from pyedge.cloud.compression.profile import relu_after
 from pyedge.cloud.compression.widths import kept_filters, mean_zero_fraction
 from pyedge.cloud.tables import count, text_table
+from pyedge.files.atomic import check_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.npy_archive import ArraySpec
+from pyedge.files.npy_archive import ArraySpec
 from pyedge.student.graph import GraphChecker, Shape
 
 Pair = tuple[int, int]

@@ -10,12 +10,12 @@ from os import PathLike
 
 import torch
 
-from pyedge.atomic import write_atomically
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import images_shape
 from pyedge.cloud.graph.answer import ending_between
 from pyedge.cloud.graph.clone import private_copy
 from pyedge.errors import ExportError
+from pyedge.files.atomic import write_atomically
 
 _OUTPUTS = {"logits": "logits", "softmax": "probabilities", "log_softmax": "log_probabilities"}
 

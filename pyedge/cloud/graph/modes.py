@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from pyedge.locks import ForkSafeLock
+from pyedge.files.locks import ForkSafeLock
 
 _locks: weakref.WeakKeyDictionary[nn.Module, ForkSafeLock] = weakref.WeakKeyDictionary()
 

@@ -26,7 +26,7 @@ from pyedge.cloud.graph.tracers import (
     written_in,
 )
 from pyedge.errors import StructureError
-from pyedge.locks import ForkSafeLock
+from pyedge.files.locks import ForkSafeLock
 
 Shape = tuple[int, ...]
 _tracing = ForkSafeLock()  # fx patches nn.Module for the process: one trace at a time

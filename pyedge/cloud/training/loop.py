@@ -15,7 +15,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from pyedge.atomic import find_target
 from pyedge.cloud.feed.batch import Source, not_finite
 from pyedge.cloud.feed.failures import fail_in_network, is_batch_norm_of_one
 from pyedge.cloud.feed.loaders import Feed, nothing
@@ -39,6 +38,7 @@ from pyedge.cloud.training.setting import (
 )
 from pyedge.cloud.training.trainable import only_trainable, training_mode
 from pyedge.errors import DivergedError, FormatError
+from pyedge.files.atomic import find_target
 from pyedge.runs.evaluation import check_score, scored
 from pyedge.runs.state import RunState
 from pyedge.warning import warn

@@ -1,6 +1,6 @@
 """Atomic writing: a file holds the old content or the new one, never a part of either.
 
-Where a disk cannot promise that (`pyedge.disk`), the file is written as safely as the disk allows,
+Where a disk cannot promise that (`pyedge.files.disk`), the file is written as safely as the disk allows,
 and a warning says what is not promised. An error is raised only where the new content is not there.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from pyedge.disk import UNSUPPORTED, Note, keep_owner_and_mode, shown, sync_file, sync_folder
+from pyedge.files.disk import UNSUPPORTED, Note, keep_owner_and_mode, shown, sync_file, sync_folder
 
 # a folder in which nothing new may be made, though a file in it may be written
 _CLOSED_FOLDER = {errno.EACCES, errno.EPERM, errno.EROFS}

@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.atomic import write_atomically
 from pyedge.errors import FormatError
-from pyedge.locks import ForkSafeLock
+from pyedge.files.atomic import write_atomically
+from pyedge.files.locks import ForkSafeLock
 
 DTYPES = ("float32", "float64", "int16", "int32", "int64", "uint8", "bool")
 _MOST_DIMENSIONS = 8
