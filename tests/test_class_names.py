@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyedge.class_matching import listing, nearly, places, quoted, same_classes, shown, unknown
-from pyedge.class_names import ClassNames, checked_names, storable
+from pyedge.classes.matching import listing, nearly, places, quoted, same_classes, shown, unknown
+from pyedge.classes.names import ClassNames, checked_names, storable
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pyedge.class_matching import listing, shown
+from pyedge.classes.matching import listing, shown
 from pyedge.cli import options, outputs, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import existing

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pyedge.class_matching import absent, listing, nearly, places
+from pyedge.classes.matching import absent, listing, nearly, places
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError, existing
 from pyedge.cloud.network_file import NetworkInfo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyedge.class_matching import absent, listing
+from pyedge.classes.matching import absent, listing
 
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pyedge.class_matching import listing, shown
+from pyedge.classes.matching import listing, shown
 from pyedge.cli import names, options
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError

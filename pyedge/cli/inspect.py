@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pyedge.class_matching import listing
+from pyedge.classes.matching import listing
 from pyedge.cli import described, options, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.described import size

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pyedge.class_matching import absent, listing, nearly
+from pyedge.classes.matching import absent, listing, nearly
 from pyedge.cli import described, learning, memory, names, options, outputs, parsing
 from pyedge.cli.console import Console, EvaluationLog
 from pyedge.cli.parsing import UsageError, existing

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from pyedge.class_matching import listing, nearly, places, quoted
+from pyedge.classes.matching import listing, nearly, places, quoted
 from pyedge.cli.parsing import UsageError, existing, suggestion
 
 HELP = 'commas between them, a name with a comma as "a, b"; @FILE: a name on each line of a file'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pyedge.class_matching import shown
+from pyedge.classes.matching import shown
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError, existing

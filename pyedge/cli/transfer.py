@@ -7,7 +7,7 @@ import dataclasses
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from pyedge.class_matching import quoted
+from pyedge.classes.matching import quoted
 from pyedge.cli import names, options, parsing
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError, existing

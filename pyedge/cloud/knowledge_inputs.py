@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from pyedge.class_matching import absent, listing, unknown
-from pyedge.class_names import checked_names
+from pyedge.classes.matching import absent, listing, unknown
+from pyedge.classes.names import checked_names
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.preprocessing import doubt

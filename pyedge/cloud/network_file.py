@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pyedge import models
-from pyedge.class_names import ClassNames, checked_names
+from pyedge.classes.names import ClassNames, checked_names
 from pyedge.cloud.compression.compress import plan
 from pyedge.cloud.compression.plan import Plan
 from pyedge.cloud.compression.student import Student
@@ -103,7 +103,7 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
     """Write a network to `path`, atomically: the old file or the new one, never a part.
 
     Weights of other float dtypes are written as float32. Raises OSError where that fails,
-    ValueError for classes that `pyedge.class_names` refuses, and where `info` is not of this kind
+    ValueError for classes that `pyedge.classes.names` refuses, and where `info` is not of this kind
     of network.
     """
     if isinstance(model, Student) != (info.student is not None):

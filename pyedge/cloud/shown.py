@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyedge.class_matching import quoted
+from pyedge.classes.matching import quoted
 from pyedge.edge.pixels import Look, differ, kind_of
 from pyedge.warning import warn
 

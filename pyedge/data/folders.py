@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from pyedge.class_matching import warn_of_text_order
+from pyedge.classes.matching import warn_of_text_order
 from pyedge.data import cifar
 from pyedge.data.imageset import ImageSet
 from pyedge.edge.class_folders import Arrangement, LayoutError, arrange

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyedge.arguments import plain_number, whole
-from pyedge.class_matching import listing, nearly, places, quoted
-from pyedge.class_names import checked_names
+from pyedge.classes.matching import listing, nearly, places, quoted
+from pyedge.classes.names import checked_names
 from pyedge.edge.arrays import rows_of
 
 
@@ -23,7 +23,7 @@ class ImageSet(Dataset):
     A map-style torch Dataset: `images[i]` is (uint8 [c, h, w], label). Parts of it (`subset`,
     `only_classes`, `split`) keep the class names and the ids, so that a label means the same
     everywhere. Raises TypeError for other dtypes, ValueError for shapes and labels that do not fit,
-    and for names that `pyedge.class_names` refuses.
+    and for names that `pyedge.classes.names` refuses.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]) -> None:

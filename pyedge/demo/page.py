@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyedge.class_matching import listing
+from pyedge.classes.matching import listing
 from pyedge.demo.figures import as_png, figure_compression, figure_incremental, figure_unseen
 from pyedge.demo.summary import (
     compression_rows,

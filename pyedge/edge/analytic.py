@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import listing
+from pyedge.classes.matching import listing
 from pyedge.edge.answers import PREDICT_BATCH, evaluation, logits_of
 from pyedge.edge.features import features_of
 from pyedge.edge.images import EdgeImages

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyedge.arguments import checked_path, whole
-from pyedge.class_matching import listing
-from pyedge.class_names import checked_names
+from pyedge.classes.matching import listing
+from pyedge.classes.names import checked_names
 from pyedge.edge.analytic import on_grid
 from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.doubts import Doubts

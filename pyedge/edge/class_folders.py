@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pyedge.class_matching import unknown
-from pyedge.class_names import check_folders
+from pyedge.classes.matching import unknown
+from pyedge.classes.names import check_folders
 from pyedge.edge.folder_layout import Layout, LayoutError
 from pyedge.edge.left_out import LeftOut, shown
 from pyedge.edge.split_names import PLAIN, splits_among

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.class_matching import listing
+from pyedge.classes.matching import listing
 from pyedge.edge.analytic import with_added
 from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.digests import image_digests

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pyedge.class_names import checked_names
+from pyedge.classes.names import checked_names
 from pyedge.student.tail import with_more_rows
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def with_classes(
     slots no longer fit and are dropped.
 
     Raises, beginning with `where`, ValueError for a name that is there already, given twice, or
-    that `pyedge.class_names` refuses; TypeError for a name that is no text, and for a set.
+    that `pyedge.classes.names` refuses; TypeError for a name that is no text, and for a set.
     """
     added = checked_names(names, where, known=student.classes)
     if not added:

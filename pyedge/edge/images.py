@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
+from pyedge.classes.matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
 from pyedge.edge.arrays import array_of, rows_of
 from pyedge.edge.labels import ids_or_names, refuse_masked
 from pyedge.edge.layout import Shape, checked_dtype, checked_shape, one_or_more, place

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.class_matching import listing, places, quoted
+from pyedge.classes.matching import listing, places, quoted
 from pyedge.edge.analytic import with_statistics
 from pyedge.edge.growth import with_classes
 from pyedge.edge.solving import check_fresh

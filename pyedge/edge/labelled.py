@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.class_matching import absent, classes_of, numbered, unknown
+from pyedge.classes.matching import absent, classes_of, numbered, unknown
 from pyedge.edge.images import EdgeImages, is_dataset
 from pyedge.edge.labels import ids_or_names
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyedge.class_matching import listing, quoted
+from pyedge.classes.matching import listing, quoted
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.rows import Rows

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import quoted
-from pyedge.class_names import storable
+from pyedge.classes.matching import quoted
+from pyedge.classes.names import storable
 from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 
 FORMAT = "pyedge-memory"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import absent, places, unknown
+from pyedge.classes.matching import absent, places, unknown
 from pyedge.edge.digests import image_digests, set_digest
 from pyedge.edge.images import EdgeImages
 from pyedge.edge.masks import refuse_masked_labels

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.arguments import whole
-from pyedge.class_matching import listing, nearly, places, quoted
+from pyedge.classes.matching import listing, nearly, places, quoted
 from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.digests import image_digests
 from pyedge.edge.features import features_of

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.arguments import checked_path
-from pyedge.class_matching import quoted
-from pyedge.class_names import LONGEST, storable
+from pyedge.classes.matching import quoted
+from pyedge.classes.names import LONGEST, storable
 from pyedge.errors import FormatError
 from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 from pyedge.statistics.compact import (

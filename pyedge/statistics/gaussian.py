@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import listing, places
+from pyedge.classes.matching import listing, places
 from pyedge.statistics.grid import square
 from pyedge.statistics.sums import Statistics
 

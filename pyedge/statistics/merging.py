@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import listing
+from pyedge.classes.matching import listing
 from pyedge.statistics.grid import Sums, diagonal, packed_size
 from pyedge.statistics.stored import check_values
 from pyedge.statistics.sums import (

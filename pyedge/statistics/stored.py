@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_names import checked_names
+from pyedge.classes.names import checked_names
 from pyedge.files.npy_archive import ArraySpec, spec_of
 from pyedge.statistics.gaussian import scatter_of
 from pyedge.statistics.grid import MOST_IMAGES, diagonal, good_step, packed_size

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pyedge.class_matching import quoted
-from pyedge.class_names import LONGEST, storable
+from pyedge.classes.matching import quoted
+from pyedge.classes.names import LONGEST, storable
 from pyedge.files.npy_archive import DTYPES, ArraySpec
 from pyedge.statistics.stored import check_head
 from pyedge.statistics.stored import check_values as check_statistics

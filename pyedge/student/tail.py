@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.class_matching import quoted
+from pyedge.classes.matching import quoted
 
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import pyedge
-from pyedge.class_matching import quoted
-from pyedge.class_names import checked_names, storable
+from pyedge.classes.matching import quoted
+from pyedge.classes.names import checked_names, storable
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
 from pyedge.cloud.exporting.preprocessing import Preprocessing, chosen

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pyedge.class_matching import classes_of, numbered, quoted
+from pyedge.classes.matching import classes_of, numbered, quoted
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.feed.batch import Source, labels_of, split
 from pyedge.cloud.feed.loaders import Feed, check_loader, nothing

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyedge.class_matching import classes_of
+from pyedge.classes.matching import classes_of
 from pyedge.cloud.feed.batch import Source, images_of, labels_of, logits_of, split
 from pyedge.cloud.feed.failures import fail_in_network
 from pyedge.cloud.feed.loaders import Feed, check_loader, nothing, peek

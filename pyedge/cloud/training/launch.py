@@ -15,7 +15,7 @@ from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessi
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pyedge.class_matching import classes_of, same_classes
+from pyedge.classes.matching import classes_of, same_classes
 from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.failures import fail
 from pyedge.cloud.feed.loaders import check_loader

@@ -16,7 +16,7 @@ from itertools import islice
 from numbers import Integral
 from typing import Any
 
-from pyedge.class_matching import (
+from pyedge.classes.matching import (
     invisible,
     listing,
     looks,

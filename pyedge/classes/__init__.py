@@ -1,0 +1,1 @@
+"""What a class may be called, and which one is meant."""
