@@ -30,8 +30,8 @@ def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
 
     The folder is hidden beside `path` (.NAME.partial), and goes away if anything is raised; what a
     killed run left there is cleared by the next one. An older pack at `path` is replaced at the
-    end. What the disk cannot promise is warned of (`pyedge.files.disk`). Raises FileExistsError where
-    `path` is anything else, or another run is writing it.
+    end. What the disk cannot promise is warned of (`pyedge.files.disk`). Raises FileExistsError
+    where `path` is anything else, or another run is writing it.
     """
     target = Path(os.path.realpath(path))
     aside = _put_aside(target)

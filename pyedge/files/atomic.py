@@ -1,7 +1,8 @@
 """Atomic writing: a file holds the old content or the new one, never a part of either.
 
-Where a disk cannot promise that (`pyedge.files.disk`), the file is written as safely as the disk allows,
-and a warning says what is not promised. An error is raised only where the new content is not there.
+Where a disk cannot promise that (`pyedge.files.disk`), the file is written as safely as the disk
+allows, and a warning says what is not promised. An error is raised only where the new content is
+not there.
 """
 
 from __future__ import annotations
