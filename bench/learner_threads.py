@@ -38,8 +38,8 @@ from bench.edge_inputs import make_inputs
 from bench.edge_students import WIDTHS, make_student
 from bench.timing import interleaved, machine
 from pyedge.edge.answers import logits_of, prediction
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
+from pyedge.images.edge_images import EdgeImages
 
 CALLERS = 4
 CALLS = {1: 64, 64: 8}  # by batch: some 50 ms of work in each row

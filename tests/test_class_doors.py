@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from edge_student import CLASSES, images, tiny_student
 
-from pyedge.edge.class_folders import arrange
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
-from pyedge.edge.left_out import LeftOut
 from pyedge.errors import FormatError
+from pyedge.images.class_folders import arrange
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.left_out import LeftOut
 from pyedge.student.archive import read_student, write_student
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pyedge.data import ImageSet, load_cifar10, load_dataset, load_folder
-from pyedge.edge import sources
-from pyedge.edge.decode import decode, decode_all
-from pyedge.edge.sources import Entry, walk
 from pyedge.errors import FormatError
+from pyedge.images import sources
+from pyedge.images.decode import decode, decode_all
+from pyedge.images.sources import Entry, walk
 
 
 def pixels(seed: int, h: int = 6, w: int = 6) -> np.ndarray:

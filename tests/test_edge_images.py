@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyedge.data import load_folder
-from pyedge.edge.digests import image_digests
-from pyedge.edge.images import EdgeImages
 from pyedge.errors import FormatError
+from pyedge.images.digests import image_digests
+from pyedge.images.edge_images import EdgeImages
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from edge_student import CLASSES, images, tiny_student
 
-from pyedge.edge.images import EdgeImages
-from pyedge.edge.labels import ids_or_names
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.labels import ids_or_names
 
 PIXELS, IDS = images(12)
 NAMES = [CLASSES[i] for i in IDS]

@@ -20,8 +20,8 @@ from pyedge.cloud.exporting.export import export
 from pyedge.cloud.shown import remember_classes
 from pyedge.data import Augment, BatchLoader, ImageSet
 from pyedge.data.augment import standardise_array
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
+from pyedge.images.edge_images import EdgeImages
 from pyedge.student.archive import read_student
 from pyedge.student.features import feature_count
 from pyedge.student.file import StudentFile

@@ -13,8 +13,8 @@ from folder_trees import encoded, folder, pixels, tarred, tree, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyedge.edge.images import EdgeImages
 from pyedge.errors import FormatError
+from pyedge.images.edge_images import EdgeImages
 
 pytest.importorskip("PIL.Image")
 

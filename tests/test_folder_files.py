@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from folder_trees import encoded, folder, pixels, tarred, tree, zipped
 
-from pyedge.edge import file_kinds
-from pyedge.edge.images import EdgeImages
 from pyedge.errors import FormatError
+from pyedge.images import file_kinds
+from pyedge.images.edge_images import EdgeImages
 
 pytest.importorskip("PIL.Image")
 

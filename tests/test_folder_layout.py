@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pyedge.edge.class_folders import Arrangement, LayoutError, arrange
-from pyedge.edge.left_out import LeftOut
-from pyedge.edge.split_names import is_container, is_unlabelled, splits_among
+from pyedge.images.class_folders import Arrangement, LayoutError, arrange
+from pyedge.images.left_out import LeftOut
+from pyedge.images.split_names import is_container, is_unlabelled, splits_among
 
 
 def names(*folders: str, n: int = 2, classes: tuple[str, ...] = ("cat", "dog")) -> list[str]:

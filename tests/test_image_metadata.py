@@ -11,10 +11,10 @@ import pytest
 from folder_trees import chunk, encoded, folder, pixels, tree
 from PIL import Image, ImageFile
 
-from pyedge.edge.decode import decode
-from pyedge.edge.images import EdgeImages
-from pyedge.edge.png_chunks import without_damage
 from pyedge.errors import FormatError
+from pyedge.images.decode import decode
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.png_chunks import without_damage
 
 IMAGE = pixels(0, 16, 24)
 

@@ -11,9 +11,9 @@ import pytest
 from edge_student import CLASSES, images, tiny_student
 from folder_trees import folder, zipped
 
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
+from pyedge.images.edge_images import EdgeImages
 
 Image = pytest.importorskip("PIL.Image")
 

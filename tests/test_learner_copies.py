@@ -14,9 +14,9 @@ from edge_student import CLASSES, changed, tiny_student
 from together import LABELS, PIXELS, QUICK, in_threads, learning
 
 from pyedge.edge.answers import Prediction
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import DivergedError, FormatError
+from pyedge.images.edge_images import EdgeImages
 from pyedge.student.archive import read_student, write_student
 
 WAYS: dict[str, Callable[[Any], Any]] = {

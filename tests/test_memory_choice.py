@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import pyedge
 from pyedge.edge.features import features_of
 from pyedge.edge.herding import herded
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.replay_memory import Memory
+from pyedge.images.edge_images import EdgeImages
 
 PIXELS, LABELS = images(60)
 ONE = PIXELS[0].nbytes

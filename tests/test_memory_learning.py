@@ -12,9 +12,9 @@ from edge_student import CLASSES, changed, images, tiny_student
 
 from pyedge import EdgeLearner, FormatError, LearnOptions, Memory, StudentFile
 from pyedge.edge.batches import Batches
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.replay import Replay
 from pyedge.edge.run import Run
+from pyedge.images.edge_images import EdgeImages
 
 PIXELS, LABELS = images(90)
 NEW = LABELS == 2

@@ -13,9 +13,9 @@ import pytest
 from edge_student import images, tiny_student
 from numpy.typing import NDArray
 
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
-from pyedge.edge.pixels import Look, contradicts, differ, kind_of
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.pixels import Look, contradicts, differ, kind_of
 
 SHAPE = (1, 8, 8)
 IMAGE = {"kind": "image", "mean": [], "deviation": []}

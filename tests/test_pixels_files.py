@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pyedge.data import load_folder
-from pyedge.edge.decode import decode, decode_all
-from pyedge.edge.images import EdgeImages
-from pyedge.edge.sources import Entry
 from pyedge.errors import FormatError
+from pyedge.images.decode import decode, decode_all
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.sources import Entry
 
 RAMP = np.tile(np.arange(0, 256, 8), (32, 1))
 GREY = RAMP.astype(np.uint8)

@@ -22,7 +22,7 @@ from pyedge.cloud.graph.taps import tap_teacher
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
 from pyedge.cloud.shown import shown_to
 from pyedge.data import BatchLoader, ImageSet, load_dataset, standardise
-from pyedge.edge.pixels import kind_of
+from pyedge.images.pixels import kind_of
 from pyedge.models import create
 from pyedge.student.archive import read_student, write_student
 

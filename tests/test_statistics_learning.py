@@ -15,7 +15,7 @@ from statistics_case import same
 import pyedge
 from pyedge import EdgeLearner
 from pyedge.edge.features import features_of
-from pyedge.edge.images import EdgeImages
+from pyedge.images.edge_images import EdgeImages
 from pyedge.statistics.merging import merged
 from pyedge.student.expansion import own_features
 from pyedge.student.features import features_digest

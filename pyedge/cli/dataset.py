@@ -13,7 +13,7 @@ from pyedge.cli.parsing import UsageError, existing
 from pyedge.cloud.network_file import NetworkInfo
 from pyedge.data import Augment, BatchLoader, ImageSet
 from pyedge.data.load import load_parts, load_unlabelled
-from pyedge.edge.folder_layout import LooseError
+from pyedge.images.folder_layout import LooseError
 
 _EVALUATION_BATCH = 256
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyedge.cli.parsing import UsageError, existing
-from pyedge.edge.entries import Entry
-from pyedge.edge.folder import decode_entries, no_images
-from pyedge.edge.images import EdgeImages
-from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.named_files import is_array_file, read_arrays
-from pyedge.edge.sources import walk
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.entries import Entry
+from pyedge.images.folder import decode_entries, no_images
+from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.named_files import is_array_file, read_arrays
+from pyedge.images.sources import walk
 
 Shape = tuple[int, int, int]
 

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cli.outputs import check_out
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.exporting.export import export
-    from pyedge.edge.doubts import wanted
+    from pyedge.images.doubts import wanted
 
     check_out(args.out, args.network)
     student, info = networks.open_network(args.network, args.model, "student")
@@ -186,7 +186,7 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tu
     if args.statistics is None:
         return None, None
     from pyedge.cli import dataset, device_images
-    from pyedge.edge.named_files import is_array_file
+    from pyedge.images.named_files import is_array_file
 
     given: Any
     held: Any = None

@@ -14,7 +14,7 @@ from pyedge.cli.parsing import UsageError, existing
 if TYPE_CHECKING:
     from pyedge.cloud.network_file import NetworkInfo
     from pyedge.data import Augment
-    from pyedge.edge.images import EdgeImages
+    from pyedge.images.edge_images import EdgeImages
 
 USAGE = "TEACHER STUDENT DATA --out FOLDER [options]"
 
@@ -208,7 +208,7 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> Ed
     import torch
 
     from pyedge.cli import dataset, device_images
-    from pyedge.edge.images import EdgeImages
+    from pyedge.images.edge_images import EdgeImages
 
     if args.part == "all" and args.data != "digits":
         chosen = args.only_classes is not None

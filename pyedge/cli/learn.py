@@ -14,9 +14,9 @@ from pyedge.cli.parsing import UsageError, existing
 from pyedge.edge.methods import METHODS
 
 if TYPE_CHECKING:
-    from pyedge.edge.images import EdgeImages
     from pyedge.edge.learner import EdgeLearner
     from pyedge.edge.options import LearnOptions
+    from pyedge.images.edge_images import EdgeImages
     from pyedge.runs.evaluation import Evaluation
 
 _SUGGESTED = 50  # names in a command line that is there to be pasted

@@ -11,9 +11,9 @@ from pyedge.cli.parsing import UsageError
 from pyedge.files.atomic import find_target
 
 if TYPE_CHECKING:
-    from pyedge.edge.images import EdgeImages
     from pyedge.edge.learner import EdgeLearner
     from pyedge.edge.replay_memory import Memory
+    from pyedge.images.edge_images import EdgeImages
 
 _KEEP = 20  # images of a class
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.data.augment import Augment, standardise_array
-from pyedge.edge.images import EdgeImages
+from pyedge.images.edge_images import EdgeImages
 
 
 @dataclass(frozen=True)

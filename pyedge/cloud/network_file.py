@@ -22,8 +22,8 @@ from pyedge.cloud.compression.plan import Plan
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.shown import forget, remember, shown_to
 from pyedge.cloud.tensor_file import read_tensors, write_tensors
-from pyedge.edge.pixels import Look
 from pyedge.errors import FormatError
+from pyedge.images.pixels import Look
 
 FORMAT = "pyedge-network"
 VERSION = 1

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pyedge.classes.matching import quoted
-from pyedge.edge.pixels import Look, differ, kind_of
+from pyedge.images.pixels import Look, differ, kind_of
 from pyedge.warning import warn
 
 _ATTRIBUTE, _TOLD, _CLASSES = "_pyedge_shown", "_pyedge_told", "_pyedge_classes"

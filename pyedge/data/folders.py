@@ -12,13 +12,13 @@ import torch
 from pyedge.classes.matching import warn_of_text_order
 from pyedge.data import cifar
 from pyedge.data.imageset import ImageSet
-from pyedge.edge.class_folders import Arrangement, LayoutError, arrange
-from pyedge.edge.decode import decode_all
-from pyedge.edge.entries import Entry
-from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.located import path_text
-from pyedge.edge.sources import walk
 from pyedge.errors import FormatError
+from pyedge.images.class_folders import Arrangement, LayoutError, arrange
+from pyedge.images.decode import decode_all
+from pyedge.images.entries import Entry
+from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.located import path_text
+from pyedge.images.sources import walk
 
 
 @dataclass
@@ -75,8 +75,8 @@ def split_folders(
     """Arrange images by split and class: {"train": ..., "test": ...}, {None: ...} without splits.
 
     Also returns what the splits' folders are called. Raises FormatError as
-    `pyedge.edge.class_folders.arrange`, which explains `splits` and `only_classes`, ValueError for
-    images that differ in size.
+    `pyedge.images.class_folders.arrange`, which explains `splits` and `only_classes`, ValueError
+    for images that differ in size.
     """
     if os.path.isfile(path) and list(found.images) == [os.path.basename(path)]:
         raise LayoutError(f"{path}: one image; wanted a folder or an archive of class folders")

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from pyedge.arguments import plain_number, whole
 from pyedge.classes.matching import listing, nearly, places, quoted
 from pyedge.classes.names import checked_names
-from pyedge.edge.arrays import rows_of
+from pyedge.images.arrays import rows_of
 
 
 class ImageSet(Dataset):

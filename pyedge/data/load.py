@@ -10,10 +10,10 @@ from pyedge.data import cifar
 from pyedge.data.digits import load_digits
 from pyedge.data.folders import Contents, every_image, read_contents, split_folders
 from pyedge.data.imageset import ImageSet
-from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.located import path_text
-from pyedge.edge.split_names import splits_word
 from pyedge.errors import FormatError
+from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.located import path_text
+from pyedge.images.split_names import splits_word
 from pyedge.warning import warn
 
 Path = str | os.PathLike[str]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.images import EdgeImages
+from pyedge.images.edge_images import EdgeImages
 from pyedge.runs.evaluation import Evaluation
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.rows import Rows
+from pyedge.images.rows import Rows
 
 if TYPE_CHECKING:
     from pyedge.edge.replay import Replay

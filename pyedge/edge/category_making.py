@@ -12,10 +12,10 @@ from pyedge.classes.matching import listing
 from pyedge.classes.names import checked_names
 from pyedge.edge.analytic import on_grid
 from pyedge.edge.answers import PREDICT_BATCH
-from pyedge.edge.doubts import Doubts
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.solving import check_fresh
+from pyedge.images.doubts import Doubts
+from pyedge.images.edge_images import EdgeImages
 from pyedge.statistics.category_file import DETAILS, write_category
 from pyedge.statistics.stored import MOST_FEATURES
 from pyedge.student.archive import read_student

@@ -11,12 +11,12 @@ import numpy as np
 from pyedge.classes.matching import listing
 from pyedge.edge.analytic import with_added
 from pyedge.edge.answers import PREDICT_BATCH
-from pyedge.edge.digests import image_digests
-from pyedge.edge.doubts import Doubts
 from pyedge.edge.features import features_of
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.solving import with_settings
+from pyedge.images.digests import image_digests
+from pyedge.images.doubts import Doubts
+from pyedge.images.edge_images import EdgeImages
 from pyedge.statistics.calibration import LEAST_HELD
 from pyedge.statistics.grid import rounded
 from pyedge.statistics.sums import held_alone

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.images import EdgeImages
-from pyedge.edge.rows import Rows
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.rows import Rows
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.digests import Digests
+from pyedge.images.digests import Digests
 
 Rows = NDArray[np.int64]
 

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.classes.matching import absent, places, unknown
-from pyedge.edge.digests import image_digests, set_digest
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.knowledge_format import GroupSpec, Spec, read_manifest
 from pyedge.errors import FormatError
 from pyedge.files.disk import UNSUPPORTED, Note, shown
+from pyedge.images.digests import image_digests, set_digest
+from pyedge.images.edge_images import EdgeImages
 
 _READ_BYTES = 1 << 20
 _THREADED_BYTES = 1 << 24  # below, threads cost more than they save

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from pyedge.edge.digests import DIGEST_BYTES
 from pyedge.errors import FormatError
+from pyedge.images.digests import DIGEST_BYTES
 
 FORMAT = "pyedge-knowledge"
 VERSION = 1

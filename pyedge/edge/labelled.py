@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyedge.classes.matching import absent, classes_of, numbered, unknown
-from pyedge.edge.images import EdgeImages, is_dataset
-from pyedge.edge.labels import ids_or_names
+from pyedge.images.edge_images import EdgeImages, is_dataset
+from pyedge.images.labels import ids_or_names
 
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile

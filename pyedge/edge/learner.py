@@ -20,10 +20,8 @@ from pyedge.edge.answers import (
     logits_of,
     prediction,
 )
-from pyedge.edge.doubts import Doubts
 from pyedge.edge.features import features_and_logits
 from pyedge.edge.growth import with_classes
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.lesson import lesson
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
@@ -37,6 +35,8 @@ from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
 from pyedge.files.npy_archive import ArraySpec
+from pyedge.images.doubts import Doubts
+from pyedge.images.edge_images import EdgeImages
 from pyedge.runs.evaluation import Evaluation, check_score
 from pyedge.statistics.unknown import Distances
 from pyedge.student.archive import read_student, write_student

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from pyedge.arguments import plain_number
 from pyedge.edge.batches import hold_back
-from pyedge.edge.digests import image_digests, set_digest
-from pyedge.edge.images import EdgeImages, is_dataset
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import check_masks, refuse_masked_labels
 from pyedge.edge.options import LearnOptions
 from pyedge.edge.replay import Replay, remembered
-from pyedge.edge.rows import Rows
+from pyedge.images.digests import image_digests, set_digest
+from pyedge.images.edge_images import EdgeImages, is_dataset
+from pyedge.images.rows import Rows
 
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile

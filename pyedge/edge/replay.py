@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.classes.matching import absent, places, unknown
-from pyedge.edge.digests import image_digests, set_digest
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.masks import refuse_masked_labels
+from pyedge.images.digests import image_digests, set_digest
+from pyedge.images.edge_images import EdgeImages
 
 if TYPE_CHECKING:
     from pyedge.edge.replay_memory import Memory

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pyedge.arguments import whole
 from pyedge.classes.matching import listing, nearly, places, quoted
 from pyedge.edge.answers import PREDICT_BATCH
-from pyedge.edge.digests import image_digests
 from pyedge.edge.features import features_of
 from pyedge.edge.herding import drawn, herded
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.labelled import labelled_images
-from pyedge.edge.layout import Shape
 from pyedge.edge.memory_file import SETTINGS, Remembered, read_kept, write_kept
 from pyedge.errors import FormatError
+from pyedge.images.digests import image_digests
+from pyedge.images.edge_images import EdgeImages
+from pyedge.images.layout import Shape
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 

@@ -23,9 +23,9 @@ from pyedge.edge.lesson import Lesson
 from pyedge.edge.options import LearnOptions
 from pyedge.edge.progress import ProgressBar
 from pyedge.edge.result import LearnResult, LearnState
-from pyedge.edge.rows import Rows
 from pyedge.errors import DivergedError, FormatError
 from pyedge.files.atomic import find_target, remove_leftovers
+from pyedge.images.rows import Rows
 from pyedge.runs.evaluation import Evaluation, check_score, scored
 from pyedge.runs.loss_window import Window
 from pyedge.runs.options import learning_rate

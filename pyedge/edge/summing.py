@@ -12,8 +12,8 @@ from pyedge.edge.labelled import labelled_images
 from pyedge.edge.solving import with_settings
 
 if TYPE_CHECKING:
-    from pyedge.edge.doubts import Doubts
     from pyedge.edge.turns import Turns
+    from pyedge.images.doubts import Doubts
     from pyedge.kernels import Engine
     from pyedge.statistics.sums import Statistics
     from pyedge.student.file import StudentFile

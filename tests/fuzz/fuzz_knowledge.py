@@ -23,10 +23,10 @@ from types import ModuleType
 import numpy as np
 
 from pyedge.edge import knowledge, knowledge_format
-from pyedge.edge.digests import set_digest
 from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.knowledge_format import FileRecord, GroupSpec, Manifest
 from pyedge.errors import FormatError
+from pyedge.images.digests import set_digest
 
 try:
     import atheris

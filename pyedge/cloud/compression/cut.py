@@ -21,7 +21,7 @@ from pyedge.cloud.compression.widths import (
 )
 from pyedge.cloud.graph.siblings import Origin
 from pyedge.cloud.graph.structure import Structure
-from pyedge.edge.pixels import Look
+from pyedge.images.pixels import Look
 
 if TYPE_CHECKING:
     from typing_extensions import Self

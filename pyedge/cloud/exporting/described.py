@@ -19,9 +19,9 @@ from pyedge.cloud.shown import classes_learned
 from pyedge.data.imageset import ImageSet
 from pyedge.data.loader import BatchLoader
 from pyedge.edge.described import with_described
-from pyedge.edge.images import EdgeImages
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import refuse_masked_labels
+from pyedge.images.edge_images import EdgeImages
 from pyedge.student.expansion import Expand
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn

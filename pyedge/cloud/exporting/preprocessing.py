@@ -8,8 +8,8 @@ from typing import Any
 
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.shown import shown_to
-from pyedge.edge.doubts import wanted
-from pyedge.edge.pixels import Look, contradicts, kind_of
+from pyedge.images.doubts import wanted
+from pyedge.images.pixels import Look, contradicts, kind_of
 
 Preprocessing = str | Mapping[str, Any]
 _NOTHING: dict[str, Any] = {"mean": [], "deviation": []}

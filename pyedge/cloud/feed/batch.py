@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyedge.edge.labels import check_range, ids_or_names
+from pyedge.images.labels import check_range, ids_or_names
 
 IMAGE_KEYS = ("image", "images", "img", "imgs", "x", "input", "inputs", "pixel_values")
 LABEL_KEYS = ("label", "labels", "y", "target", "targets")

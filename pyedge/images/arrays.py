@@ -77,7 +77,7 @@ def _tensor(source: Any) -> NDArray[Any]:
 
 def _picture(source: Any, channels: int) -> NDArray[np.uint8]:
     """Take one image of Pillow's: uint8 [h, w, c]."""
-    from pyedge.edge.decode import brightness, pixels_of
+    from pyedge.images.decode import brightness, pixels_of
 
     try:
         pixels = pixels_of(source)

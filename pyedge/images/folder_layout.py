@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.split_names import SPLITS, are_masks, is_container, is_unlabelled, splits_among
 from pyedge.errors import FormatError
+from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.split_names import SPLITS, are_masks, is_container, is_unlabelled, splits_among
 
 _LISTED = 8  # names that a message shows
 

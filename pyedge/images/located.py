@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from pyedge.edge.left_out import shown
+from pyedge.images.left_out import shown
 
 
 def path_text(path: str | os.PathLike[str]) -> str:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pyedge.edge.colours import UnclearError, to_rgb
-from pyedge.edge.entries import Entry
-from pyedge.edge.file_kinds import HEAD_BYTES, foreign, formats
-from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.png_chunks import without_damage
 from pyedge.errors import FormatError
+from pyedge.images.colours import UnclearError, to_rgb
+from pyedge.images.entries import Entry
+from pyedge.images.file_kinds import HEAD_BYTES, foreign, formats
+from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.png_chunks import without_damage
 from pyedge.warning import warn
 
 if TYPE_CHECKING:

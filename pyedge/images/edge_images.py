@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.classes.matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
-from pyedge.edge.arrays import array_of, rows_of
-from pyedge.edge.labels import ids_or_names, refuse_masked
-from pyedge.edge.layout import Shape, checked_dtype, checked_shape, one_or_more, place
+from pyedge.images.arrays import array_of, rows_of
+from pyedge.images.labels import ids_or_names, refuse_masked
+from pyedge.images.layout import Shape, checked_dtype, checked_shape, one_or_more, place
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
 
@@ -55,7 +55,7 @@ class EdgeImages:
         source: an array (`from_array`), or what is one in another form (`arrays.array_of`); a
         folder of class folders, an archive of one, or one image file (`from_folder`), which need
         labels unless `labelled` is False or None (take them where they are); an array file (.npy,
-        .npz); paths of image files, alone or as (path, label) (`pyedge.edge.named_files`); an
+        .npz); paths of image files, alone or as (path, label) (`pyedge.images.named_files`); an
         iterable of (image, label), (images, labels), or images alone (`from_iterable`); a data set
         of torch's kind, such as an ImageSet; or EdgeImages. labels: for arrays, paths, EdgeImages
         and images alone.
@@ -69,7 +69,7 @@ class EdgeImages:
             return source if labels is None else source.labelled(labels)
         if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
             return cls.from_array(source, input_shape, labels, channels_last=channels_last)
-        from pyedge.edge import named_files
+        from pyedge.images import named_files
 
         if named_files.is_array_file(source):
             source, its_labels = named_files.read_arrays(
@@ -145,7 +145,7 @@ class EdgeImages:
         splits: bool | None = None,
     ) -> EdgeImages:
         """Read class folders, <class>/<image>, or an archive of them; see `read_folder`."""
-        from pyedge.edge.folder import read_folder
+        from pyedge.images.folder import read_folder
 
         found = read_folder(path, checked_shape(input_shape), labelled=labelled, splits=splits)
         return cls(found.array, True, found.labels, found.class_names)

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pyedge.edge import file_kinds
-from pyedge.edge.entries import Choice, Entry
-from pyedge.edge.file_kinds import HEAD_BYTES
-from pyedge.edge.folder_tree import walk_folder
-from pyedge.edge.left_out import LeftOut
-from pyedge.edge.located import located
 from pyedge.errors import FormatError
+from pyedge.images import file_kinds
+from pyedge.images.entries import Choice, Entry
+from pyedge.images.file_kinds import HEAD_BYTES
+from pyedge.images.folder_tree import walk_folder
+from pyedge.images.left_out import LeftOut
+from pyedge.images.located import located
 
 __all__ = ["Entry", "walk"]
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyedge.edge import file_kinds
-from pyedge.edge.entries import Choice, Entry
+from pyedge.images import file_kinds
+from pyedge.images.entries import Choice, Entry
 
 
 def walk_folder(root: Path, choice: Choice) -> Iterator[Entry]:

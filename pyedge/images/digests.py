@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.images import EdgeImages
+from pyedge.images.edge_images import EdgeImages
 
 DIGEST_BYTES = 16
 

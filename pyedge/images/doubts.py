@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.edge.pixels import Look, contradicts, limits
+from pyedge.images.pixels import Look, contradicts, limits
 from pyedge.warning import warn
 
 if TYPE_CHECKING:
-    from pyedge.edge.images import EdgeImages
+    from pyedge.images.edge_images import EdgeImages
 
 _LOOKED_AT = 16  # a look costs less than a hundredth of what the answers do
 _WANTED = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyedge.edge.file_kinds import suffix_of
+from pyedge.images.file_kinds import suffix_of
 from pyedge.warning import warn
 
 _NAMED = 3  # names that are shown for each reason

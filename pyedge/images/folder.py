@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.class_folders import Arrangement, LayoutError, arrange
-from pyedge.edge.decode import brightness, decode_all
-from pyedge.edge.entries import Entry
-from pyedge.edge.layout import Shape
-from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.located import path_text
-from pyedge.edge.sources import walk
-from pyedge.edge.split_names import SPLITS, splits_word
 from pyedge.errors import FormatError
+from pyedge.images.class_folders import Arrangement, LayoutError, arrange
+from pyedge.images.decode import brightness, decode_all
+from pyedge.images.entries import Entry
+from pyedge.images.layout import Shape
+from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.located import path_text
+from pyedge.images.sources import walk
+from pyedge.images.split_names import SPLITS, splits_word
 
 Pixels = NDArray[np.uint8]
 
@@ -45,7 +45,7 @@ def read_folder(
     is square; others take images of their own size alone). A student of one channel gets the
     brightness. Without `labelled`, images may lie anywhere, in the order of their names; None takes
     labels where the images lie in class folders. `splits`: see
-    `pyedge.edge.class_folders.arrange`.
+    `pyedge.images.class_folders.arrange`.
 
     Warns, once, of files that are left out, with number and reason. Raises FormatError that names
     the file for a broken image, images outside of class folders and folders without images;

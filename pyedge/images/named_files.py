@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge import file_kinds
-from pyedge.edge.decode import decode_all
-from pyedge.edge.entries import Entry
-from pyedge.edge.folder import fitted
-from pyedge.edge.labels import ids_or_names
-from pyedge.edge.layout import Shape
-from pyedge.edge.located import located
-from pyedge.edge.sources import single
 from pyedge.errors import FormatError
+from pyedge.images import file_kinds
+from pyedge.images.decode import decode_all
+from pyedge.images.entries import Entry
+from pyedge.images.folder import fitted
+from pyedge.images.labels import ids_or_names
+from pyedge.images.layout import Shape
+from pyedge.images.located import located
+from pyedge.images.sources import single
 
 
 class Paths(NamedTuple):

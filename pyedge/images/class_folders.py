@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from pyedge.classes.matching import unknown
 from pyedge.classes.names import check_folders
-from pyedge.edge.folder_layout import Layout, LayoutError
-from pyedge.edge.left_out import LeftOut, shown
-from pyedge.edge.split_names import PLAIN, splits_among
+from pyedge.images.folder_layout import Layout, LayoutError
+from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.split_names import PLAIN, splits_among
 
 __all__ = ["Arrangement", "LayoutError", "arrange"]
 

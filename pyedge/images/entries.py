@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pyedge.edge import file_kinds
-from pyedge.edge.left_out import LeftOut
+from pyedge.images import file_kinds
+from pyedge.images.left_out import LeftOut
 
 
 class Entry(NamedTuple):
