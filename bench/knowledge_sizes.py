@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from bench.edge_students import WIDTHS, make_student
-from pyedge.edge.knowledge_format import DTYPES, GroupSpec, Manifest
+from pyedge.knowledge.format import DTYPES, GroupSpec, Manifest
 
 _IMAGES = 1000
 

@@ -18,7 +18,7 @@ _EDGE = {
     "EdgeImages": "pyedge.images.edge_images",
     "EdgeLearner": "pyedge.edge.learner",
     "Evaluation": "pyedge.runs.evaluation",
-    "Knowledge": "pyedge.edge.knowledge",
+    "Knowledge": "pyedge.knowledge.pack",
     "LearnOptions": "pyedge.edge.options",
     "LearnResult": "pyedge.edge.result",
     "Memory": "pyedge.edge.replay_memory",
@@ -67,12 +67,12 @@ if TYPE_CHECKING:
     from pyedge.cloud.training.transfer import transfer
     from pyedge.edge.category_making import make_category
     from pyedge.edge.described import add_statistics
-    from pyedge.edge.knowledge import Knowledge
     from pyedge.edge.learner import EdgeLearner
     from pyedge.edge.options import LearnOptions
     from pyedge.edge.replay_memory import Memory, read_memory
     from pyedge.edge.result import LearnResult
     from pyedge.images.edge_images import EdgeImages
+    from pyedge.knowledge.pack import Knowledge
     from pyedge.runs.evaluation import Evaluation
     from pyedge.statistics.category_file import read_category
     from pyedge.statistics.merging import merge_statistics, subtract_statistics

@@ -16,8 +16,8 @@ from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
 from pyedge.cloud.network_file import NetworkInfo, load_network, save_network
 from pyedge.data import standardise
-from pyedge.edge.knowledge import Knowledge
 from pyedge.images.edge_images import EdgeImages
+from pyedge.knowledge.pack import Knowledge
 from pyedge.student.archive import read_student, write_student
 
 Image = pytest.importorskip("PIL.Image")

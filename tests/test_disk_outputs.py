@@ -24,7 +24,7 @@ from pyedge.cloud.knowledge_folder import new_pack
 from pyedge.cloud.network_file import NetworkInfo, load_network, save_network
 from pyedge.cloud.training.train import train
 from pyedge.data import BatchLoader, ImageSet
-from pyedge.edge.knowledge import Knowledge
+from pyedge.knowledge.pack import Knowledge
 from pyedge.models import create
 from pyedge.student.archive import read_student, write_student
 

@@ -19,8 +19,8 @@ from knowledge_case import loud_teacher, pixels
 from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_folder import check_target, new_pack
 from pyedge.cloud.knowledge_writer import NpyWriter
-from pyedge.edge.knowledge import Knowledge
-from pyedge.edge.knowledge_format import Spec
+from pyedge.knowledge.format import Spec
+from pyedge.knowledge.pack import Knowledge
 
 __all__ = ["nothing_said_yet"]  # a fixture
 pytestmark = needs_posix

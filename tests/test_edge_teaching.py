@@ -18,9 +18,9 @@ from pyedge.cloud.knowledge import make_knowledge  # noqa: E402
 from pyedge.cloud.training.train import train  # noqa: E402
 from pyedge.cloud.training.transfer import transfer  # noqa: E402
 from pyedge.data import Augment, BatchLoader, ImageSet  # noqa: E402
-from pyedge.edge.knowledge import Knowledge  # noqa: E402
 from pyedge.edge.learner import EdgeLearner  # noqa: E402
 from pyedge.edge.options import LearnOptions  # noqa: E402
+from pyedge.knowledge.pack import Knowledge  # noqa: E402
 from pyedge.student.file import StudentFile  # noqa: E402
 
 LAST = {"groups.0.1.0.weight", "groups.1.1.0.weight", "head.weight", "head.bias"}

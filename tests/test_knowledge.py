@@ -18,7 +18,7 @@ from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
 from pyedge.cloud.training.matching import match, match_groups
 from pyedge.data import Augment
 from pyedge.data.augment import standardise_array
-from pyedge.edge.knowledge import Knowledge
+from pyedge.knowledge.pack import Knowledge
 
 COUNT = 21
 
@@ -245,7 +245,7 @@ def test_pack_is_read_without_torch_and_without_pillow(pack, tmp_path: Path):
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "import numpy as np\n"
-        "from pyedge.edge.knowledge import Knowledge\n"
+        "from pyedge.knowledge.pack import Knowledge\n"
         "pack = Knowledge(sys.argv[1])\n"
         "pack.check_images(np.load(sys.argv[2], mmap_mode='r'))\n"
         "print(pack.batch(np.arange(3))['logits'].shape)\n"

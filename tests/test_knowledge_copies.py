@@ -18,9 +18,9 @@ from knowledge_case import loud_teacher, pixels
 from together import QUICK, SOON_S, in_threads
 
 from pyedge.cloud.knowledge import make_knowledge
-from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
+from pyedge.knowledge.pack import Knowledge
 
 COUNT = 24
 WAYS: dict[str, Callable[[Any], Any]] = {

@@ -23,8 +23,8 @@ from tiny_pair import pair
 from pyedge.cloud import knowledge_folder
 from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_folder import new_pack
-from pyedge.edge.knowledge import Knowledge
 from pyedge.errors import FormatError
+from pyedge.knowledge.pack import Knowledge
 
 
 @pytest.fixture(scope="module")

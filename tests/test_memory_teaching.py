@@ -21,8 +21,8 @@ from pyedge.cloud.knowledge import make_knowledge  # noqa: E402
 from pyedge.cloud.training.train import train  # noqa: E402
 from pyedge.data import BatchLoader, class_incremental, load_digits  # noqa: E402
 from pyedge.edge.features import features_of  # noqa: E402
-from pyedge.edge.knowledge import Knowledge  # noqa: E402
 from pyedge.images.edge_images import EdgeImages  # noqa: E402
+from pyedge.knowledge.pack import Knowledge  # noqa: E402
 from pyedge.models import create  # noqa: E402
 
 PIXELS, LABELS = images(60)

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from student_files import every_operator, same
 
-from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
+from pyedge.knowledge.pack import Knowledge
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.file import StudentFile
 

@@ -21,12 +21,12 @@ from pyedge.cloud.shown import compare, shown_in, shown_to
 from pyedge.cloud.training.progress import TrainingBar
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data.augment import Augment
-from pyedge.edge.knowledge import Knowledge
-from pyedge.edge.knowledge_format import DTYPES, Manifest
 from pyedge.images.digests import image_digests, set_digest
 from pyedge.images.doubts import Doubts, wanted
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.pixels import Look, contradicts
+from pyedge.knowledge.format import DTYPES, Manifest
+from pyedge.knowledge.pack import Knowledge
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from pyedge.edge.knowledge_format import MANIFEST, read_manifest
 from pyedge.errors import FormatError
 from pyedge.files.atomic import beside
 from pyedge.files.disk import Note, later_name, renamed_later, shown, sync_folder
+from pyedge.knowledge.format import MANIFEST, read_manifest
 
 _TRIES = 10  # on a disk whose numbers of files change from look to look, none would be the last
 

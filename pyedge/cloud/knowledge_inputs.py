@@ -29,8 +29,8 @@ from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.cloud.training.transfer import tapped_teacher
 from pyedge.data.imageset import ImageSet
 from pyedge.data.loader import BatchLoader
-from pyedge.edge.knowledge_format import GroupSpec
 from pyedge.images.edge_images import EdgeImages
+from pyedge.knowledge.format import GroupSpec
 from pyedge.student.archive import read_student
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn

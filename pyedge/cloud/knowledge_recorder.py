@@ -15,8 +15,8 @@ from pyedge.cloud.knowledge_inputs import Pair
 from pyedge.cloud.knowledge_maps import store_map
 from pyedge.cloud.knowledge_views import Views
 from pyedge.cloud.knowledge_writer import NpyWriter
-from pyedge.edge.knowledge_format import MANIFEST, FileRecord, Manifest, Spec
 from pyedge.files.atomic import write_atomically
+from pyedge.knowledge.format import MANIFEST, FileRecord, Manifest, Spec
 
 
 class Recorder:

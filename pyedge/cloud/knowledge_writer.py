@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.knowledge_format import FileRecord, Spec
 from pyedge.files.disk import sync_file
+from pyedge.knowledge.format import FileRecord, Spec
 
 _READ_BYTES = 1 << 20
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from pyedge.arguments import plain_number
 from pyedge.edge.batches import hold_back
-from pyedge.edge.knowledge import Knowledge
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import check_masks, refuse_masked_labels
 from pyedge.edge.options import LearnOptions
@@ -25,6 +24,7 @@ from pyedge.edge.replay import Replay, remembered
 from pyedge.images.digests import image_digests, set_digest
 from pyedge.images.edge_images import EdgeImages, is_dataset
 from pyedge.images.rows import Rows
+from pyedge.knowledge.pack import Knowledge
 
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyedge.classes.matching import listing, quoted
-from pyedge.edge.knowledge import Knowledge
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.rows import Rows
+from pyedge.knowledge.pack import Knowledge
 from pyedge.student.tail import terms
 
 if TYPE_CHECKING:

@@ -22,11 +22,12 @@ from types import ModuleType
 
 import numpy as np
 
-from pyedge.edge import knowledge, knowledge_format
-from pyedge.edge.knowledge import Knowledge
-from pyedge.edge.knowledge_format import FileRecord, GroupSpec, Manifest
 from pyedge.errors import FormatError
 from pyedge.images.digests import set_digest
+from pyedge.knowledge import format as knowledge_format
+from pyedge.knowledge import pack as knowledge
+from pyedge.knowledge.format import FileRecord, GroupSpec, Manifest
+from pyedge.knowledge.pack import Knowledge
 
 try:
     import atheris

@@ -1,6 +1,6 @@
 """Knowledge: what a teacher left about a set of images, read from a pack on the device.
 
-A pack (see `pyedge.edge.knowledge_format`) stands in for the teacher, which no device could run.
+A pack (see `pyedge.knowledge.format`) stands in for the teacher, which no device could run.
 Its maps are memory-mapped and go to the engine as they lie, so a pack may be larger than memory.
 """
 
@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.classes.matching import absent, places, unknown
-from pyedge.edge.knowledge_format import GroupSpec, Spec, read_manifest
 from pyedge.errors import FormatError
 from pyedge.files.disk import UNSUPPORTED, Note, shown
 from pyedge.images.digests import image_digests, set_digest
 from pyedge.images.edge_images import EdgeImages
+from pyedge.knowledge.format import GroupSpec, Spec, read_manifest
 
 _READ_BYTES = 1 << 20
 _THREADED_BYTES = 1 << 24  # below, threads cost more than they save
