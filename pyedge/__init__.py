@@ -9,9 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pyedge._version import __version__
 from pyedge.errors import DivergedError, ExportError, FormatError, PyedgeError, StructureError
-
-__version__ = "0.1.0"
 
 # name -> module that defines it; these need numpy alone
 _EDGE = {

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyedge
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -56,15 +58,41 @@ def test_models_and_data_stand_alone() -> None:
             assert not [n for n in imported_by(path) if n.startswith(above)], path
 
 
-def test_edge_knows_neither_torch_nor_the_cloud() -> None:
-    device = [
-        *python_files("edge"),
-        *python_files("student"),
-        ROOT / "pyedge/kernels.py",
-    ]
-    above = ("torch", "pyedge.cloud", "pyedge.data", "pyedge.demo", "pyedge.cli", "pyedge.models")
-    for path in device:
-        assert not [n for n in imported_by(path) if n.startswith(above)], path
+# rooms and loose files of the package, the ground first; each imports from floors below its own
+FLOORS = (
+    ("errors", "warning", "arguments", "kernel_arguments", "_version"),
+    ("kernels", "files", "classes", "runs"),
+    ("images", "statistics"),
+    ("knowledge", "student"),
+    ("edge",),
+    ("models", "data"),
+    ("cloud",),
+    ("cli",),
+    ("demo",),
+)
+ON_DEVICES = sum(FLOORS[:5], ())
+
+
+def test_rooms_import_from_floors_below() -> None:
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    seen = set()
+    for path in python_files(""):
+        room = path.relative_to(ROOT / "pyedge").with_suffix("").parts[0]
+        if room == "__init__":
+            continue
+        seen.add(room)
+        for name in imported_by(path):
+            other = name.removeprefix("pyedge.").split(".")[0]
+            if name.startswith("pyedge.") and other in floor and other != room:
+                assert floor[other] < floor[room], f"{path}: {name}"
+    assert seen == floor.keys()
+
+
+def test_devices_know_no_torch() -> None:
+    for room in ON_DEVICES:
+        path = ROOT / "pyedge" / f"{room}.py"
+        for each in [path] if path.exists() else python_files(room):
+            assert not [n for n in imported_by(each) if n.split(".")[0] == "torch"], each
 
 
 def test_engine_stands_on_kernels_and_kernels_know_no_engine() -> None:
@@ -144,3 +172,8 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     # for types alone, or inside of functions, is an import all the same
     imports = {name: imported_by(path) & files.keys() - {name} for name, path in files.items()}
     assert circles(imports) == []
+
+
+def test_version_is_the_projects() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{pyedge.__version__}"\n' in project

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-import pyedge
+from pyedge._version import __version__
 from pyedge.arguments import plain_number
 from pyedge.cloud.knowledge_folder import check_space, check_target, new_pack
 from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit, images_of, student_of
@@ -99,7 +99,7 @@ def make_knowledge(
         teacher=digest_of(pair.teacher),
         image_set=set_digest(digests),
         settings={
-            "pyedge": pyedge.__version__,
+            "pyedge": __version__,
             "preprocessing": dict(file.preprocessing) if given.array.dtype == np.uint8 else None,
             "augment": {"crop_padding": augment.crop_padding, "flip": augment.flip},
             "plain_view": plain_view,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import pyedge
+from pyedge._version import __version__
 from pyedge.classes.matching import quoted
 from pyedge.classes.names import checked_names, storable
 from pyedge.cloud.compression.student import Student
@@ -50,7 +50,7 @@ def described(
         raise TypeError(f"export: record must be a list of dicts, one a step, got {record!r:.80}")
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
     settings, said = chosen(student, preprocessing, lowered.input_shape[0])
-    entry = {"command": "export", "pyedge": pyedge.__version__, **said}
+    entry = {"command": "export", "pyedge": __version__, **said}
     return StudentFile(
         nodes=lowered.nodes,
         arrays=lowered.arrays,
