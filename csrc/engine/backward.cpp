@@ -5,7 +5,7 @@
 
 #include "engine/engine.hpp"
 #include "engine/kernel_terms.hpp"
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 

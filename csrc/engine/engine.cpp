@@ -12,8 +12,8 @@
 
 #include "engine/kernel_terms.hpp"
 #include "kernels/cosine_match.hpp"
-#include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 namespace {

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "engine/engine.hpp"
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "kernels/conv2d.hpp"
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 namespace {

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 namespace {

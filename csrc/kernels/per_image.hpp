@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <mutex>
 
-#include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/thread_pool.hpp"
 #include "kernels/winograd.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace pyedge {
 namespace {

@@ -2,10 +2,10 @@
 // one is an ImportError with a reason.
 #include <pybind11/stl.h>
 
-#include "kernels/cpu_clusters.hpp"
-#include "kernels/thread_pool.hpp"
 #include "python/register.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/cpu_clusters.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace py = pybind11;
 

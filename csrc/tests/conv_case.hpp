@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "kernels/conv2d.hpp"
-#include "kernels/thread_pool.hpp"
 #include "maps.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace check {
 

@@ -14,7 +14,7 @@
 
 #include "engine/engine.hpp"
 #include "kernels/second_moments.hpp"
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace {
 

@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "conv_case.hpp"
-#include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/thread_pool.hpp"
 
 using check::ConvCase;
 using check::ConvSizes;

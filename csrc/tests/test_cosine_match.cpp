@@ -6,8 +6,8 @@
 
 #include "check.hpp"
 #include "kernels/cosine_match.hpp"
-#include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/thread_pool.hpp"
 
 using pyedge::ChannelMap;
 using pyedge::Layout;

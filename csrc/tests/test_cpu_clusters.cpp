@@ -6,9 +6,9 @@
 #include <thread>
 
 #include "check.hpp"
-#include "kernels/cpu_clusters.hpp"
-#include "kernels/cpu_quota.hpp"
-#include "kernels/thread_pool.hpp"
+#include "threads/cpu_clusters.hpp"
+#include "threads/cpu_quota.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace {
 

@@ -9,8 +9,8 @@
 
 #include "check.hpp"
 #include "hold_up.hpp"
-#include "kernels/thread_pool.hpp"
 #include "small_student.hpp"
+#include "threads/thread_pool.hpp"
 
 using pyedge::Engine;
 using pyedge::Graph;

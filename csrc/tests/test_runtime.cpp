@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "check.hpp"
-#include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace {
 

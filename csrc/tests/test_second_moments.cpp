@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 namespace {
 

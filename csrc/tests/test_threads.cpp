@@ -7,9 +7,9 @@
 
 #include "check.hpp"
 #include "engine/guarded_engine.hpp"
-#include "kernels/thread_pool.hpp"
 #include "simd/dispatch.hpp"
 #include "small_student.hpp"
+#include "threads/thread_pool.hpp"
 
 using check::LessonBatch;
 using check::make_graph;

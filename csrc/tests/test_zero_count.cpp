@@ -1,7 +1,7 @@
 // zero_count and zero_count_affine on every path, against a loop over elements.
 #include "check.hpp"
-#include "kernels/thread_pool.hpp"
 #include "kernels/zero_count.hpp"
+#include "threads/thread_pool.hpp"
 
 using pyedge::Layout;
 using pyedge::Shape;

@@ -7,8 +7,8 @@ namespace pyedge {
 
 // Threads that parallel_for uses, the calling one included: what ThreadsOfCall says on this thread,
 // else the process's number. That is at first use: PYEDGE_NUM_THREADS, or
-// the big ones of the CPUs that this process may run on (kernels/cpu_clusters.hpp), but no more
-// than a container's quota pays for (kernels/cpu_quota.hpp). Throws
+// the big ones of the CPUs that this process may run on (threads/cpu_clusters.hpp), but no more
+// than a container's quota pays for (threads/cpu_quota.hpp). Throws
 // std::invalid_argument if that variable is no number from 1 to 1024.
 int num_threads();
 

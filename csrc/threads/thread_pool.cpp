@@ -1,7 +1,7 @@
 // The pool: workers sleep until a job is posted, then take its items one by one. So a core that is
 // slow, throttled or taken by another program does fewer items, and whatever it has taken is waited
 // for, however long that is: speed alone depends on it.
-#include "kernels/thread_pool.hpp"
+#include "threads/thread_pool.hpp"
 
 #include <atomic>
 #include <cfenv>
@@ -16,8 +16,8 @@
 
 #include <pthread.h>
 
-#include "kernels/cpu_clusters.hpp"
-#include "kernels/cpu_quota.hpp"
+#include "threads/cpu_clusters.hpp"
+#include "threads/cpu_quota.hpp"
 
 namespace pyedge {
 namespace {

@@ -1,5 +1,5 @@
 // Reading capacities from sysfs and /proc/cpuinfo, and cutting at the widest gap between them.
-#include "kernels/cpu_clusters.hpp"
+#include "threads/cpu_clusters.hpp"
 
 #include <algorithm>
 #include <atomic>

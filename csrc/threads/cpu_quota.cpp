@@ -1,6 +1,6 @@
 // With more threads than the quota pays for, the whole process stands still for the rest of every
 // period (100 ms as a rule) as soon as they have used it up.
-#include "kernels/cpu_quota.hpp"
+#include "threads/cpu_quota.hpp"
 
 #include <cmath>
 #include <fstream>
