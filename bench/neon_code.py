@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import neon_loops
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "csrc" / "simd" / "isa_neon.cpp"
+SOURCE = ROOT / "csrc" / "kernels" / "dispatch" / "isa_neon.cpp"
 # CMakeLists.txt's, in a release build
 FLAGS = ("-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 GNU_FLAGS = ("-frename-registers",)

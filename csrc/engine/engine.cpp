@@ -11,8 +11,8 @@
 #endif
 
 #include "engine/kernel_terms.hpp"
-#include "kernels/cosine_match.hpp"
-#include "simd/dispatch.hpp"
+#include "kernels/dispatch/dispatch.hpp"
+#include "kernels/match/cosine_match.hpp"
 #include "threads/thread_pool.hpp"
 
 namespace pyedge {

@@ -3,8 +3,8 @@
 
 #include "engine/losses.hpp"
 #include "engine/program.hpp"
-#include "kernels/conv_shape.hpp"
-#include "kernels/layers.hpp"
+#include "kernels/conv/conv_shape.hpp"
+#include "kernels/layers/layers.hpp"
 
 namespace pyedge {
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cosine_match.hpp"
+#include "kernels/match/cosine_match.hpp"
 
 namespace pyedge {
 

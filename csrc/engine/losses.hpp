@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/layers.hpp"
+#include "kernels/layers/layers.hpp"
 
 namespace pyedge {
 

@@ -4,9 +4,9 @@
 // A batch runs in micro-batches, so that most of what a step makes exists for a few images only:
 // forward for each of them, the losses of the whole batch, backward for each. What the backward
 // pass reads of the forward pass's waits in between for all images: computed anew where that is
-// cheap; in 16 bits a value (kernels/compact_map.simd.hpp) where only J_b and the masks of ReLUs
-// need it; as it is for the gradients of weights. Batch norm with the batch's statistics wants all
-// images in one.
+// cheap; in 16 bits a value (kernels/layers/compact_map.simd.hpp) where only J_b and the masks of
+// ReLUs need it; as it is for the gradients of weights. Batch norm with the batch's statistics
+// wants all images in one.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 #include "engine/needs.hpp"
 #include "engine/program.hpp"
-#include "kernels/conv2d.hpp"
+#include "kernels/conv/conv2d.hpp"
 
 namespace pyedge {
 

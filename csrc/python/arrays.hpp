@@ -7,7 +7,7 @@
 
 #include <pybind11/numpy.h>
 
-#include "kernels/maps.hpp"
+#include "kernels/match/maps.hpp"
 
 using FloatArray = pybind11::array_t<float>;
 using DoubleArray = pybind11::array_t<double, pybind11::array::c_style>;

@@ -1,5 +1,5 @@
 // cosine_match and cosine_match_gradient.
-#include "kernels/cosine_match.hpp"
+#include "kernels/match/cosine_match.hpp"
 
 #include <pybind11/stl.h>
 
@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "kernels/dispatch/dispatch.hpp"
 #include "python/arrays.hpp"
 #include "python/recycled.hpp"
 #include "python/register.hpp"
 #include "python/without_gil.hpp"
-#include "simd/dispatch.hpp"
 
 namespace py = pybind11;
 using pyedge::ChannelMap;

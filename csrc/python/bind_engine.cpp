@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/fma_rate.hpp"
+#include "kernels/dispatch/fma_rate.hpp"
 #include "python/engine_arguments.hpp"
 #include "python/register.hpp"
 #include "python/without_gil.hpp"

@@ -1,5 +1,5 @@
 // plain_sum, for the benchmarks.
-#include "kernels/plain_sum.hpp"
+#include "kernels/sums/plain_sum.hpp"
 #include "python/arrays.hpp"
 #include "python/register.hpp"
 #include "python/without_gil.hpp"

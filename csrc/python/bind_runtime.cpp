@@ -2,8 +2,8 @@
 // one is an ImportError with a reason.
 #include <pybind11/stl.h>
 
+#include "kernels/dispatch/dispatch.hpp"
 #include "python/register.hpp"
-#include "simd/dispatch.hpp"
 #include "threads/cpu_clusters.hpp"
 #include "threads/thread_pool.hpp"
 

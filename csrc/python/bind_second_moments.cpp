@@ -1,6 +1,6 @@
 // add_second_moments. That values lie within their range is checked in pyedge/kernels.py; beyond it
 // sums are wrong, and nothing worse.
-#include "kernels/second_moments.hpp"
+#include "kernels/sums/second_moments.hpp"
 
 #include "python/arrays.hpp"
 #include "python/register.hpp"

@@ -1,5 +1,5 @@
 // zero_count and zero_count_affine.
-#include "kernels/zero_count.hpp"
+#include "kernels/sums/zero_count.hpp"
 
 #include "python/arrays.hpp"
 #include "python/register.hpp"

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/conv2d.hpp"
+#include "kernels/conv/conv2d.hpp"
+#include "kernels/dispatch/dispatch.hpp"
 #include "maps.hpp"
-#include "simd/dispatch.hpp"
 #include "threads/thread_pool.hpp"
 
 namespace check {

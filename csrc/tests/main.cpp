@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "check.hpp"
-#include "simd/dispatch.hpp"
+#include "kernels/dispatch/dispatch.hpp"
 
 namespace check {
 namespace {

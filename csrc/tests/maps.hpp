@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "kernels/region.hpp"
+#include "kernels/conv/region.hpp"
 
 namespace check {
 

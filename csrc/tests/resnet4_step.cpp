@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "engine/engine.hpp"
-#include "kernels/second_moments.hpp"
+#include "kernels/sums/second_moments.hpp"
 #include "threads/thread_pool.hpp"
 
 namespace {

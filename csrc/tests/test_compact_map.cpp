@@ -1,7 +1,7 @@
 // The 16-bit copy of a map, on every path: near the map, and on the same side of every ReLU's bend.
-#include "kernels/layers.hpp"
+#include "kernels/dispatch/dispatch.hpp"
+#include "kernels/layers/layers.hpp"
 #include "maps.hpp"
-#include "simd/dispatch.hpp"
 
 using check::Map;
 using pyedge::CompactMap;

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "conv_case.hpp"
-#include "simd/dispatch.hpp"
+#include "kernels/dispatch/dispatch.hpp"
 #include "threads/thread_pool.hpp"
 
 using check::ConvCase;

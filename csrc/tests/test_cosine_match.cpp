@@ -5,8 +5,8 @@
 #include <stdexcept>
 
 #include "check.hpp"
-#include "kernels/cosine_match.hpp"
-#include "simd/dispatch.hpp"
+#include "kernels/dispatch/dispatch.hpp"
+#include "kernels/match/cosine_match.hpp"
 #include "threads/thread_pool.hpp"
 
 using pyedge::ChannelMap;

@@ -3,9 +3,9 @@
 #include <array>
 
 #include "check.hpp"
-#include "kernels/layers.hpp"
+#include "kernels/dispatch/dispatch.hpp"
+#include "kernels/layers/layers.hpp"
 #include "maps.hpp"
-#include "simd/dispatch.hpp"
 
 using check::Map;
 using check::Sum;

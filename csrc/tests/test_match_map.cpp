@@ -2,9 +2,9 @@
 // float64. The maps' memory ends with their last number, as that of a mapped file does.
 #include <cstring>
 
-#include "kernels/layers.hpp"
+#include "kernels/dispatch/dispatch.hpp"
+#include "kernels/layers/layers.hpp"
 #include "maps.hpp"
-#include "simd/dispatch.hpp"
 
 using check::Map;
 using check::Sum;

@@ -4,7 +4,7 @@
 #include <atomic>
 
 #include "conv_case.hpp"
-#include "simd/dispatch.hpp"
+#include "kernels/dispatch/dispatch.hpp"
 #include "threads/thread_pool.hpp"
 
 using check::ConvCase;

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "check.hpp"
-#include "simd/dispatch.hpp"
+#include "kernels/dispatch/dispatch.hpp"
 #include "threads/thread_pool.hpp"
 
 namespace {

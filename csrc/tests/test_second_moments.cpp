@@ -1,5 +1,5 @@
 // add_second_moments on every path, against a loop in whole numbers.
-#include "kernels/second_moments.hpp"
+#include "kernels/sums/second_moments.hpp"
 
 #include <random>
 #include <string>

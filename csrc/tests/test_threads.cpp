@@ -7,7 +7,7 @@
 
 #include "check.hpp"
 #include "engine/guarded_engine.hpp"
-#include "simd/dispatch.hpp"
+#include "kernels/dispatch/dispatch.hpp"
 #include "small_student.hpp"
 #include "threads/thread_pool.hpp"
 

@@ -1,6 +1,6 @@
 // zero_count and zero_count_affine on every path, against a loop over elements.
 #include "check.hpp"
-#include "kernels/zero_count.hpp"
+#include "kernels/sums/zero_count.hpp"
 #include "threads/thread_pool.hpp"
 
 using pyedge::Layout;

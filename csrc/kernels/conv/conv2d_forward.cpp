@@ -1,0 +1,137 @@
+// Convolution, forward: by matrix product, band by band of an image, or by Winograd's transforms.
+#include <algorithm>
+
+#include "kernels/conv/conv2d.hpp"
+#include "kernels/conv/winograd.hpp"
+#include "threads/thread_pool.hpp"
+
+namespace pyedge {
+namespace {
+
+// Rows of a matrix product an item: a multiple of every path's tile.
+constexpr std::int64_t matrix_rows = 168;
+
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+bool winograd_pays(const ConvShape& s) {
+  if (s.kernel_h != 3 || s.kernel_w != 3 || s.stride_h != 1 || s.stride_w != 1 ||
+      s.dilation_h != 1 || s.dilation_w != 1 || s.padding_h > 2 || s.padding_w > 2) {
+    return false;
+  }
+  // In multiplications; moving and adding an element of a transform costs about as much as 12.
+  constexpr double transform = 12.0;
+  const double tiles = static_cast<double>(s.tiles_h() * s.tiles_w());
+  const double pairs = static_cast<double>(s.c_in * s.c_out);
+  const double direct = 9.0 * pairs * static_cast<double>(s.out_h * s.out_w);
+  return 36.0 * tiles * (pairs + transform * static_cast<double>(s.c_in + s.c_out)) < direct;
+}
+
+ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int workers)
+    : s_(shape), table_(&table) {
+  winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
+  if (winograd_) {
+    tiles_ = WinogradForward(s_, table, workers);
+    return;
+  }
+  if (s_.covers_image()) {
+    matrix_ = {true, s_.n, s_.in_image()};
+  } else if (s_.pointwise()) {
+    matrix_ = {true, s_.n * s_.h * s_.w, s_.in_stride};
+  }
+  if (matrix_.on) {
+    columns_ = s_.w;
+    worker_floats_ = matrix_rows * (matrix_.a_step + s_.out_stride);
+  } else {
+    columns_ = (s_.out_w - 1) * s_.stride_w + (s_.kernel_w - 1) * s_.dilation_w + 1;
+    const std::int64_t line = columns_ * s_.in_stride * s_.stride_h;
+    band_ = std::clamp<std::int64_t>(region_floats / std::max<std::int64_t>(line, 1), 1, s_.out_h);
+    region_rows_ = (band_ - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
+    worker_floats_ = region_rows_ * columns_ * s_.in_stride + band_ * s_.out_w * s_.out_stride;
+  }
+  for (std::int64_t y = 0; y < s_.kernel_h; ++y) {
+    for (std::int64_t x = 0; x < s_.kernel_w; ++x) {
+      tap_offsets_.push_back((y * s_.dilation_h * columns_ + x * s_.dilation_w) * s_.in_stride);
+    }
+  }
+  worker_floats_ = round_up(worker_floats_ + 16, 16);
+  scratch_floats_ = worker_floats_ * workers;
+}
+
+std::int64_t ConvForward::packed_floats() const {
+  return winograd_ ? tiles_.packed_floats() : s_.weight_floats();
+}
+
+void ConvForward::pack(const float* weights, float* packed) const {
+  const std::int64_t n = s_.out_stride, k = s_.c_in;
+  if (winograd_) return tiles_.pack(weights, packed);
+  const std::int64_t panel = table_->tile_vectors * table_->lanes;
+  const std::int64_t rows = s_.taps() * k;
+  for (std::int64_t first = 0; first < n; first += panel) {
+    const std::int64_t width = std::min(panel, n - first);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      std::copy_n(weights + row * n + first, width, packed + first * rows + row * width);
+    }
+  }
+}
+
+void ConvForward::run(const float* input, const Lens& lens, const float* packed,
+                      const Finish& finish, float* scratch, const PerImage& per_image) const {
+  if (winograd_) return tiles_.run(input, lens, packed, finish, scratch, per_image);
+  if (matrix_.on) {
+    return per_image.around(s_.n, [&] { run_matrix(input, lens, packed, finish, scratch); });
+  }
+  per_image.around_bands(s_.n, (s_.out_h + band_ - 1) / band_,
+                         [&](std::int64_t image, std::int64_t band, int worker) {
+                           run_band(input, lens, packed, finish, image, band * band_,
+                                    scratch + worker * worker_floats_);
+                         });
+}
+
+// Output rows from `first` on; region: scratch memory of one worker's.
+void ConvForward::run_band(const float* input, const Lens& lens, const float* packed,
+                           const Finish& finish, std::int64_t image, std::int64_t first,
+                           float* region) const {
+  const std::int64_t rows = std::min(band_, s_.out_h - first);
+  float* values = region + region_rows_ * columns_ * s_.in_stride;
+  table_->copy_region({input + image * s_.in_image(), s_.h, s_.w, s_.in_stride,
+                       first * s_.stride_h - s_.padding_h, -s_.padding_w,
+                       (rows - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1, columns_,
+                       lens, region});
+  const Finish put = finish.at(image * s_.out_image());
+  float* to = put.stores() ? put.out + first * put.row : values;
+  table_->gemm_pixels({region, packed, to, tap_offsets_.data(), rows,
+                       s_.stride_h * columns_ * s_.in_stride, s_.out_w * s_.out_stride, s_.out_w,
+                       s_.stride_w * s_.in_stride, s_.out_stride, s_.taps(), s_.c_in,
+                       s_.out_stride / table_->lanes, false});
+  if (!put.stores()) table_->finish_region(put, values, rows, s_.out_w, {first, 0, 1, 1});
+}
+
+// Rows are pixels, or images: either way they follow each other in memory.
+void ConvForward::run_matrix(const float* input, const Lens& lens, const float* packed,
+                             const Finish& finish, float* scratch) const {
+  const std::int64_t items = (matrix_.rows + matrix_rows - 1) / matrix_rows;
+  parallel_for_workers(items, [&](std::int64_t item, int worker) {
+    const std::int64_t first = item * matrix_rows;
+    const std::int64_t rows = std::min(matrix_rows, matrix_.rows - first);
+    const float* from = input + first * matrix_.a_step;
+    float* region = scratch + worker * worker_floats_;
+    float* values = region + matrix_rows * matrix_.a_step;
+    if (!lens.plain()) {
+      const std::int64_t pixels = rows * matrix_.a_step / s_.in_stride;
+      table_->copy_region({from, 1, pixels, s_.in_stride, 0, 0, 1, pixels, lens, region});
+      from = region;
+    }
+    Finish put = finish.at(first * s_.out_stride);
+    put.row = rows * s_.out_stride;
+    float* to = put.stores() ? put.out : values;
+    table_->gemm_pixels({from, packed, to, tap_offsets_.data(), 1, 0, 0, rows, matrix_.a_step,
+                         s_.out_stride, s_.taps(), s_.c_in, s_.out_stride / table_->lanes, false});
+    if (!put.stores()) table_->finish_region(put, values, 1, rows, {0, 0, 1, 1});
+  });
+}
+
+}  // namespace pyedge

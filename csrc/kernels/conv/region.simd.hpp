@@ -1,0 +1,204 @@
+// Regions of maps: copying with a border, and finishing computed values.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv/region.hpp"
+
+namespace {
+
+// The lens with its bounds in registers.
+struct LensVectors {
+  const float* scale;
+  const float* shift;
+  Vec::Float low, high;
+  bool clamps;
+
+  explicit LensVectors(const pyedge::Lens& lens)
+      : scale(lens.scale),
+        shift(lens.shift),
+        low(Vec::splat(lens.low)),
+        high(Vec::splat(lens.high)),
+        clamps(lens.clamps()) {}
+  Vec::Float before_clamp(Vec::Float x, std::int64_t c) const {
+    return scale == nullptr ? x : Vec::fma(x, Vec::load(scale + c), Vec::load(shift + c));
+  }
+  Vec::Float operator()(Vec::Float x, std::int64_t c) const {
+    const Vec::Float y = before_clamp(x, c);
+    return clamps ? Vec::clamp(y, low, high) : y;
+  }
+};
+
+inline void fill_zero(float* to, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + Vec::lanes <= count; i += Vec::lanes) Vec::store(to + i, Vec::zero());
+  for (; i < count; ++i) to[i] = 0.0f;
+}
+
+inline void copy_floats(float* to, const float* from, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + Vec::lanes <= count; i += Vec::lanes) Vec::store(to + i, Vec::load(from + i));
+  for (; i < count; ++i) to[i] = from[i];
+}
+
+// pixels of `channels` floats, `stride` apart -> one after the other
+inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
+                         std::int64_t pixels, std::int64_t stride, std::int64_t channels) {
+  if (channels == stride && lens.scale == nullptr) {
+    if (lens.plain()) return copy_floats(to, from, pixels * stride);
+    const LensVectors look(lens);
+    for (std::int64_t i = 0; i < pixels * stride; i += Vec::lanes) {
+      Vec::store(to + i, Vec::clamp(Vec::load(from + i), look.low, look.high));
+    }
+    return;
+  }
+  const LensVectors look(lens);
+  for (std::int64_t p = 0; p < pixels; ++p, to += channels, from += stride) {
+    if (lens.scale == nullptr) {
+      for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
+        Vec::store(to + c, look(Vec::load(from + c), c));
+      }
+      continue;
+    }
+    for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
+      const Vec::Float y =
+          Vec::fma(Vec::load(from + c), Vec::load(lens.scale + c), Vec::load(lens.shift + c));
+      Vec::store(to + c, Vec::clamp(y, look.low, look.high));
+    }
+  }
+}
+
+void copy_region(const pyedge::Region& r) {
+  float* to = r.to;
+  const std::int64_t channels = r.channels > 0 ? r.channels : r.stride;
+  const std::int64_t line = r.columns * channels;
+  const std::int64_t first = r.left < 0 ? (-r.left < r.columns ? -r.left : r.columns) : 0;
+  std::int64_t end = r.w - r.left < r.columns ? r.w - r.left : r.columns;
+  if (end < first) end = first;
+  for (std::int64_t y = r.top; y < r.top + r.rows; ++y, to += line) {
+    if (y < 0 || y >= r.h) {
+      fill_zero(to, line);
+      continue;
+    }
+    fill_zero(to, first * channels);
+    copy_through(r.lens, to + first * channels, r.image + (y * r.w + r.left + first) * r.stride,
+                 end - first, r.stride, channels);
+    fill_zero(to + end * channels, (r.columns - end) * channels);
+  }
+}
+
+struct FinishVectors {
+  const pyedge::Finish& f;
+  LensVectors look, other;
+  Vec::Float beta;
+
+  static constexpr bool asks = true;  // questions, for every vector
+  explicit FinishVectors(const pyedge::Finish& finish)
+      : f(finish), look(finish.lens), other(finish.residual_lens), beta(Vec::splat(finish.beta)) {}
+
+  // at: the pixel's first channel, in floats from out
+  void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
+    float* out = f.out + at + c;
+    if (f.base != nullptr) {
+      const Vec::Float x = Vec::load(f.base + at + c);
+      if (look.clamps) y = Vec::inside(y, look.before_clamp(x, c), look.low, look.high);
+      if (f.gain != nullptr) y = Vec::mul(y, Vec::load(f.gain + c));
+      if (f.beta != 0.0f) y = Vec::fma(x, beta, y);
+    }
+    if (f.bias != nullptr) y = Vec::add(y, Vec::load(f.bias + c));
+    if (f.residual != nullptr) y = Vec::add(y, other(Vec::load(f.residual + at + c), c));
+    if (f.accumulate) y = Vec::add(y, Vec::load(out));
+    Vec::store(out, y);
+  }
+};
+
+// The finishes that take nearly all of a step's time, each without a question asked a vector:
+// store; add to what is there; add a plain residual; the gradient through a norm and a ReLU.
+struct StoreVectors {
+  float* out;
+  static constexpr bool asks = false;
+  explicit StoreVectors(const pyedge::Finish& f) : out(f.out) {}
+  static bool fits(const pyedge::Finish& f) { return f.stores(); }
+  void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
+    Vec::store(out + at + c, y);
+  }
+};
+
+struct AccumulateVectors {
+  float* out;
+  static constexpr bool asks = false;
+  explicit AccumulateVectors(const pyedge::Finish& f) : out(f.out) {}
+  static bool fits(const pyedge::Finish& f) {
+    return f.accumulate && f.bias == nullptr && f.base == nullptr && f.residual == nullptr;
+  }
+  void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
+    Vec::store(out + at + c, Vec::add(y, Vec::load(out + at + c)));
+  }
+};
+
+struct AddVectors {
+  float* out;
+  const float* residual;
+  static constexpr bool asks = false;
+  explicit AddVectors(const pyedge::Finish& f) : out(f.out), residual(f.residual) {}
+  static bool fits(const pyedge::Finish& f) {
+    return f.residual != nullptr && f.residual_lens.plain() && f.bias == nullptr &&
+           f.base == nullptr && !f.accumulate;
+  }
+  void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
+    Vec::store(out + at + c, Vec::add(y, Vec::load(residual + at + c)));
+  }
+};
+
+struct GradientVectors {
+  float* out;
+  const float *base, *scale, *shift;
+  Vec::Float high, beta;  // a lens that clamps has a low of zero
+  static constexpr bool asks = false;
+  explicit GradientVectors(const pyedge::Finish& f)
+      : out(f.out),
+        base(f.base),
+        scale(f.lens.scale),
+        shift(f.lens.shift),
+        high(Vec::splat(f.lens.high)),
+        beta(Vec::splat(f.beta)) {}
+  static bool fits(const pyedge::Finish& f) {
+    return f.base != nullptr && f.lens.clamps() && f.lens.scale != nullptr &&
+           f.gain == f.lens.scale && f.bias == nullptr && f.residual == nullptr && !f.accumulate;
+  }
+  void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
+    const Vec::Float x = Vec::load(base + at + c), gain = Vec::load(scale + c);
+    const Vec::Float before = Vec::fma(x, gain, Vec::load(shift + c));
+    y = Vec::mul(Vec::inside(y, before, Vec::zero(), high), gain);
+    Vec::store(out + at + c, Vec::fma(x, beta, y));
+  }
+};
+
+// Calls body(put) with the plainest finish that fits.
+template <typename Body>
+inline void with_finish(const pyedge::Finish& f, const Body& body) {
+  if (StoreVectors::fits(f)) return body(StoreVectors(f));
+  if (AccumulateVectors::fits(f)) return body(AccumulateVectors(f));
+  if (AddVectors::fits(f)) return body(AddVectors(f));
+  if (GradientVectors::fits(f)) return body(GradientVectors(f));
+  body(FinishVectors(f));
+}
+
+// values [rows, columns, stride] -> pixels of f.out, the first at `grid`'s corner
+void finish_region(const pyedge::Finish& finish, const float* values, std::int64_t rows,
+                   std::int64_t columns, const pyedge::PixelGrid& grid) {
+  with_finish(finish, [&](const auto& put) {
+    const float* from = values;
+    for (std::int64_t y = 0; y < rows; ++y) {
+      for (std::int64_t x = 0; x < columns; ++x, from += finish.stride) {
+        const std::int64_t at = (grid.top + y * grid.step_h) * finish.row +
+                                (grid.left + x * grid.step_w) * finish.stride;
+        for (std::int64_t c = 0; c < finish.stride; c += Vec::lanes) {
+          put(Vec::load(from + c), at, c);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace

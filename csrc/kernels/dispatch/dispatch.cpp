@@ -1,0 +1,62 @@
+// Choosing a path: by what the CPU can run, by PYEDGE_ISA, or by set_isa.
+#include "kernels/dispatch/dispatch.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "kernels/dispatch/tables.hpp"
+#include "simd/cpu.hpp"
+
+namespace pyedge {
+namespace {
+
+std::vector<const KernelTable*> available_tables() {
+  std::vector<const KernelTable*> tables{&reference_table};
+#if defined(__x86_64__)
+  if (cpu_has_avx2()) tables.push_back(&avx2_table);
+  if (cpu_has_avx512()) tables.push_back(&avx512_table);
+#elif defined(__aarch64__)
+  tables.push_back(&neon_table);
+#endif
+  return tables;
+}
+
+const KernelTable& find(const std::string& name, const char* asked_by) {
+  std::string choices;
+  for (const KernelTable* table : available_tables()) {
+    if (name == table->name) return *table;
+    choices += choices.empty() ? table->name : std::string(", ") + table->name;
+  }
+  throw std::invalid_argument(std::string(asked_by) + ": instruction set must be one of " +
+                              choices + " (what this CPU can run), not '" + name + "'");
+}
+
+const KernelTable* choose() {
+  const char* forced = std::getenv("PYEDGE_ISA");
+  if (forced != nullptr && *forced != '\0') return &find(forced, "PYEDGE_ISA");
+  return available_tables().back();
+}
+
+std::atomic<const KernelTable*>& current() {
+  static std::atomic<const KernelTable*> table{choose()};
+  return table;
+}
+
+}  // namespace
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : available_tables()) names.emplace_back(table->name);
+  return names;
+}
+
+const KernelTable& kernel_table() {
+  return *current().load(std::memory_order_relaxed);
+}
+
+void set_isa(const std::string& name) {
+  current() = &find(name, "set_isa");
+}
+
+}  // namespace pyedge

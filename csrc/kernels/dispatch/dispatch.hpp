@@ -1,0 +1,22 @@
+// Which instruction sets this build has and this CPU can run, and the one in use.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/dispatch/kernel_table.hpp"
+
+namespace pyedge {
+
+// Names of the paths that this CPU can run, slowest first; "reference" is always there.
+std::vector<std::string> available_isas();
+
+// The path in use. Chosen once, at first use: the last of available_isas(), or the one that the
+// environment variable PYEDGE_ISA names. Throws std::invalid_argument if that cannot be had.
+const KernelTable& kernel_table();
+
+// Takes another path from here on (tests and benchmarks). Throws std::invalid_argument if `name`
+// is not one of available_isas(); the path in use stays then.
+void set_isa(const std::string& name);
+
+}  // namespace pyedge
