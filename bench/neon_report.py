@@ -4,9 +4,9 @@
 
 Compiles csrc/kernels/dispatch/isa_neon.cpp for aarch64 with every compiler that is here (Debian's
 cross g++, clang, zig), finds the loops in the disassembly, and puts the micro-kernels' full tile
-(gemm_pixels: convolutions and linear layers; gemm_channels: weight gradients) through llvm-mca. Then
-counts the instructions of a whole step of ResNet 4 under emulation, and of learning from statistics.
-docs/neon.md says what this cannot tell.
+(gemm_pixels: convolutions and linear layers; gemm_channels: weight gradients) through llvm-mca.
+Then counts the instructions of a whole step of ResNet 4 under emulation, and of learning from
+statistics. docs/neon.md says what this cannot tell.
 
 FMLA          multiply-adds of four lanes in a turn of the loop; all of them by lane
 sums          registers that they add to, independent of each other
