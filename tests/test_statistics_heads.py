@@ -201,13 +201,11 @@ def test_unknown_threshold_passes_known_images_and_stops_a_stranger() -> None:
     statistics = sums_of(features[known], labels[known])
     gaussian = Gaussian.of(statistics, NAMES[:3])
     threshold = threshold_of(gaussian, Held.of(statistics, gaussian, NAMES[:3]))
-    measure = Distances(statistics, {"threshold": threshold}, "predict")
+    measure = Distances(gaussian, threshold)
     test, truth = clouds(count=300, apart=4.0)
     far = measure.of(test) > measure.threshold
     assert far[truth < 3].mean() < 0.15
     assert far[truth == 3].mean() > 0.8
-    with pytest.raises(ValueError, match="predict: unknown=True needs a threshold"):
-        Distances(statistics, {}, "predict")
 
 
 @pytest.mark.parametrize("form", [Form("discriminant", 0.0), Form("ridge", 0.1)])

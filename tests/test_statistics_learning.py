@@ -263,6 +263,14 @@ def test_predict_unknown_tells_distance_and_flag() -> None:
     assert none.unknown.shape == (0,)
 
 
+def test_predict_unknown_needs_images_that_are_held() -> None:
+    learner = EdgeLearner(pyedge.add_statistics(tiny_student(), X[:12], Y[:12]))
+    before = learner.logits(TEST_X)
+    with pytest.raises(ValueError, match="predict: unknown=True needs a threshold"):
+        learner.predict(TEST_X, unknown=True)
+    assert np.array_equal(learner.logits(TEST_X), before)
+
+
 def test_expansion_is_a_student_file_like_any_other(tmp_path: Path) -> None:
     student = begun(expand=40, seed=5)
     learner = EdgeLearner(student)

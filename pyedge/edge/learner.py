@@ -30,7 +30,7 @@ from pyedge.edge.options import LearnOptions, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson, restore_engine
-from pyedge.edge.solving import check_fresh
+from pyedge.edge.solving import distances
 from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
@@ -41,7 +41,6 @@ from pyedge.runs.evaluation import Evaluation, check_score
 from pyedge.statistics.unknown import Distances
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.checks import check_description
-from pyedge.student.expansion import own_features
 from pyedge.student.file import StudentFile
 
 if TYPE_CHECKING:
@@ -319,11 +318,7 @@ class EdgeLearner(Summing):
         def answered(student: StudentFile, engine: Engine, limit: int | None) -> Any:
             measure = self._distances
             if measure is None or measure[0] is not student:
-                known = check_fresh(student, call)
-                self._distances = measure = (
-                    student,
-                    Distances(known, student.head, call, own_features(student)),
-                )
+                self._distances = measure = student, distances(student, call)
             size = batch_size
             if limit is not None:
                 footprint = Footprint.at_rest(engine, student)

@@ -22,7 +22,7 @@ from pyedge.statistics.gaussian import Gaussian, Matrix
 from pyedge.statistics.heads import Form, Head, solved
 from pyedge.statistics.left_out import Held, left_out_logits
 from pyedge.statistics.sums import Statistics
-from pyedge.statistics.unknown import threshold_of
+from pyedge.statistics.unknown import Distances, threshold_of
 from pyedge.student.expansion import own_features, with_bias
 from pyedge.student.features import features_digest
 from pyedge.student.tail import terms
@@ -82,18 +82,40 @@ def with_settings(student: StudentFile, statistics: Statistics) -> StudentFile:
 
     Where they are of too few images to say anything, its head says nothing.
     """
-    masked = terms(student).masked
-    described = [
-        name
-        for name, hidden in zip(student.classes, masked, strict=True)
-        if not hidden and name in statistics.classes
-    ]
+    described = _described(student, statistics)
     settings: dict[str, Any] = {}
     if len(described) > 1:
         with suppress(ValueError):
             gaussian = Gaussian.of(statistics, described)
             settings = _settings(student, statistics, gaussian, described)
     return dataclasses.replace(student, statistics=statistics, head=settings)
+
+
+def distances(student: StudentFile, where: str) -> Distances:
+    """Make what tells how far images are from all that a student's statistics know.
+
+    Raises ValueError where there are none, or too few images are held to say what is too far.
+    """
+    statistics = check_fresh(student, where)
+    threshold = student.head.get("threshold")
+    if threshold is None:
+        raise ValueError(
+            f"{where}: unknown=True needs a threshold, and too few images are held to find one: "
+            "wanted statistics of more images"
+        )
+    gaussian = Gaussian.of(statistics, _described(student, statistics))
+    rows, _ = _solved_for(student, gaussian, student.head)
+    return Distances(gaussian, float(threshold), rows)
+
+
+def _described(student: StudentFile, statistics: Statistics) -> list[str]:
+    """Name the classes that are not masked, and of which something is known."""
+    masked = terms(student).masked
+    return [
+        name
+        for name, hidden in zip(student.classes, masked, strict=True)
+        if not hidden and name in statistics.classes
+    ]
 
 
 def _settings(
@@ -114,12 +136,11 @@ def _settings(
         head = {"kind": form.kind, "shrinkage": form.shrinkage}
     rows, form = _solved_for(student, gaussian, head)
     logits = left_out_logits(gaussian.projected(rows), held.projected(rows), form)
-    own = own_features(student)
     return {
         "kind": head["kind"],
         "shrinkage": head["shrinkage"],
         "temperature": temperature_of(logits, held.labels),
-        "threshold": threshold_of(gaussian.projected(own), held.projected(own)),
+        "threshold": threshold_of(gaussian.projected(rows), held.projected(rows)),
     }
 
 

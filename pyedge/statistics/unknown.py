@@ -7,16 +7,12 @@ tells what is unlike each class, but not unlike images altogether.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.statistics.gaussian import Gaussian, Matrix
 from pyedge.statistics.heads import inverse_times, shrunk
 from pyedge.statistics.left_out import Held, left_out_distances
-from pyedge.statistics.sums import Statistics
 
 COVERAGE = 0.95  # share of known images that the threshold lets pass
 # of both covariances: enough for features that hardly ever differ. Chosen on digits and CIFAR-10,
@@ -27,26 +23,11 @@ _SHRINKAGE = 1e-3
 class Distances:
     """Relative Mahalanobis distances of features, and the threshold of what is known."""
 
-    def __init__(
-        self,
-        statistics: Statistics,
-        head: Mapping[str, Any],
-        where: str,
-        own: Matrix | None = None,
-    ) -> None:
-        """Take a student's statistics and head; ValueError where they hold no threshold.
-
-        `own`: the rows that make of the features those that distances are measured in.
-        """
-        threshold = head.get("threshold")
-        if threshold is None:
-            raise ValueError(
-                f"{where}: unknown=True needs a threshold, and too few images are held to find "
-                "one: wanted statistics of more images"
-            )
-        self.threshold = float(threshold)
-        gaussian = Gaussian.of(statistics, statistics.classes).projected(own)
-        self._own = None if own is None else own.T.astype(np.float32)
+    def __init__(self, gaussian: Gaussian, threshold: float, rows: Matrix | None = None) -> None:
+        """Measure to these classes, in rows @ features (None: in the features)."""
+        self.threshold = threshold
+        gaussian = gaussian.projected(rows)
+        self._rows = None if rows is None else rows.T.astype(np.float32)
         self._near = _whitening(shrunk(gaussian.within, _SHRINKAGE))
         self._far = _whitening(shrunk(gaussian.total(), _SHRINKAGE))
         self._means = gaussian.means @ self._near
@@ -54,8 +35,8 @@ class Distances:
 
     def of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the distance of each image, float32 [n], from features float32 [n, f]."""
-        if self._own is not None:
-            features = features @ self._own
+        if self._rows is not None:
+            features = features @ self._rows
         near, far = features @ self._near, features @ self._far
         products = (near**2).sum(axis=1)[:, None] - 2 * near @ self._means.T
         nearest = (products + (self._means**2).sum(axis=1)).min(axis=1)
