@@ -45,7 +45,7 @@ METHODS: dict[str, Entry] = {
     "streaming lda": Entry(torch_way.StreamingLDA),
     "statistics": Entry(Statistics),
     "statistics, no expansion": Entry(partial(Statistics, expand=None)),
-    "statistics, expand 500": Entry(partial(Statistics, expand=500)),
+    "statistics, expand 200": Entry(partial(Statistics, expand=200)),
     "labels, memory 10": Entry(partial(RememberingLabels, per_class=10), _REPLAY),
     "labels, memory 50": Entry(partial(RememberingLabels, per_class=50), _REPLAY),
     "category file": Entry(CategoryFiles),

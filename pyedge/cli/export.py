@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="N",
         help="let the classifier read N random features beside its own, for curved borders between "
-        "classes; none, or auto (default): 200 where it reads fewer than 200",
+        "classes; none, or auto (default): 500 where it reads fewer than 200",
     )
     what.add_argument(
         "--forgettable",

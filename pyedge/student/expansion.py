@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _MOST_WIDTH = 1 << 13  # of which the second moments take half a gigabyte, or twice that
 _LEAST_IMAGES = 50
 # "auto": chosen on validation images of digits and CIFAR-10 (docs/learning.md)
-_AUTO_WIDTH = 200
-_AUTO_FEATURES = 200  # of so many the second moments take a megabyte by themselves
+_AUTO_WIDTH = 500
+_AUTO_FEATURES = 200  # with so many the second moments take 3 MB
 
 Expand = int | Literal["auto"] | None
 

@@ -76,7 +76,7 @@ def export(
     these than it is.
 
     expand: the classifier reads so many random features (ReLU) beside its features, made from
-    `seed` and not stored; "auto": 200 where it reads fewer than 200, None: none. No answer changes
+    `seed` and not stored; "auto": 500 where it reads fewer than 200, None: none. No answer changes
     by it; what the device learns is better (docs/learning.md). forgettable:
     each class has second moments of its own, so that `EdgeLearner.forget` can take any of them out:
     f (f + 1) / 2 numbers of 8 bytes for each class of f features, in the place of once for all.
