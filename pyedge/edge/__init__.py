@@ -1,1 +1,1 @@
-"""The device's side: images, knowledge and learning with numpy alone, never torch."""
+"""The learner on the device: it predicts, learns by steps or from statistics, and forgets."""
