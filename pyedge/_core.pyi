@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+class NotFiniteError(ValueError):
+    quantity: str
+
 def cpus() -> tuple[list[tuple[int, float]], list[int], str]: ...
 def isa() -> str: ...
 def available_isas() -> list[str]: ...

@@ -30,6 +30,7 @@ __all__ = [
     "Cpus",
     "Engine",
     "Match",
+    "NotFiniteError",
     "add_second_moments",
     "available_isas",
     "cosine_match",
@@ -49,6 +50,8 @@ __all__ = [
 # The edge engine: pyedge.edge.learner is its user, csrc/engine/engine.hpp its description. It
 # serves one call at a time: a second thread's is a RuntimeError.
 Engine = _core.Engine
+# a step whose loss or gradients are not finite: `quantity` says which
+NotFiniteError = _core.NotFiniteError
 
 
 # Up to this |value| second moments are exact.

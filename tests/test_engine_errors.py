@@ -12,7 +12,7 @@ from engine_graphs import GraphMaker
 from engine_lessons import make_images, make_lesson
 from numpy.typing import NDArray
 
-from pyedge.kernels import Engine
+from pyedge.kernels import Engine, NotFiniteError
 
 N = 3
 
@@ -147,8 +147,10 @@ def test_a_step_on_wrong_types_changes_nothing(name: str) -> None:
 def test_weights_out_of_bounds_are_found_by_the_next_step() -> None:
     engine = NET.engine(LAYERS)
     engine.set_array("head.weight", np.full_like(NET.arrays["head.weight"], 3e38))
-    with pytest.raises(ValueError, match="is not finite; nothing was changed"):
+    with pytest.raises(NotFiniteError, match="is not finite; nothing was changed") as found:
         engine.step(**known())
+    assert found.value.quantity in ("the loss", "a gradient")
+    assert isinstance(found.value, ValueError)
 
 
 @pytest.mark.parametrize(

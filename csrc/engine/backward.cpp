@@ -45,9 +45,7 @@ StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
     result.pairs.push_back(matches.back().best);
   }
   result.loss = lambdas[0] * result.j1 + lambdas[1] * result.jb + lambdas[2] * result.j3;
-  if (!std::isfinite(result.loss)) {
-    throw std::invalid_argument("step: the loss is not finite; nothing was changed");
-  }
+  if (!std::isfinite(result.loss)) throw NotFinite("the loss");
   begin_backward(knowledge, matches);
   batch.for_each([&](const Plan& p, std::int64_t first) {
     first_ = first;
@@ -55,9 +53,7 @@ StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   });
   timed("gradient norm", "backward", [&] { gradient_norm_ = parameters_.gradient_norm(); });
   result.gradient_norm = gradient_norm_;
-  if (!std::isfinite(gradient_norm_)) {
-    throw std::invalid_argument("step: a gradient is not finite; nothing was changed");
-  }
+  if (!std::isfinite(gradient_norm_)) throw NotFinite("a gradient");
   gradients_ready_ = true;
   return result;
 }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,16 @@ namespace pyedge {
 struct StepResult {
   double loss = 0.0, j1 = 0.0, jb = 0.0, j3 = 0.0, gradient_norm = 0.0;
   std::vector<int> pairs;  // the chosen block of each group
+};
+
+// A step whose loss or whose gradients are not finite; nothing has changed by it.
+class NotFinite : public std::invalid_argument {
+ public:
+  explicit NotFinite(const char* quantity)
+      : std::invalid_argument("step: " + std::string(quantity) +
+                              " is not finite; nothing was changed"),
+        quantity(quantity) {}
+  const char* quantity;  // "the loss" or "a gradient"
 };
 
 struct OperationTime {

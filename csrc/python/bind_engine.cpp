@@ -304,9 +304,26 @@ auto by_name(const char* name, std::vector<float> (Engine::*method)(const std::s
   };
 }
 
+// Makes NotFiniteError, a ValueError that says in `quantity` what was not finite.
+void register_not_finite(py::module_& module) {
+  // it lives as long as the process: translators cannot be taken back
+  static const py::handle type =
+      py::exception<pyedge::NotFinite>(module, "NotFiniteError", PyExc_ValueError).release();
+  py::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const pyedge::NotFinite& error) {
+      const py::object made = type(error.what());
+      made.attr("quantity") = error.quantity;
+      PyErr_SetObject(type.ptr(), made.ptr());
+    }
+  });
+}
+
 }  // namespace
 
 void register_engine(py::module_& module) {
+  register_not_finite(module);
   module.def("fma_rate", &pyedge::fma_rate, py::arg("seconds"), py::call_guard<WithoutGil>());
   py::class_<GuardedEngine>(module, "Engine")
       .def(py::init(&make_engine), py::arg("nodes"), py::arg("arrays"), py::arg("input_shape"),

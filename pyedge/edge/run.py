@@ -26,6 +26,7 @@ from pyedge.edge.result import LearnResult, LearnState
 from pyedge.errors import DivergedError, FormatError
 from pyedge.files.atomic import find_target, remove_leftovers
 from pyedge.images.rows import Rows
+from pyedge.kernels import NotFiniteError
 from pyedge.runs.evaluation import Evaluation, check_score, scored
 from pyedge.runs.loss_window import Window
 from pyedge.runs.options import learning_rate
@@ -124,12 +125,8 @@ class Run:
                 norms_by_image=options.norms == "image",
                 **told,
             )
-        except ValueError as error:
-            if "is not finite" not in str(error):
-                raise
-            raise self._diverged(
-                "a gradient" if "gradient" in str(error) else "the loss"
-            ) from error
+        except NotFiniteError as error:
+            raise self._diverged(error.quantity) from error
         self._lr = self._rate()
         self._engine.update(self._lr)
         state.step += 1
