@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--images", type=positive, default=500)
     args = parser.parse_args()
     print(machine(None))
-    for expand in (None, 500):
+    for expand in (None, 100):
         student = described(args.student, expand)
         count = args.images
         pixels = photographs(count, student.input_shape, np.full(count, 20))

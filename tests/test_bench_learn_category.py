@@ -18,5 +18,5 @@ def test_bench_learn_category_prints_a_row_for_each_classifier() -> None:
     )
     assert done.returncode == 0, done.stderr
     rows = done.stdout.splitlines()[1:]
-    assert [" 498 features" in rows[0], " 500 features" in rows[1]] == [True, True]
+    assert [" 498 features" in rows[0], " 1096 features" in rows[1]] == [True, True]
     assert all(" learn " in row and " predict " in row for row in rows)

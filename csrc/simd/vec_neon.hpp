@@ -134,8 +134,9 @@ struct Vec {
     vst1q_f64(p, v.low);
     vst1q_f64(p + 2, v.high);
   }
-  // The second moments' tile: 24 registers of sums, 6 of columns and a broadcast.
-  static constexpr int moment_rows = 4;
+  // The second moments' tile: 18 registers of sums, 6 of columns and a broadcast; with 4 rows g++
+  // runs out of registers.
+  static constexpr int moment_rows = 3;
   static constexpr int moment_vectors = 3;
   static constexpr int wide_parts = 1;  // Wides in a Float
   static void widen_all(Wide (&to)[1], Float v) { to[0] = widen(v); }
