@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pyedge import _moved
 from pyedge._version import __version__
 from pyedge.errors import DivergedError, ExportError, FormatError, PyedgeError, StructureError
+
+_moved.install()
 
 # name -> module that defines it; these need numpy alone
 _EDGE = {

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pyedge
+from pyedge._moved import MOVED
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,7 +62,7 @@ def test_models_and_data_stand_alone() -> None:
 # rooms and loose files of the package, the ground first; each imports from floors below its own
 FLOORS = (
     ("errors", "warning", "arguments", "kernel_arguments", "_version"),
-    ("kernels", "files", "classes", "runs"),
+    ("_moved", "kernels", "files", "classes", "runs"),
     ("images", "statistics"),
     ("knowledge", "student"),
     ("edge",),
@@ -182,3 +183,27 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_version_is_the_projects() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{pyedge.__version__}"\n' in project
+
+
+def test_modules_that_have_moved_are_found_with_a_warning() -> None:
+    assert len(MOVED) > 30
+    for new in MOVED.values():
+        assert (ROOT / f"{new.replace('.', '/')}.py").exists(), new
+    code = (
+        "import warnings, importlib\n"
+        "from pyedge._moved import MOVED\n"
+        "for old, new in MOVED.items():\n"
+        "    with warnings.catch_warnings(record=True) as found:\n"
+        "        warnings.simplefilter('always')\n"
+        "        module = importlib.import_module(old)\n"
+        "    assert module is importlib.import_module(new), old\n"
+        "    assert module.__spec__.name == module.__name__ == new, old\n"
+        "    assert [str(each.message) for each in found] == [f'{old} has moved, to {new}'], old\n"
+        "with warnings.catch_warnings(record=True) as found:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from pyedge.student import StudentFile\n"
+        "import pyedge\n"
+        "assert StudentFile is pyedge.StudentFile and found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,1 +1,16 @@
 """A student: its graph, its file, and what is made of it. numpy alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Give what this module held before it was a room, with a warning; until version 0.2."""
+    if name != "StudentFile":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pyedge.student.file import StudentFile
+    from pyedge.warning import warn
+
+    warn("pyedge.student.StudentFile has moved, to pyedge.StudentFile")
+    return StudentFile

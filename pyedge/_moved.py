@@ -1,0 +1,73 @@
+"""Modules under the names that they had before they got rooms: still imported, with a warning.
+
+None of them was public, but programs may name them. To be dropped with version 0.2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from pyedge.warning import warn
+
+_ROOMS = {
+    "student": {
+        "student_file": "archive", "student_checks": "checks", "student_graph": "graph",
+        "student_features": "features", "student_tail": "tail", "expansion": "expansion",
+        "made_weights": "made_weights",
+    },
+    "files": {name: name for name in ("atomic", "disk", "locks", "npy_archive")},
+    "runs": {
+        "run_options": "options", "run_state": "state", "loss_window": "loss_window",
+        "evaluation": "evaluation",
+    },
+    "classes": {"class_names": "names", "class_matching": "matching"},
+    "edge": {"statistics.solve": "solving"},
+    "images": {"edge.images": "edge_images"} | {
+        f"edge.{name}": name
+        for name in (
+            "arrays", "class_folders", "colours", "decode", "digests", "doubts", "entries",
+            "file_kinds", "folder", "folder_layout", "folder_tree", "labels", "layout", "left_out",
+            "located", "named_files", "pixels", "png_chunks", "sources", "split_names",
+        )
+    },
+    "knowledge": {"edge.knowledge": "pack", "edge.knowledge_format": "format"},
+}  # fmt: skip
+MOVED = {
+    f"pyedge.{old}": f"pyedge.{room}.{new}"
+    for room, names in _ROOMS.items()
+    for old, new in names.items()
+}
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds a module under its old name, which is then the module of the new one."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, ModuleSpec | None] = {}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        new = MOVED[spec.name]
+        warn(f"{spec.name} has moved, to {new}")
+        module = importlib.import_module(new)
+        self._specs[new] = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave the module as it is where it lies; the import has given it the old name's spec."""
+        module.__spec__ = self._specs.pop(module.__name__)
+
+
+def install() -> None:
+    """Look for old names where nothing else finds them."""
+    if not any(isinstance(each, _Moved) for each in sys.meta_path):
+        sys.meta_path.append(_Moved())
