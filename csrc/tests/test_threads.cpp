@@ -80,7 +80,7 @@ TEST(engine_refuses_a_second_thread_and_answers_the_first) {
   GuardedEngine guarded(make_graph());
   const LessonBatch batch(guarded.fixed().graph());
   const std::vector<float> expected = predicted(guarded, batch);
-  std::atomic<int> answered{0}, refused{0}, wrong{0};
+  std::atomic<int> refused{0}, wrong{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
@@ -92,7 +92,6 @@ TEST(engine_refuses_a_second_thread_and_answers_the_first) {
             guarded.use("memory", [](const Engine& e) { return e.memory(4, true); });
           } else {
             wrong += !same_bits(predicted(guarded, batch), expected);
-            ++answered;
           }
         } catch (const std::runtime_error& error) {
           const std::string message = error.what();
@@ -103,8 +102,7 @@ TEST(engine_refuses_a_second_thread_and_answers_the_first) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  CHECK(wrong == 0);
-  CHECK(answered > 0);
+  CHECK(wrong == 0);  // how many were answered and refused so far is chance
   // held up on purpose, so that it is certain that one was refused
   guarded.use("predict", [&](Engine&) {
     std::thread other([&] {
