@@ -166,6 +166,15 @@ def with_statistics(
     return dataclasses.replace(found, record=(*student.record, entry))
 
 
+def without_stale(student: StudentFile, where: str) -> StudentFile:
+    """Return the student without statistics of other features than it computes, with a warning."""
+    known = student.statistics
+    if known is None or known.digest == features_digest(student):
+        return student
+    warn(f"{where}: the statistics were of other features, and are begun anew")
+    return dataclasses.replace(student, statistics=None, head={})
+
+
 def with_added(
     engine: Engine,
     student: StudentFile,
@@ -182,10 +191,7 @@ def with_added(
     if not len(images):
         raise ValueError(f"{where}: images is empty")
     assert images.labels is not None
-    digest = features_digest(student)
-    if student.statistics is not None and student.statistics.digest != digest:
-        warn(f"{where}: the statistics were of other features, and are begun anew")
-        student = dataclasses.replace(student, statistics=None, head={})
+    student = without_stale(student, where)
     footprint = Footprint.at_rest(engine, student)
     batch = largest_batch(footprint, max_memory, PREDICT_BATCH, training=False)
     rows = np.arange(len(images), dtype=np.int64)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyedge.classes.matching import listing
-from pyedge.edge.analytic import with_added
+from pyedge.edge.analytic import with_added, without_stale
 from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.features import features_of
 from pyedge.edge.labelled import labelled_images
@@ -22,7 +22,6 @@ from pyedge.statistics.grid import rounded
 from pyedge.statistics.sums import held_alone
 from pyedge.student.archive import read_student
 from pyedge.student.expansion import Expand, random_features, with_expansion
-from pyedge.student.features import features_digest
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
@@ -103,9 +102,7 @@ def with_described(
                 f"{where}: held has {len(held)} images, too few to tell how sure an answer may be "
                 f"and what is unknown; wanted {LEAST_HELD} at least"
             )
-    if student.statistics is not None and student.statistics.digest != features_digest(student):
-        warn(f"{where}: the statistics were of other features, and are begun anew")
-        student = dataclasses.replace(student, statistics=None, head={})
+    student = without_stale(student, where)
     engine = student.engine()
     width = random_features(student, expand, len(given), where)
     if width is not None:
