@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from bench.learning import protocols, teachers, torch_formulas  # noqa: E402
 from bench.learning.images import Parts, at_most  # noqa: E402
 from bench.learning.joint_features import fit  # noqa: E402
 from bench.learning.recipes import RECIPES  # noqa: E402
+from bench.learning.recorded import Recorded  # noqa: E402
 from bench.learning.run import FIGURES, summary  # noqa: E402
 from pyedge.data import ImageSet  # noqa: E402
 
@@ -213,3 +216,39 @@ def test_logistic_regression_has_no_gradient_left():
     loss = torch.nn.functional.cross_entropy(x @ weights[:-1] + weights[-1], y)
     (loss + 0.05 * weights[:-1].square().sum()).backward()
     assert float(weights.grad.abs().max()) < 1e-5
+
+
+def _row(method: str, seeds: int = 3, data: str = "digits") -> dict:
+    return {"data": data, "protocol": "9+1", "method": method, "seeds": seeds}
+
+
+def test_recorded_rows_stay_in_the_methods_order_over_runs(tmp_path: Path):
+    path, facts = tmp_path / "new" / "rows.json", {"cpu": "a", "torch": "2"}
+    Recorded(path, facts).add(_row("statistics"))
+    again = Recorded(path, facts)
+    assert again.has("digits", "9+1", "statistics", 3)
+    assert not again.has("digits", "9+1", "statistics", 1)
+    assert not again.has("cifar10", "9+1", "statistics", 3)
+    again.add(_row("before"))
+    again.add(_row("statistics", seeds=5))
+    rows = Recorded(path, facts).rows
+    assert [(row["method"], row["seeds"]) for row in rows] == [("before", 3), ("statistics", 5)]
+    assert not any("machine" in row for row in rows)
+
+
+def test_a_row_of_another_machine_says_so(tmp_path: Path):
+    path = tmp_path / "rows.json"
+    Recorded(path, {"cpu": "a"}).add(_row("before"))
+    Recorded(path, {"cpu": "b"}).add(_row("labels"))
+    found = Recorded(path, {"cpu": "c"})
+    assert found.machine == {"cpu": "a"}
+    assert [row.get("machine") for row in found.rows] == [None, {"cpu": "b"}]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"machine": {}, "rows": [{"method": "x"}]}'])
+def test_a_file_that_is_no_table_is_refused_and_stays(tmp_path: Path, text: str):
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"rows\.json is no table"):
+        Recorded(path, {})
+    assert path.read_text() == text

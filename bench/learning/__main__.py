@@ -11,6 +11,7 @@ import torch
 
 from bench.arguments import positive
 from bench.learning import images, protocols, teachers
+from bench.learning.recorded import Recorded
 from bench.learning.registry import METHODS
 from bench.learning.report import text
 from bench.learning.run import Asked, table
@@ -22,10 +23,15 @@ _PER_CLASS = 1000
 
 def main() -> int:
     """Make the students that are not there, run every method, print the figures."""
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
     torch.set_num_threads(args.threads)
     kernels.set_num_threads(args.threads)
     facts = machine(torch)
+    try:
+        recorded = Recorded(args.into, facts) if args.into else None
+    except ValueError as error:
+        parser.error(str(error))
     rows = []
     for protocol in [args.protocol] if args.protocol else protocols.NAMES:
         asked = Asked(
@@ -37,8 +43,22 @@ def main() -> int:
             teacher=args.teacher,
             per_class=args.per_class,
         )
-        chosen = {name: METHODS[name] for name in args.methods}
-        found = table(asked, chosen, lambda line: print(line, file=sys.stderr, flush=True))
+        chosen = {
+            name: METHODS[name]
+            for name in args.methods
+            if not (recorded and recorded.has(args.data, protocol, name, len(args.seeds)))
+        }
+        found = []
+        for row in table(asked, chosen, _say):
+            found.append(row)
+            if recorded:
+                recorded.add(row)
+        if recorded:
+            found = [
+                row
+                for row in recorded.rows
+                if (row["data"], row["protocol"]) == (args.data, protocol)
+            ]
         rows += found
         if not args.json:
             print(text(found), flush=True)
@@ -66,8 +86,17 @@ def _parser() -> argparse.ArgumentParser:
         help="training images a class that the device sees, at most",
     )  # fmt: skip
     parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument(
+        "--into", type=Path,
+        help="a file of rows: what it has is not run again, and each new row is written as it is "
+        "made; the whole of it is printed",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true")
     return parser
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

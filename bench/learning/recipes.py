@@ -12,8 +12,9 @@ from pyedge.demo.presets import DIGITS, IMAGES
 class Recipe:
     """builder, options: of pyedge.models. teacher_file: a state_dict that is there already.
 
-    teacher, student: options of train and transfer; few: what differs for a base of two classes.
-    unseen: the teacher is trained on the base classes alone. teacher_seed: None for the run's.
+    teacher, student: options of train and transfer; few, few_teacher: what differs for a base of
+    two classes. unseen: the teacher is trained on the base classes alone. teacher_seed: None for
+    the run's.
     """
 
     builder: str
@@ -21,6 +22,7 @@ class Recipe:
     student: dict[str, Any]
     teacher: dict[str, Any] = field(default_factory=dict)
     few: dict[str, Any] = field(default_factory=dict)
+    few_teacher: dict[str, Any] = field(default_factory=dict)
     teacher_file: str | None = None
     teacher_seed: int | None = None
     unseen: bool = False
@@ -34,6 +36,10 @@ class Recipe:
     def student_options(self, base_classes: int) -> dict[str, Any]:
         """The options of the student's transfer."""
         return {**self.student, **(self.few if base_classes <= 2 else {})}
+
+    def teacher_options(self, classes: int) -> dict[str, Any]:
+        """The options of the training of a teacher of so many classes."""
+        return {**self.teacher, **(self.few_teacher if classes <= 2 else {})}
 
 
 _FAST = {"lr": 0.1, "channels_last": True}
@@ -66,6 +72,7 @@ RECIPES = {
         teacher={"steps": 1200, **_FAST},
         student={"steps": 500, **_FAST},
         few={"steps": 250},
+        few_teacher={"steps": 600},
         unseen=True,
     ),
     "imagenet10": Recipe(

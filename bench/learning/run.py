@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,11 +121,12 @@ def choose(entry: Entry, run: Run) -> Mapping[str, Any]:
     return entry.settings[int(np.argmax(scores))]
 
 
-def table(asked: Asked, methods: Mapping[str, Entry], say: Say) -> list[dict[str, Any]]:
-    """Return a row for each method: means over the seeds, and deviations ("..._deviation")."""
+def table(asked: Asked, methods: Mapping[str, Entry], say: Say) -> Iterator[dict[str, Any]]:
+    """Give a row for each method: means over the seeds, and deviations ("..._deviation")."""
+    if not methods:
+        return
     runs = [make_run(asked, seed) for seed in asked.seeds]
     unseen = RECIPES[asked.data].unseen
-    rows = []
     for name, entry in methods.items():
         if unseen and entry.seen_teacher:
             say(f"{name}: left out, the teacher knows no new class")
@@ -140,8 +141,7 @@ def table(asked: Asked, methods: Mapping[str, Entry], say: Say) -> list[dict[str
                 f"old {now['old']:.1f} new {now['new']:.1f} weighted {now['weighted']:.1f}"
             )
         row = {"data": asked.data, "protocol": asked.protocol, "method": name}
-        rows.append({**row, **summary(found), "seeds": len(found), "setting": dict(setting)})
-    return rows
+        yield {**row, **summary(found), "seeds": len(found), "setting": dict(setting)}
 
 
 def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

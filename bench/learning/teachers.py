@@ -30,7 +30,8 @@ def train_teacher(recipe: Recipe, images: ImageSet, val: ImageSet, seed: int) ->
     model = build(recipe, len(images.classes))
     loader = BatchLoader(images, recipe.batch_size, augment=Augment(**recipe.augment), seed=seed)
     found = BatchLoader(val, 256, shuffle=False)
-    train(model, loader, val_loader=found, seed=seed, progress=False, **recipe.teacher)
+    options = recipe.teacher_options(len(images.classes))
+    train(model, loader, val_loader=found, seed=seed, progress=False, **options)
     return model.eval()
 
 
