@@ -24,9 +24,20 @@ struct ArenaBlock {
   std::int64_t* offset;  // set by place_blocks, in floats
 };
 
+// Where it lies, in floats.
+struct Placed {
+  Life life;
+  std::int64_t at;
+};
+
 // The floats to set aside for so many: what is read by whole vectors reaches a little beyond its
 // end.
 std::int64_t padded_floats(std::int64_t floats);
+
+// The same for each of several workers; none for none.
+inline std::int64_t worker_floats(std::int64_t floats) {
+  return floats > 0 ? padded_floats(floats) : 0;
+}
 
 // Largest first, each at the lowest place where nothing that lives at the same time lies. Returns
 // the floats that all take together.

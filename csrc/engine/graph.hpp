@@ -14,28 +14,12 @@ struct Array {
   std::vector<float> values;
 };
 
-enum class Op {
-  input,
-  conv2d,
-  batch_norm,
-  affine,
-  relu,
-  relu6,
-  add,
-  channel_pad,
-  avg_pool,
-  max_pool,
-  global_avg_pool,
-  flatten,
-  linear
-};
-
-Op op_named(const std::string& name);  // throws std::invalid_argument
+class Operator;  // engine/steps/operator.hpp
 
 using Pair = std::array<std::int64_t, 2>;
 
 struct Node {
-  Op op;
+  const Operator* op;
   std::string name;
   std::vector<int> inputs;
   std::string weight, bias, mean, variance;  // names of arrays; bias may be empty
@@ -44,6 +28,7 @@ struct Node {
   std::int64_t groups = 1;
   Pair kernel{1, 1}, stride{1, 1}, padding{0, 0}, dilation{1, 1};
   float eps = 1e-5f;
+  std::map<std::string, double> numbers;  // fields of no other kind, by name
 };
 
 struct Dims {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/kernel_terms.hpp"
+#include "engine/steps/operator.hpp"
 
 namespace pyedge {
 
@@ -44,14 +44,11 @@ bool Needs::overwritable(int t) const {
     for (const View& view : step.in) {
       if (view.tensor != t) continue;
       if (i < last) {
-        const bool needs_values = step.kind == StepKind::max_pool || step.kind == StepKind::conv;
-        if (!view.plain() || needs_values) return false;
+        if (!view.plain() || step.op->convolves() || reads_values(i)) return false;
         continue;
       }
       if (view.norm >= 0 && live_[at(view.norm)]) return false;
-      const bool fits = step.kind == StepKind::conv ? !wishes_.step_learns[at(i)] && !by_rows(step)
-                                                    : step.kind == StepKind::global_avg_pool;
-      if (view.plain() || !fits) return false;
+      if (view.plain() || reads_values(i) || !step.op->writes_over(of(i))) return false;
     }
   }
   for (std::size_t i = 0; i < program_.norms.size(); ++i) {
@@ -61,11 +58,6 @@ bool Needs::overwritable(int t) const {
                      [&](const View& tap) { return tap.tensor != t || tap.plain(); });
 }
 
-// Its input gradient takes rows of several images at once, whose shares of J_b's may differ.
-bool Needs::by_rows(const Step& step) const {
-  return conv_shape(graph_, program_, step, 1).pointwise();
-}
-
 // Frozen convolutions widen their input at little cost (14 channels to 120, where the layer that
 // learns behind them takes ten times as much): such a result is worth less than its memory. The
 // step that made the tensor, or -1 if its values had better be kept.
@@ -73,10 +65,12 @@ int Needs::repeatable(int t) const {
   const int index = program_.tensors[at(t)].producer;
   if (index < 0 || wishes_.batch_statistics || wishes_.step_learns[at(index)]) return -1;
   const Step& step = program_.steps[at(index)];
-  if (step.kind != StepKind::conv || step.residual.tensor >= 0) return -1;
+  if (!step.op->convolves() || step.residual.tensor >= 0) return -1;
   double all = 0.0;
-  for (const Step& other : program_.steps) all += multiplications(other);
-  const bool cheap = multiplications(step) <= 0.1 * all;
+  for (const Step& other : program_.steps) {
+    all += other.op->multiplications({graph_, program_, other});
+  }
+  const bool cheap = step.op->multiplications(of(index)) <= 0.1 * all;
   return cheap && program_.tensors[at(t)].image() >=
                       2 * program_.tensors[at(step.in[0].tensor)].image()
              ? index
@@ -101,18 +95,11 @@ bool Needs::compactable(int t, View& mask) const {
     const Step& step = program_.steps[i];
     if (!fits(step.residual)) return false;
     for (const View& view : step.in) {
-      const bool compares = step.kind == StepKind::max_pool;
-      if (view.tensor == t && (compares || wishes_.step_learns[i])) return false;
+      if (view.tensor == t && reads_values(static_cast<int>(i))) return false;
       if (!fits(view)) return false;
     }
   }
   return std::all_of(program_.taps.begin(), program_.taps.end(), fits);
-}
-
-double Needs::multiplications(const Step& step) const {
-  if (step.kind != StepKind::conv) return 0.0;
-  const ConvShape s = conv_shape(graph_, program_, step, 1);
-  return static_cast<double>(s.taps() * s.c_in * s.c_out) * static_cast<double>(s.out_h * s.out_w);
 }
 
 int Needs::readers(int t) const {
@@ -129,9 +116,7 @@ int Needs::readers(int t) const {
 // The convolution that adds the tensor to its result, if nobody else reads it; else -1.
 int Needs::adder(int t) const {
   if (readers(t) != 1) return -1;
-  const auto adds = [&](const Step& step) {
-    return step.kind == StepKind::conv && step.residual.tensor == t;
-  };
+  const auto adds = [&](const Step& step) { return step.residual.tensor == t; };
   const auto found = std::find_if(program_.steps.begin(), program_.steps.end(), adds);
   return found == program_.steps.end() ? -1 : static_cast<int>(found - program_.steps.begin());
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/program.hpp"
+#include "engine/steps/operator.hpp"
 
 namespace pyedge {
 
@@ -34,8 +35,10 @@ class Needs {
   int adder(int tensor) const;
 
  private:
-  bool by_rows(const Step& step) const;
-  double multiplications(const Step& step) const;
+  StepOf of(int step) const { return {graph_, program_, program_.steps[at(step)]}; }
+  bool reads_values(int step) const {
+    return program_.steps[at(step)].op->reads_values(wishes_.step_learns[at(step)]);
+  }
 
   const Graph& graph_;
   const Program& program_;

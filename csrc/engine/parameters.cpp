@@ -81,6 +81,12 @@ void Parameters::set_trainable(const std::vector<bool>& by_node, bool adam) {
   }
 }
 
+void Parameters::clear_gradients() {
+  for (Parameter& p : all_) {
+    if (p.trainable) std::fill_n(p.gradient.data(), p.gradient.floats(), 0.0f);
+  }
+}
+
 double Parameters::gradient_norm() const {
   double total = 0.0;
   for (const Parameter& p : all_) {

@@ -55,6 +55,7 @@ class Parameters {
 
   // Gradients and slots exist for these alone; what was learned of momentum is forgotten.
   void set_trainable(const std::vector<bool>& by_node, bool adam);
+  void clear_gradients();
   double gradient_norm() const;
   void update(const OptimizerSettings& settings, double lr, double norm);
   std::int64_t bytes() const;

@@ -42,13 +42,17 @@ void place_for_some(const Program& program, const Lives& lives, std::int64_t sta
   std::vector<std::int64_t> scratch_at(lives.scratch.size());
   add(lives.scratch, scratch_at);
   const std::int64_t end = start + place_blocks(blocks);
-  for (const ArenaBlock& block : blocks) *block.offset += start;
+  for (const ArenaBlock& block : blocks) {
+    *block.offset += start;
+    plan.placed.push_back({block.life, *block.offset});
+  }
   const std::size_t steps = program.steps.size();
   for (std::size_t i = 0; i < plan.backward.size(); ++i) {
     plan.backward[i].scratch_at = scratch_at[steps + i];
   }
   scratch_at.resize(steps);
   plan.scratch_at = std::move(scratch_at);
+  plan.shared_floats = start;
   plan.floats = end + arena_alignment;
 }
 

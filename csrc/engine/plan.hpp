@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/arena.hpp"
 #include "engine/needs.hpp"
 #include "engine/program.hpp"
 #include "kernels/conv/conv2d.hpp"
@@ -37,7 +38,7 @@ struct BackwardStep {
   bool alias = false;   // the second target's gradient is the step's own, in place
   bool joined = false;  // goes through the images together with the step before it
   int time = 0;         // counted on from the forward pass's
-  std::int64_t scratch_at = 0;
+  std::int64_t scratch_floats = 0, scratch_at = 0;
 };
 
 // The convolution with which a step of the forward pass goes through the images, if one does: a
@@ -64,9 +65,11 @@ struct Plan {
   std::vector<bool> tensor_of_all, gradient_of_all;
   std::vector<std::int64_t> scratch_at;  // by step, of the forward pass
   std::int64_t floats = 0;
-  std::vector<bool> live;      // norms whose backward is a step of its own
-  std::vector<bool> in_place;  // tensors whose gradient is written over their values
-  std::vector<View> mask;      // of tensors with a 16-bit copy: the view that clamps, if one does
+  std::int64_t shared_floats = 0;  // at its start: what waits for all images
+  std::vector<Placed> placed;      // all else
+  std::vector<bool> live;          // norms whose backward is a step of its own
+  std::vector<bool> in_place;      // tensors whose gradient is written over their values
+  std::vector<View> mask;  // of tensors with a 16-bit copy: the view that clamps, if one does
 };
 
 // A batch of n: micro-batches of each.n images, and a last one of rest.n where that is not 0. Both

@@ -10,8 +10,11 @@
 #include <vector>
 
 #include "engine/graph.hpp"
+#include "kernels/layers/layers.hpp"
 
 namespace pyedge {
+
+struct KernelTable;
 
 // The indices of nodes, tensors and steps are int, -1 for none; the containers' are not.
 inline std::size_t at(int index) {
@@ -41,14 +44,13 @@ struct Norm {
   bool has_statistics;  // batch norm
 };
 
-enum class StepKind { conv, add, channel_pad, avg_pool, max_pool, global_avg_pool, copy };
-
 struct Step {
-  StepKind kind;
-  int node;              // of the graph, or -1 for a copy
-  std::vector<View> in;  // add: two
-  View residual;         // conv: added to its result, or tensor -1
+  const Operator* op;
+  int node;  // of the graph, or -1 for a copy
+  std::vector<View> in;
+  View residual;  // of a convolution: added to its result, or tensor -1
   int out;
+  std::vector<LaneStep> lane_steps;  // of a channel pad: where rising positions begin
 };
 
 struct Program {
@@ -59,8 +61,8 @@ struct Program {
   std::vector<View> taps;
 };
 
-// Lowers a checked graph. Channels are padded to multiples of `lanes`; the input's are not where
-// only convolutions by matrix product read it.
-Program lower(const Graph& graph, int lanes);
+// Lowers a checked graph. Channels are padded to whole vectors; the input's are not where only
+// convolutions by matrix product read it.
+Program lower(const Graph& graph, const KernelTable& table);
 
 }  // namespace pyedge

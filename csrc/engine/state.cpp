@@ -15,17 +15,17 @@ namespace {
 }  // namespace
 
 const std::vector<std::int64_t>& Engine::shape(const std::string& name) const {
-  const auto found = graph_.arrays.find(name);
-  if (found == graph_.arrays.end()) unknown_array(name);
+  const auto found = network_.graph.arrays.find(name);
+  if (found == network_.graph.arrays.end()) unknown_array(name);
   return found->second.shape;
 }
 
 std::vector<std::string> Engine::array_names() const {
   std::vector<std::string> names;
-  for (const Parameter& p : parameters_.all()) names.push_back(p.name);
-  for (std::size_t i = 0; i < norms_.size(); ++i) {
-    if (!program_.norms[i].has_statistics) continue;
-    const Node& node = graph_.nodes[at(program_.norms[i].node)];
+  for (const Parameter& p : network_.parameters.all()) names.push_back(p.name);
+  for (std::size_t i = 0; i < network_.norms.size(); ++i) {
+    if (!network_.program.norms[i].has_statistics) continue;
+    const Node& node = network_.graph.nodes[at(network_.program.norms[i].node)];
     names.push_back(node.mean);
     names.push_back(node.variance);
   }
@@ -33,50 +33,52 @@ std::vector<std::string> Engine::array_names() const {
 }
 
 std::vector<float> Engine::array(const std::string& name) const {
-  const int index = parameters_.find(name);
+  const int index = network_.parameters.find(name);
   if (index >= 0) {
-    const Parameter& p = parameters_[index];
+    const Parameter& p = network_.parameters[index];
     std::vector<float> values(static_cast<std::size_t>(p.layout.torch_floats()));
     p.layout.to_torch(p.values.data(), values.data());
     return values;
   }
-  for (std::size_t i = 0; i < norms_.size(); ++i) {
-    const Node& node = graph_.nodes[at(program_.norms[i].node)];
-    if (!program_.norms[i].has_statistics) continue;
-    if (node.mean == name) return norms_[i].mean;
-    if (node.variance == name) return norms_[i].variance;
+  for (std::size_t i = 0; i < network_.norms.size(); ++i) {
+    const Node& node = network_.graph.nodes[at(network_.program.norms[i].node)];
+    if (!network_.program.norms[i].has_statistics) continue;
+    if (node.mean == name) return network_.norms[i].mean;
+    if (node.variance == name) return network_.norms[i].variance;
   }
   unknown_array(name);
 }
 
 std::vector<float> Engine::gradient(const std::string& name) const {
-  const int index = parameters_.find(name);
-  if (index < 0 || !parameters_[index].trainable) {
+  const int index = network_.parameters.find(name);
+  if (index < 0 || !network_.parameters[index].trainable) {
     throw std::invalid_argument("gradient: '" + name + "' is not trainable");
   }
   if (!gradients_ready_) throw std::logic_error("gradient: there are none; call step first");
-  const Parameter& p = parameters_[index];
+  const Parameter& p = network_.parameters[index];
   std::vector<float> values(static_cast<std::size_t>(p.layout.torch_floats()));
   p.layout.to_torch(p.gradient.data(), values.data());
   return values;
 }
 
 void Engine::set_array(const std::string& name, const float* values) {
-  const int index = parameters_.find(name);
+  const int index = network_.parameters.find(name);
   gradients_ready_ = false;
   if (index >= 0) {
-    Parameter& p = parameters_[index];
+    Parameter& p = network_.parameters[index];
     p.layout.to_engine(values, p.values.data());
     ++p.version;
-    fold_norms();
+    network_.fold_norms();
     return;
   }
-  for (std::size_t i = 0; i < norms_.size(); ++i) {
-    const Node& node = graph_.nodes[at(program_.norms[i].node)];
-    if (!program_.norms[i].has_statistics || (node.mean != name && node.variance != name)) continue;
-    std::vector<float>& to = node.mean == name ? norms_[i].mean : norms_[i].variance;
+  for (std::size_t i = 0; i < network_.norms.size(); ++i) {
+    const Node& node = network_.graph.nodes[at(network_.program.norms[i].node)];
+    if (!network_.program.norms[i].has_statistics || (node.mean != name && node.variance != name))
+      continue;
+    std::vector<float>& to =
+        node.mean == name ? network_.norms[i].mean : network_.norms[i].variance;
     std::copy_n(values, to.size(), to.begin());
-    fold_norms();
+    network_.fold_norms();
     return;
   }
   unknown_array(name);
@@ -84,7 +86,7 @@ void Engine::set_array(const std::string& name, const float* values) {
 
 std::map<std::string, std::vector<float>> Engine::slots() const {
   std::map<std::string, std::vector<float>> found;
-  for (const Parameter& p : parameters_.all()) {
+  for (const Parameter& p : network_.parameters.all()) {
     if (!p.trainable) continue;
     std::vector<float> values(static_cast<std::size_t>(p.layout.torch_floats()));
     p.layout.to_torch(p.first.data(), values.data());
@@ -109,12 +111,12 @@ void Engine::set_slots(const std::map<std::string, std::vector<float>>& slots, s
   if (slots.size() != wanted.size()) {
     throw std::invalid_argument("set_state: holds slots of arrays that do not learn here");
   }
-  for (Parameter& p : parameters_.all()) {
+  for (Parameter& p : network_.parameters.all()) {
     if (!p.trainable) continue;
     p.layout.to_engine(slots.at("first." + p.name).data(), p.first.data());
     if (optimizer_.adam) p.layout.to_engine(slots.at("second." + p.name).data(), p.second.data());
   }
-  parameters_.steps = steps;
+  network_.parameters.steps = steps;
 }
 
 }  // namespace pyedge

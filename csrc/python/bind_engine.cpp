@@ -49,14 +49,18 @@ pyedge::Node read_node(const py::dict& from, const py::dict& arrays) {
   node.dilation = pair(from, "dilation", {1, 1});
   if (from.contains("groups")) node.groups = from["groups"].cast<std::int64_t>();
   if (from.contains("eps")) node.eps = from["eps"].cast<float>();
-  if (node.op == pyedge::Op::conv2d && arrays.contains(node.weight)) {
+  if (arrays.contains(node.weight)) {
     const auto weight = py::array(arrays[py::str(node.weight)]);
-    require(weight.ndim() == 4, "Engine: a convolution's weight must have four axes");
-    node.kernel = {weight.shape(2), weight.shape(3)};
+    if (weight.ndim() == 4) node.kernel = {weight.shape(2), weight.shape(3)};
   }
-  if (node.op == pyedge::Op::channel_pad) {
+  for (const auto& [key, value] : from) {
+    if (py::isinstance<py::float_>(value) || py::isinstance<py::int_>(value)) {
+      node.numbers[key.cast<std::string>()] = value.cast<double>();
+    }
+  }
+  if (from.contains("position")) {
     const std::string name = text(from, "position");
-    require(arrays.contains(name), "Engine: a channel_pad names a position that is not there");
+    require(arrays.contains(name), "Engine: a node names a position that is not there");
     node.position = arrays[py::str(name)].cast<std::vector<std::int32_t>>();
     node.channels = from["channels"].cast<std::int64_t>();
   }
@@ -341,8 +345,10 @@ void register_engine(py::module_& module) {
           [](GuardedEngine& guarded, const std::string& mode) {
             require(mode == "frozen" || mode == "batch",
                     "set_batch_norm: mode must be \"frozen\" or \"batch\"");
-            guarded.use("set_batch_norm",
-                        [&](Engine& engine) { engine.set_batch_statistics(mode == "batch"); });
+            guarded.use("set_batch_norm", [&](Engine& engine) {
+              engine.set_statistics(mode == "batch" ? pyedge::Statistics::of_batch
+                                                    : pyedge::Statistics::running);
+            });
           },
           py::arg("mode"))
       .def("set_micro_batch", in_turn("set_micro_batch", &Engine::set_micro_batch),

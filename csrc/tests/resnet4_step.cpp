@@ -20,7 +20,6 @@ namespace {
 
 using pyedge::Graph;
 using pyedge::Node;
-using pyedge::Op;
 
 // WRN students' widths: the stem's, then conv1 and conv2 of each group
 constexpr std::int64_t widths[] = {12, 54, 78, 48, 210, 8, 498};
@@ -39,9 +38,9 @@ class Builder {
  public:
   Graph graph;
 
-  int add(Op op, const std::string& name, std::vector<int> inputs) {
+  int add(const char* op, const std::string& name, std::vector<int> inputs) {
     Node node;
-    node.op = op;
+    node.op = pyedge::op_named(op);
     node.name = name;
     node.inputs = std::move(inputs);
     graph.nodes.push_back(node);
@@ -49,7 +48,7 @@ class Builder {
   }
   int conv(int from, const std::string& name, std::int64_t c_in, std::int64_t c_out,
            std::int64_t stride) {
-    const int at = add(Op::conv2d, name, {from});
+    const int at = add("conv2d", name, {from});
     Node& node = graph.nodes.back();
     node.kernel = {3, 3};
     node.padding = {1, 1};
@@ -59,16 +58,16 @@ class Builder {
     return at;
   }
   int norm_relu(int from, const std::string& name, std::int64_t c) {
-    const int at = add(Op::batch_norm, name, {from});
+    const int at = add("batch_norm", name, {from});
     Node& node = graph.nodes.back();
     node.weight = array(name + ".weight", {c}, 1.0f, 0.1f);
     node.bias = array(name + ".bias", {c}, 0.0f, 0.1f);
     node.mean = array(name + ".mean", {c}, 0.0f, 0.1f);
     node.variance = array(name + ".variance", {c}, 1.0f, 0.01f);
-    return add(Op::relu, name + ".relu", {at});
+    return add("relu", name + ".relu", {at});
   }
   int linear(int from, const std::string& name, std::int64_t c_in, std::int64_t c_out) {
-    const int at = add(Op::linear, name, {from});
+    const int at = add("linear", name, {from});
     Node& node = graph.nodes.back();
     node.weight = array(name + ".weight", {c_out, c_in}, 0.0f, 0.05f);
     node.bias = array(name + ".bias", {c_out}, 0.0f, 0.01f);
@@ -90,7 +89,7 @@ class Builder {
 Graph resnet4(std::vector<std::string>& learns) {
   Builder net;
   net.graph.input = {colours, side, side};
-  int x = net.conv(net.add(Op::input, "input", {}), "stem", colours, widths[0], 1);
+  int x = net.conv(net.add("input", "input", {}), "stem", colours, widths[0], 1);
   std::int64_t c = widths[0];
   for (int g = 0; g < 3; ++g) {
     const std::string block = "group" + std::to_string(g);
@@ -101,20 +100,20 @@ Graph resnet4(std::vector<std::string>& learns) {
     y = net.conv(y, block + ".conv2", thin, wide, 1);
     learns.push_back(block + ".conv2");
     if (g > 0) {
-      x = net.add(Op::avg_pool, block + ".pool", {x});
+      x = net.add("avg_pool", block + ".pool", {x});
       net.graph.nodes.back().kernel = net.graph.nodes.back().stride = {2, 2};
     }
-    x = net.add(Op::channel_pad, block + ".pad", {x});
+    x = net.add("channel_pad", block + ".pad", {x});
     net.graph.nodes.back().channels = wide;
     for (std::int64_t i = 0; i < c; ++i) {  // spread over the wider map, in order
       net.graph.nodes.back().position.push_back(static_cast<std::int32_t>(i * wide / c));
     }
-    x = net.add(Op::add, block + ".add", {x, y});
+    x = net.add("add", block + ".add", {x, y});
     net.graph.taps.push_back(x);
     c = wide;
   }
-  x = net.add(Op::global_avg_pool, "pool", {net.norm_relu(x, "bn", c)});
-  net.graph.output = net.linear(net.add(Op::flatten, "flatten", {x}), "classifier", c, classes);
+  x = net.add("global_avg_pool", "pool", {net.norm_relu(x, "bn", c)});
+  net.graph.output = net.linear(net.add("flatten", "flatten", {x}), "classifier", c, classes);
   learns.push_back("classifier");
   return net.graph;
 }

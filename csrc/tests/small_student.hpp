@@ -19,15 +19,15 @@ class GraphMaker {
  public:
   explicit GraphMaker(unsigned seed) : random_(seed) {
     graph.input = {channels, side, side};
-    graph.nodes.push_back(node(pyedge::Op::input, "input", {}));
+    graph.nodes.push_back(node("input", "input", {}));
   }
   int last() const { return static_cast<int>(graph.nodes.size()) - 1; }
-  int add(pyedge::Op op, const std::string& name, std::vector<int> inputs) {
+  int add(const char* op, const std::string& name, std::vector<int> inputs) {
     graph.nodes.push_back(node(op, name, std::move(inputs)));
     return last();
   }
   int conv(const std::string& name, std::int64_t from, std::int64_t to, std::int64_t stride) {
-    add(pyedge::Op::conv2d, name, {last()});
+    add("conv2d", name, {last()});
     pyedge::Node& made = graph.nodes.back();
     made.weight = name + ".weight";
     made.kernel = {3, 3};
@@ -37,7 +37,7 @@ class GraphMaker {
     return last();
   }
   int norm(const std::string& name, std::int64_t c) {
-    add(pyedge::Op::batch_norm, name, {last()});
+    add("batch_norm", name, {last()});
     pyedge::Node& made = graph.nodes.back();
     made.weight = name + ".weight";
     made.bias = name + ".bias";
@@ -50,7 +50,7 @@ class GraphMaker {
     return last();
   }
   int linear(const std::string& name, std::int64_t from, std::int64_t to) {
-    add(pyedge::Op::linear, name, {last()});
+    add("linear", name, {last()});
     pyedge::Node& made = graph.nodes.back();
     made.weight = name + ".weight";
     made.bias = name + ".bias";
@@ -62,9 +62,9 @@ class GraphMaker {
   pyedge::Graph graph;
 
  private:
-  static pyedge::Node node(pyedge::Op op, const std::string& name, std::vector<int> inputs) {
+  static pyedge::Node node(const char* op, const std::string& name, std::vector<int> inputs) {
     pyedge::Node made;
-    made.op = op;
+    made.op = pyedge::op_named(op);
     made.name = name;
     made.inputs = std::move(inputs);
     return made;
@@ -85,17 +85,17 @@ inline pyedge::Graph make_graph() {
   GraphMaker net(1);
   net.conv("stem", channels, 20, 1);
   const int stem = net.norm("norm1", 20);
-  net.add(pyedge::Op::relu, "relu1", {stem});
+  net.add("relu", "relu1", {stem});
   const int conv = net.conv("conv1", 20, 33, 1);
-  const int pad = net.add(pyedge::Op::channel_pad, "pad", {stem});
+  const int pad = net.add("channel_pad", "pad", {stem});
   net.graph.nodes.back().channels = 33;
   for (int c = 0; c < 20; ++c) net.graph.nodes.back().position.push_back(c == 7 ? -1 : c + c / 2);
-  net.graph.taps.push_back(net.add(pyedge::Op::add, "sum", {pad, conv}));
+  net.graph.taps.push_back(net.add("add", "sum", {pad, conv}));
   net.norm("norm2", 33);
-  net.add(pyedge::Op::relu6, "relu2", {net.last()});
+  net.add("relu6", "relu2", {net.last()});
   net.conv("conv2", 33, 17, 2);
-  net.graph.taps.push_back(net.add(pyedge::Op::relu, "relu3", {net.last()}));
-  net.add(pyedge::Op::global_avg_pool, "pool", {net.last()});
+  net.graph.taps.push_back(net.add("relu", "relu3", {net.last()}));
+  net.add("global_avg_pool", "pool", {net.last()});
   net.graph.output = net.linear("head", 17, classes);
   return net.graph;
 }

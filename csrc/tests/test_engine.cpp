@@ -39,7 +39,8 @@ struct Trained {
 Trained train(const std::vector<std::string>& layers, bool batch_statistics, bool adam) {
   Engine engine(make_graph());
   engine.set_trainable(layers);
-  engine.set_batch_statistics(batch_statistics);
+  engine.set_statistics(batch_statistics ? pyedge::Statistics::of_batch
+                                         : pyedge::Statistics::running);
   pyedge::OptimizerSettings optimizer;
   optimizer.adam = adam;
   engine.set_optimizer(optimizer);
@@ -157,7 +158,7 @@ TEST(engine_features_are_what_the_classifier_reads_in_any_batch_and_on_any_numbe
     const std::vector<float> weight = graph.arrays["head.weight"].values,
                              bias = graph.arrays["head.bias"].values;
     Node pad;
-    pad.op = pyedge::Op::channel_pad;
+    pad.op = pyedge::op_named("channel_pad");
     pad.name = "tail";
     pad.inputs = {graph.output};
     pad.channels = 70;

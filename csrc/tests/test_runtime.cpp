@@ -88,6 +88,19 @@ TEST(set_num_threads_refuses_nonsense) {
   }
 }
 
+TEST(tables_have_every_kernel) {
+  check::on_each_isa([](const std::string& isa) {
+    // a table is a row of pointers and, between them, a few numbers above 0
+    const auto& table = pyedge::kernel_table();
+    static_assert(sizeof(table) % sizeof(std::uintptr_t) == 0);
+    CHECK_AT(table.name != nullptr, isa);
+    CHECK_AT(table.wide_lanes > 0 && table.lanes > 0 && table.tile_vectors > 0, isa);
+    CHECK_AT(table.moment_columns > 0, isa);
+    const auto* words = reinterpret_cast<const std::uintptr_t*>(&table);
+    for (std::size_t i = 0; i < sizeof(table) / sizeof(*words); ++i) CHECK_AT(words[i] != 0, isa);
+  });
+}
+
 TEST(set_isa_names_the_choices) {
   const std::string before = pyedge::kernel_table().name;
   std::string message;

@@ -103,10 +103,13 @@ void ConvForward::run_band(const float* input, const Lens& lens, const float* pa
                        lens, region});
   const Finish put = finish.at(image * s_.out_image());
   float* to = put.stores() ? put.out + first * put.row : values;
-  table_->gemm_pixels({region, packed, to, tap_offsets_.data(), rows,
-                       s_.stride_h * columns_ * s_.in_stride, s_.out_w * s_.out_stride, s_.out_w,
-                       s_.stride_w * s_.in_stride, s_.out_stride, s_.taps(), s_.c_in,
-                       s_.out_stride / table_->lanes, false});
+  PixelGemm g{};
+  g.a = region, g.b = packed, g.c = to, g.tap_offsets = tap_offsets_.data();
+  g.lines = rows;
+  g.a_line = s_.stride_h * columns_ * s_.in_stride, g.c_line = s_.out_w * s_.out_stride;
+  g.rows = s_.out_w, g.a_step = s_.stride_w * s_.in_stride, g.c_step = s_.out_stride;
+  g.taps = s_.taps(), g.k = s_.c_in, g.vectors = s_.out_stride / table_->lanes;
+  table_->gemm_pixels(g);
   if (!put.stores()) table_->finish_region(put, values, rows, s_.out_w, {first, 0, 1, 1});
 }
 
@@ -128,8 +131,11 @@ void ConvForward::run_matrix(const float* input, const Lens& lens, const float* 
     Finish put = finish.at(first * s_.out_stride);
     put.row = rows * s_.out_stride;
     float* to = put.stores() ? put.out : values;
-    table_->gemm_pixels({from, packed, to, tap_offsets_.data(), 1, 0, 0, rows, matrix_.a_step,
-                         s_.out_stride, s_.taps(), s_.c_in, s_.out_stride / table_->lanes, false});
+    PixelGemm g{};
+    g.a = from, g.b = packed, g.c = to, g.tap_offsets = tap_offsets_.data();
+    g.lines = 1, g.rows = rows, g.a_step = matrix_.a_step, g.c_step = s_.out_stride;
+    g.taps = s_.taps(), g.k = s_.c_in, g.vectors = s_.out_stride / table_->lanes;
+    table_->gemm_pixels(g);
     if (!put.stores()) table_->finish_region(put, values, 1, rows, {0, 0, 1, 1});
   });
 }

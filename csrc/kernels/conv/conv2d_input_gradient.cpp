@@ -151,9 +151,12 @@ void ConvInputGradient::run_band(const float* gradient, const float* packed, con
     const auto taps = static_cast<std::int64_t>(phase.taps.size());
     const std::int64_t rows = std::min(band_, phase.rows - first);
     if (rows > 0) {
-      table_->gemm_pixels({region, weights, values, phase.offsets.data(), rows, line,
-                           phase.columns * s_.in_stride, phase.columns, s_.out_stride, s_.in_stride,
-                           taps, s_.c_out, s_.in_stride / table_->lanes, false});
+      PixelGemm g{};
+      g.a = region, g.b = weights, g.c = values, g.tap_offsets = phase.offsets.data();
+      g.lines = rows, g.a_line = line, g.c_line = phase.columns * s_.in_stride;
+      g.rows = phase.columns, g.a_step = s_.out_stride, g.c_step = s_.in_stride;
+      g.taps = taps, g.k = s_.c_out, g.vectors = s_.in_stride / table_->lanes;
+      table_->gemm_pixels(g);
       table_->finish_region(
           put, values, rows, phase.columns,
           {phase.top + first * s_.stride_h, phase.left, s_.stride_h, s_.stride_w});

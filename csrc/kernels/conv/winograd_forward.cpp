@@ -104,10 +104,14 @@ void WinogradForward::run_tiles(const float* input, const Lens& lens, const floa
     const std::int64_t width = std::min(columns_, s_.out_stride - c);
     const std::int64_t out_step = winograd_step(tiles, width);
     for (int position = 0; position < winograd_positions; ++position) {
-      table_->gemm_pixels({patches + position * in_step,
-                           packed + s_.c_in * (position * s_.out_stride + c),
-                           products + position * out_step, &no_offset, 1, 0, 0, tiles, s_.in_stride,
-                           width, 1, s_.c_in, width / table_->lanes, false});
+      PixelGemm g{};
+      g.a = patches + position * in_step;
+      g.b = packed + s_.c_in * (position * s_.out_stride + c);
+      g.c = products + position * out_step;
+      g.tap_offsets = &no_offset;
+      g.lines = 1, g.rows = tiles, g.a_step = s_.in_stride, g.c_step = width;
+      g.taps = 1, g.k = s_.c_in, g.vectors = width / table_->lanes;
+      table_->gemm_pixels(g);
     }
     for (std::int64_t i = 0; i < t.images; ++i) {
       const Finish put = finish.at((t.image + i) * s_.out_image()).channels(c);

@@ -23,48 +23,52 @@
 
 namespace {
 
+// By name, so that no two of one type can be swapped unseen; csrc/tests/test_runtime.cpp finds one
+// that is missing.
 constexpr pyedge::KernelTable make_table() {
-  return {Vec::name,
-          Vec::wide_lanes,
-          Vec::lanes,
-          Vec::tile_vectors,
-          plain_sum,
-          zero_count_rows,
-          zero_count_affine_rows,
-          zero_count_pixels,
-          zero_count_affine_pixels,
-          match_rows,
-          match_pixels,
-          gradient_row,
-          gradient_pixels,
-          moment_columns,
-          pack_moments,
-          add_moments,
-          gemm_pixels,
-          gemm_channels,
-          copy_region,
-          finish_region,
-          winograd_input,
-          winograd_gradient,
-          winograd_output,
-          winograd_weights,
-          winograd_weight_gradient,
-          add_views,
-          average_pool,
-          max_pool,
-          average_pool_backward,
-          max_pool_backward,
-          global_average,
-          spread_average,
-          pad_channels,
-          unpad_channels,
-          average_tiles_backward,
-          channel_sums,
-          combine,
-          map_sums,
-          compact_map,
-          restore_map,
-          map_gradient};
+  pyedge::KernelTable t{};
+  t.name = Vec::name;
+  t.wide_lanes = Vec::wide_lanes;
+  t.lanes = Vec::lanes;
+  t.tile_vectors = Vec::tile_vectors;
+  t.plain_sum = plain_sum;
+  t.zero_count_rows = zero_count_rows;
+  t.zero_count_affine_rows = zero_count_affine_rows;
+  t.zero_count_pixels = zero_count_pixels;
+  t.zero_count_affine_pixels = zero_count_affine_pixels;
+  t.match_rows = match_rows;
+  t.match_pixels = match_pixels;
+  t.gradient_row = gradient_row;
+  t.gradient_pixels = gradient_pixels;
+  t.moment_columns = moment_columns;
+  t.pack_moments = pack_moments;
+  t.add_moments = add_moments;
+  t.gemm_pixels = gemm_pixels;
+  t.gemm_channels = gemm_channels;
+  t.copy_region = copy_region;
+  t.finish_region = finish_region;
+  t.winograd_input = winograd_input;
+  t.winograd_gradient = winograd_gradient;
+  t.winograd_output = winograd_output;
+  t.winograd_weights = winograd_weights;
+  t.winograd_weight_gradient = winograd_weight_gradient;
+  t.add_views = add_views;
+  t.average_pool = average_pool;
+  t.max_pool = max_pool;
+  t.average_pool_backward = average_pool_backward;
+  t.max_pool_backward = max_pool_backward;
+  t.global_average = global_average;
+  t.spread_average = spread_average;
+  t.pad_channels = pad_channels;
+  t.unpad_channels = unpad_channels;
+  t.average_tiles_backward = average_tiles_backward;
+  t.channel_sums = channel_sums;
+  t.combine = combine;
+  t.map_sums = map_sums;
+  t.compact_map = compact_map;
+  t.restore_map = restore_map;
+  t.map_gradient = map_gradient;
+  return t;
 }
 
 }  // namespace

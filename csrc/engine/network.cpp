@@ -1,0 +1,42 @@
+#include "engine/network.hpp"
+
+#include <utility>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include "engine/steps/convolution.hpp"
+#include "kernels/dispatch/dispatch.hpp"
+
+namespace pyedge {
+namespace {
+
+Graph checked(Graph graph) {
+  graph.check();
+  return graph;
+}
+
+}  // namespace
+
+Network::Network(Graph given)
+    : graph(checked(std::move(given))), table(kernel_table()), program(lower(graph, table)) {
+  trainable.assign(graph.nodes.size(), false);
+  for (std::size_t i = 0; i < program.steps.size(); ++i) {
+    const StepOf step = of(static_cast<int>(i));
+    convs.push_back(step.step.op->convolves() ? add_weights(step, parameters) : ConvWeights());
+  }
+  for (const Norm& norm : program.norms) norms.emplace_back(graph, program, norm, parameters);
+  for (auto& [name, array] : graph.arrays) std::vector<float>().swap(array.values);
+#if defined(__GLIBC__)
+  malloc_trim(0);  // or the process keeps them
+#endif
+  parameters.set_trainable(trainable, false);
+  fold_norms();
+}
+
+void Network::fold_norms() {
+  for (NormState& norm : norms) norm.fold(parameters);
+}
+
+}  // namespace pyedge

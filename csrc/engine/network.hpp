@@ -1,0 +1,46 @@
+// What an engine holds between passes, whatever the batch: the program, and all that it computes
+// with.
+#pragma once
+
+#include <vector>
+
+#include "engine/buffer.hpp"
+#include "engine/norms.hpp"
+#include "engine/parameters.hpp"
+#include "engine/program.hpp"
+#include "engine/steps/operator.hpp"
+#include "kernels/dispatch/kernel_table.hpp"
+
+namespace pyedge {
+
+// A convolution's weights, and copies of them as the kernels read them, each of a version.
+struct ConvWeights {
+  int weight = -1, bias = -1;  // parameters
+  Buffer forward, backward;
+  std::uint64_t forward_version = 0, backward_version = 0;
+};
+
+struct Network {
+  // Throws std::invalid_argument for a graph that does not fit together.
+  explicit Network(Graph graph);
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  StepOf of(int step) const { return {graph, program, program.steps[at(step)]}; }
+  const Tensor& tensor(int index) const { return program.tensors[at(index)]; }
+  // Of a node, or of what the step is where it has none.
+  std::string name_of(const Step& step) const {
+    return step.node >= 0 ? graph.nodes[at(step.node)].name : step.op->name;
+  }
+  void fold_norms();
+
+  Graph graph;  // its arrays have shapes and no values: these lie in the engine's layout below
+  const KernelTable& table;
+  Program program;
+  Parameters parameters;
+  std::vector<NormState> norms;    // by norm
+  std::vector<ConvWeights> convs;  // by step
+  std::vector<bool> trainable;     // by node
+};
+
+}  // namespace pyedge

@@ -1,0 +1,33 @@
+// Every operator of graphs, by name. A new one is a line here.
+#include <map>
+#include <stdexcept>
+#include <string>
+
+#include "engine/steps/operator.hpp"
+
+#define PYEDGE_OPERATORS(each)                                                               \
+  each(add_operator) each(affine_operator) each(avg_pool_operator) each(batch_norm_operator) \
+      each(channel_pad_operator) each(conv2d_operator) each(flatten_operator)                \
+          each(global_avg_pool_operator) each(input_operator) each(linear_operator)          \
+              each(max_pool_operator) each(relu_operator) each(relu6_operator)
+
+namespace pyedge {
+
+#define PYEDGE_DECLARE(object) extern const Operator& object;
+PYEDGE_OPERATORS(PYEDGE_DECLARE)
+
+const Operator* op_named(const std::string& name) {
+  static const std::map<std::string, const Operator*> all = [] {
+    std::map<std::string, const Operator*> found;
+#define PYEDGE_PUT(object) found[(object).name] = &(object);
+    PYEDGE_OPERATORS(PYEDGE_PUT)
+    return found;
+  }();
+  const auto found = all.find(name);
+  if (found == all.end()) {
+    throw std::invalid_argument("Engine: no operator is called '" + name + "'");
+  }
+  return found->second;
+}
+
+}  // namespace pyedge
