@@ -13,13 +13,13 @@ FOLDERS := $(shell find pyedge -type d -not -name __pycache__)
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo test test-neon neon-report wheel-aarch64 test-aarch64 crash-test fuzz sanitize \
+.PHONY: help demo docs docs-serve test test-neon neon-report wheel-aarch64 test-aarch64 crash-test fuzz sanitize \
 	bench bench-phone lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, test-neon,"
-	@echo "neon-report, wheel-aarch64, test-aarch64, crash-test, fuzz, sanitize, clean"
+	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, docs, docs-serve,"
+	@echo "test-neon, neon-report, wheel-aarch64, test-aarch64, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -86,11 +86,26 @@ lint: build
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.hpp,$(SOURCES))
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_layers.py
 
 format: build
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(filter %.cpp %.hpp,$(SOURCES))
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt \
+		--editable ".[docs]"
+	@touch $@
+
+# every page is read anew: a page that is not read gives no warning, and a warning is an error
+docs: build $(VENV)/.docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
+		--doctree-dir build/doctrees docs build/site
+	@echo build/site/index.html
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
 
 clean:
 	rm -rf build demo $(VENV)

@@ -54,7 +54,7 @@ Engine = _core.Engine
 NotFiniteError = _core.NotFiniteError
 
 
-# Up to this |value| second moments are exact.
+#: Up to this absolute value second moments are exact.
 LARGEST_VALUE: int = _core.largest_moment_value
 
 

@@ -31,6 +31,7 @@ class EdgeImages:
     array: uint8 or float32, C-contiguous, [n, c, h, w], or [n, h, w, c] with channels_last.
     labels: int64 [n], or None. class_names: what the labels stand for, where that is known. span:
     the lowest and the highest value of float32 images, where that is known.
+
     Make one with `of`, which checks everything.
     """
 

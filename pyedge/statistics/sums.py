@@ -26,13 +26,13 @@ LARGEST_MERGED = LARGEST << 8
 class Statistics:
     """Sums of the features that a student's classifier reads; see `pyedge.merge_statistics`.
 
-    digest: of what computes the features (`StudentFile.features_digest`). step: a feature is step
-    times a whole number. classes: names, in the order of the rows. counts int64 [c], sums int64
-    [c, f]: over all images of a class. described int64 [c], described_sums int64 [c, f]: over those
-    of them whose second moments are there. groups int64 [c]: which row of `moments`, int64 [g,
-    f (f + 1) / 2], has them, together with those of other classes of the same number; -1: none.
-    held int32 [h, f], held_of int64 [h], held_counted bool [h]: features of some images, whose they
-    are, and whether the sums count them.
+    digest: of what computes the features (`pyedge.student.features.features_digest`). step: a
+    feature is step times a whole number. classes: names, in the order of the rows. counts, sums:
+    int64 [c] and [c, f], over all images of a class. described, described_sums: int64 [c] and
+    [c, f], over those of them whose second moments are there. groups: int64 [c], which row of
+    `moments`, int64 [g, f (f + 1) / 2], has them, together with those of other classes of the same
+    number; -1: none. held, held_of, held_counted: int32 [h, f], int64 [h] and bool [h], features of
+    some images, whose they are, and whether the sums count them.
     """
 
     digest: str

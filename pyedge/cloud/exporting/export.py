@@ -42,7 +42,7 @@ def export(
     """Write a student of `pyedge.compress` for devices, and return what the file holds.
 
     classes: names in the order of the logits, or a dict of name and id; without them "0", "1", ...
-    What a class may be called is said in `pyedge.classes.names`. preprocessing, of uint8
+    What a class may be called is said in `pyedge.classes.names`. preprocessing: of uint8
     images on the device: "image" standardises each image as `pyedge.data.standardise` does, "none"
     divides by 255, and {"kind": "channel", "mean": [...], "deviation": [...]} gives
     (x / 255 - mean) / deviation, channel by channel. Without it, it is the first or the second of
