@@ -13,7 +13,8 @@ from student_files import every_operator
 
 from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.files.npy_archive import ArraySpec
-from pyedge.student.graph import _OPERATORS, infer_layers
+from pyedge.student.graph import infer_layers
+from pyedge.student.operators import OPERATORS
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -43,8 +44,8 @@ def test_student_graph_document_names_every_operator_and_field() -> None:
     text = (Path(__file__).parent.parent / "docs" / "format.md").read_text()
     table = text.partition("| `op` |")[2].partition("\n\n")[0]
     rows = {name: row for row in table.splitlines() for name in _words(row.split("|")[1])}
-    assert rows.keys() == _OPERATORS.keys()
-    for op, operator in _OPERATORS.items():
+    assert rows.keys() == OPERATORS.keys()
+    for op, operator in OPERATORS.items():
         assert set(operator.fields) == _words(rows[op].split("|")[2]), op
 
 

@@ -5,11 +5,22 @@
 
 #include "engine/steps/operator.hpp"
 
-#define PYEDGE_OPERATORS(each)                                                               \
-  each(add_operator) each(affine_operator) each(avg_pool_operator) each(batch_norm_operator) \
-      each(channel_pad_operator) each(conv2d_operator) each(flatten_operator)                \
-          each(global_avg_pool_operator) each(input_operator) each(linear_operator)          \
-              each(max_pool_operator) each(relu_operator) each(relu6_operator)
+// clang-format off
+#define PYEDGE_OPERATORS(each)          \
+  each(add_operator)                    \
+  each(affine_operator)                 \
+  each(avg_pool_operator)               \
+  each(batch_norm_operator)             \
+  each(channel_pad_operator)            \
+  each(conv2d_operator)                 \
+  each(flatten_operator)                \
+  each(global_avg_pool_operator)        \
+  each(input_operator)                  \
+  each(linear_operator)                 \
+  each(max_pool_operator)               \
+  each(relu_operator)                   \
+  each(relu6_operator)
+// clang-format on
 
 namespace pyedge {
 

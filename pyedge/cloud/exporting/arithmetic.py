@@ -1,14 +1,16 @@
-"""Translate sums, products with constants, and concatenation."""
+"""Sums, products with constants, and concatenation."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import fx
+from torch import Tensor, fx
 
 from pyedge.cloud.exporting.arguments import channel_constant, given
+from pyedge.cloud.exporting.registry import Named, computes, translates
 from pyedge.cloud.graph.nodes import shape_of
+from pyedge.student.operators import Node
 
 if TYPE_CHECKING:
     from pyedge.cloud.exporting.lowering import Lowering
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
 _SUM = ("input", "other", "alpha")
 
 
+@translates("add")
 def add(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """a + b, torch.add(a, b, alpha=2)."""
     return _sum(lowering, node, 1.0)
 
 
+@translates("sub")
 def sub(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """a - b."""
     return _sum(lowering, node, -1.0)
@@ -44,6 +48,7 @@ def _sum(lowering: Lowering, node: fx.Node, sign: float) -> int | None:
     return builder.add("add", name, [first.index, scaled])
 
 
+@translates("mul")
 def mul(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """A map times a constant."""
     first, second = (_Operand.of(lowering, node, arg) for arg in node.args[:2])
@@ -53,6 +58,7 @@ def mul(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     return None
 
 
+@translates("truediv", "div")
 def div(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """A map over a constant."""
     first, second = (_Operand.of(lowering, node, arg) for arg in node.args[:2])
@@ -63,6 +69,7 @@ def div(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     return lowering.builder.affine(lowering.name(node), first.index, 1 / second.constant, 0.0)
 
 
+@translates("neg")
 def neg(lowering: Lowering, node: fx.Node, source: int) -> int:
     """-a."""
     return lowering.builder.affine(lowering.name(node), source, -1.0, 0.0)
@@ -84,6 +91,7 @@ class _Operand:
         return cls(lowering.index[arg], None)
 
 
+@translates("cat", "concat")
 def cat(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """Maps side by side: a channel pad of each to the whole width, and their sum."""
     found = given(lowering.constants, node, ("tensors", "dim"))
@@ -106,3 +114,8 @@ def cat(lowering: Lowering, node: fx.Node, source: int) -> int | None:
         total = index if total < 0 else builder.add("add", name, [total, index])
         start = end
     return total
+
+
+@computes("add")
+def _add(node: Node, arrays: Named, x: Tensor, y: Tensor) -> Tensor:
+    return x + y

@@ -1,4 +1,4 @@
-"""Translate what changes the border of a map: paddings and slices."""
+"""What changes the border of a map: paddings and slices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from pyedge.cloud.exporting.arguments import given, resolved
 from pyedge.cloud.exporting.builder import GraphBuilder, Pair
+from pyedge.cloud.exporting.registry import translates
 from pyedge.cloud.graph.nodes import module_of, shape_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ PADS: dict[type[nn.Module], str] = {
 }
 
 
+@translates(*PADS)
 def pad_module(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """nn.ZeroPad2d and its like."""
     module: Any = module_of(node)
@@ -32,6 +34,7 @@ def pad_module(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     return _pad(lowering, node, source, module.padding, mode, getattr(module, "value", 0))
 
 
+@translates("pad")
 def pad_function(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """F.pad."""
     found = given(lowering.constants, node, ("input", "pad", "mode", "value"))
@@ -73,6 +76,7 @@ def add_border(builder: GraphBuilder, name: str, source: int, sides: list[Pair],
     return builder.resample(name, source, rows, columns)
 
 
+@translates("getitem")
 def slices(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """x[:, a:b, c:d:e, f:g:h]: channels are dropped, a border is cut, lines are left out."""
     builder, name = lowering.builder, lowering.name(node)

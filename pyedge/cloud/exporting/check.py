@@ -25,6 +25,7 @@ from torch import Tensor, fx
 from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.cloud.exporting.lower import Lowered
 from pyedge.cloud.exporting.noise import Batch, Forward, gradients
+from pyedge.cloud.exporting.operators import computed, has_kinks
 from pyedge.cloud.graph.rewrite import InDouble
 from pyedge.errors import ExportError
 from pyedge.student.file import StudentFile
@@ -117,15 +118,18 @@ def _without_kinks(
 
 
 def without_kinks(student: StudentFile) -> StudentFile:
-    """Return the student with every ReLU left out, and averages in the place of maxima."""
+    """Return the student with every ReLU and its like left out, and averages instead of maxima."""
     place: list[int] = []
     nodes: list[dict[str, Any]] = []
     for node in student.nodes:
         inputs = [place[i] for i in node["inputs"]]
-        if node["op"] in ("relu", "relu6"):
-            place.append(inputs[0])
-            continue
-        op = "avg_pool" if node["op"] == "max_pool" else node["op"]
+        op = node["op"]
+        if has_kinks(op):
+            smooth = computed(op).smooth
+            if smooth is None:
+                place.append(inputs[0])
+                continue
+            op = smooth
         place.append(len(nodes))
         nodes.append({**node, "op": op, "inputs": inputs})
     taps = tuple(place[tap] for tap in student.taps)
@@ -133,13 +137,13 @@ def without_kinks(student: StudentFile) -> StudentFile:
 
 
 def _kinks(student: StudentFile) -> int:
-    """How many numbers of one image go through a ReLU or into a maximum."""
+    """How many numbers of one image go through a ReLU, its like, or into a maximum."""
     layers = student.layers()
     return sum(
         math.prod(layers[i].shape)
         for node in student.nodes
         for i in node["inputs"]
-        if node["op"] in ("relu", "relu6", "max_pool")
+        if has_kinks(node["op"])
     )
 
 

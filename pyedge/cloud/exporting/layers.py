@@ -1,18 +1,20 @@
-"""Translate modules with weights, and ReLU."""
+"""Layers with weights, channel pads and flatten: in torch, and how they are translated."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import fx, nn
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 
 from pyedge.cloud.exporting.arguments import numpy_of
 from pyedge.cloud.exporting.borders import add_border
-from pyedge.cloud.graph import nodes
+from pyedge.cloud.exporting.registry import Named, computes, translates
 from pyedge.cloud.graph.channel_affine import ChannelAffine
 from pyedge.cloud.graph.channel_pad import ChannelPad
 from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.student.operators import Node
 
 if TYPE_CHECKING:
     from pyedge.cloud.exporting.lowering import Lowering
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
+@translates(nn.Conv2d)
 def conv(lowering: Lowering, node: fx.Node, source: int) -> int:
     """A convolution; a border other than an even one of zeros becomes nodes of its own."""
     module = module_of(node)
@@ -56,6 +59,7 @@ def _sides(module: nn.Conv2d) -> list[tuple[int, int]]:
     return [(int(p), int(p)) for p in module.padding]
 
 
+@translates(nn.Linear)
 def linear(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """A linear layer on a vector, which torch may hold as a map of one pixel."""
     module = module_of(node)
@@ -87,6 +91,7 @@ def _linear_as_conv(lowering: Lowering, node: fx.Node, source: int, module: nn.L
     return lowering.remember(index, node, learns=True)
 
 
+@translates(BatchNorm)
 def batch_norm(lowering: Lowering, node: fx.Node, source: int) -> int:
     """A batch norm with running statistics; without weights of its own they are 1 and 0."""
     module = module_of(node)
@@ -109,6 +114,7 @@ def batch_norm(lowering: Lowering, node: fx.Node, source: int) -> int:
     return lowering.remember(index, node, learns=module.weight is not None)
 
 
+@translates(ChannelAffine)
 def channel_affine(lowering: Lowering, node: fx.Node, source: int) -> int:
     """A frozen batch norm."""
     module = module_of(node)
@@ -117,6 +123,7 @@ def channel_affine(lowering: Lowering, node: fx.Node, source: int) -> int:
     return lowering.builder.add("affine", str(node.target), [source], weight=weight, bias=bias)
 
 
+@translates(ChannelPad)
 def channel_pad(lowering: Lowering, node: fx.Node, source: int) -> int:
     """The shortcut's change of width."""
     module = module_of(node)
@@ -130,7 +137,41 @@ def channel_pad(lowering: Lowering, node: fx.Node, source: int) -> int:
     )
 
 
-def relu(lowering: Lowering, node: fx.Node, source: int) -> int:
-    """ReLU or ReLU6."""
-    op = "relu6" if nodes.is_relu6(node) else "relu"
-    return lowering.builder.add(op, lowering.name(node), [source])
+@computes("conv2d")
+def _conv2d(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    stride, padding, dilation = (list(node[f]) for f in ("stride", "padding", "dilation"))
+    weight, bias = arrays["weight"], arrays.get("bias")
+    return F.conv2d(x, weight, bias, stride, padding, dilation, node["groups"])
+
+
+@computes("linear")
+def _linear(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    return F.linear(x, arrays["weight"], arrays.get("bias"))
+
+
+@computes("flatten")
+def _flatten(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    return x.flatten(1)
+
+
+@computes("batch_norm")
+def _batch_norm(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    scale = arrays["weight"] / (arrays["variance"] + node["eps"]).sqrt()
+    return (x - _each(arrays["mean"], x)) * _each(scale, x) + _each(arrays["bias"], x)
+
+
+@computes("affine")
+def _affine(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    return x * _each(arrays["weight"], x) + _each(arrays["bias"], x)
+
+
+@computes("channel_pad")
+def _channel_pad(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    stays = arrays["position"] >= 0
+    out = x.new_zeros(len(x), node["channels"], *x.shape[2:])
+    return out.index_copy(1, arrays["position"][stays], x[:, stays])
+
+
+def _each(values: Tensor, x: Tensor) -> Tensor:
+    """One number a channel, for a map or a vector."""
+    return values.view(1, -1, *(1,) * (x.dim() - 2))

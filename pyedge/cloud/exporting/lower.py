@@ -25,6 +25,7 @@ from pyedge.cloud.graph.clone import private_copy
 from pyedge.cloud.graph.nodes import module_of, shape_of
 from pyedge.cloud.graph.trace import record_shapes
 from pyedge.errors import ExportError, StructureError
+from pyedge.student.operators import OPERATORS
 
 _LEARNED_LAYERS = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
 _CASTS = ("float", "double", "type_as", "to")
@@ -150,10 +151,10 @@ def _refuse(lowering: Lowering, node: fx.Node) -> None:
     """
     stretch, _ = probe.stretch(lowering, node)
     first = next((each for each in stretch if each is not node), node)
+    known = ", ".join(sorted(name for name in OPERATORS if name != "input"))
     raise ExportError(
-        f"{lowering.place(first)} cannot be exported: a student file has convolutions, batch norm, "
-        "ReLU, ReLU6, sums, channel pads, average, maximum and global pools, flatten and "
-        "linear layers, and nothing that amounts to this operator"
+        f"{lowering.place(first)} cannot be exported: a student file has the operators {known}, "
+        "and nothing that amounts to this one"
     )
 
 

@@ -1,4 +1,4 @@
-"""Translate pools: with plain windows to a node of their own, with others by two matrices."""
+"""Pools: with plain windows to a node of their own, with others by two matrices."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import fx
+from torch import Tensor, fx, nn
 
 from pyedge.cloud.exporting.arguments import given, pair
+from pyedge.cloud.exporting.registry import Named, computes, translates
 from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.student.operators import Node
 
 if TYPE_CHECKING:
     from pyedge.cloud.exporting.lowering import Lowering
@@ -20,6 +23,7 @@ _AVERAGE = (
     *("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
     "divisor_override",
 )
+_WINDOW = ("kernel", "stride", "padding")  # of student files
 _MAXIMUM = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 
 
@@ -56,6 +60,7 @@ class _Axis:
         return matrix
 
 
+@translates(nn.AvgPool2d, "avg_pool2d")
 def average(lowering: Lowering, node: fx.Node, source: int) -> int:
     """nn.AvgPool2d, F.avg_pool2d."""
     found = _settings(lowering, node, _AVERAGE)
@@ -76,6 +81,7 @@ def average(lowering: Lowering, node: fx.Node, source: int) -> int:
     return builder.resample(name, source, rows, columns)
 
 
+@translates(nn.MaxPool2d, "max_pool2d")
 def maximum(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """nn.MaxPool2d, F.max_pool2d."""
     found = _settings(lowering, node, _MAXIMUM)
@@ -130,11 +136,13 @@ def _axes(
     return down, across
 
 
+@translates(nn.AdaptiveAvgPool2d, "adaptive_avg_pool2d")
 def adaptive_average(lowering: Lowering, node: fx.Node, source: int) -> int:
     """nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d."""
     return _adaptive(lowering, node, source, "avg_pool")
 
 
+@translates(nn.AdaptiveMaxPool2d, "adaptive_max_pool2d")
 def adaptive_maximum(lowering: Lowering, node: fx.Node, source: int) -> int:
     """nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d."""
     return _adaptive(lowering, node, source, "max_pool")
@@ -160,3 +168,20 @@ def _adaptive_means(size: int, out: int) -> NDArray[np.float64]:
         start, end = i * size // out, math.ceil((i + 1) * size / out)
         matrix[i, start:end] = 1 / (end - start)
     return matrix
+
+
+@computes("avg_pool")
+def _avg_pool(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    kernel, stride, padding = (list(node[field]) for field in _WINDOW)
+    return F.avg_pool2d(x, kernel, stride, padding)
+
+
+@computes("max_pool", kinks=True, smooth="avg_pool")
+def _max_pool(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    kernel, stride, padding = (list(node[field]) for field in _WINDOW)
+    return F.max_pool2d(x, kernel, stride, padding)
+
+
+@computes("global_avg_pool")
+def _global_avg_pool(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    return x.mean((2, 3), keepdim=True)
