@@ -120,6 +120,10 @@ class TorchGraph:
         self._comes_near(x - 6)
         return F.relu6(x)
 
+    def _leaky_relu(self, node: Node, x: Tensor) -> Tensor:
+        self._comes_near(x)
+        return torch.where(x > 0, x, node["slope"] * x)
+
     def _add(self, node: Node, a: Tensor, b: Tensor) -> Tensor:
         return a + b
 

@@ -185,6 +185,41 @@ def test_affine_relu_and_relu6_in_any_order(c, size, learns, chain, behind, seed
     check(net, net.with_weights() if learns else ("front", "head"))
 
 
+@examples(80)
+@given(
+    c=CHANNELS,
+    size=SIZES,
+    slope=st.sampled_from([0.01, 0.3, 0.0, 1.0, -0.5]),
+    before=st.sampled_from(["nothing", "batch_norm", "affine", "relu6"]),
+    after=AFTER,
+    behind=BEHIND,
+    n=st.integers(1, 5),
+    mode=st.sampled_from(["frozen", "batch"]),
+    seed=SEEDS,
+)
+def test_leaky_relu(c, size, slope, before, after, behind, n, mode, seed):
+    net = begin(c, size, seed)
+    if before in ("batch_norm", "affine"):
+        getattr(net, before)()
+    elif before == "relu6":
+        net.add("relu6")
+    net.add("leaky_relu", slope=slope)
+    activation(net, after)
+    reader(net, behind)
+    net.linear(5)
+    check(net, net.with_weights(), n, mode, micro_batch=n // 2)
+
+
+def test_leaky_relu_of_a_vector_and_of_one_that_is_read_twice():
+    net = begin(6, (3, 2), 0)
+    net.add("flatten", None, (36,))
+    first = net.add("leaky_relu", slope=0.1)
+    net.add("leaky_relu", slope=-2.0)
+    net.add("add", [net.x, first])
+    net.linear(4)
+    check(net, net.with_weights(), 3)
+
+
 @examples(100)
 @given(
     c=CHANNELS,

@@ -73,6 +73,8 @@ GOES = {
         nn.Flatten(), nn.Linear(324, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4)
     ),
     "clamp": lambda x: x.clamp(min=0).contiguous(),
+    "leaky": nn.LeakyReLU(0.2),
+    "leaky_function": lambda x: F.leaky_relu(x, 0.3),
 }
 
 
@@ -101,7 +103,7 @@ STAYS = {
     "pad_with_ones": (nn.ConstantPad2d(1, 1.0), "ConstantPad2d at 'body' .* pads with 1.0"),
     "gate": (lambda x: x * x, r"operator mul \(node 'mul', in forward\)"),
     "gate_broadcast": (lambda x: x + x.mean((2, 3), keepdim=True), "operator add"),
-    "leaky": (nn.LeakyReLU(0.1), "operator LeakyReLU at 'body'"),
+    "elu": (nn.ELU(), "operator ELU at 'body'"),
     "clamp_high": (lambda x: x.clamp(max=200.0), "operator clamp"),
     "clamp_low": (lambda x: x.clamp(min=-0.1), "operator clamp"),
     "softmax_inside": (nn.Softmax(1), "operator Softmax at 'body'"),

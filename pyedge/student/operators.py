@@ -167,6 +167,12 @@ def _same(fields: Fields, source: Shape) -> Inferred:
     return source, 0, 0
 
 
+@operator("leaky_relu", fields=("slope",))
+def _leaky_relu(fields: Fields, source: Shape) -> Inferred:
+    fields.real("slope", -1e3, 1e3)
+    return source, 0, 0
+
+
 @operator("add", inputs=2)
 def _add(fields: Fields, one: Shape, other: Shape) -> Inferred:
     if one != other:

@@ -16,6 +16,7 @@
   each(flatten_operator)                \
   each(global_avg_pool_operator)        \
   each(input_operator)                  \
+  each(leaky_relu_operator)             \
   each(linear_operator)                 \
   each(max_pool_operator)               \
   each(relu_operator)                   \
