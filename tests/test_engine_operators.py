@@ -78,13 +78,51 @@ def test_conv2d_in_groups(groups, inside, outside, size, kernel, stride, padding
     check(net, ("front", "conv", "head"))
 
 
-@examples(40)
-@given(c=CHANNELS, size=SIZES, stride=pairs(1, 2), seed=SEEDS)
-def test_conv2d_depthwise(c, size, stride, seed):
+@examples(150)
+@given(
+    c=st.integers(2, 40),
+    size=st.tuples(st.integers(3, 14), st.integers(3, 14)),
+    kernel=pairs(1, 7),
+    stride=pairs(1, 3),
+    padding=pairs(0, 3),
+    dilation=pairs(1, 2),
+    bias=st.booleans(),
+    before=AFTER,
+    behind=st.sampled_from(["linear", "norm", "sum"]),
+    learns=st.booleans(),
+    mode=st.sampled_from(["frozen", "batch"]),
+    n=st.integers(1, 5),
+    seed=SEEDS,
+)
+def test_conv2d_depthwise(
+    c, size, kernel, stride, padding, dilation, bias, before, behind, learns, mode, n, seed
+):
+    assume(min(slide(size, kernel, stride, padding, dilation)) > 0)
     net = begin(c, size, seed)
-    net.conv(c, (3, 3), stride, (1, 1), groups=c, name="conv")
+    net.batch_norm()
+    activation(net, before)
+    source = net.x
+    net.conv(c, kernel, stride, padding, dilation, groups=c, bias=bias, name="conv")
+    if behind == "norm":
+        net.batch_norm()
+        net.add("relu6")
+    elif behind == "sum" and net.shapes[-1] == net.shapes[source]:
+        net.add("add", [net.x, source])
     net.linear(5)
-    check(net, ("front", "conv", "head"))
+    # a bias before a norm of the batch has a gradient of nothing but rounding
+    mode = "frozen" if n == 1 or behind == "norm" else mode
+    check(net, net.with_weights() if learns else ("front", "head"), n, mode, micro_batch=n // 2)
+
+
+@examples(3)
+@given(seed=SEEDS)
+def test_conv2d_depthwise_of_a_large_map_in_bands(seed):
+    net = begin(40, (70, 90), seed)
+    net.add("relu")
+    net.conv(40, (5, 3), (2, 1), (2, 1), groups=40, bias=True, name="conv")
+    net.global_avg_pool()
+    net.linear(3)
+    check(net, ("front", "conv", "head"), 3)
 
 
 @examples(20)
@@ -207,7 +245,7 @@ def test_leaky_relu(c, size, slope, before, after, behind, n, mode, seed):
     activation(net, after)
     reader(net, behind)
     net.linear(5)
-    check(net, net.with_weights(), n, mode, micro_batch=n // 2)
+    check(net, net.with_weights(), n, "frozen" if n == 1 else mode, micro_batch=n // 2)
 
 
 def test_leaky_relu_of_a_vector_and_of_one_that_is_read_twice():

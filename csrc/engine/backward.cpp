@@ -58,10 +58,12 @@ void Pass::backward_together(std::size_t first, std::size_t end) {
       continue;
     }
     const Step& step = network_.program.steps[at(b.index)];
+    if (b.weights) {
+      timed(network_.name_of(step), "weight gradient", [&] { step.op->weight_gradient(*this, b); });
+    }
     if (step.op->convolves()) {
       conv = &b;
       together.add_name(network_.name_of(step));
-      if (b.weights) weight_gradient(*this, b);
       if (!b.alias) add("residual", residual_work(b));
       continue;
     }
@@ -117,10 +119,21 @@ ImageWork Pass::backward_work(const BackwardStep& b, std::size_t input) const {
   if (!finish_for(b.target[input], of.step.in[input], put)) return {};
   const float* slope = gradient(of.step.out);
   const std::int64_t floats = worker_floats(of.step.op->backward_floats(of));
-  return [this, of, input, put, slope, floats, scratch = scratch(b)](std::int64_t i, int worker) {
-    of.step.op->backward({*this, of, i, scratch + worker * floats}, input,
+  return [this, of, index = b.index, input, put, slope, floats, scratch = scratch(b)](
+             std::int64_t i, int worker) {
+    of.step.op->backward({*this, of, index, i, scratch + worker * floats}, input,
                          slope + i * of.out().image(), put.at(i * of.in(input).image()));
   };
+}
+
+void Pass::add_bias_gradient(const BackwardStep& b) const {
+  const int bias = network_.weights[at(b.index)].bias;
+  if (bias < 0) return;
+  const StepOf of = network_.of(b.index);
+  const float* slope = gradient(of.step.out);
+  const ChannelSums sums(table(), of.out(), plan_->n, slope, slope, scratch(b));
+  float* to = network_.parameters[bias].gradient.data();
+  for (std::int64_t c = 0; c < of.out().c; ++c) to[c] += static_cast<float>(sums.of_a(c));
 }
 
 // From the gradient of a sum to that of what a convolution added.

@@ -81,7 +81,7 @@ Wishes Engine::wishes(bool training) const {
   w.training = training;
   w.batch_statistics = training && statistics_ == Statistics::of_batch;
   for (const Step& step : network_.program.steps) {
-    w.step_learns.push_back(step.op->convolves() && network_.trainable[at(step.node)]);
+    w.step_learns.push_back(step.op->learns() && network_.trainable[at(step.node)]);
   }
   for (const Norm& norm : network_.program.norms)
     w.norm_learns.push_back(network_.trainable[at(norm.node)]);

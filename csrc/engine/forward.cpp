@@ -93,8 +93,8 @@ ImageWork Pass::step_work(int index) const {
   const StepOf of = network_.of(index);
   float* scratch = arena_ + plan_->scratch_at[at(index)];
   const std::int64_t floats = worker_floats(of.step.op->forward_floats(of));
-  return [this, of, scratch, floats](std::int64_t i, int worker) {
-    of.step.op->forward({*this, of, i, scratch + worker * floats});
+  return [this, of, index, scratch, floats](std::int64_t i, int worker) {
+    of.step.op->forward({*this, of, index, i, scratch + worker * floats});
   };
 }
 

@@ -61,7 +61,7 @@ bool Lowering::add_by_maker(int node, const View& other) {
   const auto found = std::find_if(steps.begin(), steps.end(), [&](const Step& s) {
     return s.out == mine.tensor && s.residual.tensor < 0;
   });
-  if (found == steps.end()) return false;
+  if (found == steps.end() || !found->op->convolves()) return false;
   Step moved = *found;
   steps.erase(found);
   moved.residual = other;

@@ -6,7 +6,6 @@
 #include <malloc.h>
 #endif
 
-#include "engine/steps/convolution.hpp"
 #include "kernels/dispatch/dispatch.hpp"
 
 namespace pyedge {
@@ -24,7 +23,7 @@ Network::Network(Graph given)
   trainable.assign(graph.nodes.size(), false);
   for (std::size_t i = 0; i < program.steps.size(); ++i) {
     const StepOf step = of(static_cast<int>(i));
-    convs.push_back(step.step.op->convolves() ? add_weights(step, parameters) : ConvWeights());
+    weights.push_back(step.step.op->add_weights(step, parameters));
   }
   for (const Norm& norm : program.norms) norms.emplace_back(graph, program, norm, parameters);
   for (auto& [name, array] : graph.arrays) std::vector<float>().swap(array.values);

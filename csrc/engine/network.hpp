@@ -4,21 +4,14 @@
 
 #include <vector>
 
-#include "engine/buffer.hpp"
 #include "engine/norms.hpp"
 #include "engine/parameters.hpp"
 #include "engine/program.hpp"
 #include "engine/steps/operator.hpp"
+#include "engine/weights.hpp"
 #include "kernels/dispatch/kernel_table.hpp"
 
 namespace pyedge {
-
-// A convolution's weights, and copies of them as the kernels read them, each of a version.
-struct ConvWeights {
-  int weight = -1, bias = -1;  // parameters
-  Buffer forward, backward;
-  std::uint64_t forward_version = 0, backward_version = 0;
-};
 
 struct Network {
   // Throws std::invalid_argument for a graph that does not fit together.
@@ -38,9 +31,9 @@ struct Network {
   const KernelTable& table;
   Program program;
   Parameters parameters;
-  std::vector<NormState> norms;    // by norm
-  std::vector<ConvWeights> convs;  // by step
-  std::vector<bool> trainable;     // by node
+  std::vector<NormState> norms;  // by norm
+  std::vector<Weights> weights;  // by step
+  std::vector<bool> trainable;   // by node
 };
 
 }  // namespace pyedge

@@ -54,6 +54,8 @@ class Pass {
     return tensor(run.of.step.out) + run.image * run.of.out().image();
   }
   float* scratch(const BackwardStep& b) const { return arena_ + b.scratch_at; }
+  // Of what the step adds to each channel of its result.
+  void add_bias_gradient(const BackwardStep& b) const;
   template <typename Body>
   void timed(const std::string& name, const char* phase, const Body& body) const {
     profile_.timed(name, phase, body);

@@ -201,8 +201,8 @@ bool Planner::is_conv(const BackwardStep& step) const {
 // convolution with other convolutions' weights in the cache cannot.
 bool Planner::joins(const BackwardStep& step) const {
   if (plan_.backward.empty() || !by_image(step) || !by_image(plan_.backward.back())) return false;
+  if (step.kind == BackwardKind::step && wishes_.step_learns[at(step.index)]) return false;
   if (!is_conv(step)) return true;
-  if (wishes_.step_learns[at(step.index)]) return false;
   for (std::size_t i = plan_.backward.size(); i-- > 0;) {
     if (is_conv(plan_.backward[i])) return false;
     if (!plan_.backward[i].joined) break;

@@ -3,9 +3,11 @@
 #include <algorithm>
 
 #include "engine/channel_sums.hpp"
+#include "engine/lowering.hpp"
 #include "engine/pass.hpp"
 #include "engine/planner.hpp"
 #include "engine/steps/checks.hpp"
+#include "engine/steps/depthwise.hpp"
 
 namespace pyedge {
 namespace {
@@ -25,6 +27,18 @@ class Convolution : public Operator {
     const ConvShape s = conv_shape(of, 1);
     return static_cast<double>(s.taps() * s.c_in * s.c_out) *
            static_cast<double>(s.out_h * s.out_w);
+  }
+
+  Weights add_weights(const StepOf& of, Parameters& parameters) const override {
+    const Node& node = of.node();
+    const ConvShape s = conv_shape(of, 1);
+    Weights made;
+    made.weight = parameters.add(of.graph, of.step.node, node.weight,
+                                 {s.c_out, s.c_in, s.taps(), s.out_stride, node.groups});
+    if (!node.bias.empty()) {
+      made.bias = parameters.add(of.graph, of.step.node, node.bias, {s.c_out, 1, 1, s.out_stride});
+    }
+    return made;
   }
 
   void plan_forward(Planner& planner, int step) const override {
@@ -54,6 +68,17 @@ class Convolution : public Operator {
     backward.target[0] = planner.target(of.step.in[0]);
     planner.residual(backward);
   }
+
+  void weight_gradient(Pass& pass, const BackwardStep& b) const override {
+    Network& net = pass.network();
+    const Step& step = net.program.steps[at(b.index)];
+    Parameter& weight = net.parameters[net.weights[at(b.index)].weight];
+    pass.plan().weight_gradient[at(b.index)].run(pass.tensor(step.in[0].tensor),
+                                                 pass.lens(step.in[0]), pass.gradient(step.out),
+                                                 weight.gradient.data(), pass.scratch(b));
+    weight.layout.clear_outside_groups(weight.gradient.data());
+    pass.add_bias_gradient(b);
+  }
 };
 
 class Conv2d : public Convolution {
@@ -74,6 +99,16 @@ class Conv2d : public Convolution {
     shaped(graph, node, node.weight, {c_out, in.c / node.groups, node.kernel[0], node.kernel[1]});
     if (!node.bias.empty()) shaped(graph, node, node.bias, {c_out});
     return {c_out, slid(node, in.h, 0), slid(node, in.w, 1)};
+  }
+
+  View lower(Lowering& lowering, int node) const override {
+    const Graph& graph = lowering.graph();
+    const Node& mine = graph.nodes[at(node)];
+    const int from = mine.inputs[0];
+    if (!is_depthwise(mine, graph.dims[at(from)], graph.dims[at(node)])) {
+      return Operator::lower(lowering, node);
+    }
+    return lowering.step(depthwise_operator, node, {lowering.view(from)});
   }
 };
 
@@ -97,17 +132,8 @@ class Linear : public Convolution {
   bool linear() const override { return true; }
 };
 
-void bias_gradient(Pass& pass, int step, float* scratch) {
-  const Network& net = pass.network();
-  const Tensor& t = net.of(step).out();
-  const float* slope = pass.gradient(net.program.steps[at(step)].out);
-  const ChannelSums sums(net.table, t, pass.images(), slope, slope, scratch);
-  float* to = pass.network().parameters[net.convs[at(step)].bias].gradient.data();
-  for (std::int64_t c = 0; c < t.c; ++c) to[c] += static_cast<float>(sums.of_a(c));
-}
-
 void pack_backward(Pass& pass, int step, float* scratch) {
-  ConvWeights& c = pass.network().convs[at(step)];
+  Weights& c = pass.network().weights[at(step)];
   const Parameter& weight = pass.network().parameters[c.weight];
   if (c.backward_version == weight.version) return;
   pass.timed(weight.name, "pack", [&] {
@@ -134,18 +160,6 @@ ConvShape conv_shape(const StepOf& of, std::int64_t images) {
   return s;
 }
 
-ConvWeights add_weights(const StepOf& of, Parameters& parameters) {
-  const Node& node = of.node();
-  const ConvShape s = conv_shape(of, 1);
-  ConvWeights made;
-  made.weight = parameters.add(of.graph, of.step.node, node.weight,
-                               {s.c_out, s.c_in, s.taps(), s.out_stride, node.groups});
-  if (!node.bias.empty()) {
-    made.bias = parameters.add(of.graph, of.step.node, node.bias, {s.c_out, 1, 1, s.out_stride});
-  }
-  return made;
-}
-
 std::int64_t packed_floats(const Plan& plan, int step) {
   return plan.forward[at(step)].packed_floats();
 }
@@ -155,7 +169,7 @@ std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward) {
 }
 
 void pack_forward(Pass& pass, int step) {
-  ConvWeights& c = pass.network().convs[at(step)];
+  Weights& c = pass.network().weights[at(step)];
   const Parameter& weight = pass.network().parameters[c.weight];
   if (c.forward_version == weight.version) return;
   pass.timed(weight.name, "pack", [&] {
@@ -170,7 +184,7 @@ void convolve(Pass& pass, int index, float* scratch, const PerImage& along) {
   const Network& net = pass.network();
   const Step& step = net.program.steps[at(index)];
   const Tensor& out = net.tensor(step.out);
-  const ConvWeights& c = net.convs[at(index)];
+  const Weights& c = net.weights[at(index)];
   Finish finish(pass.tensor(step.out), out.w * out.stride, out.stride);
   if (c.bias >= 0) finish.bias = net.parameters[c.bias].values.data();
   if (step.residual.tensor >= 0) {
@@ -181,21 +195,6 @@ void convolve(Pass& pass, int index, float* scratch, const PerImage& along) {
                                      c.forward.data(), finish, scratch, along);
 }
 
-void weight_gradient(Pass& pass, const BackwardStep& b) {
-  Network& net = pass.network();
-  const Step& step = net.program.steps[at(b.index)];
-  const ConvWeights& c = net.convs[at(b.index)];
-  Parameter& weight = net.parameters[c.weight];
-  float* scratch = pass.scratch(b);
-  pass.timed(net.name_of(step), "weight gradient", [&] {
-    pass.plan().weight_gradient[at(b.index)].run(pass.tensor(step.in[0].tensor),
-                                                 pass.lens(step.in[0]), pass.gradient(step.out),
-                                                 weight.gradient.data(), scratch);
-    weight.layout.clear_outside_groups(weight.gradient.data());
-    if (c.bias >= 0) bias_gradient(pass, b.index, scratch);
-  });
-}
-
 void input_gradient(Pass& pass, const BackwardStep& b, const Finish& put, const std::string& name,
                     const PerImage& along) {
   const Network& net = pass.network();
@@ -203,7 +202,7 @@ void input_gradient(Pass& pass, const BackwardStep& b, const Finish& put, const 
   pack_backward(pass, b.index, scratch);
   pass.timed(name, "input gradient", [&] {
     pass.plan().input_gradient[at(b.index)].run(pass.gradient(net.program.steps[at(b.index)].out),
-                                                net.convs[at(b.index)].backward.data(), put,
+                                                net.weights[at(b.index)].backward.data(), put,
                                                 scratch, along);
   });
 }

@@ -14,8 +14,6 @@
 namespace pyedge {
 
 ConvShape conv_shape(const StepOf& of, std::int64_t images);
-// Makes parameters of a step's arrays.
-ConvWeights add_weights(const StepOf& of, Parameters& parameters);
 // Floats of the packed copies that the step needs.
 std::int64_t packed_floats(const Plan& plan, int step);
 std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward);
@@ -23,8 +21,6 @@ std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward);
 // The result of the pass's images, and `along` with each of them.
 void pack_forward(Pass& pass, int step);
 void convolve(Pass& pass, int step, float* scratch, const PerImage& along);
-// Adds to the gradients of weight and bias.
-void weight_gradient(Pass& pass, const BackwardStep& backward);
 // The gradient of the input, by `put`.
 void input_gradient(Pass& pass, const BackwardStep& backward, const Finish& put,
                     const std::string& name, const PerImage& along);

@@ -9,11 +9,13 @@
 
 #include "engine/graph.hpp"
 #include "engine/program.hpp"
+#include "engine/weights.hpp"
 #include "kernels/conv/region.hpp"
 
 namespace pyedge {
 
 class Lowering;
+class Parameters;
 class Pass;
 class Planner;
 struct Plan;
@@ -39,6 +41,7 @@ struct StepOf {
 struct ImageStep {
   const Pass& pass;
   const StepOf& of;
+  int index;  // of the step
   std::int64_t image;
   float* scratch;
 };
@@ -74,6 +77,9 @@ class Operator {
   virtual bool writes_over(const StepOf&) const { return false; }
   virtual double multiplications(const StepOf&) const { return 0.0; }  // of an image
 
+  // Makes parameters of the node's arrays.
+  virtual Weights add_weights(const StepOf&, Parameters&) const { return {}; }
+
   // Floats of scratch memory for each worker, in the forward and in the backward pass.
   virtual std::int64_t forward_floats(const StepOf&) const { return 0; }
   virtual std::int64_t backward_floats(const StepOf&) const { return 0; }
@@ -85,6 +91,8 @@ class Operator {
   // From the gradient of the result to that of an input, by `put`. By default it is the same.
   virtual void backward(const ImageStep& run, std::size_t input, const float* gradient,
                         const Finish& put) const;
+  // Adds to the gradients of the weights; before the step goes through the images.
+  virtual void weight_gradient(Pass&, const BackwardStep&) const {}
 };
 
 // Throws std::invalid_argument for a name that no operator has.

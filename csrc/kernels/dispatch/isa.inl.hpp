@@ -16,6 +16,7 @@
 #include "kernels/sums/second_moments.simd.hpp"
 #include "kernels/sums/zero_count.simd.hpp"
 // these stand on region.simd.hpp
+#include "kernels/conv/depthwise.simd.hpp"
 #include "kernels/conv/winograd.simd.hpp"
 #include "kernels/layers/compact_map.simd.hpp"
 #include "kernels/layers/layers.simd.hpp"
@@ -45,6 +46,9 @@ constexpr pyedge::KernelTable make_table() {
   t.add_moments = add_moments;
   t.gemm_pixels = gemm_pixels;
   t.gemm_channels = gemm_channels;
+  t.depthwise = depthwise;
+  t.depthwise_input_gradient = depthwise_input_gradient;
+  t.depthwise_weight_gradient = depthwise_weight_gradient;
   t.copy_region = copy_region;
   t.finish_region = finish_region;
   t.winograd_input = winograd_input;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/conv/depthwise.hpp"
 #include "kernels/conv/gemm.hpp"
 #include "kernels/conv/region.hpp"
 #include "kernels/layers/layers.hpp"
@@ -79,6 +80,11 @@ struct KernelTable {
   // match_map.simd.hpp, compact_map.simd.hpp, each on one image or less.
   void (*gemm_pixels)(const PixelGemm& g);
   void (*gemm_channels)(const ChannelGemm& g);
+  void (*depthwise)(const DepthwiseBand& band, const DepthwiseWindow& window, const Finish& finish);
+  void (*depthwise_input_gradient)(const DepthwiseGradient& gradient, const DepthwiseWindow& window,
+                                   std::int64_t first, std::int64_t rows, const Finish& finish);
+  void (*depthwise_weight_gradient)(const DepthwiseBand& band, const DepthwiseWindow& window,
+                                    const float* gradient, float* sums);
   void (*copy_region)(const Region& region);
   void (*finish_region)(const Finish& finish, const float* values, std::int64_t rows,
                         std::int64_t columns, const PixelGrid& grid);

@@ -1,0 +1,170 @@
+// Depthwise convolutions: a filter a channel. Unlike others they touch one image at a time, and
+// most of their time goes into moving it.
+#include <algorithm>
+
+#include "engine/pass.hpp"
+#include "engine/planner.hpp"
+#include "engine/steps/checks.hpp"
+#include "engine/steps/depthwise.hpp"
+#include "engine/steps/operator.hpp"
+#include "threads/thread_pool.hpp"
+
+namespace pyedge {
+namespace {
+
+constexpr std::int64_t band_floats =
+    1 << 14;  // of bordered input: with its output in the first cache
+
+std::int64_t taps(const Node& node) {
+  return node.kernel[0] * node.kernel[1];
+}
+
+// Rows of output that a worker takes at a time, and the input that they see.
+struct Bands {
+  std::int64_t rows, in_rows, in_row;
+  explicit Bands(const StepOf& of) {
+    const Node& node = of.node();
+    const auto reach = [&](int axis) { return (node.kernel[axis] - 1) * node.dilation[axis] + 1; };
+    in_row = ((of.out().w - 1) * node.stride[1] + reach(1)) * of.in().stride;
+    rows = std::clamp<std::int64_t>((band_floats / in_row - reach(0)) / node.stride[0] + 1, 1,
+                                    of.out().h);
+    in_rows = (rows - 1) * node.stride[0] + reach(0);
+  }
+  std::int64_t floats() const { return in_rows * in_row; }
+};
+
+class Depthwise : public Operator {
+ public:
+  Depthwise() : Operator("depthwise conv2d") {}
+
+  // In no graph: conv2d lowers to it.
+  Dims shape(const Graph&, const Node&, const std::vector<Dims>& in) const override {
+    return in[0];
+  }
+
+  bool learns() const override { return true; }
+  bool reads_values(bool learns) const override { return learns; }
+  bool writes_over(const StepOf&) const override { return true; }
+  Rides rides() const override { return Rides::behind_maker; }
+  double multiplications(const StepOf& of) const override {
+    return static_cast<double>(taps(of.node()) * of.out().c) *
+           static_cast<double>(of.out().h * of.out().w);
+  }
+
+  Weights add_weights(const StepOf& of, Parameters& parameters) const override {
+    const Node& node = of.node();
+    const Tensor& t = of.out();
+    Weights made;
+    made.weight =
+        parameters.add(of.graph, of.step.node, node.weight, {t.c, 1, taps(node), t.stride});
+    if (!node.bias.empty()) {
+      made.bias = parameters.add(of.graph, of.step.node, node.bias, {t.c, 1, 1, t.stride});
+    }
+    return made;
+  }
+
+  std::int64_t forward_floats(const StepOf& of) const override { return Bands(of).floats(); }
+
+  void plan_backward(Planner& planner, BackwardStep& backward) const override {
+    const StepOf of = planner.of(backward.index);
+    backward.weights = planner.learns(backward.index);
+    if (backward.weights) {
+      backward.scratch_floats =
+          std::max(ChannelSums::scratch_floats(planner.images(), of.out()),  // of a bias
+                   planner.images() * sum_floats(of) + planner.for_workers(Bands(of).floats()));
+      planner.bring(of.step.in[0].tensor);
+    }
+    backward.target[0] = planner.target(of.step.in[0]);
+  }
+
+  void forward(const ImageStep& run) const override {
+    const Weights& own = run.pass.network().weights[at(run.index)];
+    const Parameters& parameters = run.pass.network().parameters;
+    const Tensor& out = run.of.out();
+    Finish put(run.pass.result(run), out.w * out.stride, out.stride);
+    if (own.bias >= 0) put.bias = parameters[own.bias].values.data();
+    const DepthwiseWindow window = window_of(run.of, parameters[own.weight].values.data());
+    each_band(run.of, run.pass.table(), run.pass.seen(run.of.step.in[0], run.image), run.scratch,
+              [&](const DepthwiseBand& band, std::int64_t first) {
+                Finish here = put;
+                here.out += first * put.row;
+                run.pass.table().depthwise(band, window, here);
+              });
+  }
+
+  void backward(const ImageStep& run, std::size_t, const float* gradient,
+                const Finish& put) const override {
+    const Weights& own = run.pass.network().weights[at(run.index)];
+    const Node& node = run.of.node();
+    const Tensor &in = run.of.in(), &out = run.of.out();
+    run.pass.table().depthwise_input_gradient(
+        {gradient, out.h, out.w, in.h, in.w, node.padding[0], node.padding[1]},
+        window_of(run.of, run.pass.network().parameters[own.weight].values.data()), 0, in.h, put);
+  }
+
+  // Sums of each image, then of the images in their order.
+  void weight_gradient(Pass& pass, const BackwardStep& b) const override {
+    const StepOf of = pass.network().of(b.index);
+    const Weights& own = pass.network().weights[at(b.index)];
+    const Tensor& out = of.out();
+    const float* slope = pass.gradient(of.step.out);
+    const std::int64_t floats = sum_floats(of), band = worker_floats(Bands(of).floats());
+    float *sums = pass.scratch(b), *bands = sums + pass.images() * floats;
+    const DepthwiseWindow window = window_of(of, nullptr);
+    parallel_for_workers(pass.images(), [&](std::int64_t i, int worker) {
+      float* mine = sums + i * floats;
+      std::fill_n(mine, floats, 0.0f);
+      each_band(of, pass.table(), pass.seen(of.step.in[0], i), bands + worker * band,
+                [&](const DepthwiseBand& rows, std::int64_t first) {
+                  const float* g = slope + i * out.image() + first * out.w * out.stride;
+                  pass.table().depthwise_weight_gradient(rows, window, g, mine);
+                });
+    });
+    Parameter& weight = pass.network().parameters[own.weight];
+    for (std::int64_t k = 0; k < weight.layout.floats(); ++k) {
+      double sum = 0.0;
+      for (std::int64_t i = 0; i < pass.images(); ++i) sum += sums[i * floats + k];
+      weight.gradient.data()[k] += static_cast<float>(sum);
+    }
+    pass.add_bias_gradient(b);
+  }
+
+ private:
+  static std::int64_t sum_floats(const StepOf& of) {
+    return padded_floats(taps(of.node()) * of.out().stride);
+  }
+
+  static DepthwiseWindow window_of(const StepOf& of, const float* weights) {
+    const Node& node = of.node();
+    return {weights,        node.kernel[0],   node.kernel[1],   node.stride[0],
+            node.stride[1], node.dilation[0], node.dilation[1], of.in().stride};
+  }
+
+  // body(band, its first row), the input copied through its lens, with its border
+  template <typename Body>
+  static void each_band(const StepOf& of, const KernelTable& table, const ImageView& image,
+                        float* region, const Body& body) {
+    const Bands bands(of);
+    const Node& node = of.node();
+    for (std::int64_t first = 0; first < of.out().h; first += bands.rows) {
+      const std::int64_t rows = std::min(bands.rows, of.out().h - first);
+      const std::int64_t in_rows = bands.in_rows - (bands.rows - rows) * node.stride[0];
+      table.copy_region({image.data, image.h, image.w, image.stride,
+                         first * node.stride[0] - node.padding[0], -node.padding[1], in_rows,
+                         bands.in_row / image.stride, image.lens, region});
+      body(DepthwiseBand{region, bands.in_row, rows, of.out().w}, first);
+    }
+  }
+};
+
+const Depthwise depthwise;
+
+}  // namespace
+
+const Operator& depthwise_operator = depthwise;
+
+bool is_depthwise(const Node& node, const Dims& in, const Dims& out) {
+  return node.groups == in.c && out.c == in.c && in.c > 1 && taps(node) <= most_depthwise_taps;
+}
+
+}  // namespace pyedge

@@ -1,0 +1,35 @@
+// Depthwise convolution, each channel by its own window: bands of an image's rows. Plain structs;
+// the loops are in depthwise.simd.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv/region.hpp"
+
+namespace pyedge {
+
+// The windows: weights [kernel_h kernel_w, stride], a pixel has `stride` floats everywhere.
+struct DepthwiseWindow {
+  const float* weights;
+  std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+  std::int64_t stride;
+};
+
+// Rows of output [rows, columns], and the input that they see with its border: output (y, x) sees
+// in[y stride_h + ky dilation_h, x stride_w + kx dilation_w], rows `in_row` floats apart.
+struct DepthwiseBand {
+  const float* in;
+  std::int64_t in_row;
+  std::int64_t rows, columns;
+};
+
+// An image of gradients of the output [out_h, out_w], and the input that gets its share, whose
+// border is not stored: output (y, x) saw (y stride_h - padding_h + ky dilation_h, ...).
+struct DepthwiseGradient {
+  const float* gradient;
+  std::int64_t out_h, out_w, h, w, padding_h, padding_w;
+};
+
+constexpr std::int64_t most_depthwise_taps = 128;
+
+}  // namespace pyedge

@@ -1,0 +1,132 @@
+// Depthwise convolution and its two gradients. What moves is memory: nine multiplications a number.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv/depthwise.hpp"
+
+namespace {
+
+// One vector of channels, `columns` outputs of a row: `width` of them at a time share the weights.
+template <int width, typename Put>
+inline void depthwise_outputs(const pyedge::DepthwiseWindow& d, std::int64_t in_row,
+                              const float* in, const float* weights, const Put& put) {
+  const std::int64_t step = d.stride_w * d.stride;
+  Vec::Float sums[width];
+  for (int i = 0; i < width; ++i) sums[i] = Vec::zero();
+  for (std::int64_t ky = 0; ky < d.kernel_h; ++ky) {
+    const float* x = in + ky * d.dilation_h * in_row;
+    for (std::int64_t kx = 0; kx < d.kernel_w; ++kx, x += d.dilation_w * d.stride) {
+      const Vec::Float weight = Vec::load(weights);
+      weights += d.stride;
+      for (int i = 0; i < width; ++i) sums[i] = Vec::fma(Vec::load(x + i * step), weight, sums[i]);
+    }
+  }
+  for (int i = 0; i < width; ++i) put(sums[i], i);
+}
+
+// put: the finish of the band's first output.
+void depthwise(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+               const pyedge::Finish& finish) {
+  with_finish(finish, [&](const auto& put) {
+    for (std::int64_t y = 0; y < band.rows; ++y) {
+      const float* row = band.in + y * d.stride_h * band.in_row;
+      for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
+        std::int64_t x = 0;
+        const auto at = [&](std::int64_t column) {
+          return y * finish.row + column * finish.stride;
+        };
+        for (; x + 4 <= band.columns; x += 4) {
+          depthwise_outputs<4>(d, band.in_row, row + x * d.stride_w * d.stride + c, d.weights + c,
+                               [&](Vec::Float sum, int i) { put(sum, at(x + i), c); });
+        }
+        for (; x < band.columns; ++x) {
+          depthwise_outputs<1>(d, band.in_row, row + x * d.stride_w * d.stride + c, d.weights + c,
+                               [&](Vec::Float sum, int) { put(sum, at(x), c); });
+        }
+      }
+    }
+  });
+}
+
+// Rows [first, first + rows) of the input's gradient. Each pixel gathers from the outputs that saw
+// it, whatever stride and dilation. finish: of the image's first pixel.
+void depthwise_input_gradient(const pyedge::DepthwiseGradient& g, const pyedge::DepthwiseWindow& d,
+                              std::int64_t first, std::int64_t rows, const pyedge::Finish& finish) {
+  struct Tap {
+    const float *gradient, *weights;
+  };
+  with_finish(finish, [&](const auto& put) {
+    for (std::int64_t y = first; y < first + rows; ++y) {
+      for (std::int64_t x = 0; x < g.w; ++x) {
+        Tap taps[pyedge::most_depthwise_taps];
+        int count = 0;
+        for (std::int64_t ky = 0; ky < d.kernel_h; ++ky) {
+          const std::int64_t down = y + g.padding_h - ky * d.dilation_h;
+          if (down < 0 || down % d.stride_h != 0 || down / d.stride_h >= g.out_h) continue;
+          for (std::int64_t kx = 0; kx < d.kernel_w; ++kx) {
+            const std::int64_t across = x + g.padding_w - kx * d.dilation_w;
+            if (across < 0 || across % d.stride_w != 0 || across / d.stride_w >= g.out_w) continue;
+            taps[count].gradient =
+                g.gradient + (down / d.stride_h * g.out_w + across / d.stride_w) * d.stride;
+            taps[count].weights = d.weights + (ky * d.kernel_w + kx) * d.stride;
+            ++count;
+          }
+        }
+        const std::int64_t at = y * finish.row + x * finish.stride;
+        for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
+          Vec::Float sum = Vec::zero();
+          for (int i = 0; i < count; ++i) {
+            sum = Vec::fma(Vec::load(taps[i].gradient + c), Vec::load(taps[i].weights + c), sum);
+          }
+          put(sum, at, c);
+        }
+      }
+    }
+  });
+}
+
+// sums [taps, stride] += of a band; gradient [rows, columns, stride].
+void depthwise_weight_gradient(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+                               const float* gradient, float* sums) {
+  constexpr int most = 4;  // of a window's columns at a time
+  for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
+    for (std::int64_t ky = 0; ky < d.kernel_h; ++ky) {
+      for (std::int64_t k = 0; k < d.kernel_w; k += most) {
+        const int count = static_cast<int>(d.kernel_w - k < most ? d.kernel_w - k : most);
+        float* to = sums + (ky * d.kernel_w + k) * d.stride + c;
+        const std::int64_t apart = d.dilation_w * d.stride;
+        Vec::Float found[most];
+        for (int i = 0; i < most; ++i) found[i] = Vec::zero();
+        for (std::int64_t y = 0; y < band.rows; ++y) {
+          const float* in =
+              band.in + (y * d.stride_h + ky * d.dilation_h) * band.in_row + k * apart + c;
+          const float* g = gradient + y * band.columns * d.stride + c;
+          for (std::int64_t x = 0; x < band.columns; ++x) {
+            const Vec::Float slope = Vec::load(g);
+            if (count == 3) {
+              found[0] = Vec::fma(Vec::load(in), slope, found[0]);
+              found[1] = Vec::fma(Vec::load(in + apart), slope, found[1]);
+              found[2] = Vec::fma(Vec::load(in + 2 * apart), slope, found[2]);
+            } else if (count == most) {
+              found[0] = Vec::fma(Vec::load(in), slope, found[0]);
+              found[1] = Vec::fma(Vec::load(in + apart), slope, found[1]);
+              found[2] = Vec::fma(Vec::load(in + 2 * apart), slope, found[2]);
+              found[3] = Vec::fma(Vec::load(in + 3 * apart), slope, found[3]);
+            } else {
+              found[0] = Vec::fma(Vec::load(in), slope, found[0]);
+              if (count == 2) found[1] = Vec::fma(Vec::load(in + apart), slope, found[1]);
+            }
+            in += d.stride_w * d.stride;
+            g += d.stride;
+          }
+        }
+        for (int i = 0; i < count; ++i) {
+          Vec::store(to + i * d.stride, Vec::add(Vec::load(to + i * d.stride), found[i]));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
