@@ -196,7 +196,9 @@ def test_cli_inspect_needs_no_torch(folder: Path) -> None:
     assert not loaded & {"rich", "matplotlib", "lightning_fabric", "torch_pruning"}
 
 
-def test_cli_export_of_a_network_of_own_code_asks_for_it(run: Any, folder: Path) -> None:
+def test_cli_export_of_a_student_of_own_code_needs_that_only_without_a_cut(
+    run: Any, folder: Path
+) -> None:
     (folder / "nets.py").write_text(
         "from pyedge import models\n\ndef build(**options):\n    return models.wrn(**options)\n"
     )
@@ -211,11 +213,19 @@ def test_cli_export_of_a_network_of_own_code_asks_for_it(run: Any, folder: Path)
         student=StudentSettings.of(plan),
     )
     save_network(folder / "own.pt", plan.build(), info)
-    code, _, err = run("export own.pt --out own.pyedge")
+    # files of version 1 have none
+    content = torch.load(folder / "own.pt", weights_only=True)
+    del content["cut"]
+    torch.save({**content, "version": 1}, folder / "old.pt")
+    code, _, err = run("export old.pt --out old.pyedge")
     assert code == 2
     assert "--model nets.py:build" in err
-    assert run("export own.pt --model nets.py:build --out own.pyedge")[0] == 0
-    assert read_student(folder / "own.pyedge").classes == CLASSES
+    assert run("export old.pt --model nets.py:build --out old.pyedge")[0] == 0
+    assert run("export own.pt --out own.pyedge")[0] == 0
+    old, own = read_student(folder / "old.pyedge"), read_student(folder / "own.pyedge")
+    assert own.classes == old.classes == CLASSES
+    assert own.nodes == old.nodes
+    assert all(np.array_equal(own.arrays[name], old.arrays[name]) for name in old.arrays)
 
 
 def test_cli_export_describes_images(run: Any, folder: Path) -> None:

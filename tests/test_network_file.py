@@ -144,9 +144,12 @@ def with_weights(name: str, value: torch.Tensor | None) -> Any:
     [
         (without("format"), "not a network file"),
         (with_value("format", "pyedge-checkpoint"), "not a network file"),
-        (with_value("version", 99), "version 99; this pyedge reads version 1"),
+        (with_value("version", 99), "version 99; this pyedge reads versions 1 and 2"),
         (without("classes"), "lacks classes"),
         (without("state"), "lacks state"),
+        (without("cut"), "lacks cut"),
+        (with_value("version", True), "version True; this pyedge reads"),
+        (with_value("cut", {}), "cut is not"),
         (with_value("classes", ["cat", "cat", "mug"]), "classes is not"),
         (with_value("classes", ["cat", "dog"]), "one logit for each of the 2 classes"),
         (with_value("input_shape", [1, 8]), "input_shape is not"),

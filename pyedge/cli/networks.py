@@ -18,7 +18,7 @@ from torch import nn
 
 from pyedge import models
 from pyedge.cli.parsing import UsageError, existing, suggestion
-from pyedge.cloud.network_file import NetworkInfo, load_network, read_network
+from pyedge.cloud.network_file import NetworkInfo, OwnCodeError, load_network, read_network
 from pyedge.cloud.weights import load as weights
 
 Build = Callable[..., nn.Module]
@@ -173,13 +173,14 @@ def open_network(
     if kind is not None and info.kind != kind:
         hint = "make one with pyedge compress" if kind == "student" else "give its teacher"
         raise UsageError(f"{path} is a {info.kind}, wanted a {kind}; {hint}")
-    if info.own_code and own_code is None:
-        raise UsageError(
-            f"{path} was built by {info.builder}, code that is not in the file; if you trust it, "
-            f"add --model {info.builder}"
-        )
     if own_code is None or not info.own_code:
-        return load_network(path)
+        try:
+            return load_network(path)
+        except OwnCodeError as error:
+            raise UsageError(
+                f"{path} was built by {info.builder}, code that is not in the file; if you trust "
+                f"it, add --model {info.builder}"
+            ) from error
     builder = own_builder(own_code)
 
     @functools.wraps(builder)

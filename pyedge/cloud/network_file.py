@@ -1,14 +1,16 @@
 """Network files (.pt): a teacher or a student with all it takes to build and to use it again.
 
-A file holds no code, only what a network is built from: the name of a builder and its arguments,
-the weights, the class names, the image shape, the preprocessing. A student is cut out of its
-teacher's architecture again, at its widths, and then gets its weights.
+A file holds no code, only what a network is built from. Of a teacher that is the name of a builder
+and its arguments; of a student its cut, layer by layer (see `compression.recorded_student`), so
+that it is what it was, whatever pyedge would cut today. Beside them lie the weights, the class
+names, the image shape, the preprocessing. Version 1 had no cut (see `network_v1`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from typing import Any
 
@@ -17,94 +19,48 @@ from torch import nn
 
 from pyedge import models
 from pyedge.classes.names import ClassNames, checked_names
-from pyedge.cloud.compression.compress import plan
-from pyedge.cloud.compression.plan import Plan
+from pyedge.cloud.compression.recorded_student import (
+    build_student,
+    check_positions,
+    record_student,
+)
 from pyedge.cloud.compression.student import Student
+from pyedge.cloud.graph.modes import plain_torch
+from pyedge.cloud.network_info import PREPROCESSING, NetworkInfo, StudentSettings
 from pyedge.cloud.shown import forget, remember, shown_to
 from pyedge.cloud.tensor_file import read_tensors, write_tensors
 from pyedge.errors import FormatError
 from pyedge.images.pixels import Look
+from pyedge.warning import warn
+
+__all__ = [
+    "PREPROCESSING",
+    "NetworkInfo",
+    "OwnCodeError",
+    "StudentSettings",
+    "load_network",
+    "read_network",
+    "save_network",
+]
 
 FORMAT = "pyedge-network"
-VERSION = 1
-PREPROCESSING = "per-image standardisation"  # pyedge.data.standardise (Sec. 5)
+VERSION = 2
+_READ = (1, 2)
 
 Build = Callable[..., nn.Module]
 
 
-@dataclass(frozen=True)
-class StudentSettings:
-    """How a student was cut out of its teacher, whatever its weights.
-
-    widths: filters by the name of a convolution, one for each set of coupled filters. keep, head,
-    structure: as in `pyedge.plan`.
-    """
-
-    widths: Mapping[str, int]
-    keep: str = "first"
-    head: str = "single"
-    structure: Sequence[Sequence[str]] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        chosen: Plan,
-        *,
-        keep: str = "first",
-        head: str = "single",
-        structure: Sequence[Sequence[str]] | None = None,
-    ) -> StudentSettings:
-        """Take the widths of a plan that was made with these settings.
-
-        Raises ValueError for a plan that cuts a student again: a file says how to cut a student
-        out of a builder's network, once.
-        """
-        if chosen.teacher.origin is not None:
-            raise ValueError(
-                "StudentSettings: the plan cuts a student again, and a network file holds students "
-                "of a builder's network alone; export it, or cut the first teacher to these widths"
-            )
-        pairs = zip(chosen.sets, chosen.set_widths, strict=True)
-        return cls({each.convs[0]: width for each, width in pairs}, keep, head, structure)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkInfo:
-    """Everything about a network but its weights.
-
-    builder: a name of `pyedge.models`, or "package.module:function" or "file.py:function" for code
-    of one's own. options: its keyword arguments. classes: names, in the order of the logits.
-    input_shape: c h w. split_seed: how the data were split into training, validation and test
-    images, so that no later step learns from a test image. student: None for a teacher. record:
-    what happened to the network so far, plain values, one entry a step.
-    """
-
-    builder: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]
-    split_seed: int = 0
-    preprocessing: str = PREPROCESSING
-    student: StudentSettings | None = None
-    record: tuple[Mapping[str, Any], ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """ "teacher" or "student"."""
-        return "teacher" if self.student is None else "student"
-
-    @property
-    def own_code(self) -> bool:
-        """Whether the builder is code of the user's, which a file must not start by itself."""
-        return ":" in self.builder
+class OwnCodeError(ValueError):
+    """A network of the user's own code, without which the file cannot be opened."""
 
 
 def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo) -> None:
     """Write a network to `path`, atomically: the old file or the new one, never a part.
 
-    Weights of other float dtypes are written as float32. Raises OSError where that fails,
-    ValueError for classes that `pyedge.classes.names` refuses, and where `info` is not of this kind
-    of network.
+    Weights of other float dtypes are written as float32. A student with an operation or a layer
+    that files do not hold (a warning names it) is written without its cut, and is cut out of its
+    builder's network again when the file is opened. Raises OSError where writing fails, ValueError
+    for classes that `pyedge.classes.names` refuses, and where `info` is of another kind of network.
     """
     if isinstance(model, Student) != (info.student is not None):
         raise ValueError(
@@ -112,6 +68,7 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
             f"network, got {info.student!r} for a {type(model).__name__}"
         )
     content: dict[str, Any] = {each.name: getattr(info, each.name) for each in fields(info)}
+    content["cut"] = _cut_of(model, info) if isinstance(model, Student) else None
     content["options"] = dict(info.options)
     content["classes"] = list(checked_names(info.classes, "save_network: classes"))
     content["input_shape"] = list(info.input_shape)
@@ -125,7 +82,8 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
         name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in model.state_dict().items()
     }
-    write_tensors(path, {"format": FORMAT, "version": VERSION, **content, "state": state})
+    content = {"format": FORMAT, "version": VERSION, **content, "state": state}
+    write_tensors(path, _interned(content))
 
 
 def load_network(
@@ -133,21 +91,20 @@ def load_network(
 ) -> tuple[nn.Module, NetworkInfo]:
     """Build the network of a file of `save_network`, in eval mode on the CPU, with its weights.
 
-    A file never says which code runs: a network of the user's own code needs `build`, its builder,
-    from the caller. Raises FormatError for a file that is truncated, foreign, of a later version,
-    or does not fit together; ValueError where `build` is missing; FileNotFoundError.
+    A file never says which code runs: a teacher of the user's own code, or a student of one without
+    a record of its cut, needs `build`, its builder, from the caller. Raises FormatError for a file
+    that is truncated, foreign, of a later version, or does not fit together; OwnCodeError, which is
+    a ValueError, where `build` is missing; FileNotFoundError.
     """
-    info, state, shown = _read(path)
-    if build is None and info.own_code:
-        raise ValueError(
-            f"{path}: built by {info.builder}, code that is not in the file; pass the builder"
-        )
-    with torch.random.fork_rng([]):  # the weights are overwritten: no random number is used up
-        model = _built(path, info, build)
-    _load_state(path, model, state)
+    found = _read(path)
+    info = found.info
+    # the weights are overwritten: no random number is used up
+    with plain_torch(), torch.random.fork_rng([]):
+        model = _built(path, found, build)
+        _load_state(path, model, found.state)
     _check_output(path, model, info)
     forget(model)  # a student was cut at zeros
-    remember(model, Look.from_dict(shown))
+    remember(model, Look.from_dict(found.shown))
     return model.eval(), info
 
 
@@ -155,13 +112,43 @@ def read_network(
     path: str | PathLike[str],
 ) -> tuple[NetworkInfo, dict[str, torch.Tensor]]:
     """Read and check what a network file says, and its weights, without building anything."""
-    info, state, _ = _read(path)
-    return info, state
+    found = _read(path)
+    return found.info, found.state
 
 
-def _read(
-    path: str | PathLike[str],
-) -> tuple[NetworkInfo, dict[str, torch.Tensor], Any]:
+@dataclass(frozen=True)
+class _Content:
+    """A file's content: `cut` is the record of a student, None where there is none."""
+
+    info: NetworkInfo
+    state: dict[str, torch.Tensor]
+    shown: Any
+    cut: Any
+
+
+def _interned(value: Any) -> Any:
+    """Make equal texts one object, which pickle writes once: the same network, the same bytes."""
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_interned(key): _interned(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_interned, value))
+    return value
+
+
+def _cut_of(student: Student, info: NetworkInfo) -> dict[str, Any] | None:
+    try:
+        return record_student(student, info.input_shape)
+    except ValueError as error:
+        warn(
+            "save_network: the student is written without its cut, and opening the file will cut "
+            f"{info.builder} again, as the Torch-Pruning that is installed then does: {error}"
+        )
+        return None
+
+
+def _read(path: str | PathLike[str]) -> _Content:
     content = read_tensors(path, "a network file of pyedge")
     if content.get("format") != FORMAT:
         hint = ""
@@ -171,13 +158,16 @@ def _read(
                 "makes one of them"
             )
         raise FormatError(f"{path}: not a network file of pyedge{hint}")
-    if content.get("version") != VERSION:
+    version = content.get("version")
+    if type(version) is not int or version not in _READ:
         raise FormatError(
-            f"{path}: a network file of version {content.get('version')!r}; this pyedge reads "
-            f"version {VERSION}"
+            f"{path}: a network file of version {version!r}; this pyedge reads versions "
+            f"{' and '.join(map(str, _READ))}"
         )
+    if version == 1:
+        content["cut"] = None
     names = {each.name for each in fields(NetworkInfo)}
-    missing = sorted((names | {"state"}) - content.keys())
+    missing = sorted((names | {"state", "cut"}) - content.keys())
     if missing:
         raise FormatError(f"{path}: the file lacks {', '.join(missing)}")
     _check_fields(path, content)
@@ -192,7 +182,8 @@ def _read(
         student=None if settings is None else StudentSettings(**settings),
         record=tuple(content["record"]),
     )
-    return info, content["state"], content.get("shown")  # files of before have none
+    shown = content.get("shown")  # files of before have none
+    return _Content(info, content["state"], shown, content["cut"])
 
 
 def _check_fields(path: str | PathLike[str], content: dict[str, Any]) -> None:
@@ -204,6 +195,8 @@ def _check_fields(path: str | PathLike[str], content: dict[str, Any]) -> None:
         "input_shape": _whole_numbers(shape, 1, 1 << 14) and len(shape) == 3,
         "split_seed": _whole_numbers([content["split_seed"]], 0, 1 << 62),
         "student": content["student"] is None or _good_settings(content["student"]),
+        "cut": content["cut"] is None
+        or (content["student"] is not None and _text_keys(content["cut"])),
         "record": isinstance(content["record"], list) and all(map(_text_keys, content["record"])),
         "state": _text_keys(state) and all(torch.is_tensor(v) for v in state.values()),
     }
@@ -245,8 +238,18 @@ def _whole_numbers(value: Any, least: int, most: int) -> bool:
     )
 
 
-def _built(path: str | PathLike[str], info: NetworkInfo, build: Build | None) -> nn.Module:
-    """Build the network with any weights; a student out of a teacher with any weights."""
+def _built(path: str | PathLike[str], found: _Content, build: Build | None) -> nn.Module:
+    """Build the network with any weights, or with none yet."""
+    info = found.info
+    if found.cut is not None:
+        try:
+            return build_student(found.cut, info.input_shape)
+        except ValueError as error:
+            raise FormatError(f"{path}: the student cannot be built again: cut: {error}") from error
+    if build is None and info.own_code:
+        raise OwnCodeError(
+            f"{path}: built by {info.builder}, code that is not in the file; pass the builder"
+        )
     try:
         if build is None:
             _refuse_giants(path, info)
@@ -259,23 +262,9 @@ def _built(path: str | PathLike[str], info: NetworkInfo, build: Build | None) ->
         raise FormatError(f"{path}: {info.builder} gives no torch.nn.Module")
     if info.student is None:
         return model
-    settings = info.student
-    with torch.no_grad():
-        for parameter in model.parameters():  # a builder may leave memory as it is: NaN, say
-            parameter.nan_to_num_()
-    try:
-        # "fresh" spares the recalibration of batch norms, whose values are in the file
-        return plan(
-            model,
-            images=torch.zeros(2, *info.input_shape).float(),
-            widths=dict(settings.widths),
-            keep=settings.keep,  # type: ignore[arg-type]
-            head=settings.head,  # type: ignore[arg-type]
-            structure=settings.structure,
-            init="fresh",
-        ).build()
-    except (ValueError, RuntimeError) as error:
-        raise FormatError(f"{path}: the student cannot be built again: {error}") from error
+    from pyedge.cloud.network_v1 import cut_again  # it needs Torch-Pruning, most files do not
+
+    return cut_again(path, model, info)
 
 
 def _refuse_giants(path: str | PathLike[str], info: NetworkInfo) -> None:
@@ -304,6 +293,8 @@ def _load_state(
                 f"{path}: {name} must be {_described(value)} for this network, the file has "
                 f"{_described(there)}"
             )
+    if any(value.is_meta for value in wanted.values()):
+        model.to_empty(device="cpu")
     model.load_state_dict(state)
 
 
@@ -314,20 +305,20 @@ def _described(tensor: torch.Tensor) -> str:
 def _check_output(path: str | PathLike[str], model: nn.Module, info: NetworkInfo) -> None:
     """Classify images of zeros: the network must take the shape and know the classes."""
     model.eval()
+    if isinstance(model, Student):
+        try:
+            check_positions(model)
+        except ValueError as error:
+            raise FormatError(f"{path}: {error}") from error
     shape = "x".join(map(str, info.input_shape))
     try:
         with torch.no_grad():
             # two: a network that squeezes its maps loses the batch of one image
             output = model(torch.zeros(2, *info.input_shape).float())
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise FormatError(f"{path}: the network does not take images of {shape}") from error
     if not torch.is_tensor(output) or output.shape != (2, len(info.classes)):
         raise FormatError(
             f"{path}: the network does not give one logit for each of the {len(info.classes)} "
             "classes in the file"
         )
-    if isinstance(model, Student):
-        for group in range(model.groups):
-            kept = model.kept(group)
-            if not bool((kept.diff() > 0).all()) or int(kept.min()) < 0:
-                raise FormatError(f"{path}: kept_{group} is not a rising list of channels")
