@@ -135,7 +135,7 @@ def test_ddp_objectives_take_the_steps_of_one_process(tmp_path):
 
 def test_ddp_refuses_a_loader_that_cannot_be_shared():
     student, teacher = pair()
-    with pytest.raises(TypeError, match="to be shared between processes, got list"):
+    with pytest.raises(TypeError, match="to be shared between processes, got a list"):
         transfer(student, teacher, batches(), options=TWO)
     x, y = (torch.cat(part) for part in zip(*batches(), strict=True))
     loader = DataLoader(TensorDataset(x, y), 8)

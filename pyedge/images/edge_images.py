@@ -192,7 +192,7 @@ class EdgeImages:
                         f"{len(labels[-1])} labels"
                     )
         if not arrays:
-            raise ValueError("EdgeImages: the iterable of images is empty")
+            raise ValueError("EdgeImages: images: wanted one at least, got none")
         if labels and len(labels) != len(arrays):
             raise ValueError(
                 f"EdgeImages: {len(labels)} of {len(arrays)} items have labels, wanted all or none"
