@@ -53,7 +53,7 @@ def import_times(student: BenchStudent, repeats: int) -> dict[str, Any]:
     """Medians over fresh interpreters, in ms; the first run, which fills caches, is left out."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "student.pyedge"
-        write_student(path, student_file(student))
+        write_student(student_file(student), path)
         command = [sys.executable, "-c", _CHILD, str(path)]
         runs = [
             json.loads(subprocess.run(command, check=True, capture_output=True).stdout)

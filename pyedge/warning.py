@@ -10,15 +10,15 @@ _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _PROGRAMS = tuple(os.path.join(_HERE, name) + os.sep for name in ("cli", "demo"))
 
 
-def warn(text: str) -> None:
-    """Issue a UserWarning at the first line outside pyedge, or in one of its programs.
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning at the first line outside pyedge, or in one of its programs.
 
     A fixed stacklevel would count the frames of pyedge, which differ from one way in to another.
     """
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _inside(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, UserWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)
 
 
 def _inside(path: str) -> bool:

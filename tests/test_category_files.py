@@ -162,7 +162,7 @@ def test_file_that_is_cut_or_altered_is_refused(tmp_path: Path, kind: str) -> No
     if kind == "category":
         written(path, features, "low_rank")
     else:
-        pyedge.write_statistics(path, sums_of(features, labels))
+        pyedge.write_statistics(sums_of(features, labels), path)
     read = {"category": read_category, "statistics": pyedge.read_statistics}[kind]
     whole = path.read_bytes()
     for size in range(0, len(whole), max(1, len(whole) // 60)):
@@ -178,7 +178,7 @@ def test_file_that_is_cut_or_altered_is_refused(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize("pooled", [True, False])
 def test_statistics_file_comes_back_to_the_last_bit(tmp_path: Path, pooled: bool) -> None:
     known = sums_of(*clouds(), pooled=pooled)
-    pyedge.write_statistics(tmp_path / "a", known)
+    pyedge.write_statistics(known, tmp_path / "a")
     found = pyedge.read_statistics(tmp_path / "a")
     assert same(found, known)
     assert not found.sums.flags.writeable
@@ -198,19 +198,19 @@ def test_statistics_file_comes_back_to_the_last_bit(tmp_path: Path, pooled: bool
 def test_statistics_file_that_does_not_fit_says_what_is_wrong(
     tmp_path: Path, change: Change, message: str
 ) -> None:
-    pyedge.write_statistics(tmp_path / "a", sums_of(*clouds()))
+    pyedge.write_statistics(sums_of(*clouds()), tmp_path / "a")
     _changed(tmp_path / "a", "a statistics file", change)
     with pytest.raises(pyedge.FormatError, match=message):
         pyedge.read_statistics(tmp_path / "a")
 
 
 def test_statistics_file_refuses_what_it_could_not_read(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="must be Statistics, not dict"):
-        pyedge.write_statistics(tmp_path / "a", {})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="wanted Statistics, got a dict"):
+        pyedge.write_statistics({}, tmp_path / "a")  # type: ignore[arg-type]
     known = sums_of(*clouds())
     wrong = dataclasses.replace(known, moments=known.moments * 0)
     with pytest.raises(pyedge.FormatError, match="variance below 0"):
-        pyedge.write_statistics(tmp_path / "a", wrong)
+        pyedge.write_statistics(wrong, tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    with pytest.raises(TypeError, match="path must be that of a file"):
+    with pytest.raises(TypeError, match="path: wanted that of a file"):
         pyedge.read_statistics(3)  # type: ignore[arg-type]

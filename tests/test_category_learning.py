@@ -108,11 +108,11 @@ def test_add_category_that_cannot_be_leaves_the_learner_as_it_was(tmp_path: Path
 @pytest.mark.parametrize(
     ("given", "more", "message"),
     [
-        (PIXELS[:0], {}, "images is empty"),
-        ([(PIXELS[0], 0), (PIXELS[1], 1)], {}, "must be of one class, these are of 2"),
-        (PIXELS, {"detail": "some"}, "detail must be one of mean, low_rank, full"),
-        (PIXELS, {"rank": 3}, 'rank=3 has a meaning for detail="low_rank" alone'),
-        (PIXELS, {"rank": 0, "detail": "low_rank"}, "rank must be at least 1"),
+        (PIXELS[:0], {}, "images: wanted one at least, got none"),
+        ([(PIXELS[0], 0), (PIXELS[1], 1)], {}, "wanted those of one class, got 2"),
+        (PIXELS, {"detail": "some"}, "detail: wanted .mean., .low_rank. or .full."),
+        (PIXELS, {"rank": 3}, 'rank: wanted with detail="low_rank" alone, got 3'),
+        (PIXELS, {"rank": 0, "detail": "low_rank"}, "rank: wanted a whole number from 1"),
         (PIXELS, {"name": "mug "}, "a blank at an end"),
         (np.full((2, 1, 8, 8), np.nan, np.float32), {}, "NaN"),
     ],
@@ -147,7 +147,7 @@ def test_learners_send_what_they_have_seen_and_a_student_merges_it(tmp_path: Pat
         assert student.statistics is not None
         files.append(tmp_path / f"{device}.sums")
         mine = pyedge.subtract_statistics(learner.statistics, student.statistics)
-        pyedge.write_statistics(files[-1], mine)
+        pyedge.write_statistics(mine, files[-1])
     cloud, central = pyedge.EdgeLearner(student), pyedge.EdgeLearner(student)
     assert cloud.merge(files[::-1]) == ("high",)
     central.add_classes(["high"])
@@ -168,7 +168,7 @@ def test_cli_category_from_images_to_a_taught_student_and_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pyedge.write_student("student.pyedge", known())
+    pyedge.write_student(known(), "student.pyedge")
     np.save("high.npy", PIXELS[~OLD])
 
     def run(line: str) -> dict[str, object]:

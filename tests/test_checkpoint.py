@@ -51,15 +51,15 @@ class Killed:
 def test_checkpoint_resumed_run_ends_in_the_same_bits(tmp_path, at, optimizer, every):
     options = QUICK.replace(optimizer=optimizer, lr=0.01, eval_every=every)
     straight, teacher = pair(dropout=0.5)
-    wanted = transfer(straight, teacher, Killed(None), val_loader=batches(), options=options)
+    wanted = transfer(straight, teacher, Killed(None), val=batches(), options=options)
 
     options = options.replace(checkpoint=tmp_path / "run.ckpt", resume=True)
     interrupted, _ = pair(dropout=0.5)
     # transfer looks at one batch before the run
     with pytest.raises(KilledError):
-        transfer(interrupted, teacher, Killed(at + 1), val_loader=batches(), options=options)
+        transfer(interrupted, teacher, Killed(at + 1), val=batches(), options=options)
     resumed, _ = pair(dropout=0.5)
-    result = transfer(resumed, teacher, Killed(None), val_loader=batches(), options=options)
+    result = transfer(resumed, teacher, Killed(None), val=batches(), options=options)
 
     assert not changed(state_of(straight), resumed)
     assert result.best_step == wanted.best_step

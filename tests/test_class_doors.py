@@ -68,7 +68,7 @@ def test_class_doors_a_name_that_is_taken_is_saved_and_read_whole(
 
 def test_class_doors_a_file_with_odd_names_is_read_taught_and_saved(tmp_path: Path) -> None:
     odd = ("mug ", "mug", "a\x9fb")
-    write_student(tmp_path / "s.pyedge", named(*odd))
+    write_student(named(*odd), tmp_path / "s.pyedge")
     learner = EdgeLearner(tmp_path / "s.pyedge")
     pixels, labels = images()
     learner.learn(pixels, np.array(odd)[labels], steps=1)
@@ -93,7 +93,7 @@ def test_class_doors_a_student_that_no_file_could_hold_does_not_learn(
     with pytest.raises(ValueError, match=message):
         EdgeLearner(student)
     with pytest.raises(FormatError, match=f"write_student: .*{message}"):
-        write_student(tmp_path / "s.pyedge", student)
+        write_student(student, tmp_path / "s.pyedge")
 
 
 def test_class_doors_labels_in_another_spelling_are_the_same_class() -> None:
@@ -132,7 +132,7 @@ def test_class_doors_ids_of_a_data_set_are_matched_by_its_names() -> None:
     assert found.loss == pytest.approx(wanted.loss)
     other = EdgeLearner(tiny_student())
     learner.learn(pixels, labels, steps=3)
-    other.learn(DataSet(order, ids), True, steps=3)
+    other.learn(DataSet(order, ids), labelled=True, steps=3)
     after = (each.student.arrays["head.weight"] for each in (learner, other))
     assert np.array_equal(*after)
 
@@ -141,7 +141,7 @@ def test_class_doors_ids_of_a_data_set_with_other_classes_are_refused() -> None:
     learner = EdgeLearner(tiny_student())
     with pytest.raises(ValueError, match="knows no class mug; it knows low, middle, high"):
         learner.evaluate(DataSet(["low", "middle", "mug"], [0, 1, 2]))
-    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1, the 2 classes"):
+    with pytest.raises(ValueError, match=r"labels: wanted ids in 0\.\.1, the 2 classes"):
         learner.evaluate(DataSet(["low", "middle"], [0, 1, 2]))
     # as many as a data set has, with images of those that the student knows
     many = ["ant", "high", "bee", "low", "cow", "middle"]

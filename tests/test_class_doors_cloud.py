@@ -73,7 +73,7 @@ def test_class_doors_export_keeps_names_whole_and_in_order(
     ("given", "message"),
     [
         (set(NAMES), "a list, which has an order, got a set"),
-        (range(5), "class 0 must be text, such as '0'"),
+        (range(5), "class 0: wanted text, such as '0'"),
         (["a", "b", "c", "d", "caf\udce9"], r"class 4, 'caf\\udce9', is not UTF-8"),
         (["a\r", "b\r", "c\r", "d\r", "e\r"], r"class 0, 'a\\r', .*Windows"),
         (["a", "b", "c", "d", "a "], "class 4, 'a ', has a blank at an end"),
@@ -82,7 +82,7 @@ def test_class_doors_export_keeps_names_whole_and_in_order(
             {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5},
             r"each id of 0\.\.4 once, got \[1, 2, 3, 4, 5\]",
         ),
-        (["a", "b"], r"must have 5 different names, one for each logit, got 2 \(a, b\)"),
+        (["a", "b"], r"wanted 5 different names, one for each logit, got 2 \(a, b\)"),
     ],
 )
 def test_class_doors_export_names_the_class_that_it_refuses(
@@ -159,13 +159,13 @@ def test_class_doors_training_refuses_loaders_whose_ids_mean_different_classes()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     train = BatchLoader(image_set("ant", "bee", "cow"), 4)
     val = DataLoader(Subset(Named("ant", "cow"), [0, 1]), 2)
-    with pytest.raises(ValueError, match="class 1 is 'bee' in loader and 'cow' in val_loader"):
-        pyedge.train(net, train, val_loader=val, epochs=1)
+    with pytest.raises(ValueError, match="class 1 is 'bee' in loader and 'cow' in val"):
+        pyedge.train(net, train, val=val, epochs=1)
     for test in (DataLoader(Named("cow", "bee", "ant"), 2), BatchLoader(image_set("x", "y"), 4)):
         with pytest.raises(ValueError, match=r"train: class 0 is 'ant' in loader and '[cx]"):
-            pyedge.train(net, train, test_loader=test, epochs=1)
+            pyedge.train(net, train, test=test, epochs=1)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-    pyedge.train(net, train, val_loader=DataLoader(Named("ant", "bee"), 2), steps=1)
+    pyedge.train(net, train, val=DataLoader(Named("ant", "bee"), 2), steps=1)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_class_doors_knowledge_takes_the_names_of_the_teacher_by_the_same_rule(
     net, file = loud_teacher(), tiny_student()
 
     def made(classes: Any) -> Any:
-        return pyedge.make_knowledge(net, file, pixels(2), tmp_path / "p", classes=classes,
+        return pyedge.make_knowledge(file, net, pixels(2), tmp_path / "p", classes=classes,
                                      progress=False)  # fmt: skip
 
     with pytest.warns(UserWarning, match="the teacher knows no class low, middle, high; .*J_1"):
@@ -210,7 +210,7 @@ def test_class_doors_knowledge_takes_the_names_of_the_teacher_by_the_same_rule(
             made(classes)
     odd = dataclasses.replace(file, classes=("a ", "b", "c"))  # of an older file
     kept = pyedge.make_knowledge(
-        net, odd, pixels(2), tmp_path / "q", classes=list(odd.classes), progress=False
+        odd, net, pixels(2), tmp_path / "q", classes=list(odd.classes), progress=False
     )
     assert kept.classes == odd.classes
 

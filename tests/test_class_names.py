@@ -68,13 +68,13 @@ def test_class_names_are_taken_whole_from_any_list(source: Any, wanted: tuple[st
         ("cat", "wanted a list of names, got the text 'cat'"),
         ({"cat", "dog"}, "a list, which has an order, got a set"),
         (frozenset({"cat"}), "got a frozenset"),
-        ([0, 1], r"class 0 must be text, such as '0', not int"),
-        ([np.int64(3)], r"class 0 must be text, such as '3', not int64"),
-        (["cat", b"dog"], r"class 1 must be text, such as name.decode\(\), not bytes"),
-        (["cat", float("nan")], "class 1 must be text, not float"),
-        (["cat", None], "class 1 must be text, not NoneType"),
+        ([0, 1], r"class 0: wanted text, such as '0', got int"),
+        ([np.int64(3)], r"class 0: wanted text, such as '3', got int64"),
+        (["cat", b"dog"], r"class 1: wanted text, such as name.decode\(\), got bytes"),
+        (["cat", float("nan")], "class 1: wanted text, got float"),
+        (["cat", None], "class 1: wanted text, got NoneType"),
         (np.array([["cat"], ["dog"]]), "got 2 dimensions"),
-        (3, "wanted text, got int"),
+        (3, "wanted a list of names, got int"),
         ({"cat": "first"}, "a dict of name and id"),
         ({"cat": True}, "a dict of name and id"),
     ],
@@ -154,10 +154,10 @@ def test_class_names_beside_known_ones_say_which_is_there() -> None:
 
 
 def test_class_names_of_another_number_are_counted_and_listed() -> None:
-    message = r"must have 3 different names, one for each logit, got 2 \('a, b', c\)"
+    message = r"wanted 3 different names, one for each logit, got 2 \('a, b', c\)"
     with pytest.raises(ValueError, match=message):
         checked_names(["a, b", "c"], "export: classes", count=3)
-    with pytest.raises(ValueError, match=r"must have 1 different names.*got 2"):
+    with pytest.raises(ValueError, match=r"wanted 1 different names.*got 2"):
         checked_names(ClassNames(("a", "b")), "export: classes", count=1)
 
 
@@ -222,12 +222,12 @@ def test_class_names_of_two_data_sets_must_give_an_id_one_meaning() -> None:
     def loader(*classes: str) -> Any:
         return SimpleNamespace(dataset=SimpleNamespace(dataset=SimpleNamespace(classes=classes)))
 
-    same_classes("train", loader=loader("a", "b"), val_loader=loader("a", "b"), test_loader=None)
-    same_classes("train", loader=loader("a", NFC), val_loader=loader("a", NFD))
-    same_classes("train", loader=loader("a", "b", "c"), val_loader=loader("a"))
-    same_classes("train", loader=[(1, 2)], val_loader=loader("a"))
-    with pytest.raises(ValueError, match="train: class 1 is 'b' in loader and 'c' in val_loader"):
-        same_classes("train", loader=loader("a", "b", "c"), val_loader=loader("a", "c"))
+    same_classes("train", loader=loader("a", "b"), val=loader("a", "b"), test=None)
+    same_classes("train", loader=loader("a", NFC), val=loader("a", NFD))
+    same_classes("train", loader=loader("a", "b", "c"), val=loader("a"))
+    same_classes("train", loader=[(1, 2)], val=loader("a"))
+    with pytest.raises(ValueError, match="train: class 1 is 'b' in loader and 'c' in val"):
+        same_classes("train", loader=loader("a", "b", "c"), val=loader("a", "c"))
 
 
 def test_class_names_with_an_index_of_numbers_as_text_go_by_these_numbers() -> None:

@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = StudentSettings.of(plan)
     fields = {each: getattr(info, each) for each in info.__dataclass_fields__}
     save_network(folder / "student.pt", plan.build(), NetworkInfo(**fields | {"student": settings}))
-    write_student(folder / "whole.pyedge", every_operator())
+    write_student(every_operator(), folder / "whole.pyedge")
     return folder
 
 
@@ -125,7 +125,7 @@ def test_cli_export_mistakes_are_told_on_one_line(
 
 
 def test_cli_inspect_shows_layers_classes_and_memory(run: Any) -> None:
-    code, out, _ = run("inspect whole.pyedge --batch 5")
+    code, out, _ = run("inspect whole.pyedge --batch-size 5")
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
     assert ["stem", "conv2d", "3x3", "4x8x6", "36", "1,728"] in lines
@@ -138,7 +138,7 @@ def test_cli_inspect_shows_layers_classes_and_memory(run: Any) -> None:
 
 
 def test_cli_inspect_json_has_all_of_it(run: Any) -> None:
-    code, out, _ = run("inspect whole.pyedge --batch 5 --json")
+    code, out, _ = run("inspect whole.pyedge --batch-size 5 --json")
     assert code == 0
     told, student = json.loads(out), every_operator()
     assert told["params"] == student.params == sum(row["params"] for row in told["layers"])
@@ -155,7 +155,7 @@ def test_cli_inspect_json_has_all_of_it(run: Any) -> None:
 
 def test_cli_inspect_more_images_take_more_memory(run: Any) -> None:
     sizes = [
-        json.loads(run(f"inspect whole.pyedge --batch {n} --json")[1])["memory"]["learn_bytes"]
+        json.loads(run(f"inspect whole.pyedge --batch-size {n} --json")[1])["memory"]["learn_bytes"]
         for n in (1, 64)
     ]
     assert sizes[0] < sizes[1]
@@ -166,7 +166,7 @@ def test_cli_inspect_more_images_take_more_memory(run: Any) -> None:
     [
         ("student.pt", 1, "student.pt: not a student of pyedge"),
         ("whole.pyedg", 2, "did you mean whole.pyedge?"),
-        ("whole.pyedge --batch 0", 2, "--batch: wanted a whole number from 1"),
+        ("whole.pyedge --batch-size 0", 2, "--batch-size: wanted a whole number from 1"),
     ],
 )
 def test_cli_inspect_mistakes_are_told_on_one_line(

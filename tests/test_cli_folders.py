@@ -24,7 +24,7 @@ GREY = images(9)[0][:, 0]
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with a student and photos of its size in class folders."""
-    write_student(tmp_path / "student.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "student.pyedge")
     members = {f"{CLASSES[i % 3]}/{i}.png": encoded(image) for i, image in enumerate(GREY)}
     folder(tmp_path / "photos", members)
     zipped(tmp_path / "photos.zip", members)

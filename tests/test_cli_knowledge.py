@@ -43,7 +43,7 @@ def folder(tmp_path_factory) -> Path:
     save_network(folder / "teacher.pt", teacher, info)
     for name, widths in (("student", [3, 4, 5, 5, 6, 6, 7]), ("another", [3, 4, 5, 5, 6, 6, 8])):
         cut = pyedge.compress(teacher, images=torch.randn(8, 3, SIZE, SIZE), widths=widths)
-        write_student(folder / f"{name}.pyedge", student_file(cut, classes=CLASSES))
+        write_student(student_file(cut, classes=CLASSES), folder / f"{name}.pyedge")
         torch.save(cut.state_dict(), folder / f"{name}.pt")
     return folder
 
@@ -68,7 +68,8 @@ def teacher_of(folder: Path) -> torch.nn.Module:
 
 
 def test_cli_knowledge_writes_what_the_teacher_says_of_a_folder(run, folder):
-    line = "knowledge teacher.pt student.pyedge photos --out pack --views 2 --augment crop,flip"
+    line = "knowledge student.pyedge --teacher teacher.pt photos --out pack --views 2"
+    line += " --augment crop,flip"
     code, found, _ = run(line)
     assert code == 0
     pack = Knowledge(folder / "pack")
@@ -87,7 +88,8 @@ def test_cli_knowledge_writes_what_the_teacher_says_of_a_folder(run, folder):
 
 def test_cli_knowledge_takes_only_some_classes_and_int8(run, folder):
     code, found, _ = run(
-        "knowledge teacher.pt student.pyedge photos --out new --only-classes red --dtype int8"
+        "knowledge student.pyedge --teacher teacher.pt photos --out new --only-classes red"
+        " --dtype int8"
     )
     assert code == 0
     pack = Knowledge(folder / "new")
@@ -99,7 +101,9 @@ def test_cli_knowledge_takes_only_some_classes_and_int8(run, folder):
 
 
 def test_cli_knowledge_of_the_training_part_knows_no_test_image(run, folder):
-    code, found, _ = run("knowledge teacher.pt student.pyedge photos --out train --part train")
+    code, found, _ = run(
+        "knowledge student.pyedge --teacher teacher.pt photos --out train --part train"
+    )
     assert code == 0
     assert found["images"] == 9  # of 15, a fifth of each class is test, one of the rest val
 
@@ -107,18 +111,18 @@ def test_cli_knowledge_of_the_training_part_knows_no_test_image(run, folder):
 def test_cli_knowledge_reads_arrays(run, folder):
     pixels = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8)
     np.save(folder / "pixels.npy", pixels)
-    code, found, _ = run("knowledge teacher.pt student.pyedge pixels.npy --out arrays")
+    code, found, _ = run("knowledge student.pyedge --teacher teacher.pt pixels.npy --out arrays")
     assert (code, found["images"]) == (0, 4)
     Knowledge(folder / "arrays").check_images(pixels)
 
 
 def test_cli_knowledge_estimates_and_writes_nothing(run, folder):
     before = sorted(folder.iterdir())
-    line = "knowledge teacher.pt student.pyedge photos --out pack2 --views 3 --estimate"
+    line = "knowledge student.pyedge --teacher teacher.pt photos --out pack2 --views 3 --estimate"
     code, found, _ = run(line)
     assert code == 0
     student = read_student(folder / "student.pyedge")
-    assert found["bytes"] == knowledge_bytes(teacher_of(folder), student, 15, views=3)
+    assert found["bytes"] == knowledge_bytes(student, teacher_of(folder), 15, views=3)
     assert found["out"] is None
     assert sorted(folder.iterdir()) == before
 
@@ -152,7 +156,7 @@ def test_pack_for_a_student_in_memory_is_the_one_for_its_file(folder, tmp_path):
         teacher, images=torch.randn(8, 3, SIZE, SIZE), widths=[3, 4, 5, 5, 6, 6, 7]
     )
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, SIZE, SIZE), dtype=np.uint8)
-    pack = make_knowledge(teacher, student, pixels, tmp_path / "pack", progress=False)
+    pack = make_knowledge(student, teacher, pixels, tmp_path / "pack", progress=False)
     pack.check(student_file(student, classes=CLASSES))
     assert pack.classes == ("0", "1", "2")
     _, taps = student.forward_taps(standardise(torch.from_numpy(pixels)))
@@ -162,4 +166,30 @@ def test_pack_for_a_student_in_memory_is_the_one_for_its_file(folder, tmp_path):
     assert [group.blocks for group in pack.groups] == [2, 2, 2]
     other = models.create("wrn", **{**OPTIONS, "widths": (6, 8, 12)}).eval()
     with pytest.raises(ValueError, match="it is not the student's teacher"):
-        make_knowledge(other, student, pixels, tmp_path / "pack")
+        make_knowledge(student, other, pixels, tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "teacher.pt student.pyedge photos --out {}",
+        "--dtype float16 teacher.pt --out {} student.pyedge photos",
+        "teacher.pt student.pyedge --out {} photos",
+    ],
+)
+def test_cli_knowledge_took_the_teacher_first(run, folder, capsys, tmp_path, line):
+    code, found, _ = run(f"knowledge student.pyedge photos --teacher teacher.pt --out {tmp_path}/n")
+    assert code == 0
+    assert cli.main(["knowledge", *line.format(tmp_path / "o").split(), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["bytes"] == found["bytes"]
+    assert "note: the student comes first now, and then --teacher; TEACHER STUDENT DATA goes" in err
+    assert Knowledge(tmp_path / "o").digest == Knowledge(tmp_path / "n").digest
+
+
+def test_cli_knowledge_wants_a_teacher(run):
+    code, found, told = run("knowledge student.pyedge photos --out pack")
+    assert (code, found) == (2, {})
+    assert told.endswith("missing: --teacher, the file of the teacher")
+    code, _, told = run("knowledge student.pyedge photos more --teacher teacher.pt --out pack")
+    assert (code, "'more' is one argument too many" in told) == (2, True)

@@ -23,7 +23,7 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A student, arrays of images, and the current folder."""
-    write_student(tmp_path / "student.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "student.pyedge")
     pixels, labels = images(60)
     names = np.array([*CLASSES, "mug"])
     labels = np.where(labels == 2, 3, labels)

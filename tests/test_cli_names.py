@@ -22,7 +22,7 @@ TENCH = "tench, Tinca tinca"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_student(tmp_path / "s.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "s.pyedge")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -22,10 +22,10 @@ Run = Callable[..., dict[str, Any]]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Students with statistics and without, and images."""
     pixels, labels = images(300)
-    write_student(tmp_path / "plain.pyedge", tiny_student())
-    write_student(tmp_path / "s.pyedge", pyedge.add_statistics(tiny_student(), pixels, labels))
+    write_student(tiny_student(), tmp_path / "plain.pyedge")
+    write_student(pyedge.add_statistics(tiny_student(), pixels, labels), tmp_path / "s.pyedge")
     wide = pyedge.add_statistics(tiny_student(), pixels, labels, expand=16)
-    write_student(tmp_path / "wide.pyedge", wide)
+    write_student(wide, tmp_path / "wide.pyedge")
     pixels, labels = images(60, seed=3)
     names = np.array([*CLASSES, "mug"])[np.where(labels == 2, 3, labels)]
     np.savez(tmp_path / "mugs.npz", images=pixels, labels=names)
@@ -86,7 +86,7 @@ def test_cli_learn_tells_that_an_option_means_steps(
 
 
 def test_cli_learn_says_what_was_learned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = "learn s.pyedge mugs.npz --add mug --val 0.2 --pooled --out t.pyedge"
+    line = "learn s.pyedge mugs.npz --add mug --val 0.2 --no-forgettable --out t.pyedge"
     assert main(line.split()) == 0
     out, _ = capsys.readouterr()
     assert out.startswith("learned from statistics: 60 images in 0.")
@@ -137,7 +137,10 @@ def test_cli_inspect_tells_statistics_head_and_expansion(
         ("learn s.pyedge mugs.npz --method statistics --lr 1 --out x", "--lr has no meaning"),
         ("learn s.pyedge mugs.npz --method transfer --out x", "needs --knowledge PACK"),
         ("learn s.pyedge mugs.npz --method labels --knowledge k --out x", "no use for --knowledge"),
-        ("learn s.pyedge mugs.npz --method labels --pooled --out x", "--pooled has no meaning"),
+        (
+            "learn s.pyedge mugs.npz --method labels --no-forgettable --out x",
+            "--no-forgettable has no meaning",
+        ),
         ("learn s.pyedge mugs.npz --method statistic --out x", "invalid choice: 'statistic'"),
         ("learn s.pyedge mugs.npz --add mug,cup --out x", "nothing is known of cup"),
         ("learn plain.pyedge mugs.npz --add mug --method statistics --out x", "known of high"),

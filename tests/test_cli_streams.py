@@ -30,7 +30,7 @@ FULL = Path("/dev/full")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("streams")
-    write_student(path / "s.pyedge", dataclasses.replace(tiny_student(), classes=CLASSES))
+    write_student(dataclasses.replace(tiny_student(), classes=CLASSES), path / "s.pyedge")
     np.save(path / "ä.npy", images(3)[0])
     np.savez(path / "data.npz", images=images(6)[0], labels=images(6)[1])
     return path

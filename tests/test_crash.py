@@ -32,7 +32,7 @@ def test_crash_killed_learning_resumes_to_the_same_bits(tmp_path: Path) -> None:
     tool = crash_test()
     pixels, labels = images(160)
     np.savez(tmp_path / tool.IMAGES, images=pixels, labels=labels)
-    write_student(tmp_path / tool.STUDENT, tiny_student())
+    write_student(tiny_student(), tmp_path / tool.STUDENT)
     tally = tool.crash(tmp_path, 4, seed=1, say=lambda text: None)
     assert tally.kills == 4
     assert tally.runs >= 1

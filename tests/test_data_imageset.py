@@ -189,8 +189,16 @@ def test_imageset_subset_takes_where_a_mask_is_true(kind):
         (lambda i: i.only_classes([np.True_]), TypeError, "must be a whole number or a name"),
         (lambda i: i.only_classes(None), TypeError, "wanted a list of classes, got None"),
         (lambda i: i.split("0.1"), TypeError, "fraction must be a number in .* got '0.1'"),
-        (lambda i: i.split(0.5, seed=-1), ValueError, "split: seed must be at least 0, got -1"),
-        (lambda i: i.split(0.5, seed=1.5), TypeError, "seed must be a whole number, got 1.5"),
+        (
+            lambda i: i.split(0.5, seed=-1),
+            ValueError,
+            "split: seed: wanted a whole number from 0, got -1",
+        ),
+        (
+            lambda i: i.split(0.5, seed=1.5),
+            TypeError,
+            "seed: wanted a whole number from 0, got 1.5",
+        ),
         (lambda i: ImageSet(i.images.numpy(), i.labels, i.classes), TypeError, "torch.from_numpy"),
         (lambda i: ImageSet(i.images, [0, 1], i.classes), TypeError, "tensor, not list"),
     ],

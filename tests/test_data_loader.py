@@ -30,7 +30,7 @@ def loader_threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name == "pyedge-loader"]
 
 
-def test_loader_without_shuffle_is_the_standardised_set_in_order(images):
+def test_without_shuffle_is_the_standardised_set_in_order(images):
     loader = BatchLoader(images, 16, shuffle=False)
     batches = list(loader)
     assert [len(y) for _, y in batches] == [16, 16, 16, 2]
@@ -42,13 +42,13 @@ def test_loader_without_shuffle_is_the_standardised_set_in_order(images):
     assert loader.dataset is images
 
 
-def test_loader_drop_last_leaves_the_short_batch_out(images):
+def test_drop_last_leaves_the_short_batch_out(images):
     loader = BatchLoader(images, 16, drop_last=True)
     assert [len(y) for _, y in loader] == [16, 16, 16]
     assert len(loader) == 3
 
 
-def test_loader_shuffle_shows_each_image_once(images):
+def test_shuffle_shows_each_image_once(images):
     x = torch.cat([x for x, _ in BatchLoader(images, 7)])
     whole = standardise(images.images)
     assert not torch.equal(x, whole)
@@ -56,7 +56,7 @@ def test_loader_shuffle_shows_each_image_once(images):
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
-def test_loader_depends_on_seed_and_epoch_alone(images, prefetch):
+def test_depends_on_seed_and_epoch_alone(images, prefetch):
     def passes(seed: int, epoch: int, prefetch: int = prefetch):
         loader = BatchLoader(images, 16, augment=Augment(2, True, 3), seed=seed, prefetch=prefetch)
         loader.set_epoch(epoch)
@@ -69,18 +69,18 @@ def test_loader_depends_on_seed_and_epoch_alone(images, prefetch):
     assert not same(first, passes(1, 2))
 
 
-def test_loader_repeats_an_epoch_until_it_is_changed(images):
+def test_repeats_an_epoch_until_it_is_changed(images):
     loader = BatchLoader(images, 16, augment=Augment(cutout=4))
     assert same(list(loader), list(loader))
 
 
-def test_loader_augments_after_standardising_so_that_holes_hold_the_mean(images):
+def test_augments_after_standardising_so_that_holes_hold_the_mean(images):
     # 8x8 holes centred anywhere: a quarter of each image at least is exactly 0
     for x, _ in BatchLoader(images, 16, augment=Augment(0, False, 8)):
         assert ((x == 0).float().mean((1, 2, 3)) >= 0.25).all()
 
 
-def test_loader_channels_last_changes_memory_only(images):
+def test_channels_last_changes_memory_only(images):
     plain = list(BatchLoader(images, 16, augment=Augment(2, True, 3)))
     last = list(BatchLoader(images, 16, augment=Augment(2, True, 3), channels_last=True))
     assert same(plain, last)
@@ -90,7 +90,7 @@ def test_loader_channels_last_changes_memory_only(images):
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("drop_last", [False, True])
-def test_loader_shards_join_to_the_whole(images, world, drop_last):
+def test_shards_join_to_the_whole(images, world, drop_last):
     images = images.subset(range(49))  # the last batch is smaller, and uneven
     loader = BatchLoader(images, 11, augment=Augment(2, True, 3), seed=4, drop_last=drop_last)
     parts = [loader.shard(rank, world) for rank in range(world)]
@@ -104,7 +104,7 @@ def test_loader_shards_join_to_the_whole(images, world, drop_last):
     assert same(list(loader), joined)
 
 
-def test_loader_shard_without_images_is_refused(images):
+def test_shard_without_images_is_refused(images):
     loader = BatchLoader(images, 16)  # the last batch has 2
     with pytest.raises(ValueError, match="a batch of 2 images cannot be shared by 3"):
         loader.shard(0, 3)
@@ -113,7 +113,7 @@ def test_loader_shard_without_images_is_refused(images):
         loader.shard(2, 2)
 
 
-def test_loader_thread_ends_when_the_consumer_stops_early(images):
+def test_thread_ends_when_the_consumer_stops_early(images):
     before = len(loader_threads())
     for _ in BatchLoader(images, 5, prefetch=1):
         break
@@ -123,13 +123,13 @@ def test_loader_thread_ends_when_the_consumer_stops_early(images):
     assert len(loader_threads()) == before
 
 
-def test_loader_two_passes_at_once_do_not_mix(images):
+def test_two_passes_at_once_do_not_mix(images):
     loader = BatchLoader(images, 16)
     pairs = list(zip(loader, loader, strict=True))
     assert same([a for a, _ in pairs], [b for _, b in pairs])
 
 
-def test_loader_error_of_the_thread_reaches_the_consumer():
+def test_error_of_the_thread_reaches_the_consumer():
     def broken():
         yield torch.zeros(1), torch.zeros(1)
         raise RuntimeError("disk on fire")
@@ -141,7 +141,7 @@ def test_loader_error_of_the_thread_reaches_the_consumer():
     assert not loader_threads()
 
 
-def test_loader_thread_works_ahead_of_the_consumer():
+def test_thread_works_ahead_of_the_consumer():
     made = []
 
     def batches():
@@ -167,12 +167,12 @@ def test_loader_thread_works_ahead_of_the_consumer():
         ({"batch_size": 51, "drop_last": True}, "50 images give no batch of 51"),
     ],
 )
-def test_loader_bad_arguments_are_named(images, options, words):
+def test_bad_arguments_are_named(images, options, words):
     with pytest.raises(ValueError, match=words):
         BatchLoader(images, **options)
 
 
-def test_loader_refuses_empty_sets_other_datasets_and_negative_epochs(images):
+def test_refuses_empty_sets_other_datasets_and_negative_epochs(images):
     with pytest.raises(ValueError, match="0 images"):
         BatchLoader(images.subset([]), 4)
     with pytest.raises(TypeError, match="wanted an ImageSet, got list"):

@@ -67,7 +67,7 @@ def close(one: dict, two: dict) -> None:
 
 
 def test_ddp_transfer_takes_the_steps_of_one_process():
-    keywords = {"val_loader": Sharded(), "test_loader": batches(seed=2)}
+    keywords = {"val": Sharded(), "test": batches(seed=2)}
     one, teacher = taught_pair()
     before = state_of(one)
     wanted = transfer(one, teacher, Sharded(), options=QUICK, **keywords)
@@ -135,7 +135,7 @@ def test_ddp_objectives_take_the_steps_of_one_process(tmp_path):
 
 def test_ddp_refuses_a_loader_that_cannot_be_shared():
     student, teacher = pair()
-    with pytest.raises(TypeError, match="to be shared between processes, got list"):
+    with pytest.raises(TypeError, match="to be shared between processes, got a list"):
         transfer(student, teacher, batches(), options=TWO)
     x, y = (torch.cat(part) for part in zip(*batches(), strict=True))
     loader = DataLoader(TensorDataset(x, y), 8)
@@ -146,6 +146,4 @@ def test_ddp_refuses_a_loader_that_cannot_be_shared():
 def test_ddp_names_what_cannot_travel():
     student, teacher = pair()
     with pytest.raises(TypeError, match="must be picklable"):
-        transfer(
-            student, teacher, Sharded(), val_loader=Sharded(), score=lambda e: e.loss, options=TWO
-        )
+        transfer(student, teacher, Sharded(), val=Sharded(), score=lambda e: e.loss, options=TWO)

@@ -33,7 +33,7 @@ pytestmark = needs_posix
 
 
 def pack(path: Path, seed: int = 0) -> Path:
-    make_knowledge(loud_teacher(), tiny_student(), pixels(5), path, seed=seed, progress=False)
+    make_knowledge(tiny_student(), loud_teacher(), pixels(5), path, seed=seed, progress=False)
     return path
 
 
@@ -193,7 +193,7 @@ def test_pictures_take_the_place_of_pictures(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_student(tmp_path / "student.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "student.pyedge")
     np.savez(tmp_path / "data.npz", images=images()[0], labels=images()[1])
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -27,7 +27,7 @@ pytestmark = needs_posix
 
 
 def pack(path: Path, seed: int = 0) -> Path:
-    make_knowledge(loud_teacher(), tiny_student(), pixels(5), path, seed=seed, progress=False)
+    make_knowledge(tiny_student(), loud_teacher(), pixels(5), path, seed=seed, progress=False)
     return path
 
 

@@ -93,36 +93,40 @@ def test_edge_labels_go_with_an_array_file(tmp_path: Path) -> None:
     np.save(tmp_path / "pixels.npy", PIXELS)
     found = learner.evaluate(tmp_path / "pixels.npy", NAMES).confusion
     assert np.array_equal(found, learner.evaluate(PIXELS, IDS).confusion)
-    with pytest.raises(ValueError, match="labels must have shape"):
+    with pytest.raises(ValueError, match="labels: wanted shape"):
         learner.evaluate(tmp_path / "pixels.npy", NAMES[:3])
 
 
 with_gap: list[Any] = [*IDS.tolist()]
 with_gap[4] = None
 REFUSED = {
-    "None among them": (with_gap, ValueError, "must be known for each image, got None at 4"),
-    "NaN among names": ([np.nan, *NAMES[1:]], TypeError, "must all be names, or all ids, got nan"),
+    "None among them": (with_gap, ValueError, "wanted one for each image, got None at 4"),
+    "NaN among names": (
+        [np.nan, *NAMES[1:]],
+        TypeError,
+        "wanted names alone, or ids alone, got nan",
+    ),
     "a gap in a column": (Column([float("nan"), *NAMES[1:]]), ValueError, "got nan at 0"),
-    "too few": (IDS[:5], ValueError, r"must have shape \(12,\), one for each image, not \(5,\)"),
-    "too many": ([*IDS.tolist(), 0], ValueError, r"must have shape \(12,\).*not \(13,\)"),
-    "beyond": (IDS + 1, ValueError, r"must lie in 0\.\.2, .* got 1\.\.3"),
-    "negative": (IDS - 1, ValueError, "must not be negative, got -1"),
-    "bools": (IDS > 0, TypeError, r"not bool, which labels two classes alone \(3 are known\)"),
-    "halves": (IDS + 0.5, TypeError, r"must be whole numbers or names, got 0\.5 at 0"),
+    "too few": (IDS[:5], ValueError, r"wanted shape \(12,\), one for each image, got \(5,\)"),
+    "too many": ([*IDS.tolist(), 0], ValueError, r"wanted shape \(12,\).*got \(13,\)"),
+    "beyond": (IDS + 1, ValueError, r"wanted ids in 0\.\.2, .* got 1\.\.3"),
+    "negative": (IDS - 1, ValueError, "wanted ids from 0, got -1"),
+    "bools": (IDS > 0, TypeError, r"got bool, which labels two classes alone \(3 are known\)"),
+    "halves": (IDS + 0.5, TypeError, r"wanted whole numbers or names, got 0\.5 at 0"),
     "infinity": (IDS + np.inf, TypeError, "got inf at 0"),
-    "soft": (np.full((12, 3), 1 / 3), ValueError, "must be one-hot, each image of one class"),
-    "two classes": (np.eye(3)[IDS] + np.eye(3)[IDS - 1], ValueError, "must be one-hot"),
+    "soft": (np.full((12, 3), 1 / 3), ValueError, "wanted one-hot, each image of one class"),
+    "two classes": (np.eye(3)[IDS] + np.eye(3)[IDS - 1], ValueError, "wanted one-hot"),
     "other classes": (np.eye(4)[IDS], ValueError, "a column for each of the 3 classes"),
-    "a row": (IDS[None], ValueError, r" of shape \(1, 12\)"),
+    "a row": (IDS[None], ValueError, r"got shape \(1, 12\)"),
     "names and ids": ([0, *NAMES[1:]], TypeError, "got 0 at 0 among 11 names"),
-    "a generator": ((i for i in IDS), TypeError, "one label for each image, not generator"),
-    "one name": ("low", TypeError, "one label for each image, not str"),
-    "a dict": ({"labels": IDS}, TypeError, "one label for each image, not dict"),
-    "a set": ({0, 1, 2}, TypeError, "one label for each image, not set"),
-    "bytes": (np.array([b"low"] * 12), TypeError, "must be whole numbers or names"),
-    "complex": (IDS.astype(complex), TypeError, "must be whole numbers or names, not complex128"),
+    "a generator": ((i for i in IDS), TypeError, "one label for each image, got generator"),
+    "one name": ("low", TypeError, "one label for each image, got str"),
+    "a dict": ({"labels": IDS}, TypeError, "one label for each image, got dict"),
+    "a set": ({0, 1, 2}, TypeError, "one label for each image, got set"),
+    "bytes": (np.array([b"low"] * 12), TypeError, "wanted whole numbers or names"),
+    "complex": (IDS.astype(complex), TypeError, "wanted whole numbers or names, got complex128"),
     "ragged": ([[0], [1, 2]] * 6, TypeError, "of which numpy makes no array"),
-    "dates": (np.array(["2020-01-01"] * 12, dtype="M8[D]"), TypeError, "not datetime64"),
+    "dates": (np.array(["2020-01-01"] * 12, dtype="M8[D]"), TypeError, "got datetime64"),
 }
 
 
@@ -142,7 +146,7 @@ def test_edge_labels_in_a_table_of_several_columns_are_refused() -> None:
     class Table(Column):
         columns = ("low", "middle", "high")
 
-    with pytest.raises(TypeError, match="must be one column, got a table with 3: low, middle"):
+    with pytest.raises(TypeError, match="wanted one column, got a table with 3: low, middle"):
         ids_or_names(Table([[1, 0, 0]]), "learn: labels")
 
 
@@ -171,9 +175,9 @@ def test_edge_labels_from_pandas_count_by_position() -> None:
         pandas.Index(IDS),
     ):
         assert np.array_equal(learner.evaluate(PIXELS, given).confusion, wanted)
-    with pytest.raises((TypeError, ValueError), match=r"evaluate: labels must .* got nan at 0"):
+    with pytest.raises((TypeError, ValueError), match=r"evaluate: labels: wanted .* got nan at 0"):
         learner.evaluate(PIXELS, pandas.Series([None, *IDS[1:]], dtype="Int64"))
-    with pytest.raises(TypeError, match="must be one column, got a table with 3"):
+    with pytest.raises(TypeError, match="wanted one column, got a table with 3"):
         learner.evaluate(PIXELS, pandas.get_dummies(pandas.Series(NAMES)))
 
 
@@ -200,15 +204,15 @@ def test_edge_options_take_numbers_of_numpy(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "words"),
     [
-        ({"epochs": 2.5}, TypeError, "epochs must be a whole number, got 2.5"),
-        ({"steps": "3"}, TypeError, "steps must be a whole number, got '3'"),
-        ({"lr": "0.1"}, TypeError, "lr must be a number, got '0.1'"),
-        ({"batch_size": 8.0}, TypeError, "batch_size must be a whole number, got 8.0"),
-        ({"keep_best": "no"}, TypeError, "keep_best must be True or False, got 'no'"),
-        ({"flip": 1}, TypeError, "flip must be True or False, got 1"),
-        ({"checkpoint": 3}, TypeError, "checkpoint must be the path of a file, got 3"),
-        ({"trainable": 3}, ValueError, r"trainable must be .* got \(3,\)"),
-        ({"milestones": 3, "schedule": "steps"}, ValueError, "milestones must be epochs.* got 3"),
+        ({"epochs": 2.5}, TypeError, "epochs: wanted a whole number from 1, got 2.5"),
+        ({"steps": "3"}, TypeError, "steps: wanted a whole number from 1, got '3'"),
+        ({"lr": "0.1"}, TypeError, "lr: wanted a number above 0, got '0.1'"),
+        ({"batch_size": 8.0}, TypeError, "batch_size: wanted a whole number from 1, got 8.0"),
+        ({"keep_best": "no"}, TypeError, "keep_best: wanted True or False, got 'no'"),
+        ({"flip": 1}, TypeError, "flip: wanted True or False, got 1"),
+        ({"checkpoint": 3}, TypeError, "checkpoint: wanted the path of a file, got 3"),
+        ({"trainable": 3}, ValueError, r"trainable: wanted .* got \(3,\)"),
+        ({"milestones": 3, "schedule": "steps"}, ValueError, "milestones: wanted epochs.* got 3"),
     ],
 )
 def test_edge_options_of_another_kind_are_named(
@@ -221,10 +225,12 @@ def test_edge_options_of_another_kind_are_named(
 @pytest.mark.parametrize("value", [2.0, "2", True, None, [1]])
 def test_edge_numbers_beside_the_options_are_named(value: Any) -> None:
     learner = EdgeLearner(tiny_student())
-    with pytest.raises(TypeError, match="predict: batch_size must be a whole number, got"):
+    with pytest.raises(TypeError, match="predict: batch_size: wanted a whole number from 1, got"):
         learner.predict(PIXELS, batch_size=value)
     if value is not None:
-        with pytest.raises(TypeError, match="EdgeLearner: threads must be a whole number, got"):
+        with pytest.raises(
+            TypeError, match="EdgeLearner: threads: wanted a whole number from 1 to 1024, got"
+        ):
             EdgeLearner(tiny_student(), threads=value)
 
 
@@ -237,7 +243,9 @@ def test_edge_numbers_beside_the_options_are_named(value: Any) -> None:
     ],
 )
 def test_labels_that_are_masked_are_not_taken_for_data(labels: Any) -> None:
-    with pytest.raises(TypeError, match="f: labels must be known for each image, 1 are masked"):
+    with pytest.raises(
+        TypeError, match="f: labels: wanted one for each image, got 1 that are masked"
+    ):
         ids_or_names(labels, "f: labels", count=3)
 
 
@@ -304,7 +312,7 @@ def test_labels_of_a_data_set_that_does_not_iterate_go_by_its_classes(kind: Any)
     assert np.array_equal(learner.predict(given).ids, learner.predict(pixels).ids)
     with pytest.raises(ValueError, match="labels are given, and images has labels of its own"):
         learner.evaluate(given, labels)
-    learner.learn(given, True, val=given, steps=2, progress=False)
+    learner.learn(given, labelled=True, val=given, steps=2, progress=False)
     other = EdgeLearner(tiny_student())
     other.learn(pixels, labels, val=(pixels, labels), steps=2, progress=False)
     assert np.array_equal(learner.logits(pixels), other.logits(pixels))

@@ -195,9 +195,9 @@ def test_edge_warm_start_refuses_momentum_of_other_layers() -> None:
 
 def test_edge_max_memory_makes_batches_smaller_and_says_so() -> None:
     learner = EdgeLearner(tiny_student())
-    limit = learner.memory(9)
-    assert limit > learner.memory(8)
-    assert learner.memory(9, training=False) < limit
+    limit = learner.memory_bytes(9)
+    assert limit > learner.memory_bytes(8)
+    assert learner.memory_bytes(9, training=False) < limit
     small = EdgeLearner(tiny_student(), max_memory=limit)
     with pytest.warns(UserWarning, match="hold batches of 9 images, not of 16"):
         result = small.learn(*images(), options=QUICK)
@@ -253,26 +253,30 @@ def nan_image() -> Any:
     [
         (bad(labels=None), ValueError, "wanted labels, knowledge, or both"),
         (bad(images=nan_image()), ValueError, "image 7 holds NaN or infinity"),
-        (bad(labels=np.full(48, 3)), ValueError, r"labels must lie in 0\.\.2"),
-        (bad(labels=np.full(48, -1)), ValueError, "must not be negative"),
-        (bad(labels=images()[1][:5]), ValueError, r"labels must have shape \(48,\)"),
+        (bad(labels=np.full(48, 3)), ValueError, r"labels: wanted ids in 0\.\.2"),
+        (bad(labels=np.full(48, -1)), ValueError, "wanted ids from 0"),
+        (bad(labels=images()[1][:5]), ValueError, r"labels: wanted shape \(48,\)"),
         (bad(labels=["low"] * 47 + ["mug"]), ValueError, "knows no class mug"),
         (bad(labels=images()[1] + 0.5), TypeError, "whole numbers or names"),
-        (bad(images=images()[0][:0], labels=images()[1][:0]), ValueError, "images is empty"),
-        (bad(images=images()[0][:, :, :5]), ValueError, "images must be"),
-        (bad(val=(images()[0], images()[1][:3])), ValueError, "labels must have shape"),
-        (bad(val=1.5), ValueError, "must lie between 0 and 1"),
-        (bad(knowledge=3), TypeError, "knowledge must be a Knowledge"),
+        (
+            bad(images=images()[0][:0], labels=images()[1][:0]),
+            ValueError,
+            "images: wanted one at least, got none",
+        ),
+        (bad(images=images()[0][:, :, :5]), ValueError, "images: wanted"),
+        (bad(val=(images()[0], images()[1][:3])), ValueError, "labels: wanted shape"),
+        (bad(val=1.5), ValueError, "wanted a share between 0 and 1"),
+        (bad(knowledge=3), TypeError, "knowledge: wanted a Knowledge"),
         (bad(knowledge="nowhere"), FileNotFoundError, "nowhere"),
-        (bad(trainable="last"), ValueError, "trainable must be one of"),
+        (bad(trainable="last"), ValueError, "trainable: wanted .*last_conv"),
         (bad(trainable=("stem",)), ValueError, "no layer 'stem'"),
         (bad(lambdas=(1, 10, 0)), ValueError, "leave no loss without knowledge"),
         (bad(lambdas=(1, 10)), ValueError, "three finite weights"),
-        (bad(patience=3), ValueError, "patience needs val"),
-        (bad(score=lambda _: 1.0), ValueError, "score needs val"),
-        (bad(lr=-1.0), ValueError, "lr must be above 0"),
-        (bad(momentun=0.9), TypeError, "unknown momentun"),
-        (bad(resume=True), ValueError, "resume needs checkpoint"),
+        (bad(patience=3), ValueError, "val: wanted .* for patience"),
+        (bad(score=lambda _: 1.0), ValueError, "val: wanted .*score"),
+        (bad(lr=-1.0), ValueError, "lr: wanted a number above 0"),
+        (bad(momentun=0.9), TypeError, "got 'momentun' .did you mean momentum"),
+        (bad(resume=True), ValueError, "checkpoint: wanted the file to resume from"),
         (bad(lr=1e30, clip=None), DivergedError, "was not finite at step"),
         (bad(checkpoint="/nowhere/at/all"), OSError, "nowhere"),
     ],
@@ -282,13 +286,13 @@ def test_edge_learn_refuses_what_is_bad_and_stays_as_it_was(
 ) -> None:
     learner = EdgeLearner(tiny_student())
     learner.learn(*images(), options=QUICK, epochs=1)
-    student, weights, memory = learner.student, arrays_of(learner), learner.memory(16)
+    student, weights, memory = learner.student, arrays_of(learner), learner.memory_bytes(16)
     with pytest.raises(error, match=message):
         learner.learn(**{"options": QUICK, **given})
     assert learner.student is student
     now = arrays_of(learner)
     assert all(np.array_equal(weights[name], now[name]) for name in weights)
-    assert learner.memory(16) == memory
+    assert learner.memory_bytes(16) == memory
 
 
 def test_edge_learn_that_is_interrupted_leaves_the_learner_as_it_was() -> None:
@@ -313,7 +317,7 @@ def test_edge_evaluate_refuses_images_without_labels_and_none_at_all() -> None:
     pixels, labels = images()
     with pytest.raises(ValueError, match="evaluate: wanted labels, of 48 images"):
         learner.evaluate(pixels)
-    with pytest.raises(ValueError, match="evaluate: images is empty"):
+    with pytest.raises(ValueError, match="evaluate: images: wanted one at least, got none"):
         learner.evaluate(pixels[:0], labels[:0])
 
 
@@ -340,9 +344,9 @@ def test_edge_save_on_a_full_disk_leaves_the_old_file(
 
 
 def test_edge_learner_refuses_senseless_settings() -> None:
-    with pytest.raises(TypeError, match="threads must be a whole number"):
+    with pytest.raises(TypeError, match="threads: wanted a whole number"):
         EdgeLearner(tiny_student(), threads=1.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_memory must be at least 1"):
+    with pytest.raises(ValueError, match="max_memory: wanted a whole number from 1"):
         EdgeLearner(tiny_student(), max_memory=0)
 
 
@@ -376,9 +380,9 @@ def test_edge_learn_takes_pairs_of_image_and_label_and_uses_labels_when_told() -
     pixels, labels = images(12)
     pairs = [(image[0], CLASSES[label]) for image, label in zip(pixels, labels, strict=True)]
     learner, other = EdgeLearner(tiny_student()), EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="labels=True takes those that images carry"):
+    with pytest.raises(ValueError, match="labelled=True takes those that images carry"):
         learner.learn(pairs, options=QUICK)
-    learner.learn(pairs, True, options=QUICK)
+    learner.learn(pairs, labelled=True, options=QUICK)
     other.learn(pixels, labels, options=QUICK)
     assert changed(tiny_student(), learner.student) == LAST
     assert not changed(learner.student, other.student)
@@ -386,7 +390,7 @@ def test_edge_learn_takes_pairs_of_image_and_label_and_uses_labels_when_told() -
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own count")
 def test_edge_learn_stays_within_what_memory_told(tmp_path: Path) -> None:
-    write_student(tmp_path / "student.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "student.pyedge")
     pixels, labels = images(4096)
     np.savez(tmp_path / "data.npz", images=pixels, labels=labels)
     code = (
@@ -398,7 +402,7 @@ def test_edge_learn_stays_within_what_memory_told(tmp_path: Path) -> None:
         "data = np.load('data.npz'); images, labels = data['images'], data['labels']\n"
         "learner = EdgeLearner('student.pyedge', threads=2)\n"
         "learner.learn(images[:8], labels[:8], batch_size=8, epochs=1)\n"  # all code is loaded
-        "before, told = peak(), learner.memory(4096)\n"
+        "before, told = peak(), learner.memory_bytes(4096)\n"
         "learner.learn(images, labels, batch_size=4096, steps=2)\n"
         "print(before, told, peak())\n"
     )

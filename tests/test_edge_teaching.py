@@ -45,7 +45,7 @@ def teacher() -> TinyTeacher:
 @pytest.fixture(scope="module")
 def pack(teacher: TinyTeacher, tmp_path_factory: pytest.TempPathFactory) -> Knowledge:
     path = tmp_path_factory.mktemp("packs") / "pack"
-    return make_knowledge(teacher, tiny_student(), PIXELS, path, progress=False)
+    return make_knowledge(tiny_student(), teacher, PIXELS, path, progress=False)
 
 
 def torch_twin(student: StudentFile) -> TinyStudent:
@@ -66,7 +66,7 @@ def test_edge_learn_does_what_transfer_does(
         how = {"trainable": "all", "batch_norm": "batch"}
     model = torch_twin(tiny_student())
     expected = transfer(
-        model, teacher, BatchLoader(image_set(), 20, seed=4), labels=labels, **SETTINGS, **how
+        model, teacher, BatchLoader(image_set(), 20, seed=4), labelled=labels, **SETTINGS, **how
     )
     learner = EdgeLearner(tiny_student())
     result = learner.learn(
@@ -122,7 +122,7 @@ def test_edge_learn_matches_a_larger_teachers_classes_by_name(
             wide.classifier.weight[names.index(name)] = teacher.classifier.weight[i]
             wide.classifier.bias[names.index(name)] = teacher.classifier.bias[i]
     larger = make_knowledge(
-        wide, tiny_student(), PIXELS, tmp_path / "p", classes=names, progress=False
+        tiny_student(), wide, PIXELS, tmp_path / "p", classes=names, progress=False
     )
     students = []
     for knowledge in (pack, larger):
@@ -157,7 +157,7 @@ def test_edge_learn_from_maps_alone_leaves_the_classifier(pack: Knowledge) -> No
 def test_edge_learn_draws_views_from_the_seed(teacher: TinyTeacher, tmp_path: Path) -> None:
     augment = Augment(crop_padding=1, flip=True, cutout=0)
     pack = make_knowledge(
-        teacher, tiny_student(), PIXELS, tmp_path / "p", views=3, augment=augment, progress=False
+        tiny_student(), teacher, PIXELS, tmp_path / "p", views=3, augment=augment, progress=False
     )
     students = []
     for seed in (1, 1, 2):
@@ -190,7 +190,7 @@ def test_edge_checkpoint_of_other_knowledge_is_refused(
 ) -> None:
     path = tmp_path / "run.checkpoint"
     small = make_knowledge(
-        teacher, tiny_student(), PIXELS, tmp_path / "p", dtype="int8", progress=False
+        tiny_student(), teacher, PIXELS, tmp_path / "p", dtype="int8", progress=False
     )
     learner = EdgeLearner(tiny_student())
     learner.learn(PIXELS, knowledge=pack, options=OPTIONS, checkpoint=path)

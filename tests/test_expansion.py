@@ -42,9 +42,9 @@ def test_expansion_is_a_student_file_like_any_other(tmp_path: Path) -> None:
     assert not changed(read, learner.student)
     assert np.array_equal(EdgeLearner(path).logits(TEST_X), learner.logits(TEST_X))
     assert path.stat().st_size < 200_000
-    with pytest.raises(ValueError, match="add_statistics: expand must be at least 1"):
+    with pytest.raises(ValueError, match="add_statistics: expand: wanted a whole number from 1"):
         begun(expand=0)
-    with pytest.raises(ValueError, match=r"add_statistics: expand must be a whole .*'lots'"):
+    with pytest.raises(ValueError, match=r"add_statistics: expand: wanted a whole .*'lots'"):
         begun(expand="lots")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="reads random features already"):
         pyedge.add_statistics(student, X[OLD], Y[OLD], expand=3)

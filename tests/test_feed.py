@@ -73,7 +73,7 @@ TAKEN = {
 def test_feed_batches_of_every_kind_train_and_are_evaluated_alike(batch: Any) -> None:
     (model, teacher), (straight, same) = pair(), pair()
     train(straight, [(X, Y)], epochs=1, **QUIET)
-    result = train(model, [batch], val_loader=[batch], test_loader=[batch], epochs=1, **QUIET)
+    result = train(model, [batch], val=[batch], test=[batch], epochs=1, **QUIET)
     assert not changed(state_of(straight), model)
     assert evaluate(model, [batch]).loss == evaluate(straight, [(X, Y)]).loss == result.test.loss
     transfer(straight, same, [(X, Y)], epochs=1, **QUIET)
@@ -110,25 +110,33 @@ def test_feed_labels_of_pandas_count_by_position() -> None:
 REFUSED = {
     "no labels": (X, ValueError, "yields images without labels"),
     "labels None": ((X, None), ValueError, "yields images without labels"),
-    "label beyond": ((X, Y + 1), ValueError, r"labels must lie in 0\.\.2, .* got 1\.\.3"),
+    "label beyond": ((X, Y + 1), ValueError, r"labels: wanted ids in 0\.\.2, .* got 1\.\.3"),
     "ignored label": ((X, torch.where(Y == 0, -100, Y)), ValueError, r"got -100\.\.2"),
-    "negative in a list": ((X, [-1] * 12), ValueError, "labels must not be negative, got -1"),
-    "names": ((X, ["cat"] * 12), TypeError, "labels must be class ids, .* such as 'cat'"),
-    "names and ids": ((X, ["cat", *[0] * 11]), TypeError, "labels must all be names, or all ids"),
-    "too few": ((X, Y[:5]), ValueError, r"labels must have shape \(12,\).* not \(5,\)"),
-    "bools": ((X, Y > 0), TypeError, "not bool, which labels two classes alone"),
-    "halves": ((X, Y + 0.5), TypeError, "labels must be whole numbers or names, got 0.5 at 0"),
-    "soft labels": ((X, torch.full((12, 3), 1 / 3)), ValueError, "must be one-hot"),
+    "negative in a list": ((X, [-1] * 12), ValueError, "labels: wanted ids from 0, got -1"),
+    "names": ((X, ["cat"] * 12), TypeError, "labels: wanted class ids, .* such as 'cat'"),
+    "names and ids": (
+        (X, ["cat", *[0] * 11]),
+        TypeError,
+        "labels: wanted names alone, or ids alone",
+    ),
+    "too few": ((X, Y[:5]), ValueError, r"labels: wanted shape \(12,\).* got \(5,\)"),
+    "bools": ((X, Y > 0), TypeError, "got bool, which labels two classes alone"),
+    "halves": ((X, Y + 0.5), TypeError, "labels: wanted whole numbers or names, got 0.5 at 0"),
+    "soft labels": ((X, torch.full((12, 3), 1 / 3)), ValueError, "wanted one-hot"),
     "one-hot of four": ((X, torch.eye(4)[Y]), ValueError, "a column for each of the 3 classes"),
-    "mixed labels": ((X, (Y, Y, 0.3)), TypeError, "labels must be one number or name for each"),
-    "boxes": ((X, [{"boxes": 1}] * 12), TypeError, "labels must be whole numbers"),
-    "two views": ((X, X, Y), ValueError, r"labels must have shape \(12,\)"),
-    "uint8 images": ((X.byte(), Y), TypeError, "images must be floating point, .* torch.uint8"),
-    "uint8 of numpy": ((X.byte().numpy(), Y), TypeError, "images must be floating point"),
-    "one image": ((X[0], Y[0]), ValueError, r"images must be n c h w, got shape \(1, 8, 8\)"),
-    "flat images": ((X[:, 0, 0], Y), ValueError, r"images must be n c h w, got shape \(12, 8\)"),
-    "several sizes": (([X[0], X[1, :, :4]], Y[:2]), ValueError, "images of a batch must be of one"),
-    "text": (("a.png", 0), TypeError, "images must be tensors n c h w, got str"),
+    "mixed labels": ((X, (Y, Y, 0.3)), TypeError, "labels: wanted one number or name for each"),
+    "boxes": ((X, [{"boxes": 1}] * 12), TypeError, "labels: wanted whole numbers"),
+    "two views": ((X, X, Y), ValueError, r"labels: wanted shape \(12,\)"),
+    "uint8 images": ((X.byte(), Y), TypeError, "images: wanted floating point, .* torch.uint8"),
+    "uint8 of numpy": ((X.byte().numpy(), Y), TypeError, "images: wanted floating point"),
+    "one image": ((X[0], Y[0]), ValueError, r"images: wanted n c h w, got shape \(1, 8, 8\)"),
+    "flat images": ((X[:, 0, 0], Y), ValueError, r"images: wanted n c h w, got shape \(12, 8\)"),
+    "several sizes": (
+        ([X[0], X[1, :, :4]], Y[:2]),
+        ValueError,
+        "images of a batch: wanted all of one",
+    ),
+    "text": (("a.png", 0), TypeError, "images: wanted tensors n c h w, got str"),
     "a word": ("batch", TypeError, r"must yield \(images, labels\) or images, got str"),
     "nothing": (None, TypeError, "or images, got NoneType"),
     "an empty tuple": ((), TypeError, "or images, got an empty tuple"),
@@ -155,22 +163,20 @@ def test_feed_batches_that_could_mean_something_else_are_refused(
     before = state_of(model)
     for argument, call in {
         "train: loader": lambda: train(model, [batch], epochs=1, **QUIET),
-        "train: val_loader": lambda: train(model, [(X, Y)], val_loader=[batch], epochs=1, **QUIET),
-        "train: test_loader": lambda: train(
-            model, [(X, Y)], test_loader=[batch], epochs=1, **QUIET
-        ),
+        "train: val": lambda: train(model, [(X, Y)], val=[batch], epochs=1, **QUIET),
+        "train: test": lambda: train(model, [(X, Y)], test=[batch], epochs=1, **QUIET),
         "evaluate: loader": lambda: evaluate(model, [batch]),
         "transfer: loader": lambda: transfer(model, teacher, [batch], epochs=1, **QUIET),
     }.items():
         with pytest.raises(kind, match=rf"^{argument}.*{words}"):
             call()
-    assert not changed(before, model)  # val_loader is looked at before the first step
+    assert not changed(before, model)  # val is looked at before the first step
 
 
 def test_feed_labels_are_not_touched_where_none_are_wanted() -> None:
     model, teacher = pair()
     for batch in ((X, "?"), {"image": X, "label": "?", "target": "?"}, X, [X], (X, None, 3)):
-        assert transfer(model, teacher, [batch], labels=None, epochs=1, **QUIET).steps == 1
+        assert transfer(model, teacher, [batch], labelled=False, epochs=1, **QUIET).steps == 1
         assert pyedge.plan(tiny_resnet(), 0.5, [with_images(batch, images(4))]).params
 
 
@@ -217,15 +223,15 @@ INSTEAD = {
 @pytest.mark.parametrize(("loader", "words"), INSTEAD.values(), ids=INSTEAD)
 def test_feed_what_stands_in_a_loaders_place_is_named(loader: Any, words: str) -> None:
     model, teacher = pair()
-    with pytest.raises(TypeError, match=f"^train: loader must be an iterable of batches, {words}"):
+    with pytest.raises(TypeError, match=f"^train: loader: wanted an iterable of batches, {words}"):
         train(model, loader, epochs=1, **QUIET)
-    with pytest.raises(TypeError, match=f"^train: val_loader must be an iterable .*{words}"):
-        train(model, [(X, Y)], val_loader=loader, epochs=1, **QUIET)
-    with pytest.raises(TypeError, match=f"^evaluate: loader must be an iterable .*{words}"):
+    with pytest.raises(TypeError, match=f"^train: val: wanted an iterable .*{words}"):
+        train(model, [(X, Y)], val=loader, epochs=1, **QUIET)
+    with pytest.raises(TypeError, match=f"^evaluate: loader: wanted an iterable .*{words}"):
         evaluate(model, loader)
-    with pytest.raises(TypeError, match=f"^transfer: loader must be an iterable .*{words}"):
+    with pytest.raises(TypeError, match=f"^transfer: loader: wanted an iterable .*{words}"):
         transfer(model, teacher, loader, epochs=1, **QUIET)
-    with pytest.raises(TypeError, match=f"^fitnet: loader must be an iterable .*{words}"):
+    with pytest.raises(TypeError, match=f"^fitnet: loader: wanted an iterable .*{words}"):
         fitnet(model, teacher, loader, epochs=1, **QUIET)
 
 
@@ -237,8 +243,8 @@ def test_feed_empty_loaders_are_refused_before_anything_is_learned() -> None:
         train(model, DataLoader(SET, 16, drop_last=True), epochs=1, **QUIET)
     with pytest.raises(ValueError, match="evaluate: loader yields no images: drop_last=True"):
         evaluate(model, DataLoader(SET, 16, drop_last=True))
-    with pytest.raises(ValueError, match="train: val_loader yields no batches"):
-        train(model, [(X, Y)], val_loader=[], epochs=1, **QUIET)
+    with pytest.raises(ValueError, match="train: val yields no batches"):
+        train(model, [(X, Y)], val=[], epochs=1, **QUIET)
     with pytest.raises(ValueError, match="train: loader yields a batch without images"):
         train(model, [(X[:0], Y[:0])], epochs=1, **QUIET)
 
@@ -263,15 +269,17 @@ def test_feed_iterators_give_every_batch_once_and_say_when_they_end() -> None:
     transfer(straight, teacher, loader, steps=2, **QUIET)
     transfer(model, teacher, iter(loader), steps=2, **QUIET)  # its first batch is not lost
     assert not changed(state_of(straight), model)
-    assert train(model, [(X, Y)], test_loader=iter(loader), epochs=1, **QUIET).test.count == 12
+    assert train(model, [(X, Y)], test=iter(loader), epochs=1, **QUIET).test.count == 12
     with pytest.raises(ValueError, match="train: loader ended after 2 of 5 steps, and yields no"):
         train(model, (batch for batch in loader), steps=5, **QUIET)
     with pytest.raises(ValueError, match="train: loader ended after 1 of 2 steps"):
         train(model, Once(), epochs=2, **QUIET)
     for stream in (iter(loader), Once()):
-        with pytest.raises(TypeError, match=r"train: val_loader is an iterator .* once only"):
-            train(model, loader, val_loader=stream, epochs=1, **QUIET)
-    with pytest.raises(TypeError, match="fitnet: loader is an iterator"):
+        with pytest.raises(
+            TypeError, match=r"train: val: wanted .* more than once, got an iterator"
+        ):
+            train(model, loader, val=stream, epochs=1, **QUIET)
+    with pytest.raises(TypeError, match=r"fitnet: loader: wanted .*got an iterator"):
         fitnet(model, teacher, iter(loader), steps=1, **QUIET)
     assert pyedge.plan(tiny_resnet(), 0.5, iter([images(4)])).params
 
@@ -370,7 +378,7 @@ def test_feed_what_stands_in_a_networks_place_is_named(network: Any, words: str)
         "transfer: teacher": lambda: transfer(student, network, [(X, Y)], epochs=1, **QUIET),
         "fitnet: teacher": lambda: fitnet(student, network, [(X, Y)], epochs=1, **QUIET),
     }.items():
-        with pytest.raises(TypeError, match=f"^{name} must be a torch.nn.Module, {words}"):
+        with pytest.raises(TypeError, match=f"^{name}: wanted a torch.nn.Module, {words}"):
             call()
 
 
@@ -391,11 +399,11 @@ def test_feed_networks_without_weights_are_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "words"),
     [
-        ({"epochs": 2.5}, TypeError, "TrainOptions: epochs must be a whole number, got 2.5"),
-        ({"clip": "5"}, TypeError, "TrainOptions: clip must be a number, got '5'"),
-        ({"channels_last": "yes"}, TypeError, "TrainOptions: channels_last must be True or False"),
-        ({"options": 3}, TypeError, "TrainOptions: options must be a TrainOptions, got int"),
-        ({"score": 3, "val_loader": [(X, Y)]}, TypeError, "train: score must be a function"),
+        ({"epochs": 2.5}, TypeError, "TrainOptions: epochs: wanted a whole number from 1, got 2.5"),
+        ({"clip": "5"}, TypeError, "TrainOptions: clip: wanted a number above 0, got '5'"),
+        ({"channels_last": "yes"}, TypeError, "TrainOptions: channels_last: wanted True or False"),
+        ({"options": 3}, TypeError, "TrainOptions: options: wanted TrainOptions, got an int"),
+        ({"score": 3, "val": [(X, Y)]}, TypeError, "train: score: wanted a function"),
         ({"accelerator": "gpux"}, ValueError, "^train: accelerator='gpux', devices=1 .*invalid"),
         ({"devices": 1.5}, TypeError, "^train: .*devices=1.5"),
     ],
@@ -414,9 +422,9 @@ def test_feed_numbers_of_numpy_are_taken() -> None:
         tiny_resnet(), np.float32(0.5), images(4), round_to=np.int64(4), max_images=np.int32(3)
     )
     assert all(width % 4 == 0 for width in plan.widths.values())
-    with pytest.raises(TypeError, match=r"plan: max_images must be a whole number, got 1.5"):
+    with pytest.raises(TypeError, match=r"plan: max_images: wanted a whole number from 1, got 1.5"):
         pyedge.plan(tiny_resnet(), 0.5, images(4), max_images=1.5)
-    with pytest.raises(TypeError, match="plan: max_params must be a number, got '10k'"):
+    with pytest.raises(TypeError, match="plan: max_params: wanted a number, got '10k'"):
         pyedge.plan(tiny_resnet(), images=images(4), max_params="10k")
 
 
@@ -425,5 +433,5 @@ def test_batches_with_masked_images_or_labels_are_refused(what):
     model, _ = pair()
     x, y = (np.ma.array(each.numpy()) for each in batches()[0])
     (x if what == "images" else y)[0] = np.ma.masked
-    with pytest.raises(TypeError, match=f"evaluate: loader: {what} .*masked"):
+    with pytest.raises(TypeError, match=f"evaluate: loader: {what}:? .*masked"):
         evaluate(model, [(x, y)])

@@ -184,7 +184,7 @@ def test_iterable_that_is_looked_into_is_gone_through_once():
 def test_predict_of_an_empty_list_gives_no_answers_and_learn_says_that_it_is_empty(learner):
     assert learner.predict([]).ids.shape == (0,)
     assert learner.predict([]).probabilities.shape == (0, len(CLASSES))
-    with pytest.raises(ValueError, match="images is empty"):
+    with pytest.raises(ValueError, match="images: wanted one at least, got none"):
         learner.learn([], [], steps=1)
 
 
@@ -199,5 +199,5 @@ def test_broken_image_is_named_with_what_it_lies_in(here, learner):
 
 @pytest.mark.parametrize("given", [None, 3, {"student": 1}, [tiny_student()]])
 def test_learner_of_what_is_no_student_says_what_was_wanted(given):
-    with pytest.raises(TypeError, match="EdgeLearner: student must be the path of a file"):
+    with pytest.raises(TypeError, match="EdgeLearner: student: wanted the path of a file"):
         EdgeLearner(given)

@@ -39,7 +39,7 @@ def pack(request, net, student, tmp_path_factory) -> Knowledge:
     path = tmp_path_factory.mktemp("packs") / "pack"
     augment = Augment(crop_padding=2, flip=True, cutout=0)
     options = {"dtype": request.param, "views": 2, "augment": augment, "batch_size": 8}
-    return make_knowledge(net, student, pixels(COUNT), path, **options)
+    return make_knowledge(student, net, pixels(COUNT), path, **options)
 
 
 def test_pack_holds_the_teachers_logits_and_norms(pack, net):
@@ -174,12 +174,12 @@ def test_pack_first_view_is_the_image_and_needs_no_change(pack):
 
 
 def test_pack_tells_its_size_beforehand(pack, net, student):
-    size = knowledge_bytes(net, student, COUNT, dtype=pack.dtype, views=2)
+    size = knowledge_bytes(student, net, COUNT, dtype=pack.dtype, views=2)
     files = sum(file.stat().st_size for file in pack.path.glob("*.npy"))
     optional = sum(file.stat().st_size for file in pack.path.glob("scales.*"))
     assert files == pack.nbytes
     assert size == files - (optional if pack.dtype == "float16" else 0)
-    assert size == knowledge_bytes(net, student, pixels(COUNT), dtype=pack.dtype, views=2)
+    assert size == knowledge_bytes(student, net, pixels(COUNT), dtype=pack.dtype, views=2)
 
 
 def test_pack_refuses_another_student_and_takes_one_that_has_learned(pack, student):
@@ -222,12 +222,12 @@ def test_pack_gives_the_logits_of_the_students_classes(pack):
 @pytest.mark.parametrize(
     ("index", "view", "kind", "words"),
     [
-        ([COUNT], 0, ValueError, rf"image_index must lie in 0\.\.{COUNT - 1}"),
-        ([-1], 0, ValueError, "image_index must lie"),
-        ([0], 2, ValueError, r"view must lie in 0\.\.1"),
-        ([0, 1], [0], ValueError, "must have shape"),
-        ([[0]], 0, ValueError, "must have shape"),
-        ([0.5], 0, TypeError, "image_index must be whole numbers, not float64"),
+        ([COUNT], 0, ValueError, rf"image_index: wanted 0\.\.{COUNT - 1}"),
+        ([-1], 0, ValueError, "image_index: wanted"),
+        ([0], 2, ValueError, r"view: wanted 0\.\.1"),
+        ([0, 1], [0], ValueError, "wanted shape"),
+        ([[0]], 0, ValueError, "wanted shape"),
+        ([0.5], 0, TypeError, "image_index: wanted whole numbers, got float64"),
     ],
 )
 def test_pack_refuses_rows_that_are_not_there(pack, index, view, kind, words):

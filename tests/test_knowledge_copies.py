@@ -32,7 +32,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Knowledge:
-    return make_knowledge(loud_teacher(), tiny_student(), pixels(COUNT), tmp_path / "pack")
+    return make_knowledge(tiny_student(), loud_teacher(), pixels(COUNT), tmp_path / "pack")
 
 
 def learn_from(learner: EdgeLearner, pack: Knowledge) -> EdgeLearner:
@@ -65,7 +65,7 @@ def test_pickle_of_a_pack_that_is_another_now_is_refused(pack: Knowledge, tmp_pa
     shutil.rmtree(tmp_path / "pack")
     with pytest.raises((FormatError, OSError), match="pack"):
         pickle.loads(content)
-    make_knowledge(loud_teacher(), tiny_student(), pixels(COUNT, seed=1), tmp_path / "pack")
+    make_knowledge(tiny_student(), loud_teacher(), pixels(COUNT, seed=1), tmp_path / "pack")
     with pytest.raises(FormatError, match="another pack than the one that was copied"):
         pickle.loads(content)
 

@@ -34,7 +34,7 @@ def whole(tmp_path_factory) -> Path:
 
 def made(path: Path, seed: int = 0, **options) -> Path:
     teacher = pair(seed)[1].eval()
-    make_knowledge(teacher, tiny_student(), images(5)[0], path, views=2, **options)
+    make_knowledge(tiny_student(), teacher, images(5)[0], path, views=2, **options)
     return path
 
 
@@ -210,7 +210,7 @@ def end(module, inputs):
     if len(calls) == 4:  # one for the shapes, two batches are written
         os.kill(os.getpid(), signal.SIGKILL)
 teacher.register_forward_pre_hook(end)
-make_knowledge(teacher, tiny_student(), images(40)[0], sys.argv[2], batch_size=8)
+make_knowledge(tiny_student(), teacher, images(40)[0], sys.argv[2], batch_size=8)
 """
 
 

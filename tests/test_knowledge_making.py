@@ -36,7 +36,7 @@ def test_pack_of_the_same_seed_has_the_same_bytes(net, student, tmp_path):
     images = pixels(6)
     made = {}
     for name, options in {"a": {}, "b": {}, "c": {"seed": 1}, "d": {"plain_view": False}}.items():
-        found = make_knowledge(net, student, images, tmp_path / name, views=2, **options)
+        found = make_knowledge(student, net, images, tmp_path / name, views=2, **options)
         made[name] = (found.digest, found.batch(np.arange(6), 0)["shift"])
     assert made["a"][0] == made["b"][0] != made["c"][0]
     assert made["a"][1] is None
@@ -50,9 +50,9 @@ def test_pack_of_photos_needs_no_class_folders(net, student, tmp_path):
     paths[0].parent.mkdir()
     for path, each in zip(paths, images, strict=True):
         image.fromarray(each[0]).save(path)
-    expected = make_knowledge(net, student, images, tmp_path / "a").digest
-    assert make_knowledge(net, student, tmp_path / "loose", tmp_path / "b").digest == expected
-    found = make_knowledge(net, student, paths, tmp_path / "c")
+    expected = make_knowledge(student, net, images, tmp_path / "a").digest
+    assert make_knowledge(student, net, tmp_path / "loose", tmp_path / "b").digest == expected
+    found = make_knowledge(student, net, paths, tmp_path / "c")
     assert found.digest == expected
     found.check_images(tmp_path / "loose")
 
@@ -61,7 +61,7 @@ def test_pack_in_either_layout_of_the_images_is_the_same(net, tmp_path):
     student = tiny_student()
     images = pixels(5)
     packs = [
-        make_knowledge(net, student, given, tmp_path / str(i))
+        make_knowledge(student, net, given, tmp_path / str(i))
         for i, given in enumerate(
             (
                 images,
@@ -80,7 +80,7 @@ def test_pack_of_preprocessed_images_asks_the_teacher_about_them_as_they_are(
     net, student, tmp_path
 ):
     floats = np.random.default_rng(0).standard_normal((4, 1, SIZE, SIZE), dtype=np.float32)
-    found = make_knowledge(net, student, floats, tmp_path / "pack")
+    found = make_knowledge(student, net, floats, tmp_path / "pack")
     with torch.no_grad():
         logits, _ = net(torch.from_numpy(floats))
     assert np.allclose(found.batch(np.arange(4))["logits"], logits.numpy(), rtol=1e-5, atol=1e-6)
@@ -96,7 +96,7 @@ def test_pack_preprocesses_as_the_student_does(net, tmp_path, kind):
     images = pixels(4)
     x = torch.from_numpy(images).float() / 255
     x = (x - 0.4) / 0.2 if kind == "channel" else x
-    found = make_knowledge(net, student, images, tmp_path / "pack")
+    found = make_knowledge(student, net, images, tmp_path / "pack")
     with torch.no_grad():
         logits, _ = net(x)
     assert np.allclose(found.batch(np.arange(4))["logits"], logits.numpy(), rtol=1e-4, atol=1e-5)
@@ -105,7 +105,7 @@ def test_pack_preprocesses_as_the_student_does(net, tmp_path, kind):
 def test_pack_with_batch_statistics_is_that_of_the_batch(net, student, tmp_path):
     images = pixels(9)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    found = make_knowledge(net, student, images, tmp_path / "p", teacher_batch_norm="batch")
+    found = make_knowledge(student, net, images, tmp_path / "p", teacher_batch_norm="batch")
     with torch.no_grad(), teaching_mode(net, "batch"):
         logits, _ = net(standardise(torch.from_numpy(images)))
     mine = found.batch(np.arange(9))["logits"]
@@ -114,15 +114,15 @@ def test_pack_with_batch_statistics_is_that_of_the_batch(net, student, tmp_path)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     # batches of 3, dealt out at random: rows are still those of their images
     parts = make_knowledge(
-        net, student, images, tmp_path / "q", teacher_batch_norm="batch", batch_size=3
+        student, net, images, tmp_path / "q", teacher_batch_norm="batch", batch_size=3
     )
     assert not np.allclose(parts.batch(np.arange(9))["logits"], mine, rtol=1e-2)
     parts.check_images(images)
 
 
 def test_pack_takes_the_students_file_by_its_path(net, student, tmp_path):
-    write_student(tmp_path / "student.pyedge", student)
-    found = make_knowledge(net, tmp_path / "student.pyedge", pixels(3), tmp_path / "pack")
+    write_student(student, tmp_path / "student.pyedge")
+    found = make_knowledge(tmp_path / "student.pyedge", net, pixels(3), tmp_path / "pack")
     found.check(student)
     assert (found.count, found.views, found.classes) == (3, 1, ("low", "middle", "high"))
     assert json.loads((tmp_path / "pack" / "manifest.json").read_text())["images"] == 3
@@ -131,31 +131,31 @@ def test_pack_takes_the_students_file_by_its_path(net, student, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dtype": "float32"}, "dtype must be one of"),
-        ({"teacher_batch_norm": "both"}, "teacher_batch_norm must be one of"),
-        ({"views": 0}, "views must be a whole number from 1, got 0"),
-        ({"batch_size": True}, "batch_size must be a whole number"),
+        ({"dtype": "float32"}, "dtype: wanted"),
+        ({"teacher_batch_norm": "both"}, "teacher_batch_norm: wanted"),
+        ({"views": 0}, "views: wanted a whole number from 1, got 0"),
+        ({"batch_size": 0}, "batch_size: wanted a whole number from 1, got 0"),
         ({"augment": Augment()}, "cutout=0, since a device does not cut out, got 16"),
         ({"augment": Augment(9, cutout=0)}, "crop_padding up to 8"),
         ({"classes": ["a", "b"]}, "gives 3 logits, wanted as many .*got 2"),
         ({"classes": ["a", "b", "b"]}, "different names"),
-        ({"images": pixels(0)}, "images holds no image"),
-        ({"images": np.zeros((2, 1, 9, 9), np.uint8)}, r"must be \[n, 1, 8, 8\]"),
+        ({"images": pixels(0)}, "images: wanted one at least, got none"),
+        ({"images": np.zeros((2, 1, 9, 9), np.uint8)}, r"wanted \[n, 1, 8, 8\]"),
     ],
 )
 def test_make_knowledge_refuses_what_does_not_fit(net, student, tmp_path, changes, words):
     arguments = {"images": pixels(2), **changes}
     with pytest.raises(ValueError, match=words):
-        make_knowledge(net, student, path=tmp_path / "pack", **arguments)
+        make_knowledge(student, net, path=tmp_path / "pack", **arguments)
     assert not list(tmp_path.iterdir())
 
 
 def test_make_knowledge_refuses_a_teacher_that_is_not_the_students(net, student, tmp_path):
     wide = replace(tiny_student(), teacher_channels=(6, 9))
     with pytest.raises(ValueError, match=r"group 1 .*faces maps of \[9, 4, 4\].*has \[8, 4, 4\]"):
-        make_knowledge(net, wide, pixels(2), tmp_path / "pack")
+        make_knowledge(wide, net, pixels(2), tmp_path / "pack")
     with pytest.raises(TypeError, match="StudentFile, the path of one, or the result of"):
-        make_knowledge(net, pair()[0], pixels(2), tmp_path / "pack")
+        make_knowledge(pair()[0], net, pixels(2), tmp_path / "pack")
 
 
 @pytest.mark.parametrize("where", ["groups.1.1.0.weight", "groups.0.0.0.weight"])
@@ -164,7 +164,7 @@ def test_make_knowledge_refuses_answers_that_are_not_finite(student, tmp_path, w
     with torch.no_grad():
         teacher.get_parameter(where)[0] = 3e38  # finite, and its products are not
     with pytest.raises(ValueError, match="answer to image 0 holds NaN or infinity"):
-        make_knowledge(teacher, student, pixels(4), tmp_path / "pack")
+        make_knowledge(student, teacher, pixels(4), tmp_path / "pack")
     assert not list(tmp_path.iterdir())
 
 
@@ -217,7 +217,7 @@ def test_float16_scales_are_written_only_where_a_map_needs_them(student, tmp_pat
 
     _, maps = answers(teacher, pixels(4))
     factor = float(2**18 / maps[1][0].abs().max())
-    loud = make_knowledge(Loud(factor), student, pixels(4), tmp_path / "loud")
+    loud = make_knowledge(student, Loud(factor), pixels(4), tmp_path / "loud")
     names = {file.name for file in loud.path.glob("scales.*")}
     assert "scales.1.0.npy" in names
     assert "scales.0.0.npy" not in names
@@ -236,14 +236,15 @@ def test_squared_norms_do_not_depend_on_how_they_are_cut(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"plain_view": "no"}, "plain_view must be True or False, got 'no'"),
-        ({"augment": "flip"}, "augment must be a pyedge.data.Augment or None, got 'flip'"),
-        ({"augment": True}, "augment must be a pyedge.data.Augment or None, got True"),
-        ({"path": 5}, "path must be that of a folder, str or Path, not int"),
-        ({"path": None}, "path must be that of a folder, str or Path, not NoneType"),
+        ({"plain_view": "no"}, "plain_view: wanted True or False, got 'no'"),
+        ({"augment": "flip"}, "augment: wanted a pyedge.data.Augment or None, got a str"),
+        ({"augment": True}, "augment: wanted a pyedge.data.Augment or None, got a bool"),
+        ({"batch_size": True}, "batch_size: wanted a whole number from 1, got True"),
+        ({"path": 5}, "path: wanted that of a folder, got an int"),
+        ({"path": None}, "path: wanted that of a folder, got NoneType"),
     ],
 )
 def test_make_knowledge_names_arguments_of_another_kind(net, student, tmp_path, changes, words):
     arguments = {"path": tmp_path / "pack", "progress": False, **changes}
     with pytest.raises(TypeError, match=f"make_knowledge: {words}"):
-        make_knowledge(net, student, pixels(4), **arguments)
+        make_knowledge(student, net, pixels(4), **arguments)

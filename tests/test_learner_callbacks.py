@@ -50,7 +50,7 @@ def test_score_may_ask_the_learner_and_save_it_but_not_teach_it(tmp_path: Path) 
 
 
 def test_score_that_must_not_wait_for_its_own_learn_is_told_so() -> None:
-    tight = EdgeLearner(tiny_student()).memory(16, training=True)
+    tight = EdgeLearner(tiny_student()).memory_bytes(16, training=True)
     learner = EdgeLearner(tiny_student(), max_memory=tight)
 
     def score(evaluation: Any) -> float:
@@ -66,7 +66,7 @@ def test_score_that_must_not_wait_for_its_own_learn_is_told_so() -> None:
 def test_learn_from_what_the_learner_itself_says_of_a_stream() -> None:
     learner, other = EdgeLearner(tiny_student()), EdgeLearner(tiny_student())
     stream = ((image, learner.predict(image[None]).ids[0]) for image in PIXELS)
-    learner.learn(stream, True, options=QUICK)
+    learner.learn(stream, labelled=True, options=QUICK)
     other.learn(PIXELS, other.predict(PIXELS).ids, options=QUICK)
     assert not changed(other.student, learner.student)
 
@@ -115,14 +115,14 @@ def test_answer_that_fails_gives_its_turn_back() -> None:
     for call in (lambda: learner.predict(PIXELS), lambda: learner.learn(PIXELS, LABELS)):
         with pytest.raises(ValueError, match="max_memory=1 bytes hold no batch"):
             call()
-    assert in_threads(lambda: learner.memory(8))[0] > 1
+    assert in_threads(lambda: learner.memory_bytes(8))[0] > 1
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread here")
 @pytest.mark.parametrize("call", ["predict", "learn", "add_classes"])
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_wait_for_a_turn(call: str) -> None:
-    tight = EdgeLearner(tiny_student()).memory(16, training=True)
+    tight = EdgeLearner(tiny_student()).memory_bytes(16, training=True)
     learner = EdgeLearner(tiny_student(), max_memory=tight)
     calls = {
         "predict": lambda: learner.predict(PIXELS),
@@ -199,7 +199,7 @@ def test_interrupt_of_a_learning_main_thread_leaves_others_answering() -> None:
 @pytest.mark.parametrize(
     ("score", "error", "words"),
     [
-        ("accuracy", TypeError, "learn: score must be a function .* got 'accuracy'"),
+        ("accuracy", TypeError, "learn: score: wanted a function .* got 'accuracy'"),
         (lambda e: float("nan"), ValueError, "learn: score returned NaN"),
         (lambda e: "x", TypeError, "learn: score must return a number, got 'x'"),
         (lambda e: "0.5", TypeError, "learn: score must return a number, got '0.5'"),

@@ -37,12 +37,12 @@ def taught() -> EdgeLearner:
 @pytest.mark.parametrize("way", WAYS)
 def test_copy_of_a_learner_is_the_same_and_learns_alone(way: str, tmp_path: Path) -> None:
     learner = taught()
-    student, before, memory = learner.student, learner.logits(PIXELS), learner.memory(48)
+    student, before, memory = learner.student, learner.logits(PIXELS), learner.memory_bytes(48)
     other = WAYS[way](learner)
     assert np.array_equal(other.logits(PIXELS), before)
     assert other.classes == (*CLASSES, "four")
     assert other.trainable == learner.trainable
-    assert other.memory(48) == memory  # which depends on the number of threads
+    assert other.memory_bytes(48) == memory  # which depends on the number of threads
     for each, path in ((learner, "first.pyedge"), (other, "copy.pyedge")):
         each.save(tmp_path / path)
     assert (tmp_path / "first.pyedge").read_bytes() == (tmp_path / "copy.pyedge").read_bytes()
@@ -113,7 +113,7 @@ def test_copies_in_several_threads_learn_what_each_learns_alone() -> None:
 def test_student_that_a_learner_was_made_of_may_be_changed_afterwards(
     given: str, tmp_path: Path
 ) -> None:
-    write_student(tmp_path / "s.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "s.pyedge")
     student = tiny_student() if given == "made" else read_student(tmp_path / "s.pyedge")
     learner, before = EdgeLearner(student), EdgeLearner(student).logits(PIXELS)
     if given == "made":

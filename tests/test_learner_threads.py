@@ -89,14 +89,14 @@ def test_learner_every_call_from_every_thread(tmp_path: Path) -> None:
         return seen
 
     def look() -> None:
-        memory = {learner.memory(8, training) for training in (True, False)}
+        memory = {learner.memory_bytes(8, training) for training in (True, False)}
         while not done.is_set():
             found = learner.evaluate(PIXELS, LABELS)
             assert found.count == 48
             assert len(learner.classes) in (3, 4)
             assert learner.input_shape == (1, 8, 8)
             assert learner.trainable == learner.student.trainable
-            assert len(memory | {learner.memory(8, True)}) <= 3  # a class more takes more
+            assert len(memory | {learner.memory_bytes(8, True)}) <= 3  # a class more takes more
 
     def keep(path: Path) -> None:
         while not done.is_set():
@@ -113,24 +113,24 @@ def test_learner_every_call_from_every_thread(tmp_path: Path) -> None:
 
 def test_predict_while_learning_answers_as_before_and_changes_nothing(tmp_path: Path) -> None:
     alone, learner = EdgeLearner(tiny_student()), EdgeLearner(tiny_student())
-    before, memory = learner.logits(PIXELS), learner.memory(8)
+    before, memory = learner.logits(PIXELS), learner.memory_bytes(8)
     alone.learn(PIXELS, LABELS, val=images(seed=2), options=QUICK)
     with learning(learner):
         for _ in range(3):
             assert np.array_equal(learner.logits(PIXELS), before)
         assert learner.evaluate(PIXELS, LABELS).count == 48
-        assert learner.memory(8) == memory
+        assert learner.memory_bytes(8) == memory
         assert learner.classes == CLASSES
         learner.save(tmp_path / "before.pyedge")
     assert not changed(tiny_student(), read_student(tmp_path / "before.pyedge"))
     assert not changed(alone.student, learner.student)
     assert np.array_equal(learner.logits(PIXELS), alone.logits(PIXELS))
-    assert learner.memory(8) == memory
+    assert learner.memory_bytes(8) == memory
 
 
 def test_predict_while_learning_takes_no_more_than_max_memory() -> None:
     learner = EdgeLearner(tiny_student())
-    tight = learner.memory(16, training=True)
+    tight = learner.memory_bytes(16, training=True)
     waits = EdgeLearner(tiny_student(), max_memory=tight)
     before = waits.logits(PIXELS)
     with ThreadPoolExecutor(1) as pool:
@@ -140,7 +140,9 @@ def test_predict_while_learning_takes_no_more_than_max_memory() -> None:
             assert not answer.done()
         assert np.array_equal(answer.result(SOON_S), waits.logits(PIXELS))
     assert not np.array_equal(before, waits.logits(PIXELS))
-    roomy = EdgeLearner(tiny_student(), max_memory=2 * tight + learner.memory(48, training=False))
+    roomy = EdgeLearner(
+        tiny_student(), max_memory=2 * tight + learner.memory_bytes(48, training=False)
+    )
     with learning(roomy):
         assert np.array_equal(roomy.logits(PIXELS), before)
 
@@ -189,13 +191,13 @@ def test_classes_that_several_threads_add_are_all_there() -> None:
 def test_threads_of_one_learner_are_not_seen_by_others() -> None:
     process = kernels.num_threads()
     learner, other = EdgeLearner(tiny_student(), threads=5), EdgeLearner(tiny_student(), threads=2)
-    one, two = learner.memory(64), other.memory(64)
+    one, two = learner.memory_bytes(64), other.memory_bytes(64)
     counts = set()
     with learning(learner):
         counts.add(kernels.num_threads())
         other.predict(PIXELS)
         counts.add(kernels.num_threads())
-        assert (learner.memory(64), other.memory(64)) == (one, two)
+        assert (learner.memory_bytes(64), other.memory_bytes(64)) == (one, two)
     assert counts | {kernels.num_threads()} == {process}
 
 
@@ -254,7 +256,9 @@ def test_instruction_set_may_be_chosen_while_a_learner_learns() -> None:
 
 
 def test_learner_refuses_more_threads_than_there_can_be() -> None:
-    with pytest.raises(ValueError, match="EdgeLearner: threads must be at most 1024, got 2000"):
+    with pytest.raises(
+        ValueError, match="EdgeLearner: threads: wanted a whole number from 1 to 1024, got 2000"
+    ):
         EdgeLearner(tiny_student(), threads=2000)
 
 
@@ -319,7 +323,7 @@ def test_engine_refuses_a_second_thread_in_every_call() -> None:
 
 
 def test_reading_students_in_threads_leaves_the_warnings_alone(tmp_path: Path) -> None:
-    write_student(tmp_path / "s.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "s.pyedge")
     before = list(warnings.filters)
 
     def read() -> None:

@@ -195,11 +195,11 @@ def test_memory_says_that_float_images_stay_floats() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"per_class": 0}, ValueError, "per_class must be at least 1"),
-        ({"per_class": 2.5}, TypeError, "per_class must be a whole number"),
+        ({"per_class": 0}, ValueError, "per_class: wanted a whole number from 1"),
+        ({"per_class": 2.5}, TypeError, "per_class: wanted a whole number"),
         ({"choose": "best"}, ValueError, '"herding" or "random"'),
-        ({"max_bytes": 0}, ValueError, "max_bytes must be at least 1"),
-        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"max_bytes": 0}, ValueError, "max_bytes: wanted a whole number from 1"),
+        ({"seed": -1}, ValueError, "seed: wanted a whole number from 0"),
     ],
 )
 def test_memory_refuses_settings(settings: Any, error: type[Exception], message: str) -> None:
@@ -210,8 +210,12 @@ def test_memory_refuses_settings(settings: Any, error: type[Exception], message:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (("student", PIXELS, LABELS), TypeError, "an EdgeLearner or a StudentFile, not str"),
-        ((tiny_student(), PIXELS[:0], LABELS[:0]), ValueError, "images is empty"),
+        ((3, PIXELS, LABELS), TypeError, "student: wanted a StudentFile, .* got an int"),
+        (
+            (tiny_student(), PIXELS[:0], LABELS[:0]),
+            ValueError,
+            "images: wanted one at least, got none",
+        ),
         ((tiny_student(), PIXELS, None), ValueError, "wanted labels"),
         ((tiny_student(), PIXELS, ["cup"] * 60), ValueError, "the student knows no class cup"),
         ((tiny_student(), PIXELS[:, :, :4, :4], LABELS), ValueError, "8"),

@@ -20,7 +20,7 @@ LEARN = "learn student.pyedge new.npz --steps 4 --batch-size 12 --memory kept.me
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pixels, labels = images(60)
-    write_student(tmp_path / "student.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "student.pyedge")
     for name, mine in (("old", labels < 2), ("new", labels == 2)):
         named = np.array(CLASSES)[labels[mine]]
         np.savez(tmp_path / f"{name}.npz", images=pixels[mine], labels=named)
@@ -49,7 +49,8 @@ def test_cli_memory_is_made_and_bounded(run: Run, folder: Path) -> None:
     assert found["memory"]["images"] == {"low": 20, "middle": 20}
     assert "memory" not in read_student(folder / "a.pyedge").record[-1]
     found = run(
-        "learn a.pyedge new.npz --steps 2 --memory first.memory --keep 3 --out b.pyedge --val 0.5"
+        "learn a.pyedge new.npz --steps 2 --memory first.memory --per-class 3 --out b.pyedge"
+        " --val 0.5"
     )
     assert found["memory"]["images"] == {"high": 3, "low": 3, "middle": 3}
     memory = read_memory(folder / "first.memory")
@@ -83,7 +84,11 @@ def test_cli_memory_is_as_it_was_until_the_student_is_written(
 @pytest.mark.parametrize(
     ("code", "line", "message"),
     [
-        (2, "learn student.pyedge new.npz --keep 3 --out x.pyedge", "--keep needs --memory"),
+        (
+            2,
+            "learn student.pyedge new.npz --per-class 3 --out x.pyedge",
+            "--per-class needs --memory",
+        ),
         (2, "learn student.pyedge new.npz --memory . --out x.pyedge", "is a folder"),
         (2, "learn student.pyedge new.npz --memory x.pyedge --out x.pyedge", "the file of --out"),
         (2, "learn student.pyedge new.npz --memory new.npz --out x.pyedge", "the file of DATA"),

@@ -106,12 +106,12 @@ def _class(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (_set(version=True), "a memory of version True"),
         (_set(extra=1), "holds an unknown 'extra'"),
         (lambda d: d.pop("seed"), "lacks 'seed'"),
-        (_set(per_class=0), "per_class must be at least 1"),
+        (_set(per_class=0), "per_class: wanted a whole number from 1"),
         (_set(per_class=2), "keeps more than per_class=2"),
         (_set(max_bytes=575), "keeps more than max_bytes=575"),
-        (_set(choose="best"), "choose must be"),
-        (_set(choose=["herding"]), "choose must be"),
-        (_set(seed=-1), "seed must be at least 0"),
+        (_set(choose="best"), "choose: wanted"),
+        (_set(choose=["herding"]), "choose: wanted"),
+        (_set(seed=-1), "seed: wanted a whole number from 0"),
         (_set(classes={}), "classes must be a list"),
         (_class(name="high"), "classes must differ"),
         (_class(name="zebra"), "in the order of their names"),
@@ -150,10 +150,10 @@ def test_memory_file_of_nan_or_another_kind_is_refused(saved: Path, tmp_path: Pa
     write_archive(tmp_path / "nan.memory", document, {"images": bad})
     with pytest.raises(FormatError, match="NaN or infinity"):
         read_memory(tmp_path / "nan.memory")
-    write_student(tmp_path / "student.pyedge", tiny_student())
+    write_student(tiny_student(), tmp_path / "student.pyedge")
     with pytest.raises(FormatError, match="not a memory of pyedge"):
         read_memory(tmp_path / "student.pyedge")
-    with pytest.raises(TypeError, match="path must be that of a file, not int"):
+    with pytest.raises(TypeError, match="path: wanted that of a file, got an int"):
         read_memory(3)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         read_memory(tmp_path / "nowhere.memory")

@@ -243,8 +243,8 @@ def wide(student: StudentFile) -> StudentFile:
 @pytest.mark.parametrize(
     ("case", "error", "message"),
     [
-        ("kind", TypeError, "memory must be a Memory, or the path of one, not ndarray"),
-        ("empty", ValueError, "memory is empty"),
+        ("kind", TypeError, "memory: wanted a Memory, or the path of one, got ndarray"),
+        ("empty", ValueError, "memory: wanted one image at least, got none"),
         ("class", ValueError, "images of mug; it knows low, middle, high; add_classes adds"),
         ("shape", ValueError, r"memory has images of \[1, 10, 10\] c h w"),
         ("dtype", TypeError, "memory has float32 images, and images are uint8"),
@@ -293,7 +293,7 @@ def test_edge_memory_limits_smaller_batches_have_both_kinds(
     student: StudentFile, memory: Memory
 ) -> None:
     learner = EdgeLearner(student)
-    learner = EdgeLearner(student, max_memory=learner.memory(5))
+    learner = EdgeLearner(student, max_memory=learner.memory_bytes(5))
     with pytest.warns(UserWarning, match="smaller batches"):
         result = learner.learn(
             PIXELS[NEW], LABELS[NEW], memory=memory, steps=3, batch_size=12, progress=False

@@ -32,7 +32,7 @@ NEW = LABELS == 2
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Knowledge:
     path = tmp_path_factory.mktemp("packs") / "pack"
-    return make_knowledge(pair()[1], tiny_student(), PIXELS[NEW], path, progress=False)
+    return make_knowledge(tiny_student(), pair()[1], PIXELS[NEW], path, progress=False)
 
 
 def filled() -> Memory:
@@ -161,7 +161,7 @@ def test_digits_are_forgotten_less_with_a_memory(
     rights = {}
     for name, kept in (("alone", None), ("memory", memory)):
         learner = EdgeLearner(student)
-        learner.learn(new, True, memory=kept, steps=64, lr=0.05, progress=False)
+        learner.learn(new, labelled=True, memory=kept, steps=64, lr=0.05, progress=False)
         found = learner.evaluate(test).per_class
         rights[name] = np.mean(found[:9]), found[9]
     before = np.mean(EdgeLearner(student).evaluate(test).per_class[:9])

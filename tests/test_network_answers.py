@@ -83,7 +83,7 @@ def test_export_names_what_mixes_the_logits_with_other_features(tmp_path: Path) 
 
 def test_export_of_fewer_classes_wants_as_many_names(tmp_path: Path) -> None:
     student = student_of(LOGITS["fewer classes"])
-    with pytest.raises(ValueError, match="classes must have 2 different names"):
+    with pytest.raises(ValueError, match="classes: wanted 2 different names"):
         pyedge.export(student, tmp_path / "s.pyedge", classes=["a", "b", "c", "d"])
     pyedge.export(student, tmp_path / "s.pyedge", classes=["bee", "cow"])
     assert pyedge.EdgeLearner(tmp_path / "s.pyedge").classes == ("bee", "cow")
@@ -194,7 +194,7 @@ def test_knowledge_of_a_network_that_masks_classes_teaches_the_device(tmp_path: 
     pyedge.export(student, tmp_path / "s.pyedge")
     pixels = np.random.default_rng(0).integers(0, 256, (16, 3, 16, 16), dtype=np.uint8)
     pack = pyedge.make_knowledge(
-        teacher, tmp_path / "s.pyedge", pixels, tmp_path / "pack", progress=False
+        tmp_path / "s.pyedge", teacher, pixels, tmp_path / "pack", progress=False
     )
     assert (pack.batch(np.arange(16), 0)["logits"][:, [0, 3]] == np.float32(-1e30)).all()
     learner = pyedge.EdgeLearner(tmp_path / "s.pyedge")

@@ -201,7 +201,7 @@ def test_network_student_teaches_a_smaller_one_on_both_sides(tmp_path: Path) -> 
     pyedge.export(second, tmp_path / "second.pyedge")
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), dtype=np.uint8)
     pack = pyedge.make_knowledge(
-        first, tmp_path / "second.pyedge", pixels, tmp_path / "pack", progress=False
+        tmp_path / "second.pyedge", first, pixels, tmp_path / "pack", progress=False
     )
     learner = pyedge.EdgeLearner(tmp_path / "second.pyedge")
     assert learner.learn(pixels, knowledge=pack, steps=2, progress=False).steps == 2

@@ -98,7 +98,7 @@ def test_transfer_and_packs_refuse_a_teacher_that_masks_what_the_student_does_no
     pyedge.export(student, tmp_path / "s.pyedge", classes=["ant", "bee", "cow", "dog"])
     pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 16, 16), dtype=np.uint8)
     pack = pyedge.make_knowledge(
-        teacher, tmp_path / "s.pyedge", pixels, tmp_path / "pack", progress=False
+        tmp_path / "s.pyedge", teacher, pixels, tmp_path / "pack", progress=False
     )
     learner = pyedge.EdgeLearner(tmp_path / "s.pyedge")
     with pytest.raises(ValueError, match="learn: the teacher masks ant, dog"):

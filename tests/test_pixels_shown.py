@@ -266,10 +266,10 @@ def test_images_of_another_scale_to_validate_on_are_warned_of_once(
     teacher = copy.deepcopy(teachers["image"])
     good, bad = (loader_of(digits, scale) for scale in ("image", "none"))
     found = told(
-        lambda: pyedge.train(teacher, good, val_loader=bad, steps=4, eval_every=1, progress=False)
+        lambda: pyedge.train(teacher, good, val=bad, steps=4, eval_every=1, progress=False)
     )
     assert len(found) == 1
-    assert found[0].startswith("train: val_loader: images have")
+    assert found[0].startswith("train: val: images have")
 
 
 def test_augmented_images_and_other_pictures_are_of_the_same_scale(
@@ -296,7 +296,7 @@ def test_images_that_are_no_floats_are_refused_in_words(
     }
     for title, call in calls.items():
         with pytest.raises(
-            TypeError, match=f"{title}: (loader: )?images must be floating point.*{dtype}"
+            TypeError, match=f"{title}: (loader: )?images: wanted floating point.*{dtype}"
         ):
             call()
 
@@ -309,7 +309,7 @@ def test_knowledge_of_a_student_asks_the_teacher_about_images_as_it_was_trained_
 ) -> None:
     images = digits.images[:20]
     pack = pyedge.make_knowledge(
-        teachers["none"], students["none"], images, tmp_path / "pack", progress=False
+        students["none"], teachers["none"], images, tmp_path / "pack", progress=False
     )
     with torch.no_grad():
         wanted = teachers["none"](images.float() / 255)
@@ -325,7 +325,7 @@ def test_knowledge_warns_of_a_preprocessing_that_the_teacher_does_not_know(
     images = digits.images[:20].numpy()
 
     def make(teacher: nn.Module, given: Any) -> Any:
-        return pyedge.make_knowledge(teacher, wrong, given, tmp_path / "pack", progress=False)
+        return pyedge.make_knowledge(wrong, teacher, given, tmp_path / "pack", progress=False)
 
     (text,) = told(lambda: make(copy.deepcopy(teachers["none"]), images))
     assert text.startswith("make_knowledge: images have values from -")
@@ -342,13 +342,13 @@ def test_knowledge_warns_of_a_preprocessing_that_the_teacher_does_not_know(
 def test_knowledge_warns_of_floats_that_the_student_does_not_take(
     digits: ImageSet, teachers: dict[str, nn.Module], students: dict[str, Any], tmp_path: Path
 ) -> None:
-    write_student(tmp_path / "s.pyedge", pyedge.export(students["image"], tmp_path / "e.pyedge"))
+    write_student(pyedge.export(students["image"], tmp_path / "e.pyedge"), tmp_path / "s.pyedge")
     x = digits.images[:20].float() / 255
 
     def make() -> Any:
         teacher = create("wrn_16_1", num_classes=10, in_channels=1).eval()
         return pyedge.make_knowledge(
-            teacher, tmp_path / "s.pyedge", x, tmp_path / "pack", progress=False
+            tmp_path / "s.pyedge", teacher, x, tmp_path / "pack", progress=False
         )
 
     (text,) = told(make)

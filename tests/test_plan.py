@@ -158,23 +158,27 @@ def test_plan_explicit_widths_by_name_leave_the_rest():
 
 BAD = [
     ({}, ValueError, "wanted one of P, widths, max_params, max_macs"),
-    ({"P": 1.5}, ValueError, "P must lie between 0 and 1, got 1.5"),
-    ({"P": math.nan}, ValueError, "P must lie between 0 and 1"),
-    ({"P": "0.5"}, TypeError, "P must be a number"),
-    ({"P": True}, TypeError, "P must be a number"),
-    ({"P": 0.5, "min_width": 0}, ValueError, "min_width must be an integer of at least 1, got 0"),
-    ({"P": 0.5, "round_to": 1.5}, ValueError, "round_to must be an integer"),
-    ({"P": 0.5, "keep": "middle"}, ValueError, "keep must be one of first, last, got 'middle'"),
-    ({"P": 0.5, "init": "zeros"}, ValueError, "init must be one of inherit, fresh"),
-    ({"P": 0.5, "head": "none"}, ValueError, "head must be one of single, keep"),
-    ({"widths": {}, "max_params": 5}, ValueError, "exclude each other"),
-    ({"max_params": 0}, ValueError, "max_params must be positive, got 0"),
+    ({"P": 1.5}, ValueError, "P: wanted a number from 0 to 1, got 1.5"),
+    ({"P": math.nan}, ValueError, "P: wanted a number from 0 to 1"),
+    ({"P": "0.5"}, TypeError, "P: wanted a number"),
+    ({"P": True}, TypeError, "P: wanted a number"),
+    ({"P": 0.5, "min_width": 0}, ValueError, "min_width: wanted an integer of at least 1, got 0"),
+    ({"P": 0.5, "round_to": 1.5}, ValueError, "round_to: wanted an integer"),
+    ({"P": 0.5, "keep": "middle"}, ValueError, 'keep: wanted "first" or "last", got \'middle\''),
+    ({"P": 0.5, "init": "zeros"}, ValueError, "init: wanted .inherit. or .fresh."),
+    ({"P": 0.5, "head": "none"}, ValueError, "head: wanted .single. or .keep."),
+    (
+        {"widths": {}, "max_params": 5},
+        ValueError,
+        "widths: wanted None beside max_params or max_macs",
+    ),
+    ({"max_params": 0}, ValueError, "max_params: wanted a number above 0, got 0"),
     ({"max_macs": 10}, ValueError, "even P=0 leaves"),
     ({"widths": [1, 2]}, ValueError, "widths has 2 entries, wanted 7, for stem, groups.0.0.conv1"),
     ({"widths": {"conv9": 3}}, ValueError, "widths names 'conv9', wanted one of stem"),
     ({"widths": {"stem": 9}}, ValueError, "stem an integer from 1 to 8, got 9"),
     ({"widths": {"stem": 2.0}}, ValueError, "stem an integer from 1 to 8, got 2.0"),
-    ({"P": 0.5, "max_images": 0}, ValueError, "max_images must be at least 1, got 0"),
+    ({"P": 0.5, "max_images": 0}, ValueError, "max_images: wanted a whole number from 1, got 0"),
 ]
 
 
@@ -191,7 +195,7 @@ def test_plan_refuses_unequal_widths_for_tied_filters():
 
 
 def test_plan_refuses_what_is_no_network():
-    with pytest.raises(TypeError, match=r"model must be a torch\.nn.Module, got str"):
+    with pytest.raises(TypeError, match=r"model: wanted a torch\.nn.Module, got str"):
         pyedge.plan("resnet", 0.5, images())
 
 

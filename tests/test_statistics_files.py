@@ -31,7 +31,7 @@ def student() -> pyedge.StudentFile:
 @pytest.fixture
 def saved(student: pyedge.StudentFile, tmp_path: Path) -> Path:
     path = tmp_path / "student.pyedge"
-    write_student(path, student)
+    write_student(student, path)
     return path
 
 
@@ -48,7 +48,7 @@ def test_file_with_statistics_comes_back_whole(student: pyedge.StudentFile, save
 
 def test_file_without_is_of_version_1_which_older_pyedge_reads(tmp_path: Path) -> None:
     path = tmp_path / "plain.pyedge"
-    write_student(path, tiny_student())
+    write_student(tiny_student(), path)
     document = json.loads(members_of(path)["graph.json"])
     assert document["version"] == 1
     assert not {"statistics", "head", "made"} & document.keys()
@@ -76,7 +76,7 @@ def test_made_weights_that_have_learned_are_stored(
 ) -> None:
     arrays = {**student.arrays, "expand.weight": student.arrays["expand.weight"] * 2}
     path = tmp_path / "learned.pyedge"
-    write_student(path, dataclasses.replace(student, arrays=arrays))
+    write_student(dataclasses.replace(student, arrays=arrays), path)
     found = read_student(path)
     assert found.made == {"expand.weight": 3}
     assert found.structure_digest == student.structure_digest

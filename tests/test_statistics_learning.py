@@ -147,7 +147,10 @@ def test_auto_takes_steps_where_options_of_steps_are_given_and_drops_what_is_sta
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"method": "magic"}, "method must be one of auto, statistics, transfer, labels"),
+        (
+            {"method": "magic"},
+            "method: wanted .auto., .statistics., .transfer. or .labels., got .magic",
+        ),
         ({"method": "statistics", "lr": 0.1}, "lr has no meaning"),
         ({"method": "statistics", "options": pyedge.LearnOptions()}, "options has no meaning"),
         ({"method": "transfer"}, "needs knowledge"),

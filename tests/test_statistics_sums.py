@@ -162,9 +162,9 @@ def test_sums_hold_some_images_of_each_class_whatever_the_order() -> None:
 
 
 def test_merge_statistics_tells_what_it_wants() -> None:
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="statistics: wanted some to merge, got none"):
         merge_statistics([])
-    with pytest.raises(TypeError, match="item 0 must be Statistics, not str"):
+    with pytest.raises(TypeError, match="item 0: wanted Statistics, got a str"):
         merge_statistics(["file"])  # type: ignore[list-item]
     features, labels = clouds()
     a = sums_of(features, labels)

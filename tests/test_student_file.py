@@ -34,7 +34,7 @@ quick = settings(max_examples=40, deadline=None, suppress_health_check=list(Heal
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("students") / "student.pyedge"
-    write_student(path, STUDENT)
+    write_student(STUDENT, path)
     return path
 
 
@@ -69,10 +69,10 @@ def test_student_file_any_student_comes_back_to_the_bit(
             data.draw(st.lists(st.dictionaries(TEXT, PLAIN | st.lists(PLAIN)), max_size=2))
         ),
     )
-    write_student(tmp_path / "a.pyedge", student)
+    write_student(student, tmp_path / "a.pyedge")
     again = read_student(tmp_path / "a.pyedge")
     assert same(again, student)
-    write_student(tmp_path / "b.pyedge", again)
+    write_student(again, tmp_path / "b.pyedge")
     assert (tmp_path / "a.pyedge").read_bytes() == (tmp_path / "b.pyedge").read_bytes()
 
 
@@ -125,7 +125,7 @@ def test_student_file_writes_only_what_it_would_read(
     changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(FormatError, match=rf"write_student: .*{message}"):
-        write_student(tmp_path / "s.pyedge", dataclasses.replace(STUDENT, **changes))
+        write_student(dataclasses.replace(STUDENT, **changes), tmp_path / "s.pyedge")
     assert not list(tmp_path.iterdir())
 
 
@@ -143,7 +143,7 @@ def test_student_file_failed_write_leaves_the_old_file_and_nothing_else(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_student(path, dataclasses.replace(STUDENT, classes=("x", "y", "z")))
+        write_student(dataclasses.replace(STUDENT, classes=("x", "y", "z")), path)
     assert [each.name for each in tmp_path.iterdir()] == ["student.pyedge"]
     assert same(read_student(path), STUDENT)
 
@@ -151,7 +151,7 @@ def test_student_file_failed_write_leaves_the_old_file_and_nothing_else(
 def test_student_file_replaces_an_older_file(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "student.pyedge"
     path.write_bytes(saved.read_bytes())
-    write_student(path, dataclasses.replace(STUDENT, classes=("x", "y", "z")))
+    write_student(dataclasses.replace(STUDENT, classes=("x", "y", "z")), path)
     assert read_student(path).classes == ("x", "y", "z")
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
 

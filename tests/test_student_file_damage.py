@@ -26,7 +26,7 @@ quick = settings(max_examples=40, deadline=None, suppress_health_check=list(Heal
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("students") / "student.pyedge"
-    write_student(path, STUDENT)
+    write_student(STUDENT, path)
     return path
 
 

@@ -141,7 +141,7 @@ def test_student_tail_structure_digest_stays_when_classes_are_added() -> None:
 
 def test_student_tail_comes_back_from_a_file_bit_for_bit(tmp_path: Path) -> None:
     student = with_tail(order=[2, 0, 1], scale=[2, 0, 0.5], shift=[0, -1e30, 1])
-    write_student(tmp_path / "s.pyedge", student)
+    write_student(student, tmp_path / "s.pyedge")
     other = read_student(tmp_path / "s.pyedge")
     assert np.array_equal(
         EdgeLearner(other).logits(images()[0]), EdgeLearner(student).logits(images()[0])
@@ -155,7 +155,7 @@ def test_student_tail_of_anything_else_is_refused(tmp_path: Path, op: str) -> No
     nodes = (*student.nodes, {"op": op, "name": "more", "inputs": inputs})
     bad = dataclasses.replace(student, nodes=nodes, output=student.output + 1)
     with pytest.raises(FormatError, match="output must be the classifier"):
-        write_student(tmp_path / "s.pyedge", bad)
+        write_student(bad, tmp_path / "s.pyedge")
 
 
 def test_student_tail_affine_on_a_flat_map_of_several_pixels_is_refused(tmp_path: Path) -> None:
@@ -172,6 +172,6 @@ def test_student_tail_affine_on_a_flat_map_of_several_pixels_is_refused(tmp_path
     nodes[pool + 2 :] = [affine, {**nodes[pool + 2], "inputs": [pool + 2]}]
     bad = dataclasses.replace(student, nodes=tuple(nodes), arrays=arrays, output=len(nodes) - 1)
     with pytest.raises(FormatError, match="a flat map of several pixels"):
-        write_student(tmp_path / "s.pyedge", bad)
+        write_student(bad, tmp_path / "s.pyedge")
     with pytest.raises(ValueError, match="on a flat map of more than one pixel"):
         bad.engine()

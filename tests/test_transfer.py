@@ -76,10 +76,9 @@ def test_transfer_with_the_teachers_batch_statistics_is_another_loss():
 
 
 @pytest.mark.parametrize("form", ["alone", "list", "forbidden"])
-@pytest.mark.parametrize("labels", [None, False])
-def test_transfer_without_labels_never_touches_them(form, labels):
+def test_transfer_without_labels_never_touches_them(form):
     student, teacher = pair()
-    result = transfer(student, teacher, WithoutLabels(form), labels=labels, options=QUICK)
+    result = transfer(student, teacher, WithoutLabels(form), labelled=False, options=QUICK)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert "J_3" not in result.history[0]
 
@@ -127,15 +126,15 @@ def test_transfer_names_what_does_not_fit():
     student, teacher = pair()
     with pytest.raises(ValueError, match="three finite weights"):
         transfer(student, teacher, batches(), lambdas=(1, 2))
-    with pytest.raises(ValueError, match="leave no loss without labels"):
-        transfer(student, teacher, batches(), lambdas=(0, 0, 1), labels=None)
-    with pytest.raises(ValueError, match='padding must be "kept" or "end", got \'start\''):
+    with pytest.raises(ValueError, match="wanted a weight above 0 of J_1 or J_b, without labels"):
+        transfer(student, teacher, batches(), lambdas=(0, 0, 1), labelled=False)
+    with pytest.raises(ValueError, match='padding: wanted "kept" or "end", got \'start\''):
         transfer(student, teacher, batches(), padding="start")
-    with pytest.raises(ValueError, match="norms must be one of"):
+    with pytest.raises(ValueError, match=r"norms: wanted .batch. or .image."):
         transfer(student, teacher, batches(), norms="pixel")
-    with pytest.raises(ValueError, match='teacher_batch_norm must be "frozen" or "batch"'):
+    with pytest.raises(ValueError, match='teacher_batch_norm: wanted "batch" or "frozen"'):
         transfer(student, teacher, batches(), teacher_batch_norm="eval")
-    with pytest.raises(TypeError, match=r"student must be the result of pyedge\.compress"):
+    with pytest.raises(TypeError, match=r"student: wanted the result of pyedge\.compress"):
         transfer(nn.Linear(2, 2), teacher, batches())
     with pytest.raises(ValueError, match="transfer: loader yields no batches"):
         transfer(student, teacher, [])
@@ -155,7 +154,7 @@ def test_transfer_refuses_a_teacher_of_other_classes():
 
 def test_fitnet_runs_its_two_stages():
     student, teacher = taught_pair()
-    result = fitnet(student, teacher, batches(), test_loader=batches(seed=2), options=QUICK)
+    result = fitnet(student, teacher, batches(), test=batches(seed=2), options=QUICK)
     (hint,) = result.stages
     assert hint.steps == 18
     assert hint.history[-1]["hint"] < hint.history[0]["hint"]
@@ -172,8 +171,8 @@ def test_fitnet_hint_leaves_what_lies_behind_it():
     seen = []
     transfer_state = state_of(teacher)
     fitnet(
-        student, teacher, WithoutLabels("forbidden"), labels=None, group=0, options=QUICK,
-        val_loader=batches(), epochs=1, lr=1e-9, weight_decay=0.0, batch_norm="frozen",
+        student, teacher, WithoutLabels("forbidden"), labelled=False, group=0, options=QUICK,
+        val=batches(), epochs=1, lr=1e-9, weight_decay=0.0, batch_norm="frozen",
         hint_share=1.0, score=lambda e: seen.append(changed(before, student)) or e.accuracy,
     )  # fmt: skip
     assert not changed(transfer_state, teacher)
@@ -195,11 +194,11 @@ def test_fitnet_without_hint_is_distillation():
 
 def test_fitnet_names_what_does_not_fit():
     student, teacher = pair()
-    with pytest.raises(ValueError, match="temperature must be a number above 0"):
+    with pytest.raises(ValueError, match="temperature: wanted a number above 0"):
         fitnet(student, teacher, batches(), temperature=0)
-    with pytest.raises(ValueError, match=r"hint_share must lie in 0\.\.10"):
+    with pytest.raises(ValueError, match=r"hint_share: wanted a number from 0 to 10, got -1"):
         fitnet(student, teacher, batches(), hint_share=-1)
-    with pytest.raises(ValueError, match=r"group must lie in 0\.\.1, got 2"):
+    with pytest.raises(ValueError, match=r"group: wanted a whole number from 0 to 1, got 2"):
         fitnet(student, teacher, batches(), group=2)
 
 
@@ -219,5 +218,5 @@ def test_transfer_of_maps_alone_leaves_the_classifier():
 @pytest.mark.parametrize("labels", ["no", 1, torch.tensor([0, 1])])
 def test_transfer_takes_true_and_false_alone_for_labels(labels):
     student, teacher = pair()
-    with pytest.raises(TypeError, match="transfer: labels must be True, False or None"):
-        transfer(student, teacher, batches(), labels=labels, epochs=1)
+    with pytest.raises(TypeError, match="transfer: labelled: wanted True or False, since"):
+        transfer(student, teacher, batches(), labelled=labels, epochs=1)

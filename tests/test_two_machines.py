@@ -63,7 +63,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pyedge.export(student, folder / "student.pyedge", classes=train.classes)
     pixels = new.images.numpy()
     pyedge.make_knowledge(
-        teacher, folder / "student.pyedge", pixels, folder / "pack", progress=False
+        folder / "student.pyedge", teacher, pixels, folder / "pack", progress=False
     )
     save_images(new, folder / "new.npz")
     save_images(test, folder / "test.npz")

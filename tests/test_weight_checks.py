@@ -132,7 +132,7 @@ def test_nan_is_written_into_no_pack_and_no_student(
     tmp_path: Path, data: ImageSet, student: pyedge.Student, images: Tensor
 ) -> None:
     with pytest.raises(ValueError, match=r"^make_knowledge: teacher holds NaN in stem\.weight"):
-        pyedge.make_knowledge(spoilt(teacher()), student, data, tmp_path / "pack")
+        pyedge.make_knowledge(student, spoilt(teacher()), data, tmp_path / "pack")
     bad = spoilt(pyedge.compress(teacher(), 0.6, images), "net.stem.weight")
     for form in ("pyedge", "onnx"):
         with pytest.raises(ValueError, match=r"^export: student holds NaN in net\.stem\.weight"):
@@ -226,7 +226,7 @@ def test_teachers_of_any_float_dtype_teach_as_their_float32_copies(
         result = pyedge.transfer(learns, model, BatchLoader(data, 8), steps=2, progress=False)
         losses.append(result.history[-1]["loss"])
         pyedge.fitnet(learns, model, BatchLoader(data, 8), steps=1, progress=False)
-        pack = pyedge.make_knowledge(model, student, data, tmp_path / "pack", progress=False)
+        pack = pyedge.make_knowledge(student, model, data, tmp_path / "pack", progress=False)
         digests.append(pack.batch(np.arange(16))["logits"].tobytes())
         assert [value.dtype for value in model.parameters()] == before
     assert losses[0] == losses[1]
@@ -266,8 +266,8 @@ def test_training_in_16_bits_is_refused_and_in_64_is_not(
         with pytest.raises(TypeError, match=rf"^train: .*float32 weights, stem\.weight is {name}"):
             pyedge.train(teacher().to(dtype), loader, progress=False)
     double = teacher().double()
-    result = pyedge.train(double, loader, steps=4, lr=0.05, progress=False, val_loader=loader)
-    plain = pyedge.train(teacher(), loader, steps=4, lr=0.05, progress=False, val_loader=loader)
+    result = pyedge.train(double, loader, steps=4, lr=0.05, progress=False, val=loader)
+    plain = pyedge.train(teacher(), loader, steps=4, lr=0.05, progress=False, val=loader)
     assert result.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=1e-4)
     assert double.get_parameter("stem.weight").dtype == torch.float64
 

@@ -98,7 +98,7 @@ def prepare(folder: Path) -> None:
     export(student, folder / STUDENT, classes=train.classes)
     images = train.images[:320].numpy()
     np.savez(folder / IMAGES, images=images, labels=train.labels[:320].numpy())
-    make_knowledge(teacher, folder / STUDENT, images, folder / PACK, progress=False)
+    make_knowledge(folder / STUDENT, teacher, images, folder / PACK, progress=False)
 
 
 def crash(prepared: Path, kills: int, seed: int, say: Any = print) -> Tally:

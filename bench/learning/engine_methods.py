@@ -108,8 +108,8 @@ class Transfer(OnEngine):
     def prepare(self, images: ImageSet) -> None:
         self._packs += 1
         self._pack = pyedge.make_knowledge(
-            self._teacher,
             self._start.made.base,
+            self._teacher,
             pixels(images),
             Path(self._folder.name) / f"pack-{self._packs}",
             dtype="int8",

@@ -146,7 +146,7 @@ def _make(found: Made, parts: Parts, teacher_file: Path) -> None:
     record: dict[str, Any] = {"command": "bench.learning", "seconds": round(time.time() - start)}
     file = pyedge.export(student, found.whole, classes=known, record=[record])
     assert file is not None
-    write_student(found.base, cut_to_base(read_student(found.whole), protocol.base))
+    write_student(cut_to_base(read_student(found.whole), protocol.base), found.base)
 
 
 def _teacher(found: Made, parts: Parts, teacher_file: Path) -> nn.Module:

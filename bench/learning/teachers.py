@@ -31,7 +31,7 @@ def train_teacher(recipe: Recipe, images: ImageSet, val: ImageSet, seed: int) ->
     loader = BatchLoader(images, recipe.batch_size, augment=Augment(**recipe.augment), seed=seed)
     found = BatchLoader(val, 256, shuffle=False)
     options = recipe.teacher_options(len(images.classes))
-    train(model, loader, val_loader=found, seed=seed, progress=False, **options)
+    train(model, loader, val=found, seed=seed, progress=False, **options)
     return model.eval()
 
 

@@ -114,24 +114,22 @@ def storable(name: Any) -> str | None:
 
 def _names_in_order(names: Any, where: str) -> ClassNames:
     if isinstance(names, (str, bytes)):
-        raise KindError(
-            f"{where} must be a list of names; wanted a list of names, got the text {names!r}"
-        )
+        raise KindError(f"{where}: wanted a list of names, got the text {names!r}")
     if isinstance(names, Mapping):
         return _by_id(names, where)
     if isinstance(names, Set) and not isinstance(names, (KeysView, Sequence)):
         raise KindError(
-            f"{where} must be a list, which has an order, got a {type(names).__name__}: its order "
+            f"{where}: wanted a list, which has an order, got a {type(names).__name__}: its order "
             f"is another in each run"
         )
     _check_index(names, where)
     if getattr(names, "ndim", 1) != 1:
-        raise KindError(f"{where} must be a list of names, got {names.ndim} dimensions")
+        raise KindError(f"{where}: wanted a list of names, got {names.ndim} dimensions")
     try:
         items = list(islice(iter(names), _MOST))
     except TypeError:
         kind = type(names).__name__
-        raise KindError(f"{where} must be a list of names; wanted text, got {kind}") from None
+        raise KindError(f"{where}: wanted a list of names, got {kind}") from None
     return ClassNames(_text(item, place, where) for place, item in enumerate(items))
 
 
@@ -144,8 +142,7 @@ def _text(item: Any, place: int, where: str) -> str:
     elif isinstance(item, Integral):
         hint = f", such as {str(item)!r}"
     raise KindError(
-        f"{where} must be a list of names: class {place} must be text{hint}, not "
-        f"{type(item).__name__} ({item!r:.60})"
+        f"{where}: class {place}: wanted text{hint}, got {type(item).__name__} ({item!r:.60})"
     )
 
 
@@ -155,7 +152,7 @@ def _by_id(given: Mapping[Any, Any], where: str) -> ClassNames:
     if pairs and all(_is_id(key) and isinstance(value, str) for key, value in pairs):
         pairs = [(value, key) for key, value in pairs]
     if not all(isinstance(name, str) and _is_id(number) for name, number in pairs):
-        raise KindError(f"{where} must be a list of names, or a dict of name and id, one a class")
+        raise KindError(f"{where}: wanted a list of names, or a dict of name and id, one a class")
     names = {int(number): name for name, number in pairs}
     if sorted(names) != list(range(len(pairs))):
         raise ValueError(
@@ -246,7 +243,7 @@ def _check_apart(names: Sequence[str], where: str, known: Sequence[str], count: 
 
 def _counted(where: str, count: int, names: Sequence[str]) -> str:
     return (
-        f"{where} must have {count} different names, one for each logit, got {len(names)} "
+        f"{where}: wanted {count} different names, one for each logit, got {len(names)} "
         f"({listing(names)})"
     )
 

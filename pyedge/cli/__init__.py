@@ -55,7 +55,7 @@ From images to a small network in four commands:
 
 and on to a device, where numpy alone is needed:
   pyedge export trained.pt --out student.pyedge
-  pyedge knowledge teacher.pt student.pyedge new-photos --out new.pack
+  pyedge knowledge student.pyedge --teacher teacher.pt new-photos --out new.pack
   pyedge learn student.pyedge new-photos --knowledge new.pack --out student.pyedge
 
 pyedge COMMAND --help explains a command. Without images at hand, the word "digits" in place of
@@ -127,6 +127,8 @@ def _run(name: str, words: list[str], console: Console) -> int:
     if name == "demo":  # a program of its own, which also runs without this command line
         return int(module.run(args))
     console.as_json, console.quiet = args.json, args.quiet
+    for line in args.notes:
+        console.note(f"note: {line}")
     with _warnings_as_notes(console):
         return int(module.run(args, console))
 

@@ -176,7 +176,7 @@ def _sums(args: argparse.Namespace, console: Console) -> int:
         found = subtract_statistics(found, check_fresh(read_student(args.since), args.since))
     if not found.classes:
         raise parsing.UsageError(f"{args.student} has learned nothing since {args.since}")
-    write_statistics(args.out, found)
+    write_statistics(found, args.out)
     size = os.path.getsize(args.out)
     console.result(
         f"{int(found.counts.sum())} images of {listing(found.classes)}, {size:,} bytes\n"

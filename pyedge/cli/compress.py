@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from pyedge.cli import options
+from pyedge.cli import options, parsing
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError
 
@@ -28,7 +28,7 @@ examples:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: parsing.Parser) -> None:
     """Add the options of `pyedge compress`."""
     parser.add_argument("network", metavar="TEACHER", help="a file of pyedge train")
     options.add_data(parser)

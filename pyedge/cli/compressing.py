@@ -49,7 +49,7 @@ def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -
         init=init,  # type: ignore[arg-type]
         head=args.head,
         structure=args.structure,
-        max_images=args.images,
+        max_images=args.max_images,
         seed=args.seed,
     )
     shown = data.train if data.val is None else data.val

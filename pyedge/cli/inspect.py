@@ -26,7 +26,7 @@ features, and the memory that it takes. Needs numpy alone.
 EXAMPLES = """\
 examples:
   pyedge inspect student.pyedge
-  pyedge inspect student.pyedge --batch 32
+  pyedge inspect student.pyedge --batch-size 32
       The memory for batches of 32 images.
   pyedge inspect student.pyedge --json
       All of it for programs, with the file's history.
@@ -39,11 +39,12 @@ _PREPROCESSING = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: parsing.Parser) -> None:
     """Add the options of `pyedge inspect`."""
     parser.add_argument("student", metavar="STUDENT", help="a file of pyedge export (.pyedge)")
+    parser.rename("--batch", "--batch-size")
     parser.add_argument(
-        "--batch",
+        "--batch-size",
         type=parsing.whole(1),
         default=128,
         metavar="N",
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.student.archive import VERSION, read_student
 
     student = read_student(args.student)
-    layers, memory = student.layers(), _memory(student, args.batch)
+    layers, memory = student.layers(), _memory(student, args.batch_size)
     content = {
         "command": "inspect",
         "student": args.student,

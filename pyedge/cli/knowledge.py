@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyedge.data import Augment
     from pyedge.images.edge_images import EdgeImages
 
-USAGE = "TEACHER STUDENT DATA --out FOLDER [options]"
+USAGE = "STUDENT --teacher TEACHER DATA --out FOLDER [options]"
 
 DESCRIPTION = """\
 Write down what a teacher knows of your images, for a device that could never run it.
@@ -28,25 +28,27 @@ teacher were there (pyedge learn STUDENT DATA --knowledge FOLDER). Labels are no
 
 EXAMPLES = """\
 examples:
-  pyedge knowledge teacher.pt student.pyedge snapshots --out pack
+  pyedge knowledge student.pyedge --teacher teacher.pt snapshots --out pack
       snapshots/anything/*.jpg: nobody has sorted these images; the teacher knows.
-  pyedge knowledge teacher.pt student.pyedge photos --only-classes mug --dtype int8 --out pack
+  pyedge knowledge student.pyedge --teacher teacher.pt photos --only-classes mug --dtype int8 \\
+      --out pack
       Images of one new class, at half the size.
-  pyedge knowledge teacher.pt student.pyedge photos --views 4 --out pack
+  pyedge knowledge student.pyedge --teacher teacher.pt photos --views 4 --out pack
       Each image as it is, and cropped and mirrored in three other ways.
-  pyedge knowledge teacher.pt student.pyedge photos --out pack --estimate
+  pyedge knowledge student.pyedge --teacher teacher.pt photos --out pack --estimate
       The size of the pack, and nothing is written.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: parsing.Parser) -> None:
     """Add the options of `pyedge knowledge`."""
-    parser.add_argument("teacher", metavar="TEACHER", help="a file of pyedge train")
     parser.add_argument("student", metavar="STUDENT", help="a file of pyedge export (.pyedge)")
     parser.add_argument(
         "data", metavar="DATA", help=f"{options.DATA}; or arrays (.npy, .npz) as for pyedge learn"
     )
     options.add_splits(parser)
+    parser.add_argument("--teacher", metavar="TEACHER", help="a file of pyedge train (required)")
+    parser.old_order = _teacher_first
     parser.add_argument(
         "--out",
         required=True,
@@ -60,9 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="which images of DATA (default all)",
     )
-    names.add_option(
-        what, "--only-classes", "--classes", help="only the images of these classes, the new ones"
-    )
+    parser.rename("--classes", "--only-classes")
+    names.add_option(what, "--only-classes", help="only the images of these classes, the new ones")
     what.add_argument(
         "--dtype",
         choices=("float16", "int8"),
@@ -108,6 +109,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_general(parser)
 
 
+def _teacher_first(found: argparse.Namespace, extra: list[str]) -> str | None:
+    """Take TEACHER STUDENT DATA, as it was called before."""
+    if found.teacher is not None or len(extra) != 1 or extra[0].startswith("-"):
+        return None
+    found.teacher, found.student, found.data = found.student, found.data, extra[0]
+    return "the student comes first now, and then --teacher; TEACHER STUDENT DATA goes with 0.2"
+
+
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write the pack, or tell its size."""
     _check(args)
@@ -133,7 +142,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         teacher = teacher.cuda()
     example = torch.zeros(1, *info.input_shape, device=next(teacher.parameters()).device)
     tapped = tap_teacher(teacher, example, args.structure)
-    size = knowledge_bytes(tapped, student, images, dtype=args.dtype, views=args.views)
+    size = knowledge_bytes(student, tapped, images, dtype=args.dtype, views=args.views)
     content: dict[str, Any] = {
         "command": "knowledge",
         "images": len(images),
@@ -148,8 +157,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     console.note(f"{what}: the pack will take {_size(size)}")
     began = time.monotonic()
     pack = make_knowledge(
-        tapped,
         student,
+        tapped,
         images,
         args.out,
         classes=info.classes,
@@ -180,6 +189,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _check(args: argparse.Namespace) -> None:
     from pyedge.cloud.knowledge_folder import check_target
 
+    if args.teacher is None:
+        raise UsageError("missing: --teacher, the file of the teacher")
     if args.student.endswith(".pt"):
         raise UsageError(
             f"{args.student} is a network file; pyedge export makes a student file (.pyedge) of it"

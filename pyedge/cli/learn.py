@@ -47,12 +47,13 @@ examples:
   pyedge learn student.pyedge photos --val 0.2 --patience 3 --max-memory 200M --out taught.pyedge
       By steps, from labels alone; a fifth of the images tells when to stop. Beware: what is not
       among the images is soon forgotten without a teacher or a memory.
-  pyedge learn student.pyedge photos --add mug --memory kept.memory --keep 20 --out taught.pyedge
+  pyedge learn student.pyedge photos --add mug --memory kept.memory --per-class 20 \\
+      --out taught.pyedge
       Images of old classes in kept.memory are replayed; 20 of photos are then kept there, too.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: parsing.Parser) -> None:
     """Add the options of `pyedge learn`."""
     parser.add_argument("student", metavar="STUDENT", help="a file of pyedge export (.pyedge)")
     parser.add_argument(
@@ -72,8 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "steps is given, else transfer or labels",
     )
     what.add_argument(
-        "--pooled",
-        action="store_true",
+        "--no-forgettable",
+        dest="forgettable",
+        action="store_false",
         help="from statistics: put the second moments of these classes into one sum, which takes "
         "less room, and of which no class can be forgotten again",
     )
@@ -81,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--knowledge", metavar="PACK", help="a folder of pyedge knowledge, about these images"
     )
     memory.add_options(what)
+    parser.rename("--keep", "--per-class")
     options.add_losses(what)
     names.add_option(what, "--add", help="new classes, appended to those that the student knows")
     names.add_option(what, "--only-classes", help="learn from images of these classes alone")
@@ -132,6 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at most this much for weights and a batch (200M); batches get smaller if need be",
     )
     options.add_general(parser, device=False)
+    parser.rename("--pooled", "--no-forgettable")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -181,14 +185,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return sum(shares) / len(shares)
 
     given: dict[str, Any] = {"method": method, "knowledge": args.knowledge, "val": val}
-    labels, given["score"] = True if labelled else None, None if val is None else score
+    given |= {"labelled": labelled, "score": None if val is None else score}
     if method == "statistics":
-        settings = {"forgettable": not args.pooled, "seed": args.seed}
-        result = learner.learn(images, labels, **given, **settings)
+        settings = {"forgettable": args.forgettable, "seed": args.seed}
+        result = learner.learn(images, **given, **settings)
     else:
         given["memory"] = kept if kept is not None and len(kept) else None
         with _resumable(args, console):
-            result = learner.learn(images, labels, **given, options=_options(args, console))
+            result = learner.learn(images, **given, options=_options(args, console))
     if kept is not None and labelled:
         memory.keep(kept, learner, images, val, args.seed)
     learner.save(args.out)
@@ -212,7 +216,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "memory": told,
             "classes": learner.classes,
             "added": added,
-            "memory_bytes": learner.memory(result.batch_size),
+            "memory_bytes": learner.memory_bytes(result.batch_size),
             "training": result.to_dict(),
             **described.content(student),
         },

@@ -61,8 +61,10 @@ def method_of(args: argparse.Namespace, console: Console, learner: EdgeLearner) 
         options=None,
         overrides=dict.fromkeys(name for name in _OF_STEPS if name in args.given),
     )
-    if args.pooled and method != "statistics":
-        raise UsageError(f"--pooled has no meaning for --method {method}, which takes steps")
+    if not args.forgettable and method != "statistics":
+        raise UsageError(
+            f"--no-forgettable has no meaning for --method {method}, which takes steps"
+        )
     if args.method == "auto" and student.statistics is not None and method != "statistics":
         why = named[0] if named else "--memory"
         console.note(

@@ -19,7 +19,7 @@ _KEEP = 20  # images of a class
 
 
 def add_options(group: argparse._ActionsContainer) -> None:
-    """Add --memory and --keep."""
+    """Add --memory and --per-class."""
     group.add_argument(
         "--memory",
         metavar="FILE",
@@ -27,7 +27,7 @@ def add_options(group: argparse._ActionsContainer) -> None:
         "forgotten; images of DATA are kept in it afterwards (made if it is not there)",
     )
     group.add_argument(
-        "--keep",
+        "--per-class",
         type=parsing.whole(1),
         metavar="N",
         help=f"images of each class that --memory keeps (default: as it does, or {_KEEP})",
@@ -38,8 +38,8 @@ def check(args: argparse.Namespace) -> None:
     """Make sure, before anything is learned, that the memory can be written and hides no input."""
     path = args.memory
     if path is None:
-        if args.keep is not None:
-            raise UsageError("--keep needs --memory, whose images it bounds")
+        if args.per_class is not None:
+            raise UsageError("--per-class needs --memory, whose images it bounds")
         return
     if os.path.isdir(path):
         raise UsageError(f"--memory {path} is a folder, wanted the name of a file")
@@ -67,10 +67,10 @@ def opened(args: argparse.Namespace) -> Memory | None:
     from pyedge.edge.replay_memory import Memory, read_memory
 
     if not os.path.exists(args.memory):
-        return Memory(_KEEP if args.keep is None else args.keep, seed=args.seed)
+        return Memory(_KEEP if args.per_class is None else args.per_class, seed=args.seed)
     memory = read_memory(args.memory)
-    if args.keep is not None:
-        memory.limit(per_class=args.keep)
+    if args.per_class is not None:
+        memory.limit(per_class=args.per_class)
     return memory
 
 

@@ -111,9 +111,10 @@ def add_seed(parser: argparse._ActionsContainer, what: str) -> None:
     )
 
 
-def add_compression(parser: argparse.ArgumentParser, P: float | None) -> None:
+def add_compression(parser: parsing.Parser, P: float | None) -> None:
     """Add the options of `pyedge.plan`; P is the default of --P."""
     group = parser.add_argument_group("how much to cut")
+    parser.rename("--images", "--max-images")
     default = "" if P is None else f" (default {P:g})"
     group.add_argument(
         "--P",
@@ -177,7 +178,7 @@ def add_compression(parser: argparse.ArgumentParser, P: float | None) -> None:
         '"layer1.0,layer1.1;layer2.0,layer2.1"',
     )
     group.add_argument(
-        "--images",
+        "--max-images",
         type=parsing.whole(1),
         default=1024,
         metavar="N",

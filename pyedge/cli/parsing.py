@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,23 +29,49 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Formatter,
             allow_abbrev=False,  # an abbreviation would change its meaning with a new option
         )
+        self._renamed: dict[str, str] = {}
+        # takes a command line of the version before, whose order was another: (found, extra
+        # words) to a note, or None
+        self.old_order: Callable[[argparse.Namespace, list[str]], str | None] | None = None
+
+    def rename(self, old: str, new: str) -> None:
+        """Take an option under the name that it had in the version before, with a note."""
+        self._renamed[old] = new
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: None = None
     ) -> argparse.Namespace:
         """Parse; raise UsageError for what is not understood.
 
-        `given` of the result names the options that the command line has, whatever their values.
+        `given` of the result names the options that the command line has, whatever their values;
+        `notes` are of spellings of the version before.
         """
+        args, notes = self._today(list(sys.argv[1:] if args is None else args))
         found, extra = self.parse_known_args(args, namespace)
+        if self.old_order is not None and (told := self.old_order(found, extra)) is not None:
+            notes.append(told)
+            extra = []
         if extra:
             unknown = extra[0].partition("=")[0]
             if unknown.startswith("-"):
                 options = [o for action in self._actions for o in action.option_strings]
                 self.error(f"no option is called {unknown}{suggestion(unknown, options)}")
             self.error(f"{extra[0]!r} is one argument too many")
-        found.given = self._given(args, found)
+        found.given, found.notes = self._given(args, found), notes
         return found
+
+    def _today(self, words: list[str]) -> tuple[list[str], list[str]]:
+        """Return the words with options under today's names, and notes of those that were not."""
+        found, notes = [], []
+        options = words.index("--") if "--" in words else len(words)
+        for place, word in enumerate(words):
+            name, equals, value = word.partition("=")
+            if place < options and name in self._renamed:
+                new = self._renamed[name]
+                notes.append(f"{name} is called {new} now; the old name goes with pyedge 0.2")
+                word = f"{new}{equals}{value}"
+            found.append(word)
+        return found, notes
 
     def _given(self, args: Sequence[str] | None, found: argparse.Namespace) -> frozenset[str]:
         """Parse again from defaults that nobody can give, to see which of them are replaced."""

@@ -30,7 +30,7 @@ examples:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: parsing.Parser) -> None:
     """Add the options of `pyedge plan`."""
     parser.add_argument("network", metavar="TEACHER", help="a file of pyedge train")
     options.add_data(parser)

@@ -148,8 +148,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             lambda score: pyedge.train(
                 model,
                 loader,
-                val_loader=val,
-                test_loader=test,
+                val=val,
+                test=test,
                 score=score if val is not None else None,
                 options=settings,
             ),

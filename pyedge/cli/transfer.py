@@ -247,8 +247,8 @@ def _trained(
 
     val, test = evaluation_loader(data.val), evaluation_loader(data.test)
     common: dict[str, Any] = {
-        "val_loader": val,
-        "test_loader": test,
+        "val": val,
+        "test": test,
         "score": None if val is None else score,
         "options": settings,
     }
@@ -257,14 +257,14 @@ def _trained(
     assert teacher is not None
     assert info.student is not None
     tapped = tap_teacher(teacher, torch.zeros(1, *info.input_shape), info.student.structure)
-    labels = not args.no_labels
+    labelled = not args.no_labels
     if args.method == "fitnet":
-        return pyedge.fitnet(student, tapped, loader, labels=labels, **common)
+        return pyedge.fitnet(student, tapped, loader, labelled=labelled, **common)
     return pyedge.transfer(
         student,
         tapped,
         loader,
-        labels=labels,
+        labelled=labelled,
         lambdas=args.lambdas,
         padding=args.padding,
         norms=args.norms,

@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pyedge._version import __version__
-from pyedge.arguments import plain_number
+from pyedge.arguments import choice, flag, kind_of, plain_number, whole
+from pyedge.cloud.compression.student import Student
 from pyedge.cloud.knowledge_folder import check_space, check_target, new_pack
-from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit, images_of, student_of
+from pyedge.cloud.knowledge_inputs import (
+    Pair,
+    digest_of,
+    fit,
+    images_of,
+    student_of,
+    teacher_stands_first,
+)
 from pyedge.cloud.knowledge_recorder import Recorder
 from pyedge.cloud.knowledge_views import draw_views, preprocess
 from pyedge.cloud.shown import compare, shown_in, shown_to
@@ -25,18 +33,21 @@ from pyedge.images.digests import image_digests, set_digest
 from pyedge.images.doubts import Doubts, wanted
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.pixels import Look, contradicts
+from pyedge.keywords import keywords
 from pyedge.knowledge.format import DTYPES, Manifest
 from pyedge.knowledge.pack import Knowledge
+from pyedge.runs.options import BATCH_NORMS
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
-BATCH_NORMS = ("frozen", "batch")
+_WHERE = "make_knowledge"
 _UNKNOWN = "0" * 64  # a digest that is not needed
 
 
+@keywords(old_order=teacher_stands_first)
 def make_knowledge(
+    student: Student | StudentFile | str | os.PathLike[str],
     teacher: nn.Module,
-    student: Any,
     images: Any,
     path: str | os.PathLike[str],
     *,
@@ -57,10 +68,10 @@ def make_knowledge(
     are neither needed nor kept. Maps are written as they are computed, so a pack may be larger
     than memory; `knowledge_bytes` tells its size beforehand.
 
-    teacher: a network, or `tap_teacher` of one, on the device where it shall compute. student: its
-    file (.pyedge), a StudentFile, or the result of `pyedge.compress`. images: uint8 [n, c, h, w] or
-    [n, h, w, c], float32 that are preprocessed, an ImageSet, or a folder of class folders. classes:
-    names of the teacher's classes, needed where they are not the student's.
+    student: its file (.pyedge), a StudentFile, or the result of `pyedge.compress`. teacher: a
+    network, or `tap_teacher` of one, on the device where it shall compute. images: uint8
+    [n, c, h, w] or [n, h, w, c], float32 that are preprocessed, an ImageSet, or a folder of class
+    folders. classes: names of the teacher's classes, needed where they are not the student's.
 
     dtype: "float16", or "int8" for half the size: symmetric, with one scale for an image's map.
     views: how many of each image, the first as it is (unless `plain_view` is False), the others
@@ -75,17 +86,14 @@ def make_knowledge(
     and, on a full disk, OSError: before the work begins where that can be known, and nothing is
     left behind.
     """
-    _check_choice("dtype", dtype, DTYPES)
-    _check_choice("teacher_batch_norm", teacher_batch_norm, BATCH_NORMS)
-    views = _count("views", views, 1)
-    batch_size = _count("batch_size", batch_size, 1)
-    seed = _count("seed", seed, 0)
-    if not isinstance(plain_view, bool):
-        raise TypeError(f"make_knowledge: plain_view must be True or False, got {plain_view!r}")
+    choice(dtype, f"{_WHERE}: dtype", DTYPES)
+    choice(teacher_batch_norm, f"{_WHERE}: teacher_batch_norm", BATCH_NORMS)
+    views = whole(views, f"{_WHERE}: views", 1)
+    batch_size = whole(batch_size, f"{_WHERE}: batch_size", 1)
+    seed = whole(seed, f"{_WHERE}: seed", 0)
+    plain_view = flag(plain_view, f"{_WHERE}: plain_view")
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(
-            f"make_knowledge: path must be that of a folder, str or Path, not {type(path).__name__}"
-        )
+        raise TypeError(f"{_WHERE}: path: wanted that of a folder, got {kind_of(path)}")
     check_target(path)
     file = student_of(student)
     given = images_of(images, file.input_shape)
@@ -125,8 +133,14 @@ def make_knowledge(
     return Knowledge(path, verify=False)
 
 
+@keywords(old_order=teacher_stands_first)
 def knowledge_bytes(
-    teacher: nn.Module, student: Any, images: Any, *, dtype: str = "float16", views: int = 1
+    student: Student | StudentFile | str | os.PathLike[str],
+    teacher: nn.Module,
+    images: Any,
+    *,
+    dtype: str = "float16",
+    views: int = 1,
 ) -> int:
     """Tell the size of the pack that `make_knowledge` would write, its manifest left out.
 
@@ -134,8 +148,8 @@ def knowledge_bytes(
     bytes more for an image, view and block if some maps do not fit float16 as they are. Raises as
     `make_knowledge`.
     """
-    _check_choice("dtype", dtype, DTYPES)
-    views = _count("views", views, 1)
+    choice(dtype, "knowledge_bytes: dtype", DTYPES)
+    views = whole(views, "knowledge_bytes: views", 1)
     file = student_of(student)
     images = plain_number(images)
     count = images if isinstance(images, int) else len(images_of(images, file.input_shape))
@@ -176,37 +190,23 @@ def _bytes_of(manifest: Manifest) -> int:
     return sum(spec.file_bytes for spec in manifest.arrays().values())
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"make_knowledge: {name} must be one of {choices}, got {value!r}")
-
-
-def _count(name: str, value: int, least: int) -> int:
-    number = plain_number(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise ValueError(
-            f"make_knowledge: {name} must be a whole number from {least}, got {value!r}"
-        )
-    return number
-
-
 def _checked(augment: Augment | None, shape: tuple[int, int, int]) -> Augment:
     c, h, w = shape
     if augment is None:
         return Augment(crop_padding=max(1, h // 8), flip=c == 3, cutout=0)
     if not isinstance(augment, Augment):
         raise TypeError(
-            f"make_knowledge: augment must be a pyedge.data.Augment or None, got {augment!r}"
+            f"{_WHERE}: augment: wanted a pyedge.data.Augment or None, got {kind_of(augment)}"
         )
     if augment.cutout:
         raise ValueError(
-            f"make_knowledge: augment must have cutout=0, since a device does not cut out, got "
+            f"{_WHERE}: augment: wanted cutout=0, since a device does not cut out, got "
             f"{augment.cutout}"
         )
     if augment.crop_padding > min(h, w):
         raise ValueError(
-            f"make_knowledge: augment must have crop_padding up to {min(h, w)}, the image's side, "
-            f"got {augment.crop_padding}"
+            f"{_WHERE}: augment: wanted crop_padding up to {min(h, w)}, the image's side, got "
+            f"{augment.crop_padding}"
         )
     return augment
 

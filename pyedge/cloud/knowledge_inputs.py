@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from pyedge.arguments import kind_of
 from pyedge.classes.matching import absent, listing, unknown
 from pyedge.classes.names import checked_names
 from pyedge.cloud.compression.student import Student
@@ -85,6 +86,22 @@ class Pair:
         return tuple(names)
 
 
+def teacher_stands_first(first: Any, second: Any) -> bool:
+    """Tell whether (first, second) are (teacher, student), the order of the version before.
+
+    Raises TypeError for two students of `pyedge.compress`, each of which can teach the other.
+    """
+    if first is second:  # a student as its own teacher
+        return False
+    if isinstance(first, Student) and isinstance(second, Student):
+        raise TypeError(
+            "make_knowledge: wanted student=..., teacher=... by name, since both are results of "
+            "pyedge.compress and the student comes first now, got two Students by place"
+        )
+    of_student = (Student, StudentFile, str, os.PathLike)
+    return isinstance(second, of_student) and not isinstance(first, of_student[1:])
+
+
 def student_of(student: Any) -> StudentFile:
     """Return the student as a device knows it, as export would write it."""
     if isinstance(student, StudentFile):
@@ -93,8 +110,8 @@ def student_of(student: Any) -> StudentFile:
         return read_student(student)
     if not isinstance(student, Student):
         raise TypeError(
-            f"make_knowledge: student must be a StudentFile, the path of one, or the result of "
-            f"pyedge.compress, not {type(student).__name__}"
+            f"make_knowledge: student: wanted a StudentFile, the path of one, or the result of "
+            f"pyedge.compress, got {kind_of(student)}"
         )
     file = student_file(student)
     doubted = doubt(student, None, file.input_shape[0])
@@ -116,7 +133,7 @@ def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
         images = (_array(split(item, source, labels=False)[0]) for item in Feed(images, source))
     found = EdgeImages.of(images, input_shape, labelled=None)
     if not len(found):
-        raise ValueError("make_knowledge: images holds no image")
+        raise ValueError("make_knowledge: images: wanted one at least, got none")
     return found
 
 

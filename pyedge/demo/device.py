@@ -112,7 +112,7 @@ def _incremental_in_torch(
     loader = batches(job, new_images, job.preset.augment)
     options = options_of(job, job.preset.incremental)
     student = copy.deepcopy(base)
-    transfer(student, teacher, loader, labels=None, **options)
+    transfer(student, teacher, loader, labelled=False, **options)
     found = {"transfer": tested(student, test_set).old_and_new(new)}
     student = copy.deepcopy(base)
     train(student, loader, **options)
@@ -165,7 +165,7 @@ def unseen_job(job: Job) -> dict[str, Any]:
     in_torch = {}
     for way, model in (("transfer", copy.deepcopy(inherited)), ("fresh", fresh)):
         transfer(
-            model, teacher, loader, labels=None, lambdas=preset.lambdas, **torch_options, **asked
+            model, teacher, loader, labelled=False, lambdas=preset.lambdas, **torch_options, **asked
         )
         in_torch[way] = tested(model, unseen_images).accuracy
     fitnet(inherited, teacher, loader, **torch_options, **asked)
@@ -202,8 +202,8 @@ class _Device:
         """Write down what the teacher knows of the images, in several views of each."""
         preset = self._job.preset
         make_knowledge(
-            teacher,
             student,
+            teacher,
             self._pixels,
             self._folder / "pack",
             dtype=preset.knowledge_dtype,
@@ -228,7 +228,7 @@ class _Device:
             expand="auto",
             seed=self._job.seed,
         )
-        write_student(path, found)
+        write_student(found, path)
         return path
 
     def memory(self, student: Path, images: ImageSet) -> Path:

@@ -41,7 +41,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
             rows = result.history
             answer.update(first_loss=rows[0]["loss"], last_loss=rows[-1]["loss"])
         answer["seconds"] = answer.get("seconds", 0.0) + result.seconds
-        answer["memory_bytes"] = learner.memory(result.batch_size)
+        answer["memory_bytes"] = learner.memory_bytes(result.batch_size)
     with np.load(task["test"]) as data:
         found = learner.evaluate(data["images"], data["labels"])
     return {**answer, "confusion": found.confusion.tolist(), "loss": found.loss}

@@ -36,8 +36,8 @@ def teacher_job(job: Job) -> dict[str, Any]:
     result = train(
         model,
         batches(job, train_set, job.preset.augment),
-        val_loader=in_order(val_set),
-        test_loader=in_order(test_set),
+        val=in_order(val_set),
+        test=in_order(test_set),
         **options_of(job, job.preset.teacher),
     )
     torch.save(model.state_dict(), job.teacher_file)
@@ -57,8 +57,8 @@ def compression_job(job: Job) -> dict[str, Any]:
         save_pictures(plans.at(job.preset.device_threshold), job.pictures, image)
     rows = []
     common = {
-        "val_loader": in_order(val_set),
-        "test_loader": in_order(test_set),
+        "val": in_order(val_set),
+        "test": in_order(test_set),
         **options_of(job, job.preset.student),
     }
     for P in job.preset.thresholds:

@@ -189,7 +189,7 @@ def with_added(
     Its head is as before: `with_settings` says what these say of it.
     """
     if not len(images):
-        raise ValueError(f"{where}: images is empty")
+        raise ValueError(f"{where}: images: wanted one at least, got none")
     assert images.labels is not None
     student = without_stale(student, where)
     footprint = Footprint.at_rest(engine, student)

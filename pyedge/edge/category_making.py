@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.arguments import checked_path, whole
+from pyedge.arguments import checked_path, choice, kind_of, whole
 from pyedge.classes.matching import listing
 from pyedge.classes.names import checked_names
 from pyedge.edge.analytic import on_grid
 from pyedge.edge.answers import PREDICT_BATCH
-from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.solving import check_fresh
+from pyedge.edge.students import AnyStudent, student_of
 from pyedge.images.doubts import Doubts
 from pyedge.images.edge_images import EdgeImages
+from pyedge.keywords import keywords
 from pyedge.statistics.category_file import DETAILS, write_category
 from pyedge.statistics.stored import MOST_FEATURES
-from pyedge.student.archive import read_student
-from pyedge.student.file import StudentFile
 
 if TYPE_CHECKING:
     from pyedge.statistics.sums import Statistics
@@ -28,8 +27,9 @@ _WHERE = "make_category"
 _RANK = 32
 
 
+@keywords()
 def make_category(
-    student: StudentFile | EdgeLearner | str | os.PathLike[str],
+    student: AnyStudent,
     images: Any,
     name: str,
     path: str | os.PathLike[str],
@@ -54,19 +54,15 @@ def make_category(
     as `EdgeLearner.predict` does, for no image, images of several classes, a name that no file
     holds, and a student whose statistics are stale; OSError where writing fails.
     """
-    if detail not in DETAILS:
-        raise ValueError(f"{_WHERE}: detail must be one of {', '.join(DETAILS)}, got {detail!r}")
+    choice(detail, f"{_WHERE}: detail", DETAILS)
     rank = whole(rank, f"{_WHERE}: rank", 1, MOST_FEATURES)
     if rank != _RANK and detail != "low_rank":
-        raise ValueError(f'{_WHERE}: rank={rank} has a meaning for detail="low_rank" alone')
+        raise ValueError(f'{_WHERE}: rank: wanted with detail="low_rank" alone, got {rank}')
     if not isinstance(name, str):
-        raise TypeError(f"{_WHERE}: name must be text, not {type(name).__name__}")
+        raise TypeError(f"{_WHERE}: name: wanted text, got {kind_of(name)}")
     (name,) = checked_names([name], f"{_WHERE}: name")
     checked_path(path, _WHERE)
-    if isinstance(student, EdgeLearner):
-        student = student.student
-    elif not isinstance(student, StudentFile):
-        student = read_student(student)
+    student = student_of(student, _WHERE)
     if student.statistics is not None:
         check_fresh(student, _WHERE)
     given = EdgeImages.of(images, student.input_shape, labelled=None)
@@ -87,7 +83,7 @@ def make_category(
 
 def _check_one_class(images: EdgeImages) -> None:
     if not len(images):
-        raise ValueError(f"{_WHERE}: images is empty")
+        raise ValueError(f"{_WHERE}: images: wanted one at least, got none")
     if images.labels is None:
         return
     ids = np.unique(images.labels).tolist()
@@ -95,5 +91,5 @@ def _check_one_class(images: EdgeImages) -> None:
         names = images.class_names
         called = [str(each) if names is None else names[each] for each in ids]
         raise ValueError(
-            f"{_WHERE}: images must be of one class, these are of {len(ids)}: {listing(called)}"
+            f"{_WHERE}: images: wanted those of one class, got {len(ids)}: {listing(called)}"
         )

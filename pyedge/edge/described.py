@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyedge.arguments import flag
 from pyedge.classes.matching import listing
 from pyedge.edge.analytic import with_added, without_stale
 from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.features import features_of
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.solving import with_settings
+from pyedge.edge.students import AnyStudent, student_of
 from pyedge.images.digests import image_digests
 from pyedge.images.doubts import Doubts
 from pyedge.images.edge_images import EdgeImages
+from pyedge.keywords import keywords
 from pyedge.statistics.calibration import LEAST_HELD
 from pyedge.statistics.grid import rounded
 from pyedge.statistics.sums import held_alone
-from pyedge.student.archive import read_student
 from pyedge.student.expansion import Expand, random_features, with_expansion
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 _WHERE = "add_statistics"
 
 
+@keywords()
 def add_statistics(
-    student: StudentFile | str | os.PathLike[str],
+    student: AnyStudent,
     images: Any,
     labels: Any = None,
     *,
@@ -43,7 +45,7 @@ def add_statistics(
 ) -> StudentFile:
     """Return a student with the features of labelled images added to its statistics.
 
-    student: a StudentFile or the path of a file, which stays as it is; `write_student` writes the
+    student: a StudentFile, its file or a learner, which stays as it is; `write_student` writes the
     result. images, labels: as `EdgeLearner.evaluate` takes them. No answer changes by it.
 
     held: images of the same kind that the student was not trained on, with labels as (images,
@@ -63,8 +65,7 @@ def add_statistics(
 
     Raises ValueError and TypeError as `EdgeLearner.evaluate` does, and for too few images.
     """
-    if not isinstance(student, StudentFile):
-        student = read_student(student)
+    student = student_of(student, _WHERE)
     given = labelled_images(student, images, labels, _WHERE)
     aside = None
     if held is not None:
@@ -86,15 +87,14 @@ def with_described(
     where: str,
 ) -> StudentFile:
     """Do what `add_statistics` does, with labelled images; messages begin with `where`."""
-    if not isinstance(forgettable, bool):
-        raise TypeError(f"{where}: forgettable must be True or False, got {forgettable!r}")
+    forgettable = flag(forgettable, f"{where}: forgettable")
     if not len(given):
-        raise ValueError(f"{where}: images is empty")
+        raise ValueError(f"{where}: images: wanted one at least, got none")
     doubts = Doubts(student.preprocessing)
     doubts.look(given, where)
     if held is not None:
         if not len(held):
-            raise ValueError(f"{where}: held is empty")
+            raise ValueError(f"{where}: held: wanted one image at least, got none")
         doubts.look(held, f"{where}: held")
         _tell_of_shared(given, held, where)
         if len(held) < LEAST_HELD:

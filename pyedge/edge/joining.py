@@ -37,7 +37,7 @@ def with_category(student: StudentFile, given: Any, name: str | None) -> Student
     _check_same_features(student, [category], where)
     called = category.classes[0] if name is None else name
     if not isinstance(called, str):
-        raise TypeError(f"{where}: name must be text, not {type(called).__name__}")
+        raise TypeError(f"{where}: name: wanted text, got {type(called).__name__}")
     place = places([called], student.classes)[0]
     if place >= 0:
         called = student.classes[place]

@@ -52,7 +52,7 @@ def _named(
     used, labels = np.unique(images.labels, return_inverse=True)
     if len(used) and int(used[-1]) >= len(names):
         raise ValueError(
-            f"{title}: labels must lie in 0..{len(names) - 1}, the {len(names)} classes that "
+            f"{title}: labels: wanted ids in 0..{len(names) - 1}, the {len(names)} classes that "
             f"images name, got {int(used[-1])}"
         )
     here = tuple(names[each] for each in used)

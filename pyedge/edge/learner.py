@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.arguments import whole
+from pyedge.arguments import flag, kind_of, whole
 from pyedge.edge.analytic import after_steps, learn_statistics
 from pyedge.edge.answers import (
     PREDICT_BATCH,
@@ -23,10 +23,10 @@ from pyedge.edge.answers import (
 from pyedge.edge.features import features_and_logits
 from pyedge.edge.growth import with_classes
 from pyedge.edge.labelled import labelled_images
-from pyedge.edge.lesson import lesson
+from pyedge.edge.lesson import lesson, told_labels
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.methods import chosen_method
-from pyedge.edge.options import LearnOptions, with_overrides
+from pyedge.edge.options import LearnOptions, LearnSettings, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson, restore_engine
@@ -37,6 +37,7 @@ from pyedge.edge.turns import Turns
 from pyedge.files.npy_archive import ArraySpec
 from pyedge.images.doubts import Doubts
 from pyedge.images.edge_images import EdgeImages
+from pyedge.keywords import deprecated, keywords
 from pyedge.runs.evaluation import Evaluation, check_score
 from pyedge.statistics.unknown import Distances
 from pyedge.student.archive import read_student, write_student
@@ -44,6 +45,8 @@ from pyedge.student.checks import check_description
 from pyedge.student.file import StudentFile
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from pyedge.kernels import Engine
 
 _MOST_THREADS = 1024
@@ -73,6 +76,7 @@ class EdgeLearner(Summing):
     ValueError for a StudentFile that could not be written.
     """
 
+    @keywords(title="EdgeLearner")
     def __init__(
         self,
         student: str | PathLike[str] | StudentFile,
@@ -86,8 +90,8 @@ class EdgeLearner(Summing):
             max_memory = whole(max_memory, "EdgeLearner: max_memory", 1)
         if not isinstance(student, (str, PathLike, StudentFile)):
             raise TypeError(
-                "EdgeLearner: student must be the path of a file of pyedge.export, or a "
-                f"StudentFile, not {type(student).__name__}"
+                "EdgeLearner: student: wanted the path of a file of pyedge.export, or a "
+                f"StudentFile, got {kind_of(student)}"
             )
         given = student.apart() if isinstance(student, StudentFile) else read_student(student)
         self._max_memory = max_memory
@@ -132,17 +136,23 @@ class EdgeLearner(Summing):
         """Channels, height and width of the images."""
         return self._turns.student.input_shape
 
-    def memory(self, batch_size: int = 64, training: bool = True) -> int:
+    @keywords()
+    def memory_bytes(self, batch_size: int = 64, training: bool = True) -> int:
         """Return the bytes that a batch takes, weights and optimizer included.
 
         Training is that of `trainable` with frozen batch norm.
         """
-        batch_size = whole(batch_size, "memory: batch_size", 1)
+        batch_size = whole(batch_size, "memory_bytes: batch_size", 1)
 
         def told(student: StudentFile, engine: Engine, limit: int | None) -> int:
             return needed_bytes(Footprint.at_rest(engine, student), batch_size, training)
 
-        return self._turns.answer("memory", told)
+        return self._turns.answer("memory_bytes", told)
+
+    def memory(self, batch_size: int = 64, training: bool = True) -> int:
+        """Return `memory_bytes`, under the name that it had before."""
+        deprecated("EdgeLearner: memory is called memory_bytes now")
+        return self.memory_bytes(batch_size, training)
 
     @overload
     def predict(
@@ -154,6 +164,7 @@ class EdgeLearner(Summing):
         self, images: Any, *, batch_size: int = ..., unknown: Literal[True]
     ) -> OpenPrediction: ...
 
+    @keywords()
     def predict(
         self, images: Any, *, batch_size: int = PREDICT_BATCH, unknown: bool = False
     ) -> Prediction | OpenPrediction:
@@ -176,6 +187,7 @@ class EdgeLearner(Summing):
         found = prediction(logits)
         return OpenPrediction(found.ids, found.probabilities, far, far > threshold)
 
+    @keywords()
     def logits(self, images: Any, *, batch_size: int = PREDICT_BATCH) -> NDArray[np.float32]:
         """Return the student's logits, float32 [n, classes]; images as in `predict`.
 
@@ -183,6 +195,7 @@ class EdgeLearner(Summing):
         """
         return self._logits("logits", images, batch_size)
 
+    @keywords()
     def evaluate(
         self, images: Any, labels: Any = None, *, batch_size: int = PREDICT_BATCH
     ) -> Evaluation:
@@ -193,10 +206,11 @@ class EdgeLearner(Summing):
         """
         given = labelled_images(self._turns.student, images, labels, "evaluate")
         if not len(given):
-            raise ValueError("evaluate: images is empty")
+            raise ValueError("evaluate: images: wanted one at least, got none")
         assert given.labels is not None
         return evaluation(self._logits("evaluate", given, batch_size), given.labels)
 
+    @keywords()
     def add_classes(self, names: Sequence[str]) -> None:
         """Append classes; the ids of those that are there stay. They are to be learned next.
 
@@ -213,18 +227,21 @@ class EdgeLearner(Summing):
 
         self._turns.change("add_classes", grow)
 
+    @keywords()
     def save(self, path: str | PathLike[str]) -> None:
         """Write the student with its optimizer's state, atomically: the old file or the new one.
 
         Raises OSError where that fails, on a full disk for example.
         """
-        write_student(path, self._turns.student)
+        write_student(self._turns.student, path)
 
+    @keywords(fields=LearnOptions)
     def learn(
         self,
         images: Any,
         labels: Any = None,
         *,
+        labelled: bool = False,
         method: str = "auto",
         knowledge: Any = None,
         memory: Any = None,
@@ -232,7 +249,7 @@ class EdgeLearner(Summing):
         score: Score | None = None,
         forgettable: bool = True,
         options: LearnOptions | None = None,
-        **overrides: Any,
+        **overrides: Unpack[LearnSettings],
     ) -> LearnResult:
         """Learn from images: from labels, from what a teacher left about them, or from both.
 
@@ -245,11 +262,11 @@ class EdgeLearner(Summing):
         warning says so. "auto" is "statistics" where the student has them and nothing is given that
         only steps have a use for (`memory`, options of steps).
 
-        `images`: whatever EdgeImages.of takes. `labels`: ids or names [n], True for those that the
-        images carry, or None: the teacher alone tells (Sec. 4.2). `knowledge`: a Knowledge or its
-        folder, made for this student; it may know more images than these, and its classes are
-        matched by name. Without it J_1 and J_b are dropped, without labels J_3. With several views
-        in the pack each step draws one for each image.
+        `images`: whatever EdgeImages.of takes. `labels`: ids or names [n]; `labelled`: the images
+        carry their own. Without either the teacher alone tells (Sec. 4.2). `knowledge`: a Knowledge
+        or its folder, made for this student; it may know more images than these, and its classes
+        are matched by name. Without it J_1 and J_b are dropped, without labels J_3. With several
+        views in the pack each step draws one for each image.
 
         `memory`: a Memory, or its file, of old classes and new ones; its images stand beside
         the new ones in each batch so that every class has an equal share. Of them J_3 takes the
@@ -268,13 +285,15 @@ class EdgeLearner(Summing):
         finite, FormatError for a checkpoint that is damaged or of another run, OSError where one
         cannot be written. Whatever is raised, the learner is then as it was before.
         """
-        chosen = with_overrides(options, overrides)
+        chosen = with_overrides(options, dict(overrides))
         check_score(score, "learn")
-        if not isinstance(forgettable, bool):
-            raise TypeError(f"learn: forgettable must be True or False, got {forgettable!r}")
+        forgettable = flag(forgettable, "learn: forgettable")
+        told = told_labels(labels, labelled)
         for name, value in (("patience", chosen.patience), ("score", score)):
             if value is not None and val is None:
-                raise ValueError(f"learn: {name} needs val, to tell better from worse")
+                raise ValueError(
+                    f"learn: val: wanted images, to tell better from worse for {name}, got None"
+                )
 
         def learned() -> LearnResult:
             way = chosen_method(
@@ -282,11 +301,11 @@ class EdgeLearner(Summing):
                 self._turns.student,
                 knowledge=knowledge,
                 memory=memory,
-                labels=labels,
+                labels=told,
                 options=options,
                 overrides=overrides,
             )
-            found = lesson(self._turns.student, images, labels, knowledge, val, chosen, memory)
+            found = lesson(self._turns.student, images, told, knowledge, val, chosen, memory)
             self._doubts.look(found.images, "learn")
             if found.validation is not None:
                 self._doubts.look(found.validation.images, "learn: val")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.arguments import plain_number
+from pyedge.arguments import flag, plain_number
 from pyedge.edge.batches import hold_back
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import check_masks, refuse_masked_labels
@@ -24,6 +24,7 @@ from pyedge.edge.replay import Replay, remembered
 from pyedge.images.digests import image_digests, set_digest
 from pyedge.images.edge_images import EdgeImages, is_dataset
 from pyedge.images.rows import Rows
+from pyedge.keywords import deprecated
 from pyedge.knowledge.pack import Knowledge
 
 if TYPE_CHECKING:
@@ -121,12 +122,12 @@ def lesson(
     shape = student.input_shape
     given = _given(student, images, labels)
     if not len(given):
-        raise ValueError("learn: images is empty, there is nothing to learn from")
+        raise ValueError("learn: images: wanted one at least, got none")
     pack = _pack(knowledge)
-    known = given.labels if labels is not None and labels is not False else None
+    known = given.labels if labels is not None else None
     if pack is None and known is None:
         raise ValueError(
-            "learn: wanted labels, knowledge, or both; labels=True takes those that images carry"
+            "learn: wanted labels, knowledge, or both; labelled=True takes those that images carry"
         )
     places = columns = None
     if pack is not None:
@@ -147,7 +148,7 @@ def lesson(
     val = plain_number(val)
     if isinstance(val, float):
         if not 0 < val < 1:
-            raise ValueError(f"learn: val as a share must lie between 0 and 1, got {val!r}")
+            raise ValueError(f"learn: val: wanted a share between 0 and 1, got {val!r}")
         rows, back = hold_back(len(given), known, val, options.seed)
         truth = known if known is not None else _told(pack, places, columns)
         held = Validation(given, back, truth[back])
@@ -164,6 +165,22 @@ def lesson(
     return found
 
 
+def told_labels(labels: Any, labelled: Any) -> Any:
+    """Return labels, True for those that the images carry, or None: what `learn` was told.
+
+    A flag for labels is what the version before took.
+    """
+    if type(labels).__name__ in ("bool", "bool_"):
+        deprecated("learn: labels that the images carry are labelled=True now, not labels=True")
+        labels, labelled = None, bool(labels) or labelled
+    labelled = flag(labelled, "learn: labelled")
+    if labels is None:
+        return True if labelled else None
+    if labelled:
+        raise ValueError("learn: labelled: wanted False where labels are given, got True")
+    return labels
+
+
 def _with_memory(found: Lesson, student: StudentFile, memory: Any, options: LearnOptions) -> Lesson:
     images, labels = remembered(memory, student, found.images)
     if not {"J_1", "J_3"} & set(found.parts(options)):
@@ -178,7 +195,7 @@ def _with_memory(found: Lesson, student: StudentFile, memory: Any, options: Lear
 
 
 def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:
-    if labels is None or labels is False:
+    if labels is None:
         return EdgeImages.of(images, student.input_shape, labelled=False)
     found = labelled_images(student, images, labels, "learn")
     refuse_masked_labels(student, found)
@@ -191,8 +208,8 @@ def _pack(knowledge: Any) -> Knowledge | None:
     if isinstance(knowledge, (str, os.PathLike)):
         return Knowledge(knowledge)
     raise TypeError(
-        f"learn: knowledge must be a Knowledge, or the folder of a pack, "
-        f"not {type(knowledge).__name__}"
+        f"learn: knowledge: wanted a Knowledge, or the folder of a pack, "
+        f"got {type(knowledge).__name__}"
     )
 
 
@@ -220,17 +237,17 @@ def _told(pack: Knowledge | None, places: Rows | None, columns: Rows | None) -> 
 def _validation(student: StudentFile, val: Any) -> Validation:
     if isinstance(val, tuple):
         if len(val) != 2:
-            raise ValueError(f"learn: val must be (images, labels), got {len(val)} values")
+            raise ValueError(f"learn: val: wanted (images, labels), got {len(val)} values")
         found = labelled_images(student, val[0], val[1], "learn: val")
     elif isinstance(val, (EdgeImages, str, os.PathLike)) or is_dataset(val):
         found = labelled_images(student, val, None, "learn: val")
     else:
         raise TypeError(
-            "learn: val must be (images, labels), a share of the images such as 0.1, a folder or "
-            f"EdgeImages, not {type(val).__name__}"
+            "learn: val: wanted (images, labels), a share of the images such as 0.1, a folder or "
+            f"EdgeImages, got {type(val).__name__}"
         )
     if not len(found):
-        raise ValueError("learn: val has no images")
+        raise ValueError("learn: val: wanted one image at least, got none")
     assert found.labels is not None
     return Validation(found, np.arange(len(found), dtype=np.int64), found.labels)
 

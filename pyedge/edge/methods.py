@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pyedge.arguments import choice
+
 if TYPE_CHECKING:
     from pyedge.edge.options import LearnOptions
     from pyedge.student.file import StudentFile
@@ -29,8 +31,7 @@ def chosen_method(
     a memory or an option of steps is given (`epochs`, `lr`, ...), steps are meant. Without
     statistics it is the teacher where there is knowledge, else labels.
     """
-    if method not in METHODS:
-        raise ValueError(f"learn: method must be one of {', '.join(METHODS)}, got {method!r:.60}")
+    choice(method, "learn: method", METHODS)
     of_steps = sorted(set(overrides) - set(_FOR_ALL))
     if method == "auto":
         if student.statistics is not None and options is None and not of_steps and memory is None:
@@ -52,6 +53,6 @@ def chosen_method(
         raise ValueError(
             'learn: method="labels" has no use for knowledge; method="transfer" takes both'
         )
-    elif labels is None or labels is False:
+    elif labels is None:
         raise ValueError('learn: method="labels" needs labels')
     return str(method)

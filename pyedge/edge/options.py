@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pyedge.keywords import named_fields
 from pyedge.runs import options as run_options
-from pyedge.runs.options import RunOptions
-
-NORMS = ("batch", "image")
-DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
+from pyedge.runs.options import LossOptions, LossSettings, RunOptions, RunSettings
 
 
+class LearnSettings(RunSettings, LossSettings, total=False):
+    """The fields of LearnOptions as keywords."""
+
+    trainable: str | tuple[str, ...] | None
+    batch_size: int
+    warm_start: bool
+    crop_padding: int
+    flip: bool
+    checkpoint_every: int
+
+
+@named_fields
 @dataclass(frozen=True, kw_only=True)
-class LearnOptions(RunOptions):
-    """Hold every setting of `EdgeLearner.learn`; the names are those of TrainOptions.
+class LearnOptions(LossOptions):
+    """Hold every setting of `EdgeLearner.learn`; the names are those of TransferOptions.
 
     Length: `epochs`, or `steps` if given, of `batch_size` images; the last batch of an epoch has
     what remains. `optimizer`, `lr`, `momentum`, `weight_decay`, `schedule` with its `gamma`,
@@ -46,8 +56,6 @@ class LearnOptions(RunOptions):
     batch_size: int = 64
     lr: float = 0.01
     warm_start: bool = False
-    lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS
-    norms: str = "batch"
     trainable: str | tuple[str, ...] | None = None  # type: ignore[assignment]
     batch_norm: str = "frozen"
     crop_padding: int = 0
@@ -62,22 +70,12 @@ class LearnOptions(RunOptions):
             super()._set_trainable()
 
     def _check(self) -> None:
+        super()._check()
         self._integer("batch_size", 1)
         self._integer("crop_padding", 0)
         self._integer("checkpoint_every", 1)
-        self._choice("norms", NORMS)
         self._flag("warm_start")
         self._flag("flip")
-        try:
-            values = tuple(float(value) for value in self.lambdas)
-        except (TypeError, ValueError):
-            values = ()
-        if len(values) != 3 or not all(0 <= value < float("inf") for value in values):
-            raise ValueError(
-                "LearnOptions: lambdas must be three finite weights from 0 for J_1, J_b and J_3, "
-                f"got {self.lambdas!r}"
-            )
-        object.__setattr__(self, "lambdas", values)
 
 
 def with_overrides(options: LearnOptions | None, overrides: dict[str, Any]) -> LearnOptions:

@@ -149,10 +149,12 @@ def remembered(
         memory = read_memory(memory)
     if not isinstance(memory, Memory):
         raise TypeError(
-            f"learn: memory must be a Memory, or the path of one, not {type(memory).__name__}"
+            f"learn: memory: wanted a Memory, or the path of one, got {type(memory).__name__}"
         )
     if not len(memory):
-        raise ValueError("learn: memory is empty; Memory.add puts images into it")
+        raise ValueError(
+            "learn: memory: wanted one image at least, got none; Memory.add puts some in"
+        )
     if memory.input_shape != tuple(student.input_shape):
         raise ValueError(
             f"learn: memory has images of {list(memory.input_shape or ())} c h w, this student "

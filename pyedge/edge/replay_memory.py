@@ -5,36 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.arguments import whole
+from pyedge.arguments import choice, kind_of, whole
 from pyedge.classes.matching import listing, nearly, places, quoted
 from pyedge.edge.answers import PREDICT_BATCH
 from pyedge.edge.features import features_of
 from pyedge.edge.herding import drawn, herded
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.memory_file import SETTINGS, Remembered, read_kept, write_kept
+from pyedge.edge.students import AnyStudent, student_of
 from pyedge.errors import FormatError
 from pyedge.images.digests import image_digests
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.layout import Shape
+from pyedge.keywords import keywords
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 WAYS = ("herding", "random")
 MOST_A_CLASS = 1 << 20
 MOST_SEED = (1 << 63) - 1
-
-
-class Learner(Protocol):
-    """An EdgeLearner, of which the student alone matters here."""
-
-    @property
-    def student(self) -> StudentFile:
-        """The student as it is now."""
 
 
 class Memory:
@@ -53,6 +47,7 @@ class Memory:
     type.
     """
 
+    @keywords(title="Memory")
     def __init__(
         self,
         per_class: int = 20,
@@ -61,17 +56,24 @@ class Memory:
         max_bytes: int | None = None,
         seed: int = 0,
     ) -> None:
-        if choose not in WAYS:
-            raise ValueError(f'Memory: choose must be "herding" or "random", got {choose!r}')
+        choice(choose, "Memory: choose", WAYS)
         self._per_class, self._max_bytes = _bounds(per_class, max_bytes, "Memory")
         self._choose = choose
         self._seed = whole(seed, "Memory: seed", 0, MOST_SEED)
         self._kept: dict[str, Remembered] = {}
 
     @classmethod
-    def of(cls, kept: Mapping[str, Remembered], **settings: Any) -> Memory:
+    def of(
+        cls,
+        kept: Mapping[str, Remembered],
+        *,
+        per_class: int = 20,
+        choose: str = "herding",
+        max_bytes: int | None = None,
+        seed: int = 0,
+    ) -> Memory:
         """Make a memory of what one kept before, as `read_memory` does."""
-        memory = cls(**settings)
+        memory = cls(per_class, choose=choose, max_bytes=max_bytes, seed=seed)
         memory._kept = {name: kept[name] for name in sorted(kept)}
         return memory
 
@@ -152,28 +154,22 @@ class Memory:
         """The name of each image's class, [n]."""
         return np.repeat(np.array(self.classes, np.str_), list(self.counts.values()))
 
-    def add(
-        self, learner: Learner | StudentFile, images: Any, labels: Any = None
-    ) -> dict[str, int]:
+    @keywords(title="Memory.add", renamed={"learner": "student"})
+    def add(self, student: AnyStudent, images: Any, labels: Any = None) -> dict[str, int]:
         """Choose from labelled images, and from those of their classes that are kept already.
 
-        `learner`: whose classes the labels are of and, for herding, whose features decide; an
-        EdgeLearner or a StudentFile. images, labels: as for `EdgeLearner.evaluate`. An image that
-        is there twice counts once. What a memory keeps of a class stands for all that it was
-        chosen from. Returns how many images of each class are kept now; warns where `max_bytes`
-        lets it keep fewer than before. Raises ValueError and TypeError for images that fit neither
-        the student nor those that are here, or too small a `max_bytes`; the memory is then as it
-        was.
+        `student`: whose classes the labels are of and, for herding, whose features decide; an
+        EdgeLearner, a StudentFile or the path of one. images, labels: as for
+        `EdgeLearner.evaluate`. An image that is there twice counts once. What a memory keeps of a
+        class stands for all that it was chosen from. Returns how many images of each class are
+        kept now; warns where `max_bytes` lets it keep fewer than before. Raises ValueError and
+        TypeError for images that fit neither the student nor those that are here, or too small a
+        `max_bytes`; the memory is then as it was.
         """
-        student = learner if isinstance(learner, StudentFile) else getattr(learner, "student", None)
-        if not isinstance(student, StudentFile):
-            raise TypeError(
-                f"Memory.add: learner must be an EdgeLearner or a StudentFile, not "
-                f"{type(learner).__name__}"
-            )
+        student = student_of(student, "Memory.add")
         given = labelled_images(student, images, labels, "Memory.add")
         if not len(given):
-            raise ValueError("Memory.add: images is empty")
+            raise ValueError("Memory.add: images: wanted one at least, got none")
         assert given.labels is not None
         self._check_kind(given)
         kept = dict(self._kept)
@@ -184,6 +180,7 @@ class Memory:
         self._take(kept, "Memory.add")
         return self.counts
 
+    @keywords(title="Memory.remove")
     def remove(self, name: str) -> None:
         """Forget the images of a class. Raises ValueError for one that it has none of."""
         found = self._name(name) if isinstance(name, str) else name
@@ -195,6 +192,7 @@ class Memory:
         # a dict of its own: a copy of this memory may have the old one
         self._kept = {each: kept for each, kept in self._kept.items() if each != found}
 
+    @keywords(title="Memory.limit")
     def limit(self, per_class: int | None = None, max_bytes: int | None = None) -> dict[str, int]:
         """Set other bounds (None: as it is), and keep what they allow; return how many that is."""
         if per_class is None:
@@ -210,6 +208,7 @@ class Memory:
             raise
         return self.counts
 
+    @keywords(title="Memory.save")
     def save(self, path: str | PathLike[str]) -> None:
         """Write the memory, atomically: the old file or the new one. Raises OSError."""
         settings = {name: getattr(self, name) for name in SETTINGS}
@@ -304,6 +303,7 @@ class Memory:
         return most
 
 
+@keywords()
 def read_memory(path: str | PathLike[str]) -> Memory:
     """Read a memory that `Memory.save` wrote.
 
@@ -312,7 +312,7 @@ def read_memory(path: str | PathLike[str]) -> Memory:
     it cannot be opened.
     """
     if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"read_memory: path must be that of a file, not {type(path).__name__}")
+        raise TypeError(f"read_memory: path: wanted that of a file, got {kind_of(path)}")
     settings, kept = read_kept(path)
     try:
         memory = Memory.of(kept, **settings)

@@ -10,6 +10,7 @@ from pyedge.edge.analytic import forgotten, with_added
 from pyedge.edge.joining import with_category, with_merged
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.solving import with_settings
+from pyedge.keywords import keywords
 
 if TYPE_CHECKING:
     from pyedge.edge.turns import Turns
@@ -30,6 +31,7 @@ class Summing:
         """The statistics of what the classifier reads, or None; `pyedge.merge_statistics`."""
         return self._turns.student.statistics
 
+    @keywords()
     def add_statistics(self, images: Any, labels: Any = None, *, forgettable: bool = True) -> None:
         """Add images to the statistics, or begin them; no answer changes before `learn` does it.
 
@@ -48,6 +50,7 @@ class Summing:
 
         self._turns.change("add_statistics", added)
 
+    @keywords()
     def add_category(
         self, category: str | PathLike[str] | Statistics, *, name: str | None = None
     ) -> None:
@@ -68,6 +71,7 @@ class Summing:
 
         self._turns.change("add_category", added)
 
+    @keywords()
     def merge(
         self,
         statistics: Statistics | str | PathLike[str] | Iterable[Statistics | str | PathLike[str]],
@@ -90,6 +94,7 @@ class Summing:
 
         return self._turns.change("merge", joined)
 
+    @keywords()
     def forget(self, what: str | Statistics) -> None:
         """Take a class, by its name, or statistics that were added before, out again.
 

@@ -34,7 +34,7 @@ def trainable_layers(
         wanted = {student.classifier}
     elif isinstance(trainable, str):
         raise ValueError(
-            'learn: trainable must be "last_conv", "classifier", "all" or names of layers, '
+            'learn: trainable: wanted "last_conv", "classifier", "all" or names of layers, '
             f"got {trainable!r}"
         )
     else:

@@ -20,6 +20,7 @@ from pyedge.classes.matching import absent, listing, nearly, places, quoted, unk
 from pyedge.images.arrays import array_of, rows_of
 from pyedge.images.labels import ids_or_names, refuse_masked
 from pyedge.images.layout import Shape, checked_dtype, checked_shape, one_or_more, place
+from pyedge.keywords import keywords
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
 
@@ -42,6 +43,7 @@ class EdgeImages:
     span: tuple[float, float] | None = None
 
     @classmethod
+    @keywords(title="EdgeImages.of")
     def of(
         cls,
         source: Any,
@@ -64,8 +66,8 @@ class EdgeImages:
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
                 raise ValueError(
-                    f"EdgeImages: images must be of {list(input_shape)} c h w for this student, "
-                    f"not {list(source.shape)}"
+                    f"EdgeImages: images: wanted those of {list(input_shape)} c h w for this "
+                    f"student, got {list(source.shape)}"
                 )
             return source if labels is None else source.labelled(labels)
         if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
@@ -108,11 +110,12 @@ class EdgeImages:
                 raise _two_labels(kind)
             return found.labelled(labels)
         raise TypeError(
-            f"EdgeImages: images must be an array, a folder or an iterable of (image, label), "
-            f"not {kind}"
+            f"EdgeImages: images: wanted an array, a folder or an iterable of (image, label), "
+            f"got {kind}"
         )
 
     @classmethod
+    @keywords(title="EdgeImages.from_array")
     def from_array(
         cls,
         array: NDArray[Any],
@@ -137,6 +140,7 @@ class EdgeImages:
         return images if labels is None else images.labelled(labels)
 
     @classmethod
+    @keywords(title="EdgeImages.from_folder")
     def from_folder(
         cls,
         path: str | os.PathLike[str],
@@ -152,6 +156,7 @@ class EdgeImages:
         return cls(found.array, True, found.labels, found.class_names)
 
     @classmethod
+    @keywords(title="EdgeImages.from_iterable")
     def from_iterable(
         cls, items: Iterable[Any], input_shape: Shape, *, channels_last: bool | None = None
     ) -> EdgeImages:
@@ -170,7 +175,7 @@ class EdgeImages:
             array = array_of(images, shape[0])
             if array is None and isinstance(images, (str, bytes, os.PathLike, dict)):
                 raise TypeError(
-                    f"EdgeImages: item {len(arrays)} of images must be an array, not "
+                    f"EdgeImages: item {len(arrays)} of images: wanted an array, got "
                     f"{type(images).__name__} {str(images)[:60]!r}; image files are read from a "
                     "folder or an archive"
                 )
@@ -188,7 +193,7 @@ class EdgeImages:
                         f"{len(labels[-1])} labels"
                     )
         if not arrays:
-            raise ValueError("EdgeImages: the iterable of images is empty")
+            raise ValueError("EdgeImages: images: wanted one at least, got none")
         if labels and len(labels) != len(arrays):
             raise ValueError(
                 f"EdgeImages: {len(labels)} of {len(arrays)} items have labels, wanted all or none"
@@ -248,7 +253,7 @@ class EdgeImages:
         if self.class_names is None:
             if len(self) and int(self.labels.max()) >= len(known):
                 raise ValueError(
-                    f"EdgeImages: labels must lie in 0..{len(known) - 1}, the student's "
+                    f"EdgeImages: labels: wanted ids in 0..{len(known) - 1}, the student's "
                     f"{len(known)} classes, got {int(self.labels.max())}"
                 )
             warn_of_ids("EdgeImages", known)

@@ -32,7 +32,7 @@ def ids_or_names(
         return given
     ids = _whole(given, where, classes)
     if ids.size and int(ids.min()) < 0:
-        raise ValueError(f"{where} must not be negative, got {int(ids.min())}")
+        raise ValueError(f"{where}: wanted ids from 0, got {int(ids.min())}")
     check_range(ids, where, classes)
     return ids
 
@@ -44,7 +44,7 @@ def check_range(ids: Any, where: str, classes: int | None) -> None:
     least, most = int(ids.min()), int(ids.max())
     if not 0 <= least <= most < classes:
         raise ValueError(
-            f"{where} must lie in 0..{classes - 1}, the network's classes, got {least}..{most}"
+            f"{where}: wanted ids in 0..{classes - 1}, the network's classes, got {least}..{most}"
         )
 
 
@@ -54,8 +54,8 @@ def refuse_masked(labels: Any, where: str) -> None:
     masked = sum(int(np.ma.count_masked(part)) for part in parts if np.ma.isMaskedArray(part))
     if masked:
         raise TypeError(
-            f"{where} must be known for each image, {masked} are masked; leave these images out, "
-            "as with images[~labels.mask]"
+            f"{where}: wanted one for each image, got {masked} that are masked; leave these images "
+            "out, as with images[~labels.mask]"
         )
 
 
@@ -64,7 +64,7 @@ def _array(labels: Any, where: str) -> NDArray[Any]:
     refuse_masked(labels, where)
     if isinstance(labels, (str, bytes, Mapping, Set, Iterator)) or labels is None:
         raise TypeError(
-            f"{where} must be an array, a list or a column with one label for each image, not "
+            f"{where}: wanted an array, a list or a column with one label for each image, got "
             f"{type(labels).__name__}"
         )
     if callable(getattr(labels, "detach", None)):  # a torch tensor, wherever it lies
@@ -72,7 +72,7 @@ def _array(labels: Any, where: str) -> NDArray[Any]:
         labels = (labels.double() if labels.is_floating_point() else labels).numpy()
     elif hasattr(labels, "columns") and len(labels.columns) > 1:
         raise TypeError(
-            f"{where} must be one column, got a table with {len(labels.columns)}: "
+            f"{where}: wanted one column, got a table with {len(labels.columns)}: "
             f"{', '.join(map(str, list(labels.columns)[:6]))}"
         )
     elif callable(getattr(labels, "to_numpy", None)):  # pandas, polars
@@ -83,14 +83,14 @@ def _array(labels: Any, where: str) -> NDArray[Any]:
         if 0 < texts < len(labels):  # numpy would make text of the numbers
             other = next(i for i, label in enumerate(labels) if not isinstance(label, str))
             raise TypeError(
-                f"{where} must all be names, or all ids, got {labels[other]!r} at {other} among "
-                f"{texts} names"
+                f"{where}: wanted names alone, or ids alone, got {labels[other]!r} at {other} "
+                f"among {texts} names"
             )
     try:
         return np.asarray(labels)
     except (ValueError, TypeError) as error:
         raise TypeError(
-            f"{where} must be one number or name for each image, got {type(labels).__name__}, of "
+            f"{where}: wanted one number or name for each image, got {type(labels).__name__}, of "
             f"which numpy makes no array: {error}"
         ) from error
 
@@ -107,7 +107,7 @@ def _flat(given: NDArray[Any], where: str, count: int | None, classes: int | Non
         given = _of_rows(given, where, classes)
     if given.ndim != 1 or (count is not None and len(given) != count):
         wanted = f"({'n' if count is None else count},)"
-        raise ValueError(f"{where} must have shape {wanted}, one for each image, not {given.shape}")
+        raise ValueError(f"{where}: wanted shape {wanted}, one for each image, got {given.shape}")
     return given
 
 
@@ -117,13 +117,13 @@ def _plain(given: NDArray[Any], where: str) -> NDArray[Any]:
     for place, value in enumerate(flat):
         missing = value is None or type(value).__name__ in ("NAType", "NaTType")
         if missing or (isinstance(value, float) and value != value):
-            raise ValueError(f"{where} must be known for each image, got {value!r} at {place}")
+            raise ValueError(f"{where}: wanted one for each image, got {value!r} at {place}")
     for kinds in (str, (int, np.integer), (int, float, np.integer, np.floating)):
         if all(isinstance(value, kinds) and not isinstance(value, bool) for value in flat):
             return np.array(flat, dtype=str if kinds is str else None).reshape(given.shape)
     odd = next((v for v in flat if not isinstance(v, (int, float, np.number))), flat[0])
     raise TypeError(
-        f"{where} must be whole numbers, or names, got {odd!r} of type {type(odd).__name__}"
+        f"{where}: wanted whole numbers, or names, got {odd!r} of type {type(odd).__name__}"
     )
 
 
@@ -131,15 +131,15 @@ def _of_rows(given: NDArray[Any], where: str, classes: int | None) -> NDArray[An
     """One-hot rows [n, classes] as ids [n]."""
     if classes is not None and given.shape[1] != classes:
         raise ValueError(
-            f"{where} of shape {given.shape} must be [n], or one-hot with a column for each of "
-            f"the {classes} classes"
+            f"{where}: wanted [n], or one-hot with a column for each of the "
+            f"{classes} classes, got shape {given.shape}"
         )
     hot = given == 1
     wrong = (hot.sum(axis=1) != 1) | ((given != 0) & ~hot).any(axis=1)
     if wrong.any():
         place = int(wrong.argmax())
         raise ValueError(
-            f"{where} of shape {given.shape} must be one-hot, each image of one class, got the row "
+            f"{where}: wanted one-hot, each image of one class, got the row "
             f"{given[place].tolist()[:12]} at {place}"
         )
     return hot.argmax(axis=1)
@@ -152,7 +152,7 @@ def _whole(given: NDArray[Any], where: str, classes: int | None) -> Ids:
     if kind == "b":
         if classes != 2:
             raise TypeError(
-                f"{where} must be whole numbers or names, not bool, which labels two classes alone"
+                f"{where}: wanted whole numbers or names, got bool, which labels two classes alone"
                 f"{'' if classes is None else f' ({classes} are known)'}"
             )
         return given.astype(np.int64)
@@ -161,11 +161,11 @@ def _whole(given: NDArray[Any], where: str, classes: int | None) -> Ids:
         if wrong.any():
             place = int(wrong.argmax())
             raise TypeError(
-                f"{where} must be whole numbers or names, got {given[place]} at {place}"
+                f"{where}: wanted whole numbers or names, got {given[place]} at {place}"
             )
         return given.astype(np.int64)
     if kind not in "iu":
-        raise TypeError(f"{where} must be whole numbers or names, not {given.dtype}")
+        raise TypeError(f"{where}: wanted whole numbers or names, got {given.dtype}")
     if int(given.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"{where} hold {int(given.max())}, which is no class id")
     return given.astype(np.int64)

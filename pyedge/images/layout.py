@@ -24,10 +24,10 @@ def checked_shape(input_shape: Sequence[int]) -> Shape:
         shape = tuple(int(side) for side in input_shape)
     except (TypeError, ValueError):
         raise TypeError(
-            f"EdgeImages: input_shape must be c h w, three whole numbers, not {input_shape!r:.80}"
+            f"EdgeImages: input_shape: wanted c h w, three whole numbers, got {input_shape!r:.80}"
         ) from None
     if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"EdgeImages: input_shape must be c h w, each from 1, not {input_shape}")
+        raise ValueError(f"EdgeImages: input_shape: wanted c h w, each from 1, got {input_shape}")
     return shape
 
 
@@ -38,14 +38,14 @@ def checked_dtype(array: Any) -> NDArray[Any]:
     they are and what to do.
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"EdgeImages: images must be a numpy array, not {type(array).__name__}")
+        raise TypeError(f"EdgeImages: images: wanted a numpy array, got {type(array).__name__}")
     if array.dtype == np.uint8 or array.dtype == np.float32:
         return array
     if array.dtype.kind == "f" and array.dtype.itemsize == 4:
         return array.astype(np.float32)
     raise TypeError(
-        f"EdgeImages: images must be uint8 pixels, or float32 and preprocessed, "
-        f"not {array.dtype}{_advice(array)}"
+        f"EdgeImages: images: wanted uint8 pixels, or float32 and preprocessed, "
+        f"got {array.dtype}{_advice(array)}"
     )
 
 
@@ -80,8 +80,8 @@ def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Plac
         grey = f" or [n, {h}, {w}]" if c == 1 else ""
         hint = "; a single image is image[None]" if array.ndim == 3 or array.shape == (h, w) else ""
         raise ValueError(
-            f"EdgeImages: images must be [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{grey} for this "
-            f"student, not {list(array.shape)}{hint}"
+            f"EdgeImages: images: wanted [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{grey} for this "
+            f"student, got {list(array.shape)}{hint}"
         )
     if first and last and shape != (1, 1, 1):
         raise ValueError(

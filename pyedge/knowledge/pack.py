@@ -21,6 +21,7 @@ from pyedge.errors import FormatError
 from pyedge.files.disk import UNSUPPORTED, Note, shown
 from pyedge.images.digests import image_digests, set_digest
 from pyedge.images.edge_images import EdgeImages
+from pyedge.keywords import keywords
 from pyedge.knowledge.format import GroupSpec, Spec, read_manifest
 
 _READ_BYTES = 1 << 20
@@ -46,10 +47,11 @@ class Knowledge:
     against the sizes of its files.
     """
 
+    @keywords(title="Knowledge")
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(
-                f"Knowledge: path must be the folder of a pack, not {type(path).__name__}"
+                f"Knowledge: path: wanted the folder of a pack, got {type(path).__name__}"
             )
         self.path = Path(path)
         self._manifest, data = read_manifest(self.path)
@@ -218,15 +220,15 @@ class Knowledge:
         image, views = np.asarray(image_index), np.asarray(view)
         for name, index, end in (("image_index", image, self.count), ("view", views, self.views)):
             if index.dtype.kind not in "iu":
-                raise TypeError(f"{function}: {name} must be whole numbers, not {index.dtype}")
+                raise TypeError(f"{function}: {name}: wanted whole numbers, got {index.dtype}")
             if index.size and not 0 <= int(index.min()) <= int(index.max()) < end:
                 raise ValueError(
-                    f"{function}: {name} must lie in 0..{end - 1}, got "
+                    f"{function}: {name}: wanted 0..{end - 1}, got "
                     f"{int(index.min())}..{int(index.max())}"
                 )
         if image.ndim != 1 or views.shape not in ((), image.shape):
             raise ValueError(
-                f"{function}: image_index must have shape [n] and view the same, or be one number; "
+                f"{function}: image_index: wanted shape [n] and view the same, or be one number; "
                 f"got {list(image.shape)} and {list(views.shape)}"
             )
         return views.astype(np.int64) * self.count + image.astype(np.int64)

@@ -50,7 +50,7 @@ class Evaluation:
         total = self.confusion.shape[0]
         for c in index:
             if not 0 <= c < total:
-                raise ValueError(f"accuracy_on: classes must lie in 0..{total - 1}, got {c}")
+                raise ValueError(f"accuracy_on: classes: wanted 0..{total - 1}, got {c}")
         rows = self.confusion[index]
         return _share(self.confusion.diagonal()[index].sum(), rows.sum())
 
@@ -83,7 +83,7 @@ def check_score(score: Any, function: str) -> None:
     """Raise TypeError for a `score` that cannot be called; None is the accuracy."""
     if score is not None and not callable(score):
         raise TypeError(
-            f"{function}: score must be a function that takes an Evaluation and returns a number, "
+            f"{function}: score: wanted a function that takes an Evaluation and returns a number, "
             f"or None for the accuracy, got {score!r:.80}"
         )
 

@@ -1,4 +1,8 @@
-"""RunOptions: the settings that every training run has, on either side; and its learning rates."""
+"""RunOptions: the settings that every training run has, on either side; and its learning rates.
+
+Each field is a keyword, too, of the functions that take the options. The dicts of types beside the
+classes say so to editors and type checkers; tests/test_signatures.py compares the two.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,50 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar
 
-from pyedge.arguments import plain_number, whole
+from pyedge.arguments import choice, flag, kind_of, plain_number, real, shown, whole
+from pyedge.keywords import unknown_name
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("cosine", "cosine_epoch", "exponential", "steps", "constant")
 BATCH_NORMS = ("batch", "frozen")
+NORMS = ("batch", "image")
 
 Options = TypeVar("Options", bound="RunOptions")
+Lambdas = tuple[float, float, float]
+DEFAULT_LAMBDAS: Lambdas = (1.0, 10.0, 1.0)
+
+
+class RunSettings(TypedDict, total=False):
+    """The fields of RunOptions as keywords, but for `trainable`, whose type differs."""
+
+    epochs: int
+    steps: int | None
+    optimizer: str
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: str
+    gamma: float | None
+    milestones: tuple[int, ...]
+    warmup_steps: int
+    clip: float | None
+    batch_norm: str
+    eval_every: int | None
+    patience: int | None
+    keep_best: bool
+    seed: int
+    progress: bool
+    checkpoint: str | PathLike[str] | None
+    resume: bool
+
+
+class LossSettings(TypedDict, total=False):
+    """The fields of LossOptions as keywords."""
+
+    lambdas: tuple[float, float, float]
+    norms: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +109,11 @@ class RunOptions:
         self._set_milestones()
         if self.checkpoint is not None and not isinstance(self.checkpoint, (str, PathLike)):
             raise TypeError(
-                f"{self._title}: checkpoint must be the path of a file, got {self.checkpoint!r}"
+                f"{self._title}: checkpoint: wanted the path of a file, got "
+                f"{shown(self.checkpoint)}"
             )
         if self.resume and self.checkpoint is None:
-            raise ValueError(f"{self._title}: resume needs checkpoint, the file to go on from")
+            raise ValueError(f"{self._title}: checkpoint: wanted the file to resume from, got None")
         self._check()
 
     @property
@@ -92,7 +132,7 @@ class RunOptions:
         if not names or not all(isinstance(name, str) for name in names):
             words = ", ".join(f'"{word}"' for word in self.trainable_words)
             raise ValueError(
-                f"{self._title}: trainable must be {words} or module names, got {names!r}"
+                f"{self._title}: trainable: wanted {words} or module names, got {shown(names)}"
             )
         object.__setattr__(self, "trainable", names)
 
@@ -101,12 +141,13 @@ class RunOptions:
         milestones = tuple(map(plain_number, given)) if isinstance(given, Iterable) else (None,)
         if any(isinstance(m, bool) or not isinstance(m, int) or m < 1 for m in milestones):
             raise ValueError(
-                f"{self._title}: milestones must be epochs, whole numbers from 1, got {given!r}"
+                f"{self._title}: milestones: wanted epochs, whole numbers from 1, got "
+                f"{shown(given)}"
             )
         if (self.schedule == "steps") != bool(milestones):
             raise ValueError(
-                f'{self._title}: milestones and schedule="steps" belong together, got '
-                f"milestones={milestones} and schedule={self.schedule!r}"
+                f'{self._title}: milestones: wanted some with schedule="steps" and none without, '
+                f"got milestones={milestones} and schedule={self.schedule!r}"
             )
         object.__setattr__(self, "milestones", milestones)
 
@@ -117,48 +158,33 @@ class RunOptions:
         object.__setattr__(self, name, whole(value, f"{self._title}: {name}", least))
 
     def _flag(self, name: str) -> None:
-        value = getattr(self, name)
-        if type(value).__name__ not in ("bool", "bool_"):  # numpy's, too
-            raise TypeError(f"{self._title}: {name} must be True or False, got {value!r}")
-        object.__setattr__(self, name, bool(value))
+        value = flag(getattr(self, name), f"{self._title}: {name}")
+        object.__setattr__(self, name, value)
 
     def _number(
         self,
         name: str,
         *,
-        least: float = 0.0,
+        least: float | None = None,
         above: float | None = None,
-        below: float = math.inf,
+        below: float | None = None,
         optional: bool = False,
     ) -> None:
         given = getattr(self, name)
         if given is None and optional:
             return
-        value = plain_number(given)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{self._title}: {name} must be a number, got {given!r}")
-        object.__setattr__(self, name, value)
-        high_enough = value >= least if above is None else value > above
-        if not (high_enough and value < below):
-            wanted = f"at least {least}" if above is None else f"above {above}"
-            raise ValueError(
-                f"{self._title}: {name} must be {wanted} and below {below}, got {value}"
-            )
+        where = f"{self._title}: {name}"
+        object.__setattr__(self, name, real(given, where, least=least, above=above, below=below))
 
     def _choice(self, name: str, allowed: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in allowed:
-            raise ValueError(f"{self._title}: {name} must be one of {allowed}, got {value!r}")
+        choice(getattr(self, name), f"{self._title}: {name}", allowed)
 
     def replace(self: Options, **overrides: Any) -> Options:
         """Return a copy with some fields changed. Raises TypeError for a name that is no field."""
-        known = {f.name for f in dataclasses.fields(self)}
-        unknown = sorted(set(overrides) - known)
-        if unknown:
-            raise TypeError(
-                f"{self._title}: unknown {', '.join(unknown)}; the options are "
-                f"{', '.join(sorted(known))}"
-            )
+        known = tuple(f.name for f in dataclasses.fields(self))
+        for name in overrides:
+            if name not in known:
+                raise unknown_name(self._title, name, known)
         return dataclasses.replace(self, **overrides)
 
     def fingerprint(self) -> dict[str, str]:
@@ -170,15 +196,37 @@ class RunOptions:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class LossOptions(RunOptions):
+    """Hold what a student is taught with besides, on either side: how J_1, J_b and J_3 weigh."""
+
+    lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS
+    norms: str = "batch"
+
+    def _check(self) -> None:
+        super()._check()
+        self._choice("norms", NORMS)
+        try:
+            values = tuple(float(value) for value in self.lambdas)
+        except (TypeError, ValueError):
+            values = ()
+        if len(values) != 3 or not all(0 <= value < math.inf for value in values):
+            raise ValueError(
+                f"{self._title}: lambdas: wanted three finite weights from 0, of J_1, J_b and "
+                f"J_3, got {shown(self.lambdas)}"
+            )
+        object.__setattr__(self, "lambdas", values)
+
+
 def with_overrides(
     kind: type[Options], options: Options | None, overrides: dict[str, Any]
 ) -> Options:
     """Return `options` (default: all of them) with the keywords of a caller laid over them."""
-    if options is not None and not isinstance(options, kind):
-        raise TypeError(
-            f"{kind.__name__}: options must be a {kind.__name__}, got {type(options).__name__}"
-        )
-    return (options or kind()).replace(**overrides)
+    if options is None:
+        return kind(**overrides)
+    if not isinstance(options, kind):
+        raise TypeError(f"{kind.__name__}: options: wanted {kind.__name__}, got {kind_of(options)}")
+    return options.replace(**overrides)
 
 
 def learning_rate(

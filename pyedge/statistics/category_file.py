@@ -17,6 +17,7 @@ from pyedge.classes.matching import quoted
 from pyedge.classes.names import LONGEST, storable
 from pyedge.errors import FormatError
 from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
+from pyedge.keywords import keywords
 from pyedge.statistics.compact import (
     MOST_EXPONENT,
     MOST_SHIFT,
@@ -99,6 +100,7 @@ def write_category(
     return found
 
 
+@keywords()
 def read_category(path: str | PathLike[str]) -> Statistics:
     """Read the statistics of one class, as `make_category` returned them, to the last bit.
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import kind_of
 from pyedge.classes.matching import listing
+from pyedge.keywords import keywords
 from pyedge.statistics.grid import Sums, diagonal, packed_size
 from pyedge.statistics.stored import check_values
 from pyedge.statistics.sums import (
@@ -65,27 +67,29 @@ def merged(many: Sequence[Statistics], held: int = HELD) -> Statistics:
     return found
 
 
-def merge_statistics(many: Iterable[Statistics]) -> Statistics:
+@keywords(renamed={"many": "statistics"})
+def merge_statistics(statistics: Iterable[Statistics]) -> Statistics:
     """Add up the statistics of several devices with the same student.
 
     The sums are those of all their images at once, to the last bit and in any order (Zhuang et al.
     2024). Classes are told apart by name. Raises TypeError for what is no Statistics, ValueError
     for none at all, and for those of other features.
     """
-    found = list(many)
+    found = list(statistics)
     for place, each in enumerate(found):
         if not isinstance(each, Statistics):
             raise TypeError(
-                f"merge_statistics: item {place} must be Statistics, not {type(each).__name__}"
+                f"merge_statistics: item {place}: wanted Statistics, got {kind_of(each)}"
             )
     if not found:
-        raise ValueError("merge_statistics: wanted statistics to merge, there are none")
+        raise ValueError("merge_statistics: statistics: wanted some to merge, got none")
     try:
         return merged(found)
     except ValueError as error:
         raise ValueError(f"merge_statistics: {error}") from None
 
 
+@keywords()
 def subtract_statistics(whole: Statistics, part: Statistics) -> Statistics:
     """Take statistics out of others that they were added to, to the last bit.
 
@@ -96,9 +100,7 @@ def subtract_statistics(whole: Statistics, part: Statistics) -> Statistics:
     """
     for name, each in (("whole", whole), ("part", part)):
         if not isinstance(each, Statistics):
-            raise TypeError(
-                f"subtract_statistics: {name} must be Statistics, not {type(each).__name__}"
-            )
+            raise TypeError(f"subtract_statistics: {name}: wanted Statistics, got {kind_of(each)}")
     try:
         return without(whole, part)
     except ValueError as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from pyedge.arguments import checked_path
+from pyedge.arguments import checked_path, kind_of, path_comes_first
 from pyedge.errors import FormatError
 from pyedge.files.npy_archive import open_archive, write_archive
+from pyedge.keywords import keywords
 from pyedge.statistics.stored import check_values, document_of, loaded, specs_of
 from pyedge.statistics.sums import Statistics
 
@@ -15,7 +16,8 @@ FORMAT = "pyedge-statistics"
 VERSION = 1
 
 
-def write_statistics(path: str | PathLike[str], statistics: Statistics) -> None:
+@keywords(old_order=path_comes_first)
+def write_statistics(statistics: Statistics, path: str | PathLike[str]) -> None:
     """Write statistics to `path`, atomically: the old file or the new one, never a part.
 
     Raises FormatError for statistics that `read_statistics` would refuse, OSError where writing
@@ -24,7 +26,7 @@ def write_statistics(path: str | PathLike[str], statistics: Statistics) -> None:
     checked_path(path, "write_statistics")
     if not isinstance(statistics, Statistics):
         raise TypeError(
-            f"write_statistics: statistics must be Statistics, not {type(statistics).__name__}"
+            f"write_statistics: statistics: wanted Statistics, got {kind_of(statistics)}"
         )
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -39,6 +41,7 @@ def write_statistics(path: str | PathLike[str], statistics: Statistics) -> None:
     write_archive(path, document, statistics.arrays())
 
 
+@keywords()
 def read_statistics(path: str | PathLike[str]) -> Statistics:
     """Read statistics; their arrays are read-only.
 

@@ -13,9 +13,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.arguments import checked_path
+from pyedge.arguments import checked_path, kind_of, path_comes_first
 from pyedge.errors import FormatError
 from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
+from pyedge.keywords import keywords
 from pyedge.statistics.stored import document_of, specs_of
 from pyedge.statistics.stored import loaded as loaded_statistics
 from pyedge.student.checks import check_description, check_made, check_values
@@ -28,12 +29,15 @@ VERSION = 2
 _LATER = ("statistics", "head", "made")
 
 
-def write_student(path: str | PathLike[str], student: StudentFile) -> None:
+@keywords(old_order=path_comes_first)
+def write_student(student: StudentFile, path: str | PathLike[str]) -> None:
     """Write a student to `path`, atomically: the old file or the new one, never a part.
 
     Raises FormatError for a student that `read_student` would refuse, OSError where writing fails.
     """
     checked_path(path, "save")
+    if not isinstance(student, StudentFile):
+        raise TypeError(f"write_student: student: wanted a StudentFile, got {kind_of(student)}")
     specs = {name: ArraySpec.of(array) for name, array in student.arrays.items()}
     try:
         check_description(student, specs)
@@ -74,6 +78,7 @@ def write_student(path: str | PathLike[str], student: StudentFile) -> None:
         raise FormatError(f"write_student: {error}") from error
 
 
+@keywords()
 def read_student(path: str | PathLike[str]) -> StudentFile:
     """Read a student; its arrays are read-only.
 

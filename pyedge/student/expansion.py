@@ -43,7 +43,7 @@ def random_features(student: StudentFile, expand: Expand, images: int, where: st
     if expand is None:
         return None
     if isinstance(expand, str) and expand != "auto":
-        raise ValueError(f'{where}: expand must be a whole number, "auto" or None, got {expand!r}')
+        raise ValueError(f'{where}: expand: wanted a whole number, "auto" or None, got {expand!r}')
     if expand != "auto":
         return whole(expand, f"{where}: expand", 1, _MOST_WIDTH)
     begun = student.statistics is not None or bool(student.made)

@@ -38,8 +38,8 @@ class Target:
         x, y = images(60)
         self._student = pyedge.add_statistics(tiny_student(), x, y, expand=4, forgettable=True)
         assert self._student.statistics is not None
-        write_student(folder / "student.pyedge", self._student)
-        pyedge.write_statistics(folder / "a.sums", self._student.statistics)
+        write_student(self._student, folder / "student.pyedge")
+        pyedge.write_statistics(self._student.statistics, folder / "a.sums")
         memory = pyedge.Memory(per_class=3)
         memory.add(self._student, x, y)
         memory.save(folder / "a.memory")

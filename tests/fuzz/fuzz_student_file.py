@@ -28,10 +28,10 @@ from pyedge.student.file import StudentFile
 def target(folder: Path) -> ArchiveTarget:
     """Make a good file in a folder."""
     path, copy = folder / "student.pyedge", folder / "copy.pyedge"
-    write_student(path, every_operator())
+    write_student(every_operator(), path)
 
     def use(student: StudentFile) -> None:
-        write_student(copy, student)
+        write_student(student, copy)
         again = read_student(copy)
         assert same(student, again)
         assert student.structure_digest == again.structure_digest

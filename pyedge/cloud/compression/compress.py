@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx, nn
 
-from pyedge.arguments import whole
+from pyedge.arguments import choice, whole
 from pyedge.cloud.compression.coupling import CostModel, FilterSet, dependency_graph, filter_sets
 from pyedge.cloud.compression.cut import Init, Teacher
 from pyedge.cloud.compression.depth import Head, Keep, make_shallow
@@ -33,6 +33,7 @@ from pyedge.cloud.graph.trace import record_shapes, trace
 from pyedge.cloud.shown import classes_learned, compare, look_at
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import StructureError
+from pyedge.keywords import keywords
 from pyedge.warning import warn
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _CALIBRATION_IMAGES = 256  # enough for means and variances over h x w x images
 
 
+@keywords()
 def plan(
     model: nn.Module,
     P: float | None = None,
@@ -78,9 +80,9 @@ def plan(
     cannot be taken apart, ValueError and TypeError for bad arguments.
     """
     rule = WidthRule(min_width, round_to)
-    _check_choice("keep", keep, ("first", "last"))
-    _check_choice("init", init, ("inherit", "fresh"))
-    _check_choice("head", head, ("single", "keep"))
+    choice(keep, "plan: keep", ("first", "last"))
+    choice(init, "plan: init", ("inherit", "fresh"))
+    choice(head, "plan: head", ("single", "keep"))
     seed = whole(seed, "plan: seed", 0)
     if max_images is not None:
         max_images = whole(max_images, "plan: max_images", 1)
@@ -89,7 +91,7 @@ def plan(
     if P is None and widths is None and max_params is None and max_macs is None:
         raise ValueError("plan: wanted one of P, widths, max_params, max_macs, got none of them")
     if widths is not None and not (max_params is None and max_macs is None):
-        raise ValueError("plan: widths and a budget (max_params, max_macs) exclude each other")
+        raise ValueError("plan: widths: wanted None beside max_params or max_macs, got both")
 
     with plain_torch():
         check_module(model, "plan")
@@ -160,15 +162,47 @@ def plan(
         )
 
 
+@keywords()
 def compress(
-    model: nn.Module, P: float | None = None, images: Images | None = None, **options: object
+    model: nn.Module,
+    P: float | None = None,
+    images: Images | None = None,
+    *,
+    widths: Widths | None = None,
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    min_width: int = 1,
+    round_to: int = 1,
+    keep: Keep = "first",
+    init: Init = "inherit",
+    head: Head = "single",
+    structure: BlockNames | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    max_images: int | None = 1024,
+    seed: int = 0,
 ) -> Student:
     """Compress `model` into a shallow, thin student: `plan(model, P, images, ...).build()`.
 
-    Takes the options of `pyedge.plan`. The student inherits the teacher's weights, its batch
+    The arguments are those of `pyedge.plan`. The student inherits the teacher's weights, its batch
     norms are recalibrated on the images, and it is in eval mode; `model` is untouched.
     """
-    return plan(model, P, images, **options).build()  # type: ignore[arg-type]
+    return plan(
+        model,
+        P,
+        images,
+        widths=widths,
+        max_params=max_params,
+        max_macs=max_macs,
+        min_width=min_width,
+        round_to=round_to,
+        keep=keep,
+        init=init,
+        head=head,
+        structure=structure,
+        input_shape=input_shape,
+        max_images=max_images,
+        seed=seed,
+    ).build()
 
 
 def _check_answers(clone: nn.Module, traced: fx.GraphModule, example: torch.Tensor) -> None:
@@ -206,15 +240,10 @@ def _check_can_be_cut(sets: list[FilterSet]) -> None:
         raise StructureError(f"no filter of the network can be pruned ({reasons})")
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"plan: {name} must be one of {', '.join(choices)}, got {value!r}")
-
-
 def _peek(batches: Iterator[torch.Tensor]) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
     first = next(batches, None)
     if first is None:
-        raise ValueError("plan: images holds no image, wanted at least one")
+        raise ValueError("plan: images: wanted one at least, got none")
     return itertools.chain([first], batches), first
 
 
@@ -250,4 +279,6 @@ def _guess_input_shape(model: nn.Module) -> tuple[int, int, int]:
         except (RuntimeError, ValueError):
             continue
         return (stem.in_channels, size, size)
-    raise ValueError("plan: the input size could not be guessed; pass images or input_shape=")
+    raise ValueError(
+        "plan: input_shape: wanted c h w, or images, since it cannot be guessed, got None"
+    )

@@ -104,7 +104,7 @@ def measure(
             counter.run(batch)
             total += len(batch)
     if total == 0:
-        raise ValueError("plan: images holds no image, wanted at least one")
+        raise ValueError("plan: images: wanted one at least, got none")
     measured = {conv: records[relu] for conv, relu in seen_by.items() if relu is not None}
     unseen = tuple(conv for conv, relu in seen_by.items() if relu is None)
     return Profile(measured, unseen, total, noise)

@@ -29,7 +29,7 @@ class WidthRule:
         for name in ("min_width", "round_to"):
             value = plain_number(getattr(self, name))
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"plan: {name} must be an integer of at least 1, got {value!r}")
+                raise ValueError(f"plan: {name}: wanted an integer of at least 1, got {value!r}")
             object.__setattr__(self, name, value)
 
     def apply(self, filters: int, width: int) -> int:
@@ -41,9 +41,9 @@ def check_threshold(P: float) -> float:
     """Return P as a float. Raises ValueError outside 0 to 1, TypeError for what is no number."""
     P = plain_number(P)
     if isinstance(P, bool) or not isinstance(P, (int, float)):
-        raise TypeError(f"plan: P must be a number from 0 to 1, got {type(P).__name__} {P!r}")
+        raise TypeError(f"plan: P: wanted a number from 0 to 1, got {type(P).__name__} {P!r}")
     if not 0 <= P <= 1:
-        raise ValueError(f"plan: P must lie between 0 and 1, got {P}")
+        raise ValueError(f"plan: P: wanted a number from 0 to 1, got {P}")
     return float(P)
 
 
@@ -91,9 +91,9 @@ def budget_threshold(
     for name, value in (("max_params", max_params), ("max_macs", max_macs)):
         number = plain_number(value)
         if value is not None and (isinstance(number, bool) or not isinstance(number, (int, float))):
-            raise TypeError(f"plan: {name} must be a number, got {value!r}")
+            raise TypeError(f"plan: {name}: wanted a number, got {value!r}")
         if value is not None and not number > 0:
-            raise ValueError(f"plan: {name} must be positive, got {value}")
+            raise ValueError(f"plan: {name}: wanted a number above 0, got {value}")
 
     def fits(step: int) -> bool:
         widths = widths_at(highest * step / _STEPS)
@@ -118,7 +118,7 @@ def budget_threshold(
 def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence[int]) -> list[int]:
     """Widths by convolution name, or in order, one for each set of coupled filters."""
     if isinstance(wanted, (str, bytes)) or not isinstance(wanted, Iterable):
-        raise TypeError(f"plan: widths must be filters by name, or in order, got {wanted!r}")
+        raise TypeError(f"plan: widths: wanted filters by name, or in order, got {wanted!r}")
     if isinstance(wanted, Mapping):
         wanted = {name: plain_number(width) for name, width in wanted.items()}
         place_of = {conv: place for place, each in enumerate(sets) for conv in each.convs}

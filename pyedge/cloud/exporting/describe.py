@@ -47,7 +47,7 @@ def described(
 ) -> StudentFile:
     """Put a lowered student and its description together; ValueError where they do not fit."""
     if not isinstance(record, (list, tuple)) or not all(isinstance(e, Mapping) for e in record):
-        raise TypeError(f"export: record must be a list of dicts, one a step, got {record!r:.80}")
+        raise TypeError(f"export: record: wanted a list of dicts, one a step, got {record!r:.80}")
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
     settings, said = chosen(student, preprocessing, lowered.input_shape[0])
     entry = {"command": "export", "pyedge": __version__, **said}
@@ -72,7 +72,7 @@ def checked(student: Any) -> Student:
     """Refuse what is no student of `pyedge.compress`, and one that holds NaN."""
     if not isinstance(student, Student):
         raise TypeError(
-            f"export: student must be the result of pyedge.compress, not {type(student).__name__}"
+            f"export: student: wanted the result of pyedge.compress, got {type(student).__name__}"
         )
     check_weights("export", "student", student)
     return student
@@ -102,8 +102,8 @@ def _trainable(lowered: Lowered, trainable: Trainable) -> tuple[str, ...]:
     if isinstance(trainable, str):
         if trainable not in words:
             raise ValueError(
-                f"export: trainable must be one of {', '.join(words)}, or a list of names of "
-                f"layers, not {trainable!r}"
+                f"export: trainable: wanted {', '.join(words)}, or a list of names of "
+                f"layers, got {trainable!r}"
             )
         wanted = set(words[trainable])
     else:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pyedge.arguments import flag
 from pyedge.classes.matching import classes_of, numbered, quoted
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.feed.batch import Source, labels_of, split
@@ -32,8 +33,7 @@ _NEAR = 0.05  # of mean 0 and deviation 1
 
 def check_arguments(statistics: Any, held: Any, expand: Any, forgettable: Any, format: str) -> None:
     """Refuse what has no meaning without statistics, and statistics in a file of another kind."""
-    if not isinstance(forgettable, bool):
-        raise TypeError(f"export: forgettable must be True or False, got {forgettable!r}")
+    flag(forgettable, "export: forgettable")
     if statistics is None:
         told = {
             "held": held is not None,
@@ -42,10 +42,12 @@ def check_arguments(statistics: Any, held: Any, expand: Any, forgettable: Any, f
         }
         for name, there in told.items():
             if there:
-                raise ValueError(f"export: {name} needs statistics, images to describe")
+                raise ValueError(
+                    f"export: statistics: wanted images to describe, for {name}, got None"
+                )
     elif format == "onnx":
         raise ValueError(
-            'export: statistics has no meaning for format="onnx", whose files cannot learn'
+            'export: format: wanted "pyedge" for statistics, got "onnx", whose files cannot learn'
         )
 
 
@@ -148,7 +150,7 @@ def _collected(file: StudentFile, given: Any, source: Source) -> EdgeImages:
     shapes = sorted({each.shape[1:] for each in arrays})
     if len(shapes) > 1:
         raise ValueError(
-            f"{title}: images must be of one size, got {list(shapes[0])} and {list(shapes[1])}"
+            f"{title}: images: wanted all of one size, got {list(shapes[0])} and {list(shapes[1])}"
         )
     names = classes_of(given)
     ids = np.concatenate(labels)

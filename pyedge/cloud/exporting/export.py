@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
+from pyedge.arguments import choice, kind_of
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.answers import check_answers
 from pyedge.cloud.exporting.check import check_against_torch
@@ -17,12 +18,14 @@ from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.shown import compare_classes
+from pyedge.keywords import keywords
 from pyedge.student.archive import write_student
 from pyedge.student.expansion import Expand
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 
+@keywords()
 def export(
     student: Student,
     path: str | PathLike[str],
@@ -86,14 +89,13 @@ def export(
     """
     checked(student)
     if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"export: path must be the path of a file, not {type(path).__name__}")
+        raise TypeError(f"export: path: wanted that of a file, got {kind_of(path)}")
     check_arguments(statistics, held, expand, forgettable, format)
     with plain_torch():
         if format == "onnx":
             write_onnx(student, path, input_shape)
             return None
-        if format != "pyedge":
-            raise ValueError(f'export: format must be "pyedge" or "onnx", not {format!r}')
+        choice(format, "export: format", ("pyedge", "onnx"))
         lowered = lower(student, input_shape)
         file = described(lowered, student, classes, preprocessing, trainable, record)
         compare_classes(student, file.classes, "export: classes")
@@ -111,5 +113,5 @@ def export(
             file = with_statistics_of(
                 student, file, statistics, held, expand=expand, seed=seed, forgettable=forgettable
             )
-        write_student(path, file)
+        write_student(file, path)
         return file

@@ -164,7 +164,7 @@ def images_shape(net: fx.GraphModule, given: Sequence[int] | None) -> tuple[int,
     shape = (placeholder.meta.get("shape") or ())[1:] if given is None else tuple(given)
     if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
         raise ValueError(
-            "export: input_shape must be (c, h, w) of the images that the student takes; this "
+            "export: input_shape: wanted (c, h, w) of the images that the student takes; this "
             f"student does not know it itself, got {given!r}"
         )
     return shape  # type: ignore[return-value]

@@ -77,28 +77,28 @@ def _also(shown: Look, channels: int) -> str:
 def _checked(given: Preprocessing, channels: int) -> dict[str, Any]:
     if not isinstance(given, (str, Mapping)):
         raise TypeError(
-            'export: preprocessing must be "image", "none" or a dict with kind, mean and '
-            f"deviation, not {given!r:.80}"
+            'export: preprocessing: wanted "image", "none" or a dict with kind, mean and '
+            f"deviation, got {given!r:.80}"
         )
     settings = {"kind": given} if isinstance(given, str) else dict(given)
     kind = settings.get("kind")
     unknown = sorted(settings.keys() - {"kind", "mean", "deviation"})
     if kind not in ("none", "image", "channel") or unknown:
         raise ValueError(
-            'export: preprocessing must be "image" (each image standardised), "none" (pixels over '
-            '255) or {"kind": "channel", "mean": [...], "deviation": [...]}, not ' + repr(given)
+            'export: preprocessing: wanted "image" (each image standardised), "none" (pixels over '
+            '255) or {"kind": "channel", "mean": [...], "deviation": [...]}, got ' + repr(given)
         )
     numbers = {}
     for name in ("mean", "deviation"):
         numbers[name] = _numbers(name, settings.get(name, ()))
         if len(numbers[name]) != (channels if kind == "channel" else 0):
             raise ValueError(
-                f"export: preprocessing of kind {kind!r} must have "
+                f"export: preprocessing of kind {kind!r}: wanted "
                 f"{channels if kind == 'channel' else 'no'} numbers in {name}, got {numbers[name]}"
             )
     if not all(value > 0 for value in numbers["deviation"]):
         raise ValueError(
-            f"export: preprocessing: deviation must be above 0, got {numbers['deviation']}"
+            f"export: preprocessing: deviation: wanted numbers above 0, got {numbers['deviation']}"
         )
     return {"kind": kind, **numbers}
 
@@ -110,9 +110,9 @@ def _numbers(name: str, values: Any) -> list[float]:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(
-            f"export: preprocessing: {name} must be a list of numbers, one for each channel, not "
+            f"export: preprocessing: {name}: wanted a list of numbers, one for each channel, got "
             f"{values!r:.80}"
         ) from None
     if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"export: preprocessing: {name} must be finite, got {numbers}")
+        raise ValueError(f"export: preprocessing: {name}: wanted finite numbers, got {numbers}")
     return numbers

@@ -127,14 +127,14 @@ def images_of(given: Any, source: Source, *, finite: bool = True) -> Tensor:
     x = _tensor(given, source)
     if x.dim() == 3:
         raise ValueError(
-            f"{source.images} must be n c h w, got shape {tuple(x.shape)}, as of a single image; "
+            f"{source.images}: wanted n c h w, got shape {tuple(x.shape)}, as of a single image; "
             "torch.utils.data.DataLoader(dataset, batch_size=64) makes batches of a Dataset"
         )
     if x.dim() != 4:
-        raise ValueError(f"{source.images} must be n c h w, got shape {tuple(x.shape)}")
+        raise ValueError(f"{source.images}: wanted n c h w, got shape {tuple(x.shape)}")
     if not x.is_floating_point():
         raise TypeError(
-            f"{source.images} must be floating point, as the network takes them, got {x.dtype}; "
+            f"{source.images}: wanted floating point, as the network takes them, got {x.dtype}; "
             "pyedge.data.BatchLoader standardises uint8 images"
         )
     if finite and x.device.type == "cpu" and (words := not_finite(x)):
@@ -162,7 +162,7 @@ def _tensor(given: Any, source: Source) -> Tensor:
                 "them, as with images.filled(0)"
             )
         if given.dtype.kind not in "fiub":
-            raise TypeError(f"{source.images} must be n c h w of numbers, got {given.dtype}")
+            raise TypeError(f"{source.images}: wanted n c h w of numbers, got {given.dtype}")
         # torch neither takes strides below 0 and foreign byte orders, nor what it may not write
         native = given.astype(given.dtype.newbyteorder("="), copy=not given.flags.writeable)
         return torch.from_numpy(np.ascontiguousarray(native))
@@ -171,16 +171,16 @@ def _tensor(given: Any, source: Source) -> Tensor:
         shapes = sorted({tuple(part.shape) for part in parts})
         if len(shapes) > 1:
             raise ValueError(
-                f"{source.images} of a batch must be of one size, got {shapes[0]} and {shapes[1]}; "
-                "a transform such as Resize makes them equal"
+                f"{source.images} of a batch: wanted all of one size, got {shapes[0]} and "
+                f"{shapes[1]}; a transform such as Resize makes them equal"
             )
         return torch.stack(parts)
     if hasattr(given, "getbands"):
         raise TypeError(
-            f"{source.images} must be tensors n c h w, got a PIL image; a transform makes tensors "
+            f"{source.images}: wanted tensors n c h w, got a PIL image; a transform makes tensors "
             "of them, or pyedge.data.load_dataset and BatchLoader do"
         )
-    raise TypeError(f"{source.images} must be tensors n c h w, got {type(given).__name__}")
+    raise TypeError(f"{source.images}: wanted tensors n c h w, got {type(given).__name__}")
 
 
 def labels_of(given: Any, count: int, source: Source, classes: int | None = None) -> Tensor:
@@ -191,8 +191,7 @@ def labels_of(given: Any, count: int, source: Source, classes: int | None = None
     """
     if given is None:
         raise ValueError(
-            f"{source} yields images without labels; pass labels=None to learn from the teacher "
-            "alone"
+            f"{source} yields images without labels; labelled=False learns from the teacher alone"
             if source.title in ("transfer", "fitnet")
             else f"{source} yields images without labels, wanted (images, labels)"
         )
@@ -204,7 +203,7 @@ def labels_of(given: Any, count: int, source: Source, classes: int | None = None
     found = ids_or_names(given, source.labels, count=count, classes=classes)
     if found.dtype.kind == "U":
         raise TypeError(
-            f"{source.labels} must be class ids, whole numbers from 0, got names such as "
+            f"{source.labels}: wanted class ids, whole numbers from 0, got names such as "
             f"{str(found[0])!r}; the network does not know its classes by name"
         )
     return torch.from_numpy(found)

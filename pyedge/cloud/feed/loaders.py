@@ -30,11 +30,11 @@ def check_loader(loader: Any, source: Source, *, again: bool = False) -> None:
     """
     mistake = _mistake(loader)
     if mistake:
-        raise TypeError(f"{source} must be an iterable of batches, got {mistake}")
+        raise TypeError(f"{source}: wanted an iterable of batches, got {mistake}")
     if again and is_iterator(loader):
         raise TypeError(
-            f"{source} is an iterator ({type(loader).__name__}), which can be read once only, and "
-            "is needed more often; pass a DataLoader, or a list of its batches"
+            f"{source}: wanted a DataLoader, or a list of its batches, that can be read more than "
+            f"once, got an iterator ({type(loader).__name__})"
         )
 
 

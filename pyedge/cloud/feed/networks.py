@@ -28,7 +28,7 @@ def check_module(model: Any, title: str, argument: str = "model") -> None:
     have not seen an image.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{title}: {argument} must be a torch.nn.Module, got {_given(model)}")
+        raise TypeError(f"{title}: {argument}: wanted a torch.nn.Module, got {_given(model)}")
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if nn.parameter.is_lazy(value):
             raise ValueError(

@@ -22,6 +22,7 @@ from pyedge.cloud.graph.rewrite import constants, random_input
 from pyedge.cloud.graph.tail import find_tail
 from pyedge.cloud.graph.trace import trace
 from pyedge.errors import StructureError
+from pyedge.keywords import keywords
 
 BlockNames = Sequence[Sequence[str]]
 
@@ -85,6 +86,7 @@ class Structure:
         return "\n".join(lines)
 
 
+@keywords()
 def find_structure(
     model: nn.Module, example: torch.Tensor, structure: BlockNames | None = None
 ) -> Structure:

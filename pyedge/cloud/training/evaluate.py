@@ -20,11 +20,13 @@ from pyedge.cloud.shown import Watch, compare_classes
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
 from pyedge.cloud.weights.checks import like_weights
+from pyedge.keywords import keywords
 from pyedge.runs.evaluation import Evaluation
 
 __all__ = ["Evaluation", "evaluate"]
 
 
+@keywords()
 def evaluate(
     model: nn.Module,
     loader: Iterable[Any],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from pyedge.arguments import plain_number
+from pyedge.arguments import choice, real, whole
 from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.loaders import check_loader, peek_images
 from pyedge.cloud.graph.modes import with_gradients
@@ -18,10 +18,21 @@ from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import HintObjective, SoftTargetObjective
-from pyedge.cloud.training.options import TrainOptions, with_overrides
+from pyedge.cloud.training.options import TrainOptions, TrainSettings, with_overrides
 from pyedge.cloud.training.trainable import modules_behind, trainable_modules
-from pyedge.cloud.training.transfer import check_logits, check_pair, tapped_teacher
+from pyedge.cloud.training.transfer import (
+    TEACHES_RENAMED,
+    check_logits,
+    check_pair,
+    tapped_teacher,
+    uses_labels,
+)
 from pyedge.cloud.weights.checks import like_weights
+from pyedge.keywords import keywords
+from pyedge.runs.options import BATCH_NORMS
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Hinted(nn.Module):
@@ -39,36 +50,39 @@ class Hinted(nn.Module):
         return self.regressor(taps[self.group])
 
 
+@keywords(fields=TrainOptions, renamed=TEACHES_RENAMED)
 def fitnet(
     student: nn.Module,
     teacher: nn.Module,
     loader: Any,
     *,
-    labels: bool | None = True,
+    labelled: bool = True,
     temperature: float = 4.0,
     soft_weight: float = 1.0,
     hint_share: float = 0.5,
     group: int | None = None,
     teacher_batch_norm: str = "frozen",
-    val_loader: Any = None,
-    test_loader: Any = None,
+    val: Any = None,
+    test: Any = None,
     score: Callable[[Evaluation], float] | None = None,
     options: TrainOptions | None = None,
-    **overrides: Any,
+    **overrides: Unpack[TrainSettings],
 ) -> TrainResult:
     """Train `student` in place by FitNet's two stages, with the same loop as `transfer`.
 
     First the layers up to the last block of the middle group (or of `group`) learn, through a 1x1
     regressor that is thrown away, to produce the teacher's map there; then the whole student learns
     the teacher's soft targets at `temperature` (weight `soft_weight`), and the labels unless
-    `labels=None`. The first stage takes `hint_share` of the length on top of the options' own
+    `labelled=False`. The first stage takes `hint_share` of the length on top of the options' own
     epochs or steps; 0 leaves it out, and what remains is knowledge distillation. Its result is in
     `stages`. With a checkpoint the stages write two files, the first with ".hint" behind its name.
 
     Other arguments and errors are as in `transfer`.
     """
     _check(temperature, soft_weight, hint_share)
-    chosen = with_overrides(options, overrides)
+    labelled = uses_labels(labelled, "fitnet")
+    choice(teacher_batch_norm, "fitnet: teacher_batch_norm", BATCH_NORMS)
+    chosen = with_overrides(options, dict(overrides))
     check_pair("fitnet", student, teacher)
     source = Source("fitnet")
     check_loader(loader, source, again=bool(hint_share))
@@ -85,7 +99,7 @@ def fitnet(
         stages = (stage,)
     objective = SoftTargetObjective(
         tapped,
-        labels=bool(labels),
+        labels=labelled,
         temperature=temperature,
         soft_weight=soft_weight,
         teacher_batch_norm=teacher_batch_norm,
@@ -96,24 +110,17 @@ def fitnet(
         objective,
         loader,
         chosen,
-        val_loader=val_loader,
-        test_loader=test_loader,
+        val=val,
+        test=test,
         score=score,
     )
     return dataclasses.replace(result, stages=stages)
 
 
 def _check(temperature: float, soft_weight: float, hint_share: float) -> None:
-    for name, value in (("temperature", temperature), ("soft_weight", soft_weight)):
-        if not _is_number(value) or not 0 < value < float("inf"):
-            raise ValueError(f"fitnet: {name} must be a number above 0, got {value!r}")
-    if not _is_number(hint_share) or not 0 <= hint_share <= 10:
-        raise ValueError(f"fitnet: hint_share must lie in 0..10, got {hint_share!r}")
-
-
-def _is_number(value: Any) -> bool:
-    number = plain_number(value)
-    return isinstance(number, (int, float)) and not isinstance(number, bool)
+    real(temperature, "fitnet: temperature", above=0)
+    real(soft_weight, "fitnet: soft_weight", above=0)
+    real(hint_share, "fitnet: hint_share", least=0, most=10)
 
 
 def _hint_stage(
@@ -127,9 +134,8 @@ def _hint_stage(
     share: float,
 ) -> TrainResult:
     student_maps, teacher_maps = _maps(student, tapped, x)
-    group = len(student_maps) // 2 if group is None else plain_number(group)
-    if not isinstance(group, int) or not 0 <= group < len(student_maps):
-        raise ValueError(f"fitnet: group must lie in 0..{len(student_maps) - 1}, got {group}")
+    group = len(student_maps) // 2 if group is None else group
+    group = whole(group, "fitnet: group", 0, len(student_maps) - 1)
     with torch.random.fork_rng([]):
         torch.manual_seed(options.seed)
         hinted = Hinted(

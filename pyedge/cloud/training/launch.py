@@ -15,6 +15,7 @@ from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessi
 from torch import nn
 from torch.utils.data import DataLoader
 
+from pyedge.arguments import kind_of, shown
 from pyedge.classes.matching import classes_of, same_classes
 from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.failures import fail
@@ -37,8 +38,8 @@ def run(
     loader: Any,
     options: TrainOptions,
     *,
-    val_loader: Any = None,
-    test_loader: Any = None,
+    val: Any = None,
+    test: Any = None,
     score: Callable[[Evaluation], float] | None = None,
 ) -> TrainResult:
     """Train `model` on `objective` in place and return what happened.
@@ -51,19 +52,21 @@ def run(
 
     Raises ValueError where the loaders' data sets name their classes in different orders.
     """
-    job = Job(title, model, objective, loader, val_loader, test_loader, score, options)
+    job = Job(title, model, objective, loader, val, test, score, options)
     check_loader(loader, Source(job.function))
-    if val_loader is not None:
-        check_loader(val_loader, Source(job.function, "val_loader"), again=True)
-    if test_loader is not None:
-        check_loader(test_loader, Source(job.function, "test_loader"))
+    if val is not None:
+        check_loader(val, Source(job.function, "val"), again=True)
+    if test is not None:
+        check_loader(test, Source(job.function, "test"))
     if score is not None and not callable(score):
-        raise TypeError(f"{title}: score must be a function of an Evaluation, got {score!r}")
-    if options.patience is not None and val_loader is None:
-        raise ValueError(f"{title}: patience needs val_loader, to tell better from worse")
-    if score is not None and val_loader is None:
-        raise ValueError(f"{title}: score needs val_loader, there is nothing to rank")
-    same_classes(title, loader=loader, val_loader=val_loader, test_loader=test_loader)
+        raise TypeError(f"{title}: score: wanted a function of an Evaluation, got {shown(score)}")
+    if options.patience is not None and val is None:
+        raise ValueError(
+            f"{title}: val: wanted a loader, to tell better from worse for patience, got None"
+        )
+    if score is not None and val is None:
+        raise ValueError(f"{title}: val: wanted a loader, of what score ranks, got None")
+    same_classes(title, loader=loader, val=val, test=test)
     names = classes_of(loader)
     if job.function != "train":
         for each in (model, getattr(objective, "teacher", None)):
@@ -114,8 +117,8 @@ def _check_several(job: Job) -> None:
         return
     if not isinstance(loader, DataLoader):
         raise TypeError(
-            f"{title}: loader must be a pyedge.data.BatchLoader or a torch DataLoader to be "
-            f"shared between processes, got {type(loader).__name__}"
+            f"{title}: loader: wanted a pyedge.data.BatchLoader or a torch DataLoader, to be "
+            f"shared between processes, got {kind_of(loader)}"
         )
     if job.options.resume:
         raise ValueError(

@@ -52,8 +52,8 @@ class Job:
     model: nn.Module
     objective: Objective
     loader: Any
-    val_loader: Any
-    test_loader: Any
+    val: Any
+    test: Any
     score: Callable[[Evaluation], float] | None
     options: TrainOptions
 
@@ -130,9 +130,9 @@ class Trainer:
             except DivergedError:
                 self._model.load_state_dict(self._kept)
                 raise
-            if self._options.keep_best and self._job.val_loader is not None:
+            if self._options.keep_best and self._job.val is not None:
                 self._model.load_state_dict(self._kept)
-            test = self._evaluate("test_loader")
+            test = self._evaluate("test")
         s = self._state
         return TrainResult(
             s.history,
@@ -152,8 +152,8 @@ class Trainer:
         self._module, self._optimizer = self._fabric.setup(step, optimizer)
         self._kept = _snapshot(self._model)
         with self._fabric.autocast():  # now, not after an epoch
-            self._job.val_loader = self._looked_at("val_loader")
-            self._job.test_loader = self._looked_at("test_loader")
+            self._job.val = self._looked_at("val")
+            self._job.test = self._looked_at("test")
         path = self._options.checkpoint
         if self._options.resume and path is not None and Path(path).exists():
             self._restore(load_checkpoint(path))
@@ -305,7 +305,7 @@ class Trainer:
             "seconds": state.seconds,
             **self._diary.close_window().row(),
         }
-        evaluation = self._evaluate("val_loader")
+        evaluation = self._evaluate("val")
         score = None
         if evaluation is not None:
             score = scored(self._job.score, evaluation, self._job.function)

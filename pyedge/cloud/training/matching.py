@@ -38,8 +38,7 @@ from pyedge.cloud.training.matching_torch import (
     torch_gradient,
 )
 from pyedge.cloud.zeros import in_kernels
-
-NORMS = ("batch", "image")
+from pyedge.runs.options import NORMS
 
 
 class MatchOutcome(NamedTuple):

@@ -94,7 +94,7 @@ class _WithTeacher:
     def __init__(self, teacher: nn.Module, teacher_batch_norm: str) -> None:
         if teacher_batch_norm not in ("frozen", "batch"):
             raise ValueError(
-                f'teacher_batch_norm must be "frozen" or "batch", got {teacher_batch_norm!r}'
+                f'teacher_batch_norm: wanted "frozen" or "batch", got {teacher_batch_norm!r}'
             )
         self.teacher = teacher
         self.teacher_batch_norm = teacher_batch_norm
@@ -228,7 +228,6 @@ class SoftTargetObjective(_WithTeacher):
 def _required(y: Tensor | None) -> Tensor:
     if y is None:
         raise ValueError(
-            "the loader yields images without labels; pass labels=None to learn from the teacher "
-            "alone"
+            "the loader yields images without labels; labelled=False learns from the teacher alone"
         )
     return y

@@ -1,18 +1,48 @@
-"""TrainOptions: how a network is trained, whatever it is trained on."""
+"""TrainOptions: how a network is trained; TransferOptions: and what a student is taught with."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pyedge.keywords import named_fields
 from pyedge.runs import options as run_options
-from pyedge.runs.options import RunOptions, learning_rate
+from pyedge.runs.options import LossOptions, LossSettings, RunOptions, RunSettings, learning_rate
 
-__all__ = ["TrainOptions", "learning_rate", "with_overrides"]
+__all__ = [
+    "TrainOptions",
+    "TrainSettings",
+    "TransferOptions",
+    "TransferSettings",
+    "learning_rate",
+    "transfer_options",
+    "with_overrides",
+]
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+PADDINGS = ("kept", "end")
 
 
+class TrainSettings(RunSettings, total=False):
+    """The fields of TrainOptions as keywords."""
+
+    trainable: str | tuple[str, ...]
+    precision: str
+    accelerator: str
+    devices: int | str
+    strategy: str
+    channels_last: bool
+
+
+class TransferSettings(TrainSettings, LossSettings, total=False):
+    """The fields of TransferOptions as keywords."""
+
+    padding: str
+    teacher_batch_norm: str
+
+
+@named_fields
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(RunOptions):
     """Hold every setting of a training run; the defaults are Sec. 5's for CIFAR-10, but for length.
@@ -54,10 +84,48 @@ class TrainOptions(RunOptions):
     }
 
     def _check(self) -> None:
+        super()._check()
         self._choice("precision", PRECISIONS)
         self._flag("channels_last")
+
+
+@named_fields
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions(TrainOptions, LossOptions):
+    """Hold every setting of `pyedge.transfer`: those of TrainOptions, and how the teacher teaches.
+
+    `lambdas` are the weights of J_1, J_b and J_3 (Sec. 4.1), and `norms`: l2 norms over the "batch"
+    (the paper) or each "image"; a device's LearnOptions have both. `padding`: where the student's
+    channels face the teacher's, "kept" at the positions of the filters that survived (better on
+    unseen categories), "end" at the first ones (the paper). `teacher_batch_norm`: "frozen" running
+    statistics, or those of the "batch" as in the authors' runs.
+    """
+
+    padding: str = "kept"
+    teacher_batch_norm: str = "frozen"
+
+    # a checkpoint has these from the objective
+    without_effect: ClassVar[frozenset[str]] = TrainOptions.without_effect | {
+        "lambdas",
+        "norms",
+        "padding",
+        "teacher_batch_norm",
+    }
+
+    def _check(self) -> None:
+        super()._check()
+        self._choice("padding", PADDINGS)
+        self._choice("teacher_batch_norm", run_options.BATCH_NORMS)
 
 
 def with_overrides(options: TrainOptions | None, overrides: dict[str, Any]) -> TrainOptions:
     """Return `options` (default: `TrainOptions()`) with the keywords of a caller laid over them."""
     return run_options.with_overrides(TrainOptions, options, overrides)
+
+
+def transfer_options(options: TrainOptions | None, overrides: dict[str, Any]) -> TransferOptions:
+    """Return `options` as TransferOptions, those that TrainOptions lack by default, likewise."""
+    if isinstance(options, TrainOptions) and not isinstance(options, TransferOptions):
+        fields = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+        return TransferOptions(**{**fields, **overrides})
+    return run_options.with_overrides(TransferOptions, options, overrides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,19 +13,26 @@ from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import LabelObjective
-from pyedge.cloud.training.options import TrainOptions, with_overrides
+from pyedge.cloud.training.options import TrainOptions, TrainSettings, with_overrides
 from pyedge.cloud.weights.checks import check_float32
+from pyedge.keywords import keywords
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+RENAMED = {"val_loader": "val", "test_loader": "test"}
 
 
+@keywords(fields=TrainOptions, renamed=RENAMED)
 def train(
     model: nn.Module,
     loader: Any,
     *,
-    val_loader: Any = None,
-    test_loader: Any = None,
+    val: Any = None,
+    test: Any = None,
     score: Callable[[Evaluation], float] | None = None,
     options: TrainOptions | None = None,
-    **overrides: Any,
+    **overrides: Unpack[TrainSettings],
 ) -> TrainResult:
     """Train `model` in place on the labels of `loader`, a BatchLoader or any torch DataLoader.
 
@@ -33,10 +40,10 @@ def train(
     "label" and their like in a dict, a named tuple, a dataclass); labels are whole numbers of any
     type, one-hot rows, lists, columns of a table. What could mean something else is refused. A last
     batch of one image, which batch norm cannot learn from, is left out with a warning. Keywords
-    beside the loaders are fields of TrainOptions and go over `options`. The weights kept are those
-    of the best evaluation on `val_loader` (by accuracy, or by `score` of its Evaluation), and
-    `test_loader` is evaluated with them, as in Sec. 5. For several processes see TrainOptions and
-    the guide of `ddp_spawn`: the script then needs the usual `if __name__ == "__main__":`.
+    beside these are fields of TrainOptions and go over `options`. The weights kept are those of the
+    best evaluation on `val` (by accuracy, or by `score` of its Evaluation), and `test` is evaluated
+    with them, as in Sec. 5; both are loaders like `loader`. For several processes see TrainOptions
+    and the guide of `ddp_spawn`: the script then needs the usual `if __name__ == "__main__":`.
 
     Raises DivergedError where a loss is not finite (the network keeps the weights of the last good
     evaluation), FormatError for a bad checkpoint, ValueError and TypeError for bad arguments, a
@@ -49,17 +56,28 @@ def train(
         model,
         LabelObjective(),
         loader,
-        with_overrides(options, overrides),
-        val_loader=val_loader,
-        test_loader=test_loader,
+        with_overrides(options, dict(overrides)),
+        val=val,
+        test=test,
         score=score,
     )
 
 
-def finetune(model: nn.Module, loader: Any, **keywords: Any) -> TrainResult:
+@keywords(fields=TrainOptions, renamed=RENAMED)
+def finetune(
+    model: nn.Module,
+    loader: Any,
+    *,
+    val: Any = None,
+    test: Any = None,
+    score: Callable[[Evaluation], float] | None = None,
+    options: TrainOptions | None = None,
+    **overrides: Unpack[TrainSettings],
+) -> TrainResult:
     """Train as `train` does, but the last convolution of each group and the classifier alone.
 
     This is the paper's baseline on the device: labels of new data and no teacher (Table 4,
     "without transfer"). `trainable="all"` and any other keyword of `train` may be given.
     """
-    return train(model, loader, **{"trainable": "last_conv", **keywords})
+    overrides.setdefault("trainable", "last_conv")
+    return train(model, loader, val=val, test=test, score=score, options=options, **overrides)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from pyedge.arguments import shown
 from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.failures import fail_in_network
 from pyedge.cloud.feed.loaders import check_loader, peek_images
@@ -20,38 +21,44 @@ from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.losses import check_masks
-from pyedge.cloud.training.matching import NORMS
 from pyedge.cloud.training.objectives import TransferObjective
-from pyedge.cloud.training.options import TrainOptions, with_overrides
+from pyedge.cloud.training.options import (
+    TrainOptions,
+    TransferOptions,
+    TransferSettings,
+    transfer_options,
+)
+from pyedge.cloud.training.train import RENAMED
 from pyedge.cloud.training.trainable import modules_behind
 from pyedge.cloud.weights.checks import check_float32, is_float32, like_weights
 from pyedge.errors import StructureError
+from pyedge.keywords import keywords
 
-DEFAULT_LAMBDAS = (1.0, 10.0, 1.0)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+TEACHES_RENAMED = {**RENAMED, "labels": "labelled"}
 
 
+@keywords(fields=TransferOptions, renamed=TEACHES_RENAMED)
 def transfer(
     student: nn.Module,
     teacher: nn.Module,
     loader: Any,
     *,
-    labels: bool | None = True,
-    lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS,
-    padding: str = "kept",
-    norms: str = "batch",
-    teacher_batch_norm: str = "frozen",
-    val_loader: Any = None,
-    test_loader: Any = None,
+    labelled: bool = True,
+    val: Any = None,
+    test: Any = None,
     score: Callable[[Evaluation], float] | None = None,
-    options: TrainOptions | None = None,
-    **overrides: Any,
+    options: TransferOptions | TrainOptions | None = None,
+    **overrides: Unpack[TransferSettings],
 ) -> TrainResult:
     """Train `student` in place on what `teacher` knows of the images of `loader`.
 
     The loss is l1 J_1 + l2 sum over groups of J_b + l3 J_3 with `lambdas` (Sec. 4.1): the distance
     of the logits, the distance of each group's map to the teacher block that is nearest in this
-    batch, and the cross entropy. `labels=None` (or False) drops J_3 and never touches a label, so
-    that `loader` may yield images alone: unseen categories, Sec. 4.2.
+    batch, and the cross entropy. `labelled=False` drops J_3 and never touches a label, so that
+    `loader` may yield images alone: unseen categories, Sec. 4.2.
 
     `padding`: where the student's channels face the teacher's, "kept" at the positions of the
     filters that survived (the default, better on unseen categories), "end" at the first ones (the
@@ -60,22 +67,20 @@ def transfer(
     stay as they are). `teacher` is a network or the result of `tap_teacher`; it is left on the
     device of the run, its weights untouched; one that is not float32 teaches as a float32 copy.
 
-    Keywords beside these are fields of TrainOptions and go over `options`; loaders, `score`,
-    several processes and errors are as in `train`. For new categories on the device (Table 4) the
-    paper trains `trainable="last_conv"`; it holds the old ones at a low rate with frequent
-    evaluation only, such as lr=0.002, steps=64, eval_every=4.
+    Keywords beside these are fields of TransferOptions, `lambdas` to `teacher_batch_norm` among
+    them, and go over `options`; loaders, `score`, several processes and errors are as in `train`.
+    For new categories on the device (Table 4) the paper trains `trainable="last_conv"`; it holds
+    the old ones at a low rate with frequent evaluation only, such as lr=0.002, steps=64,
+    eval_every=4.
     """
-    if labels is not None and not isinstance(labels, bool):
-        raise TypeError(
-            "transfer: labels must be True, False or None, since the labels themselves come from "
-            f"the loader, got {labels!r:.80}"
+    labelled = uses_labels(labelled, "transfer")
+    chosen = transfer_options(options, dict(overrides))
+    weights = chosen.lambdas
+    if not any(weights if labelled else weights[:2]):
+        raise ValueError(
+            "transfer: lambdas: wanted a weight above 0"
+            f"{'' if labelled else ' of J_1 or J_b, without labels'}, got {weights}"
         )
-    weights = _checked_lambdas(lambdas, bool(labels))
-    if padding not in ("kept", "end"):
-        raise ValueError(f'transfer: padding must be "kept" or "end", got {padding!r}')
-    if norms not in NORMS:
-        raise ValueError(f"transfer: norms must be one of {NORMS}, got {norms!r}")
-    chosen = with_overrides(options, overrides)
     check_pair("transfer", student, teacher)
     source = Source("transfer")
     check_loader(loader, source)
@@ -83,7 +88,7 @@ def transfer(
     compare(teacher, look_at(x), "transfer", "the teacher")
     x = like_weights(x, student)
     logits, groups = _logits_and_groups(student, student.forward_taps, x, source)  # type: ignore[arg-type]
-    if not (weights[0] or (labels and weights[2])):  # J_b alone: nothing reaches the classifier
+    if not (weights[0] or (labelled and weights[2])):  # J_b alone: nothing reaches the classifier
         one = x[:1].to(next(student.parameters()).device)
         chosen = chosen.replace(
             trainable=modules_behind(student, chosen.trainable, lambda s: _sum_of_taps(s, one))
@@ -92,44 +97,39 @@ def transfer(
     if weights[0]:
         _check_classes(logits, tapped, x, source)
         check_logits(student, tapped, x, "transfer")
-    if padding == "kept":
+    if chosen.padding == "kept":
         tapped = facing(tapped, getattr(student, "teacher_channels", None))
     objective = TransferObjective(
         tapped,
-        [student.kept(g) if padding == "kept" else None for g in range(groups)],  # type: ignore[operator]
-        labels=bool(labels),
+        [student.kept(g) if chosen.padding == "kept" else None for g in range(groups)],  # type: ignore[operator]
+        labels=labelled,
         lambdas=weights,
-        norms=norms,
-        teacher_batch_norm=teacher_batch_norm,
+        norms=chosen.norms,
+        teacher_batch_norm=chosen.teacher_batch_norm,
     )
-    objective.settings["padding"] = padding
+    objective.settings["padding"] = chosen.padding
     return run(
         "transfer",
         student,
         objective,
         loader,
         chosen,
-        val_loader=val_loader,
-        test_loader=test_loader,
+        val=val,
+        test=test,
         score=score,
     )
 
 
-def _checked_lambdas(lambdas: Sequence[float], labels: bool) -> tuple[float, float, float]:
-    try:
-        values = tuple(float(v) for v in lambdas)
-    except (TypeError, ValueError):
-        values = ()
-    if len(values) != 3 or not all(0 <= v < float("inf") for v in values):
-        raise ValueError(
-            f"transfer: lambdas must be three finite weights from 0 for J_1, J_b and J_3, "
-            f"got {lambdas!r}"
+def uses_labels(labelled: Any, title: str) -> bool:
+    """Return whether the labels of a loader are used. Raises TypeError for labels themselves."""
+    if labelled is None:  # labels=None, as the version before spelled it
+        return False
+    if not isinstance(labelled, bool):
+        raise TypeError(
+            f"{title}: labelled: wanted True or False, since the labels themselves come from the "
+            f"loader, got {shown(labelled)}"
         )
-    if not any(values if labels else values[:2]):
-        raise ValueError(
-            f"transfer: lambdas leave no loss{'' if labels else ' without labels'}, got {values}"
-        )
-    return values[0], values[1], values[2]
+    return labelled
 
 
 def check_pair(title: str, student: Any, teacher: Any) -> None:
@@ -139,7 +139,7 @@ def check_pair(title: str, student: Any, teacher: Any) -> None:
     """
     if not callable(getattr(student, "forward_taps", None)):
         raise TypeError(
-            f"{title}: student must be the result of pyedge.compress, got {type(student).__name__}"
+            f"{title}: student: wanted the result of pyedge.compress, got {type(student).__name__}"
         )
     check_network(student, title, "student")
     check_float32(title, "student", student)
