@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.edge_students import BenchStudent
+from bench.shared.students import BenchStudent
 from pyedge.student.archive import write_student
 from pyedge.student.file import StudentFile
 

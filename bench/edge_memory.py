@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.edge_inputs import StepInputs, make_inputs
-from bench.edge_students import WIDTHS, BenchStudent, make_student
+from bench.shared.inputs import StepInputs, make_inputs
+from bench.shared.students import WIDTHS, BenchStudent, make_student
 
 Facts = Callable[[int | None], dict[str, Any]]  # what else is known once the peak is
 
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _prepare_ours(
     contestant: str, student: BenchStudent, inputs: StepInputs, threads: int
 ) -> tuple[Callable[[], Any], Facts]:
-    from bench.edge_engine import EngineStepper
+    from bench.shared.engine_stepper import EngineStepper
     from pyedge import kernels
 
     kernels.set_num_threads(threads)

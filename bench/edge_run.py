@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import edge_memory
-from bench.edge_contest import Answer, Stepper, differences, falls, relative, require
-from bench.edge_engine import EngineStepper
-from bench.edge_floor import count_macs, floor_ms
-from bench.edge_inputs import StepInputs, make_inputs
-from bench.edge_students import BenchStudent, make_student
-from bench.timing import interleaved
+from bench.shared.contest import Answer, Stepper, differences, falls, relative, require
+from bench.shared.engine_stepper import EngineStepper
+from bench.shared.floor import count_macs, floor_ms
+from bench.shared.inputs import StepInputs, make_inputs
+from bench.shared.students import BenchStudent, make_student
+from bench.shared.timing import interleaved
 
 # Of the millions of ReLUs of a batch a few lie so near 0 that rounding turns them over, and n of N
 # turned over move a gradient by sqrt(n / N), in torch's float32 as in ours: noise of 1e-6 on the

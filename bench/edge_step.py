@@ -40,11 +40,11 @@ import json
 import sys
 
 from bench import edge_report
-from bench.arguments import positive
 from bench.edge_import import import_times
 from bench.edge_run import Settings, run_student
-from bench.edge_students import WIDTHS, make_student
-from bench.timing import machine
+from bench.shared.arguments import positive
+from bench.shared.students import WIDTHS, make_student
+from bench.shared.timing import machine
 from pyedge import kernels
 
 try:

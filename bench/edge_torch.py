@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.edge_students import BenchStudent, Node
+from bench.shared.students import BenchStudent, Node
 
 
 class TorchStudent(nn.Module):

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.edge_floor import count_macs
-from bench.edge_students import make_student
 from bench.neon_code import ROOT, run
+from bench.shared.floor import count_macs
+from bench.shared.students import make_student
 
 EMULATOR = "qemu-aarch64-static"
 # not build/neon: tools/test_neon.sh may build there at the same time

@@ -29,7 +29,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import positive
 from bench.phone_facts import device_facts
 from bench.phone_report import screen
 from bench.phone_run import (
@@ -41,6 +40,7 @@ from bench.phone_run import (
     thread_choices,
     thread_rows,
 )
+from bench.shared.arguments import positive
 from pyedge import kernels
 
 STUDENTS = ("resnet1", "resnet2", "resnet3", "resnet4")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyedge
-from bench.timing import machine
+from bench.shared.timing import machine
 from pyedge import kernels
 
 # implementer 0x41 (Arm); other makers' numbers are shown as they are

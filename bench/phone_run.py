@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.edge_contest import Answer, differences, falls, require
-from bench.edge_engine import EngineStepper
-from bench.edge_inputs import StepInputs, make_inputs
-from bench.edge_students import BenchStudent, make_student
-from bench.timing import interleaved
+from bench.shared.contest import Answer, differences, falls, require
+from bench.shared.engine_stepper import EngineStepper
+from bench.shared.inputs import StepInputs, make_inputs
+from bench.shared.students import BenchStudent, make_student
+from bench.shared.timing import interleaved
 from pyedge import kernels
 
 BATCHES = (128, 64, 32, 16, 8)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pyedge
-from bench.edge_students import WIDTHS, make_student
+from bench.shared.students import WIDTHS, make_student
 from pyedge import models
 from pyedge.cloud.exporting.lower import lower
 from pyedge.files.npy_archive import ArraySpec

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bench import edge_memory
-from bench.edge_contest import Answer, differences, falls, relative, require
-from bench.edge_floor import count_macs, floor_ms
 from bench.edge_import import student_file
-from bench.edge_inputs import make_inputs, squares
-from bench.edge_students import WIDTHS, make_student
+from bench.shared.contest import Answer, differences, falls, relative, require
+from bench.shared.floor import count_macs, floor_ms
+from bench.shared.inputs import make_inputs, squares
+from bench.shared.students import WIDTHS, make_student
 
 PARAMS = {
     "resnet1": 2_000_968,

@@ -9,7 +9,7 @@ import pytest
 
 from bench import learner_threads
 from bench.edge_import import student_file
-from bench.edge_students import make_student
+from bench.shared.students import make_student
 from pyedge.edge.learner import EdgeLearner
 
 

@@ -20,8 +20,8 @@ SLACK = 8 << 20
 CODE = """
 import ctypes, gc, json, sys
 import numpy as np
-from bench.edge_inputs import make_inputs
-from bench.edge_students import make_student
+from bench.shared.inputs import make_inputs
+from bench.shared.students import make_student
 from pyedge import kernels
 
 name, layers, kind, mode, n = *sys.argv[1:5], int(sys.argv[5])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.edge_students import make_student
+from bench.shared.students import make_student
 from pyedge.kernels import Engine
 
 

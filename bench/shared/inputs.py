@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.edge_students import BenchStudent
+from bench.shared.students import BenchStudent
 
 LAMBDAS = (1.0, 10.0, 1.0)
 

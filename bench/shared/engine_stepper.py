@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.edge_contest import CLIP, LOSSES, LR, OPTIMIZER, Answer
-from bench.edge_inputs import LAMBDAS, StepInputs
-from bench.edge_students import BenchStudent
+from bench.shared.contest import CLIP, LOSSES, LR, OPTIMIZER, Answer
+from bench.shared.inputs import LAMBDAS, StepInputs
+from bench.shared.students import BenchStudent
 from pyedge.kernels import Engine
 
 

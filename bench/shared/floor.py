@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import NamedTuple
 
-from bench.edge_students import BenchStudent
+from bench.shared.students import BenchStudent
 
 
 class Macs(NamedTuple):
