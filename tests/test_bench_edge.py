@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import edge_memory
-from bench.edge_import import student_file
 from bench.shared.contest import Answer, differences, falls, relative, require
 from bench.shared.floor import count_macs, floor_ms
 from bench.shared.inputs import make_inputs, squares
 from bench.shared.students import WIDTHS, make_student
+from bench.step import peak_memory
+from bench.step.import_times import student_file
 
 PARAMS = {
     "resnet1": 2_000_968,
@@ -44,7 +44,7 @@ def test_students_have_the_papers_parameters_and_fit_the_file_format(name):
 def test_students_compute_what_those_of_compress_compute(name):
     torch = pytest.importorskip("torch")
     import pyedge
-    from bench.edge_torch import TorchStudent
+    from bench.step.torch_student import TorchStudent
     from pyedge import models
 
     ours = make_student(name)
@@ -72,7 +72,7 @@ def test_students_compute_what_those_of_compress_compute(name):
 @pytest.mark.parametrize("name", ["resnet4", "vgg4"])
 def test_torch_rows_agree_with_float64_autograd_and_learn(name):
     pytest.importorskip("torch")
-    from bench import edge_torch_rows as rows
+    from bench.step import torch_rows as rows
 
     student = make_student(name)
     inputs = make_inputs(student, 2)
@@ -94,7 +94,7 @@ def test_torch_rows_agree_with_float64_autograd_and_learn(name):
 
 def test_reference_matches_finite_differences_of_the_literal_loss():
     torch = pytest.importorskip("torch")
-    from bench import edge_torch_rows as rows
+    from bench.step import torch_rows as rows
 
     student = make_student("vgg4")
     inputs = make_inputs(student, 1)
@@ -181,15 +181,15 @@ def test_peak_memory_counts_what_a_step_takes_and_gives_back():
     def step() -> None:
         np.ones(size, np.uint8)
 
-    found = edge_memory._peak_of(step)
+    found = peak_memory._peak_of(step)
     if found["method"] != "VmHWM":
         pytest.skip("the high-water mark cannot be set back here")
     assert size - (1 << 20) <= found["peak_bytes"] < size + (8 << 20)
 
 
 def test_memory_of_our_step_is_what_the_engine_planned():
-    found = edge_memory.measure("ours", "resnet4", 8, 1)
-    full = edge_memory.measure("ours full", "resnet4", 8, 1)
+    found = peak_memory.measure("ours", "resnet4", 8, 1)
+    full = peak_memory.measure("ours full", "resnet4", 8, 1)
     if found["method"] != "VmHWM":
         pytest.skip("the high-water mark cannot be set back here")
     # scratch may stay untouched; the interpreter takes a little
@@ -200,13 +200,13 @@ def test_memory_of_our_step_is_what_the_engine_planned():
 
 def test_memory_of_a_torch_step_is_measured_too():
     pytest.importorskip("torch")
-    found = edge_memory.measure("eager channels_last", "vgg4", 8, 1)
+    found = peak_memory.measure("eager channels_last", "vgg4", 8, 1)
     # at the least the maps of the first group, 42 x 32 x 32 floats an image
     assert found["peak_bytes"] > 8 * 42 * 32 * 32 * 4
 
 
 def test_memory_of_a_contestant_that_fails_is_an_error_with_its_reason():
-    assert "invalid choice" in edge_memory.measure("ours", "nobody", 1, 1)["error"]
+    assert "invalid choice" in peak_memory.measure("ours", "nobody", 1, 1)["error"]
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bench import edge_memory
 from bench.shared.contest import Answer, Stepper, differences, falls, relative, require
 from bench.shared.engine_stepper import EngineStepper
 from bench.shared.floor import count_macs, floor_ms
 from bench.shared.inputs import StepInputs, make_inputs
 from bench.shared.students import BenchStudent, make_student
 from bench.shared.timing import interleaved
+from bench.step import peak_memory
 
 # Of the millions of ReLUs of a batch a few lie so near 0 that rounding turns them over, and n of N
 # turned over move a gradient by sqrt(n / N), in torch's float32 as in ours: noise of 1e-6 on the
@@ -80,7 +80,7 @@ def _steppers(
     }
     wanted: Answer | None = None
     if settings.torch:
-        from bench import edge_torch_rows as rows
+        from bench.step import torch_rows as rows
 
         for label, stepper in steppers.items():
             what, trainable = f"{student.name}, {label}", _trainable(student, label)
@@ -119,7 +119,7 @@ def _differences_of_an_image(
     student: BenchStudent, inputs: StepInputs, trainable: list[str]
 ) -> dict[str, float]:
     """Our differences from float64 on the image that shows the smallest."""
-    from bench import edge_torch_rows as rows
+    from bench.step import torch_rows as rows
 
     found = []
     for i in range(min(STRICT_IMAGES, inputs.batch)):
@@ -134,7 +134,7 @@ def _torch_makers(
 ) -> dict[str, Callable[[], Stepper]]:
     import torch
 
-    from bench import edge_torch_rows as rows
+    from bench.step import torch_rows as rows
 
     trainable = student.last_conv
     torch.compiler.reset()
@@ -183,7 +183,7 @@ def _add_inference(
     if settings.torch:
         import torch
 
-        from bench import edge_torch_rows as rows
+        from bench.step import torch_rows as rows
 
         torch.compiler.reset()
         wanted = rows.reference_logits(student, inputs)
@@ -216,7 +216,7 @@ def _add_memory(row: dict[str, Any], student: BenchStudent, settings: Settings) 
     if not settings.memory:
         return
     for label in row["times_ms"]:
-        found = edge_memory.measure(label, student.name, settings.batch, settings.threads)
+        found = peak_memory.measure(label, student.name, settings.batch, settings.threads)
         if "error" in found:
             row["left_out"][f"memory, {label}"] = found["error"]
         row["memory"][label] = found

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.edge_torch import TorchStudent
-from bench.edge_torch_best import BestStudent
-from bench.edge_torch_losses import Losses, closed_losses, literal_losses
 from bench.shared.contest import CLIP, LOSSES, LR, OPTIMIZER, Answer
 from bench.shared.inputs import LAMBDAS, StepInputs
 from bench.shared.students import BenchStudent
+from bench.step.torch_best import BestStudent
+from bench.step.torch_losses import Losses, closed_losses, literal_losses
+from bench.step.torch_student import TorchStudent
 
 LAYOUTS = {"channels_last": torch.channels_last, "nchw": torch.contiguous_format}
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.edge_torch import TorchStudent
 from bench.shared.students import BenchStudent, Node
+from bench.step.torch_student import TorchStudent
 
 
 class BestStudent(TorchStudent):

@@ -1,6 +1,6 @@
 """The peak memory of one step above the loaded student, each contestant in a fresh process.
 
-    python -m bench.edge_memory CONTESTANT STUDENT [--batch 128] [--threads 2]
+    python -m bench.step.peak_memory CONTESTANT STUDENT [--batch 128] [--threads 2]
 
 Prints one JSON object. The batch and the knowledge lie in memory before the baseline is taken, and
 a step on a single image is done: torch has loaded its libraries and made the optimizer's slots, our
@@ -34,7 +34,7 @@ CONTESTANTS = ("ours", "ours full", "literal", "eager channels_last", "eager nch
 
 def measure(contestant: str, student: str, batch: int, threads: int) -> dict[str, Any]:
     """Measure in a fresh process; the result has `peak_bytes` or, where it failed, `error`."""
-    command = [sys.executable, "-m", "bench.edge_memory", contestant, student]
+    command = [sys.executable, "-m", "bench.step.peak_memory", contestant, student]
     command += ["--batch", str(batch), "--threads", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -44,7 +44,7 @@ def measure(contestant: str, student: str, batch: int, threads: int) -> dict[str
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure one contestant in this process."""
-    parser = argparse.ArgumentParser(prog="python -m bench.edge_memory", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.step.peak_memory", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("contestant", choices=CONTESTANTS)
     parser.add_argument("student", choices=WIDTHS)
@@ -90,7 +90,7 @@ def _prepare_torch(
 ) -> tuple[Callable[[], Any], Facts]:
     import torch
 
-    from bench import edge_torch_rows as rows
+    from bench.step import torch_rows as rows
 
     torch.set_num_threads(threads)
     kind, _, layout = contestant.partition(" ")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.edge_run import Settings
+    from bench.step.run import Settings
 
 _COLUMNS = (
     ("student", "student", "{}"),
