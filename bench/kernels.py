@@ -18,7 +18,7 @@ import json
 import sys
 from typing import Any
 
-from bench.cases import Case, Inputs, make_cases, torch
+from bench.cases.kernel_cases import Case, Inputs, make_cases, torch
 from bench.shared.timing import interleaved, machine
 from pyedge import kernels
 

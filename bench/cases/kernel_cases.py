@@ -13,7 +13,7 @@ from pyedge import kernels
 try:
     import torch
 
-    from bench import torch_ways as ways
+    from bench.cases import torch_ways as ways
 except ImportError:  # our rows alone then
     torch = None  # type: ignore[assignment]
 
