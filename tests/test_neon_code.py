@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import neon_code, neon_count, neon_mca
-from bench.neon_code import Instruction, Loop
+from bench.neon import llvm_mca, machine_code, step_count
+from bench.neon.machine_code import Instruction, Loop
 
-COMPILERS = neon_code.compilers()
+COMPILERS = machine_code.compilers()
 Functions = dict[str, tuple[Instruction, ...]]
 
 DISASSEMBLY = """
@@ -90,21 +90,21 @@ Trace 0: 0x7f22ac0002c0 [0000000001009331/0000000000400584/00000001/00000200] pi
 def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Functions:
     if request.param is None:
         pytest.skip("no compiler for aarch64 (Debian: g++-aarch64-linux-gnu)")
-    if neon_code.disassembler() is None:
+    if machine_code.disassembler() is None:
         pytest.skip("no objdump for aarch64 (Debian: binutils-aarch64-linux-gnu, or llvm)")
     path = tmp_path_factory.mktemp("neon") / "isa_neon.o"
     try:
-        neon_code.compile_neon(COMPILERS[request.param], path)
+        machine_code.compile_neon(COMPILERS[request.param], path)
     except RuntimeError as error:
         if "fatal error" in str(error) and "not found" in str(error):
             pytest.skip(f"{request.param} has no headers for aarch64 here")
         raise
-    return neon_code.functions(path)
+    return machine_code.functions(path)
 
 
-@pytest.fixture(params=neon_code.TILES)
+@pytest.fixture(params=machine_code.TILES)
 def loop(request: pytest.FixtureRequest, code: Functions) -> Loop:
-    return neon_code.hot_loop(code, neon_code.TILES[request.param])
+    return machine_code.hot_loop(code, machine_code.TILES[request.param])
 
 
 def test_hot_loop_multiplies_by_lane_into_sixteen_sums(loop: Loop) -> None:
@@ -122,12 +122,12 @@ def test_hot_loop_is_little_but_multiply_adds(loop: Loop) -> None:
     assert loop.per_multiply_add <= 0.40
 
 
-@pytest.mark.parametrize("cpu", neon_mca.TARGETS)
+@pytest.mark.parametrize("cpu", llvm_mca.TARGETS)
 def test_hot_loop_keeps_the_pipes_busy(loop: Loop, cpu: str) -> None:
-    tool = neon_mca.tool()
+    tool = llvm_mca.tool()
     if tool is None:
         pytest.skip("no llvm-mca (Debian: llvm)")
-    found = neon_mca.estimate(tool, loop, cpu)
+    found = llvm_mca.estimate(tool, loop, cpu)
     if cpu == "neoverse-n1" and found.model != "N1":
         pytest.skip("this llvm-mca has no model of the Neoverse N1")
     assert found.meets, found
@@ -137,60 +137,60 @@ def test_tiles_of_every_size_keep_to_their_registers(code: Functions) -> None:
     tiles = [name for name in code if name.startswith(("pixel_tile<", "channel_tile<"))]
     assert len(tiles) == 32  # 8 rows x 2 vectors, of two kinds
     for name in tiles:
-        assert neon_code.hot_loop(code, name).spills == 0, name
+        assert machine_code.hot_loop(code, name).spills == 0, name
 
 
 def test_no_loop_of_any_other_kernel_spills_a_vector(code: Functions) -> None:
-    spills = neon_code.worst_spills(code)
+    spills = machine_code.worst_spills(code)
     kernels = ("map_sums", "match_rows", "match_pixels", "winograd_output", "winograd_input")
     assert all(any(kernel in name for name in code) for kernel in kernels)
     assert {name: count for name, count in spills.items() if count} == {}
 
 
 def test_loops_are_read_from_a_disassembly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neon_code, "run", lambda command: DISASSEMBLY)
-    monkeypatch.setattr(neon_code, "disassembler", lambda: "objdump")
-    found = neon_code.functions(Path("kernel.o"))
-    (loop,) = neon_code.loops("pixel_tile<8, 2>", found["pixel_tile<8, 2>"])
+    monkeypatch.setattr(machine_code, "run", lambda command: DISASSEMBLY)
+    monkeypatch.setattr(machine_code, "disassembler", lambda: "objdump")
+    found = machine_code.functions(Path("kernel.o"))
+    (loop,) = machine_code.loops("pixel_tile<8, 2>", found["pixel_tile<8, 2>"])
     assert len(loop.body) == 9
     assert (loop.multiply_adds, loop.by_lane, loop.accumulators, loop.rest) == (3, 3, 2, 1)
     assert (loop.loads, loop.pairs, loop.spills, loop.vector_spills, loop.moves) == (2, 1, 1, 1, 1)
     assert loop.per_multiply_add == 9 / 12
     assert "cbz x3, out" in loop.assembly()
     assert "b.ne top" in loop.assembly()
-    assert neon_code.worst_spills(found) == {}
+    assert machine_code.worst_spills(found) == {}
 
 
 def test_loops_are_found_where_code_is_out_of_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neon_code, "run", lambda command: OUT_OF_LINE)
-    monkeypatch.setattr(neon_code, "disassembler", lambda: "objdump")
-    found = neon_code.functions(Path("kernel.o"))
-    (loop,) = neon_code.loops("sums", found["sums"])
+    monkeypatch.setattr(machine_code, "run", lambda command: OUT_OF_LINE)
+    monkeypatch.setattr(machine_code, "disassembler", lambda: "objdump")
+    found = machine_code.functions(Path("kernel.o"))
+    (loop,) = machine_code.loops("sums", found["sums"])
     assert [i.address for i in loop.body] == [0x8, 0xC, 0x10, 0x24, 0x28]
     # x29 is no frame's here; the outer loop has a spill that the inner has not
-    assert (loop.vector_spills, neon_code.worst_spills(found)) == (1, {"sums": 2})
+    assert (loop.vector_spills, machine_code.worst_spills(found)) == (1, {"sums": 2})
 
 
 def test_port_use_is_read_from_llvm_mca() -> None:
-    found = neon_mca.parse(MCA_REPORT, "cortex-a55", 64)
+    found = llvm_mca.parse(MCA_REPORT, "cortex-a55", 64)
     assert (found.model, found.peak) == ("CortexA55", 2.0)
     assert found.port_use == pytest.approx(64 / (9804 / 200) / 2)
     assert found.meets
 
 
 def test_instructions_are_counted_between_the_marks() -> None:
-    instructions, multiply_adds = neon_count.count_log(LOG.splitlines(keepends=True))
+    instructions, multiply_adds = step_count.count_log(LOG.splitlines(keepends=True))
     assert instructions == {"pixel_tile": 4, "before": 1}
     assert multiply_adds["pixel_tile"] == 2
 
 
-@pytest.mark.skipif(neon_count.missing() is not None, reason=f"no {neon_count.missing()}")
+@pytest.mark.skipif(step_count.missing() is not None, reason=f"no {step_count.missing()}")
 def test_step_of_resnet4_takes_few_instructions() -> None:
-    found = neon_count.count_step(1)
+    found = step_count.count_step(1)
     # a batch of one image pays for packing and updating weights alone: 8 images take a fifth less
     assert found.per_direct_mac <= 0.40
     assert found.tiles_per_executed_mac <= 0.40
     # Winograd saves two thirds and tiles' padding costs a little
     # a forward pass and its sums against a step, which has a backward pass and a teacher besides
-    assert 0 < neon_count.count_sums(1) < 0.6 * found.instructions
+    assert 0 < step_count.count_sums(1) < 0.6 * found.instructions
     assert found.direct_macs / 4 < found.executed_macs < found.direct_macs / 2

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.neon_code import Loop, run, version
+from bench.neon.machine_code import Loop, run, version
 
 ITERATIONS = 200
 # The least use of the FMA pipes that the micro-kernels are held to. LLVM lends the Cortex-A76 the

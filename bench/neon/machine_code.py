@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import neon_loops
+from bench.neon import nesting
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "csrc" / "kernels" / "dispatch" / "isa_neon.cpp"
 # CMakeLists.txt's, in a release build
 FLAGS = ("-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
@@ -186,7 +186,7 @@ def functions(path: Path) -> dict[str, tuple[Instruction, ...]]:
 
 def loops(name: str, code: tuple[Instruction, ...]) -> list[Loop]:
     """The innermost loops of a function."""
-    return _loops(name, code, neon_loops.innermost(code))
+    return _loops(name, code, nesting.innermost(code))
 
 
 def hot_loop(code: dict[str, tuple[Instruction, ...]], tile: str) -> Loop:
@@ -199,7 +199,7 @@ def worst_spills(code: dict[str, tuple[Instruction, ...]]) -> dict[str, int]:
     the micro-kernels' apart."""
     return {
         name: max(
-            (loop.vector_spills for loop in _loops(name, body, neon_loops.outermost(body))),
+            (loop.vector_spills for loop in _loops(name, body, nesting.outermost(body))),
             default=0,
         )
         for name, body in sorted(code.items())

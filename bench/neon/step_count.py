@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.neon_code import ROOT, run
+from bench.neon.machine_code import ROOT, run
 from bench.shared.floor import count_macs
 from bench.shared.students import make_student
 
