@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import phone_facts, phone_report, phone_run
+from bench.device import measuring, reading, screen
 from pyedge import kernels
 
 PHONE = kernels.Cpus(
@@ -40,7 +40,7 @@ def made_up_report() -> dict:
         "python": "3.14.10",
         "numpy": "2.10.10",
         "isa": "neon",
-        "clusters": phone_facts.clusters(PHONE, cores),
+        "clusters": reading.clusters(PHONE, cores),
         "capacities_from": PHONE.source,
         "big_cpus": list(PHONE.big),
         "memory_bytes": 15 << 30,
@@ -65,7 +65,7 @@ def made_up_report() -> dict:
 
 
 def test_screen_fits_a_phone():
-    lines = phone_report.screen(made_up_report()).splitlines()
+    lines = screen.screen(made_up_report()).splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 60
     text = "\n".join(lines)
@@ -79,38 +79,38 @@ def test_screen_fits_a_phone():
 def test_screen_of_a_device_that_tells_nothing():
     report = made_up_report()
     report["device"] |= {"clusters": [], "cpus": 4, "android": None, "architecture": "arm64"}
-    text = phone_report.screen(report)
+    text = screen.screen(report)
     assert "CPUs    4; the system does not tell which are big" in text
     assert "arm64, Python" in text
 
 
 def test_cpu_numbers_are_written_as_ranges():
-    assert phone_report.ranges([7, 0, 1, 2, 5]) == "0-2,5,7"
-    assert phone_report.ranges([]) == ""
+    assert screen.ranges([7, 0, 1, 2, 5]) == "0-2,5,7"
+    assert screen.ranges([]) == ""
 
 
 def test_cores_are_named_from_cpuinfo():
-    assert phone_facts.core_names(CPUINFO) == {0: "A55", 4: "0x51/0x804"}
-    assert phone_facts.core_names(None) == {}
-    assert phone_facts.core_names("model name : x86\nCPU part : seven\n\x00:") == {}
+    assert reading.core_names(CPUINFO) == {0: "A55", 4: "0x51/0x804"}
+    assert reading.core_names(None) == {}
+    assert reading.core_names("model name : x86\nCPU part : seven\n\x00:") == {}
 
 
 def test_clusters_keep_cores_apart():
-    found = phone_facts.clusters(PHONE, {0: "A55", 1: "A55", 2: "A55", 3: "A55"})
+    found = reading.clusters(PHONE, {0: "A55", 1: "A55", 2: "A55", 3: "A55"})
     assert [(c["cpus"], c["capacity"], c["core"], c["big"]) for c in found] == [
         ([0, 1, 2, 3], 290, "A55", False),
         ([4, 5, 6], 780, None, True),
         ([7], 1024, None, True),
     ]
     alike = kernels.Cpus((0, 1), (1024.0, 1024.0), (0, 1), "cpu_capacity")
-    assert len(phone_facts.clusters(alike, {0: "A76", 1: "A76"})) == 1
-    assert len(phone_facts.clusters(alike, {0: "A76"})) == 2
+    assert len(reading.clusters(alike, {0: "A76", 1: "A76"})) == 1
+    assert len(reading.clusters(alike, {0: "A76"})) == 2
 
 
 def test_threads_to_compare_are_one_the_big_ones_and_all(monkeypatch: pytest.MonkeyPatch):
     def choices(cpus: kernels.Cpus) -> dict[str, int]:
         monkeypatch.setattr(kernels, "cpus", lambda: cpus)
-        return phone_run.thread_choices()
+        return measuring.thread_choices()
 
     assert choices(PHONE) == {"1": 1, "4 big": 4, "8 all": 8}
     assert choices(PHONE._replace(big=PHONE.numbers)) == {"1": 1, "8 all": 8}
@@ -122,9 +122,9 @@ def test_threads_to_compare_are_one_the_big_ones_and_all(monkeypatch: pytest.Mon
 
 def test_batch_fits_half_of_the_free_memory():
     names = ("resnet1", "resnet4")
-    assert phone_run.fitting_batch(names, None) == 128
-    assert phone_run.fitting_batch(names, 8 << 30) == 128
-    batches = [phone_run.fitting_batch(names, mib << 20) for mib in (800, 400, 150, 1)]
+    assert measuring.fitting_batch(names, None) == 128
+    assert measuring.fitting_batch(names, 8 << 30) == 128
+    batches = [measuring.fitting_batch(names, mib << 20) for mib in (800, 400, 150, 1)]
     assert batches == sorted(batches, reverse=True)
     assert batches[0] < 128
     assert batches[-1] == 8
@@ -133,22 +133,22 @@ def test_batch_fits_half_of_the_free_memory():
 def test_check_stops_for_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch):
     if len(kernels.available_isas()) < 2:
         pytest.skip("no other path to be wrong")
-    student = phone_run.make_student("resnet4")
-    found = phone_run.check(student)
+    student = measuring.make_student("resnet4")
+    found = measuring.check(student)
     assert found["differences"]["gradients"] < 5e-3
     assert found["loss"][1] < found["loss"][0]
-    right = phone_run.EngineStepper.answer
+    right = measuring.EngineStepper.answer
 
-    def wrong(stepper: phone_run.EngineStepper) -> phone_run.Answer:
+    def wrong(stepper: measuring.EngineStepper) -> measuring.Answer:
         answer = right(stepper)
         if kernels.isa() != "reference":
             answer.gradients["classifier.weight"] *= 1.01
         return answer
 
-    monkeypatch.setattr(phone_run.EngineStepper, "answer", wrong)
+    monkeypatch.setattr(measuring.EngineStepper, "answer", wrong)
     isa = kernels.isa()
     with pytest.raises(SystemExit, match="against the plain code is wrong by gradients"):
-        phone_run.check(student)
+        measuring.check(student)
     assert kernels.isa() == isa
 
 
@@ -161,7 +161,7 @@ def test_phone_runs_with_numpy_alone(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     report = json.loads(path.read_text(encoding="utf-8"))
-    assert done.stdout.rstrip("\n") == phone_report.screen(report)
+    assert done.stdout.rstrip("\n") == screen.screen(report)
     assert [row["student"] for row in report["students"]] == [f"resnet{i}" for i in range(1, 5)]
     for row in report["students"]:
         assert row["step_ms"] > 0
@@ -170,5 +170,5 @@ def test_phone_runs_with_numpy_alone(tmp_path: Path):
         first, last = row["checks"]["loss"]
         assert last < first
     assert report["kernels"][0]["fma_gflops"] > 0
-    assert {row["threads"] for row in report["threads"]} == set(phone_run.thread_choices())
+    assert {row["threads"] for row in report["threads"]} == set(measuring.thread_choices())
     assert report["device"]["memory_bytes"] is None or report["device"]["memory_bytes"] > 0
