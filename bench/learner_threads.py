@@ -34,9 +34,9 @@ import numpy as np
 
 from bench.shared.arguments import positive
 from bench.shared.inputs import make_inputs
+from bench.shared.student_file import student_file
 from bench.shared.students import WIDTHS, make_student
 from bench.shared.timing import interleaved, machine
-from bench.step.import_times import student_file
 from pyedge.edge.answers import logits_of, prediction
 from pyedge.edge.learner import EdgeLearner
 from pyedge.images.edge_images import EdgeImages

@@ -14,9 +14,9 @@ import pytest
 from bench.shared.contest import Answer, differences, falls, relative, require
 from bench.shared.floor import count_macs, floor_ms
 from bench.shared.inputs import make_inputs, squares
+from bench.shared.student_file import student_file
 from bench.shared.students import WIDTHS, make_student
 from bench.step import peak_memory
-from bench.step.import_times import student_file
 
 PARAMS = {
     "resnet1": 2_000_968,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench import learner_threads
+from bench.shared.student_file import student_file
 from bench.shared.students import make_student
-from bench.step.import_times import student_file
 from pyedge.edge.learner import EdgeLearner
 
 

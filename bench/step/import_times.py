@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench.shared.student_file import student_file
 from bench.shared.students import BenchStudent
 from pyedge.student.archive import write_student
-from pyedge.student.file import StudentFile
 
 # torch is put out of reach, so that the time is that of a device which has numpy alone
 _CHILD = """
@@ -30,23 +30,6 @@ student.engine()
 times.append(time.perf_counter())
 print(json.dumps([1e3 * (b - a) for a, b in zip(times, times[1:])]))
 """
-
-
-def student_file(student: BenchStudent) -> StudentFile:
-    """The same student as `pyedge.export` would describe it."""
-    return StudentFile(
-        nodes=tuple(student.nodes),
-        arrays=student.arrays,
-        input_shape=student.input_shape,
-        output=student.output,
-        taps=tuple(student.taps),
-        kept=tuple(student.kept),
-        teacher_channels=student.teacher_channels,
-        last_convs=tuple(student.last_convs),
-        classifier=student.classifier,
-        trainable=tuple(student.last_conv),
-        classes=tuple(f"class {i}" for i in range(student.classes)),
-    )
 
 
 def import_times(student: BenchStudent, repeats: int) -> dict[str, Any]:
