@@ -17,6 +17,7 @@ from bench.shared.inputs import make_inputs, squares
 from bench.shared.student_file import student_file
 from bench.shared.students import WIDTHS, make_student
 from bench.step import peak_memory
+from tests.support.paths import ROOT
 
 PARAMS = {
     "resnet1": 2_000_968,
@@ -211,8 +212,7 @@ def test_memory_of_a_contestant_that_fails_is_an_error_with_its_reason():
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, "--json", *arguments]
-    root = Path(__file__).parent.parent
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, env=dict(os.environ))
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
 
 
 def test_edge_step_without_torch_has_our_figures_alone():

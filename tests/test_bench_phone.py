@@ -11,6 +11,7 @@ import pytest
 
 from bench.device import measuring, reading, screen
 from pyedge import kernels
+from tests.support.paths import ROOT
 
 PHONE = kernels.Cpus(
     numbers=tuple(range(8)),
@@ -156,8 +157,7 @@ def test_phone_runs_with_numpy_alone(tmp_path: Path):
     code = "import sys; sys.modules['torch'] = None; from bench.phone import main; main()"
     path = tmp_path / "phone.json"
     command = [sys.executable, "-c", code, "--quick", "--batch=2", "--repeats=1", "--json", path]
-    root = Path(__file__).parent.parent
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     report = json.loads(path.read_text(encoding="utf-8"))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from statistics_case import DIGEST, clouds, same, sums_of
 
 import pyedge
 from pyedge.files.npy_archive import open_archive, write_archive
@@ -19,6 +18,7 @@ from pyedge.statistics.compact import sums_of as back
 from pyedge.statistics.gaussian import scatter_of
 from pyedge.statistics.grid import rounded, square, step_for
 from pyedge.statistics.stored import check_values
+from tests.support.statistics_case import DIGEST, clouds, same, sums_of
 
 
 def written(

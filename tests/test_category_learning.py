@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
-from statistics_case import same
 
 import pyedge
 from pyedge.cli import main
+from tests.support.edge_student import images, tiny_student
+from tests.support.statistics_case import same
 
 PIXELS, LABELS = images(count=120)
 OLD = LABELS < 2

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_pair import batches, changed, pair, state_of
 from torch import nn
 
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
@@ -18,6 +17,7 @@ from pyedge.cloud.training.options import TrainOptions
 from pyedge.cloud.training.train import train
 from pyedge.cloud.training.transfer import transfer
 from pyedge.errors import FormatError
+from tests.support.tiny_pair import batches, changed, pair, state_of
 
 QUICK = TrainOptions(epochs=4, lr=0.05, progress=False)
 

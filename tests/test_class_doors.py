@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
@@ -18,6 +17,7 @@ from pyedge.images.class_folders import arrange
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.left_out import LeftOut
 from pyedge.student.archive import read_student, write_student
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 SHAPE = (1, 8, 8)

@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from edge_student import tiny_student
-from knowledge_case import loud_teacher, pixels
 from PIL import Image
-from tiny_nets import images, tiny_wrn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import pyedge
@@ -27,6 +24,9 @@ from pyedge.cloud.network_file import NetworkInfo, read_network, save_network
 from pyedge.data import BatchLoader, ImageSet, class_incremental, load_dataset, load_folder
 from pyedge.errors import FormatError
 from pyedge.student.archive import read_student
+from tests.support.edge_student import tiny_student
+from tests.support.knowledge_case import loud_teacher, pixels
+from tests.support.tiny_nets import images, tiny_wrn
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 NAMES = ("Größe", "tench, Tinca tinca", "猫", "x" * 200, "<b>&")

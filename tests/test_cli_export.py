@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from student_files import every_operator
 from torch import nn
 
 import pyedge
@@ -25,6 +24,7 @@ from pyedge.cloud.network_file import (
     save_network,
 )
 from pyedge.student.archive import read_student, write_student
+from tests.support.student_files import every_operator
 
 OPTIONS = {"depth": 10, "widths": [6, 8, 10], "stem": 4, "num_classes": 3, "in_channels": 1}
 CLASSES = ("cat", "dog", "mug")

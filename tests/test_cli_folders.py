@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
-from folder_trees import encoded, folder, pixels, zipped
 
 from pyedge.cli import main
 from pyedge.cli.console import Console
@@ -17,6 +15,8 @@ from pyedge.cloud.network_file import NetworkInfo
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.student.archive import write_student
+from tests.support.edge_student import CLASSES, images, tiny_student
+from tests.support.folder_trees import encoded, folder, pixels, zipped
 
 GREY = images(9)[0][:, 0]
 

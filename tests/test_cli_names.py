@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyedge.cli import main, names
 from pyedge.cli.parsing import UsageError
 from pyedge.student.archive import read_student, write_student
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 TENCH = "tench, Tinca tinca"
 

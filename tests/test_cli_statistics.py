@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 
 import pyedge
 from pyedge.cli import main
 from pyedge.edge.learner import EdgeLearner
 from pyedge.student.archive import read_student, write_student
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 Run = Callable[..., dict[str, Any]]
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
 
 from pyedge.cli import main
 from pyedge.cli.console import Console
@@ -21,6 +20,7 @@ from pyedge.cli.streams import any_streams, visible
 from pyedge.cloud.tables import text_table, width
 from pyedge.edge.progress import ProgressBar
 from pyedge.student.archive import read_student, write_student
+from tests.support.edge_student import images, tiny_student
 
 CLASSES = ("Größe", "猫", "tench, Tinca tinca")
 RUN = "import sys; from pyedge.cli import main; sys.exit(main())"

@@ -9,13 +9,13 @@ import io
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_nets import images, settled, tiny_resnet, tiny_vgg, tiny_wrn
 from torch import Tensor, nn
 
 import pyedge
 from pyedge import models
 from pyedge.cloud.compression.surgery import recalibrate
 from pyedge.cloud.graph.taps import tap_teacher
+from tests.support.tiny_nets import images, settled, tiny_resnet, tiny_vgg, tiny_wrn
 
 MAKERS = [tiny_wrn, tiny_resnet]
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
 
 from pyedge.student.archive import write_student
+from tests.support.edge_student import images, tiny_student
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 
 
 def crash_test() -> Any:
-    path = Path(__file__).resolve().parent.parent / "tools" / "crash_test.py"
+    path = ROOT / "tools" / "crash_test.py"
     spec = importlib.util.spec_from_file_location("crash_test", path)
     assert spec is not None
     assert spec.loader is not None

@@ -12,7 +12,8 @@ from pathlib import Path
 import pybind11
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 COMPILER = "aarch64-linux-gnu-g++"
 SUFFIX = {"SETUPTOOLS_EXT_SUFFIX": ".cpython-311-aarch64-linux-gnu.so"}
 PLATFORM = {"_PYTHON_HOST_PLATFORM": "linux-aarch64"}

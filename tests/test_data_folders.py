@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from folder_trees import folder, tarred
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,6 +20,7 @@ from pyedge.errors import FormatError
 from pyedge.images import sources
 from pyedge.images.decode import decode, decode_all
 from pyedge.images.sources import Entry, walk
+from tests.support.folder_trees import folder, tarred
 
 
 def pixels(seed: int, h: int = 6, w: int = 6) -> np.ndarray:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pyedge.data import load_dataset, load_folder
+from tests.support.paths import ROOT
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = ROOT.parent / "shared" / "data"
 
 
 def real(name: str) -> Path:

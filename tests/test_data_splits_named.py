@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from folder_trees import encoded, folder, pixels, tarred, tree, zipped
 
 from pyedge.data import load_cifar10, load_dataset, load_folder
 from pyedge.errors import FormatError
+from tests.support.folder_trees import encoded, folder, pixels, tarred, tree, zipped
 
 
 def names(*folders: str, classes: str = "ab", n: int = 5) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 import torch
 from lightning_fabric import Fabric
-from tiny_pair import batches, pair, state_of, taught_pair
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -24,6 +23,7 @@ from pyedge.cloud.training.objectives import (
 )
 from pyedge.cloud.training.options import TrainOptions
 from pyedge.cloud.training.transfer import transfer
+from tests.support.tiny_pair import batches, pair, state_of, taught_pair
 
 # The sum over a batch is split in two and added in another order: float32 rounding, over 6 steps.
 TOLERANCE = 2e-5

@@ -1,4 +1,4 @@
-"""pyedge.compress on networks from outside, in every dialect of `tests/dialects`.
+"""pyedge.compress on networks from outside, in every dialect of `tests/support/dialects`.
 
 Each network either works in full (the tests below) or is refused in one sentence that says why.
 """
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from dialects import DIALECTS, Dialect, get
 from torch import Tensor, nn
 
 import pyedge
@@ -23,6 +22,7 @@ from pyedge.cloud.exporting.export import export
 from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.errors import ExportError
 from pyedge.student.archive import read_student
+from tests.support.dialects import DIALECTS, Dialect, get
 
 # batch norm without running statistics answers so, and is told
 pytestmark = pytest.mark.filterwarnings("ignore:plan. the network answers an image alone")

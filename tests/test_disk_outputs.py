@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from disk_case import failing, mounted, needs_posix, nothing_said_yet, of_folder
-from edge_student import images, tiny_student
-from knowledge_case import loud_teacher, pixels
 
 from pyedge.cli import main
 from pyedge.cloud.compression.compress import plan
@@ -27,6 +24,9 @@ from pyedge.data import BatchLoader, ImageSet
 from pyedge.knowledge.pack import Knowledge
 from pyedge.models import create
 from pyedge.student.archive import read_student, write_student
+from tests.support.disk_case import failing, mounted, needs_posix, nothing_said_yet, of_folder
+from tests.support.edge_student import images, tiny_student
+from tests.support.knowledge_case import loud_teacher, pixels
 
 __all__ = ["nothing_said_yet"]  # a fixture
 pytestmark = needs_posix

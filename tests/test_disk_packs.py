@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disk_case import failing, needs_posix, nothing_said_yet, put
-from edge_student import tiny_student
-from knowledge_case import loud_teacher, pixels
 
 from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_folder import check_target, new_pack
 from pyedge.cloud.knowledge_writer import NpyWriter
 from pyedge.knowledge.format import Spec
 from pyedge.knowledge.pack import Knowledge
+from tests.support.disk_case import failing, needs_posix, nothing_said_yet, put
+from tests.support.edge_student import tiny_student
+from tests.support.knowledge_case import loud_teacher, pixels
 
 __all__ = ["nothing_said_yet"]  # a fixture
 pytestmark = needs_posix

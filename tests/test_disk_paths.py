@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from disk_case import failing, needs_posix, nothing_said_yet, of_file, only, put, target
-from edge_student import tiny_student
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.files.atomic import beside, remove_leftovers, write_atomically
+from tests.support.disk_case import (
+    failing,
+    needs_posix,
+    nothing_said_yet,
+    of_file,
+    only,
+    put,
+    target,
+)
+from tests.support.edge_student import tiny_student
 
 __all__ = ["nothing_said_yet", "target"]  # fixtures
 pytestmark = needs_posix

@@ -14,7 +14,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-from disk_case import (
+
+from pyedge.edge.learner import EdgeLearner
+from pyedge.files.atomic import write_atomically
+from pyedge.student.archive import read_student
+from tests.support.disk_case import (
     failing,
     mounted,
     needs_posix,
@@ -25,11 +29,7 @@ from disk_case import (
     put,
     target,
 )
-from edge_student import images, tiny_student
-
-from pyedge.edge.learner import EdgeLearner
-from pyedge.files.atomic import write_atomically
-from pyedge.student.archive import read_student
+from tests.support.edge_student import images, tiny_student
 
 __all__ = ["nothing_said_yet", "target"]  # fixtures
 pytestmark = needs_posix

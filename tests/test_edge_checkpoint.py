@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import changed, images, tiny_student
 
 from pyedge.edge.checkpoint import read_checkpoint
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.options import LearnOptions
 from pyedge.edge.run import Run
 from pyedge.errors import FormatError
+from tests.support.edge_student import changed, images, tiny_student
 
 OPTIONS = LearnOptions(
     epochs=4, batch_size=16, lr=0.1, progress=False, checkpoint_every=2, batch_norm="batch"

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.labels import ids_or_names
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 PIXELS, IDS = images(12)
 NAMES = [CLASSES[i] for i in IDS]

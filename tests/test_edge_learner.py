@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, changed, images, tiny_student
 
 from pyedge import kernels
 from pyedge.edge.learner import EdgeLearner
@@ -18,6 +17,7 @@ from pyedge.edge.options import LearnOptions
 from pyedge.errors import DivergedError
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.file import StudentFile
+from tests.support.edge_student import CLASSES, changed, images, tiny_student
 
 LAST = {"groups.0.1.0.weight", "groups.1.1.0.weight", "head.weight", "head.bias"}
 QUICK = LearnOptions(epochs=3, batch_size=16, lr=0.1, progress=False)

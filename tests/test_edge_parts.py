@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import tiny_student
 
 from pyedge.edge.batches import Batches, hold_back
 from pyedge.edge.memory import largest_batch
 from pyedge.edge.progress import ProgressBar, as_time
 from pyedge.edge.trainable import reached_from
 from pyedge.runs.loss_window import Window
+from tests.support.edge_student import tiny_student
 
 ROWS = np.arange(10, dtype=np.int64)
 

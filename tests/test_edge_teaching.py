@@ -11,9 +11,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edge_student import CLASSES, changed, images, tiny_student  # noqa: E402
-from tiny_pair import Logits, TinyStudent, TinyTeacher, pair  # noqa: E402
-
 from pyedge.cloud.knowledge import make_knowledge  # noqa: E402
 from pyedge.cloud.training.train import train  # noqa: E402
 from pyedge.cloud.training.transfer import transfer  # noqa: E402
@@ -22,6 +19,8 @@ from pyedge.edge.learner import EdgeLearner  # noqa: E402
 from pyedge.edge.options import LearnOptions  # noqa: E402
 from pyedge.knowledge.pack import Knowledge  # noqa: E402
 from pyedge.student.file import StudentFile  # noqa: E402
+from tests.support.edge_student import CLASSES, changed, images, tiny_student  # noqa: E402
+from tests.support.tiny_pair import Logits, TinyStudent, TinyTeacher, pair  # noqa: E402
 
 LAST = {"groups.0.1.0.weight", "groups.1.1.0.weight", "head.weight", "head.bias"}
 PIXELS, LABELS = images()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_agreement import AFTER, SEEDS, activation, begin, check, examples
-from engine_graphs import GraphMaker
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.engine_agreement import AFTER, SEEDS, activation, begin, check, examples
+from tests.support.engine_graphs import GraphMaker
 
 
 @st.composite

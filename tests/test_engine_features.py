@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_graphs import Graph, GraphMaker
-from engine_lessons import make_images, make_lesson
 from numpy.typing import NDArray
 
 from pyedge import kernels
 from pyedge.kernels import Engine
+from tests.support.engine_graphs import Graph, GraphMaker
+from tests.support.engine_lessons import make_images, make_lesson
 
 
 @pytest.fixture(params=kernels.available_isas(), autouse=True)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_graphs import GraphMaker
-from engine_lessons import make_images
 from numpy.typing import NDArray
 
 from pyedge.data import standardise
 from pyedge.kernels import Engine
+from tests.support.engine_graphs import GraphMaker
+from tests.support.engine_lessons import make_images
 
 C, H, W = 3, 5, 4
 RANDOM = np.random.default_rng(0)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_graphs import GraphMaker
-from engine_lessons import Lesson, make_images, make_lesson
-from engine_oracle import TorchGraph, gradient_errors, relative
+
+from tests.support.engine_graphs import GraphMaker
+from tests.support.engine_lessons import Lesson, make_images, make_lesson
+from tests.support.engine_oracle import TorchGraph, gradient_errors, relative
 
 N = 4
 

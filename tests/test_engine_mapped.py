@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_graphs import GraphMaker
-from engine_lessons import make_images, make_lesson
-from test_engine_errors import LAYERS as PLAIN_LAYERS
-from test_engine_errors import NET as PLAIN
-from test_engine_errors import known
+
+from tests.support.engine_graphs import GraphMaker
+from tests.support.engine_lessons import make_images, make_lesson
+from tests.support.engine_step import LAYERS as PLAIN_LAYERS
+from tests.support.engine_step import NET as PLAIN
+from tests.support.engine_step import known
 
 
 def taught() -> GraphMaker:

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine_students import student
 
-ROOT = Path(__file__).parent.parent
+from tests.support.engine_students import student
+from tests.support.paths import ROOT
 
 # Beside weights and arena: threads' stacks, the heap's loose ends, and the rest of the last page of
 # 2 MB behind a large block.

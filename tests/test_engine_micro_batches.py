@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_agreement import path
-from engine_lessons import make_images, make_lesson
-from engine_oracle import relative
-from engine_students import StudentGraph, student
 
 from pyedge import kernels
+from tests.support.engine_agreement import path
+from tests.support.engine_lessons import make_images, make_lesson
+from tests.support.engine_oracle import relative
+from tests.support.engine_students import StudentGraph, student
 
 N = 7
 

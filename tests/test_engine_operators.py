@@ -7,7 +7,10 @@ in its weights, and ends in a linear layer, whose outputs show all of the operat
 from __future__ import annotations
 
 import numpy as np
-from engine_agreement import (
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tests.support.engine_agreement import (
     AFTER,
     CHANNELS,
     SEEDS,
@@ -18,9 +21,7 @@ from engine_agreement import (
     examples,
     pairs,
 )
-from engine_graphs import GraphMaker, slide
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from tests.support.engine_graphs import GraphMaker, slide
 
 
 @examples(150)

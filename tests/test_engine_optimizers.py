@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_graphs import GraphMaker
-from engine_lessons import make_images, make_lesson
-from engine_oracle import TorchGraph
 
 from pyedge.kernels import Engine
+from tests.support.engine_graphs import GraphMaker
+from tests.support.engine_lessons import make_images, make_lesson
+from tests.support.engine_oracle import TorchGraph
 
 WAYS: dict[str, dict[str, Any]] = {
     "nesterov, decay, clip": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "clip": 0.5},

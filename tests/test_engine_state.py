@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_graphs import GraphMaker
-from engine_lessons import make_images, make_lesson
-from engine_students import student
 from numpy.typing import NDArray
 
 from pyedge import kernels
 from pyedge.kernels import Engine
+from tests.support.engine_graphs import GraphMaker
+from tests.support.engine_lessons import make_images, make_lesson
+from tests.support.engine_students import student
 
 Arrays = dict[str, NDArray[Any]]
 

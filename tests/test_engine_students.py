@@ -7,11 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_lessons import Lesson, make_images, make_lesson
-from engine_oracle import Solution, TorchGraph, gradient_errors, relative, torch_optimizer
-from engine_students import OTHERS, PAPER, StudentGraph, student
 
 from pyedge.kernels import Engine
+from tests.support.engine_lessons import Lesson, make_images, make_lesson
+from tests.support.engine_oracle import (
+    Solution,
+    TorchGraph,
+    gradient_errors,
+    relative,
+    torch_optimizer,
+)
+from tests.support.engine_students import OTHERS, PAPER, StudentGraph, student
 
 # What the engine promises of its gradients, relative to their norm.
 TOLERANCE = 1e-4

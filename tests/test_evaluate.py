@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from tiny_pair import batches, pair
 from torch import nn
 
 from pyedge.cloud.training.evaluate import Evaluation, evaluate
+from tests.support.tiny_pair import batches, pair
 
 
 class Table(nn.Module):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_student import changed, images, tiny_student
 
 import pyedge
 from pyedge import EdgeLearner
 from pyedge.student.expansion import Expand, own_features
+from tests.support.edge_student import changed, images, tiny_student
 
 X, Y = images(150)
 TEST_X, TEST_Y = images(90, seed=2)

@@ -13,9 +13,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from around import differences, student_around
-from student_files import same
-from tiny_nets import images, tiny_resnet, tiny_vgg, tiny_wrn
 from torch import nn
 
 import pyedge
@@ -27,6 +24,9 @@ from pyedge.cloud.exporting.lower import lower
 from pyedge.errors import ExportError
 from pyedge.student.archive import read_student
 from pyedge.student.file import StudentFile
+from tests.support.around import differences, student_around
+from tests.support.student_files import same
+from tests.support.tiny_nets import images, tiny_resnet, tiny_vgg, tiny_wrn
 
 CLASSES = ("a", "b", "c", "d", "e")
 

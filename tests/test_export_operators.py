@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from around import differences, student_around
-from tiny_nets import images, tiny_wrn
 from torch import Tensor, fx, nn
 
 import pyedge
@@ -19,6 +17,8 @@ from pyedge.cloud.exporting.describe import student_file
 from pyedge.cloud.exporting.export import export
 from pyedge.cloud.exporting.lower import lower
 from pyedge.errors import ExportError, PyedgeError
+from tests.support.around import differences, student_around
+from tests.support.tiny_nets import images, tiny_wrn
 
 
 class Twice(nn.Module):

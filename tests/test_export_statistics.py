@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_nets import images as noise
-from tiny_nets import tiny_wrn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -25,6 +23,8 @@ from pyedge.images.edge_images import EdgeImages
 from pyedge.student.archive import read_student
 from pyedge.student.features import feature_count
 from pyedge.student.file import StudentFile
+from tests.support.tiny_nets import images as noise
+from tests.support.tiny_nets import tiny_wrn
 
 CLASSES = ("a", "b", "c", "d", "e")
 

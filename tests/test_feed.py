@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_nets import images, tiny_resnet
-from tiny_pair import CLASSES, batches, changed, pair, state_of
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -22,6 +20,8 @@ from pyedge.cloud.training.train import train
 from pyedge.cloud.training.transfer import transfer
 from pyedge.data.imageset import ImageSet
 from pyedge.errors import DivergedError
+from tests.support.tiny_nets import images, tiny_resnet
+from tests.support.tiny_pair import CLASSES, batches, changed, pair, state_of
 
 X, Y = batches(images=12, batch=12)[0]
 QUIET = {"progress": False, "lr": 0.05}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folder_trees import encoded, folder, pixels, tarred, tree, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyedge.errors import FormatError
 from pyedge.images.edge_images import EdgeImages
+from tests.support.folder_trees import encoded, folder, pixels, tarred, tree, zipped
 
 pytest.importorskip("PIL.Image")
 

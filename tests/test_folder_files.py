@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folder_trees import encoded, folder, pixels, tarred, tree, zipped
 
 from pyedge.errors import FormatError
 from pyedge.images import file_kinds
 from pyedge.images.edge_images import EdgeImages
+from tests.support.folder_trees import encoded, folder, pixels, tarred, tree, zipped
 
 pytest.importorskip("PIL.Image")
 

@@ -8,13 +8,13 @@ import zlib
 
 import numpy as np
 import pytest
-from folder_trees import chunk, encoded, folder, pixels, tree
 from PIL import Image, ImageFile
 
 from pyedge.errors import FormatError
 from pyedge.images.decode import decode
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.png_chunks import without_damage
+from tests.support.folder_trees import chunk, encoded, folder, pixels, tree
 
 IMAGE = pixels(0, 16, 24)
 

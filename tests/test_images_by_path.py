@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
-from folder_trees import folder, zipped
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.images.edge_images import EdgeImages
+from tests.support.edge_student import CLASSES, images, tiny_student
+from tests.support.folder_trees import folder, zipped
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edge_student import SIZE, tiny_student
-from knowledge_case import answers, loud_teacher, pixels, restored
-from tiny_pair import TinyStudent, TinyTeacher
 
 from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
 from pyedge.cloud.training.matching import match, match_groups
 from pyedge.data import Augment
 from pyedge.data.augment import standardise_array
 from pyedge.knowledge.pack import Knowledge
+from tests.support.edge_student import SIZE, tiny_student
+from tests.support.knowledge_case import answers, loud_teacher, pixels, restored
+from tests.support.tiny_pair import TinyStudent, TinyTeacher
 
 COUNT = 21
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import changed, tiny_student
-from knowledge_case import loud_teacher, pixels
-from together import QUICK, SOON_S, in_threads
 
 from pyedge.cloud.knowledge import make_knowledge
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.knowledge.pack import Knowledge
+from tests.support.edge_student import changed, tiny_student
+from tests.support.knowledge_case import loud_teacher, pixels
+from tests.support.together import QUICK, SOON_S, in_threads
 
 COUNT = 24
 WAYS: dict[str, Callable[[Any], Any]] = {

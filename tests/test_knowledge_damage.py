@@ -15,16 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_pair import pair
 
 from pyedge.cloud import knowledge_folder
 from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_folder import new_pack
 from pyedge.errors import FormatError
 from pyedge.knowledge.pack import Knowledge
+from tests.support.edge_student import images, tiny_student
+from tests.support.paths import ROOT
+from tests.support.tiny_pair import pair
 
 
 @pytest.fixture(scope="module")
@@ -200,8 +201,8 @@ def test_pack_that_agrees_with_itself_but_makes_no_sense_is_refused(
 _MAKER = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from edge_student import images, tiny_student
-from tiny_pair import pair
+from tests.support.edge_student import images, tiny_student
+from tests.support.tiny_pair import pair
 from pyedge.cloud.knowledge import make_knowledge
 student, teacher = pair()
 calls = []
@@ -215,8 +216,8 @@ make_knowledge(teacher, tiny_student(), images(40)[0], sys.argv[2], batch_size=8
 
 
 def test_killed_run_leaves_no_pack_and_the_next_one_clears_up(tmp_path):
-    tests, path = Path(__file__).parent, tmp_path / "pack"
-    done = subprocess.run([sys.executable, "-c", _MAKER, str(tests), str(path)], check=False)
+    path = tmp_path / "pack"
+    done = subprocess.run([sys.executable, "-c", _MAKER, str(ROOT), str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert names_of(tmp_path) == [".pack.partial"]
     assert "maps.0.0.npy" in names_of(tmp_path / ".pack.partial")

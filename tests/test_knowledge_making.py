@@ -8,11 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from edge_student import SIZE, tiny_student
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from knowledge_case import answers, loud_teacher, pixels, restored
-from tiny_pair import TinyTeacher, pair
 from torch import nn
 
 from pyedge.cloud.knowledge import make_knowledge
@@ -20,6 +17,9 @@ from pyedge.cloud.knowledge_maps import squared_norms, store_map
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data import Augment, ImageSet, standardise
 from pyedge.student.archive import write_student
+from tests.support.edge_student import SIZE, tiny_student
+from tests.support.knowledge_case import answers, loud_teacher, pixels, restored
+from tests.support.tiny_pair import TinyTeacher, pair
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pyedge
 from pyedge._moved import MOVED
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
 
 
 def imported_by(path: Path) -> set[str]:

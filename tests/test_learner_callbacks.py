@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import changed, images, tiny_student
-from together import LABELS, PIXELS, QUICK, SOON_S, in_threads, learning
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.student.archive import read_student
+from tests.support.edge_student import changed, images, tiny_student
+from tests.support.together import LABELS, PIXELS, QUICK, SOON_S, in_threads, learning
 
 
 @pytest.fixture

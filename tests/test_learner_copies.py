@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, changed, tiny_student
-from together import LABELS, PIXELS, QUICK, in_threads, learning
 
 from pyedge.edge.answers import Prediction
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import DivergedError, FormatError
 from pyedge.images.edge_images import EdgeImages
 from pyedge.student.archive import read_student, write_student
+from tests.support.edge_student import CLASSES, changed, tiny_student
+from tests.support.together import LABELS, PIXELS, QUICK, in_threads, learning
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import changed, images, tiny_student
-from together import LABELS, PIXELS, QUICK, SOON_S, learning
 
 from pyedge.edge.learner import EdgeLearner
+from tests.support.edge_student import changed, images, tiny_student
+from tests.support.together import LABELS, PIXELS, QUICK, SOON_S, learning
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork here")
 # Python 3.12 warns of every fork beside threads, whatever it is that they do

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, changed, images, tiny_student
-from together import LABELS, PIXELS, QUICK, SOON_S, in_threads, learning
 
 from pyedge import kernels
 from pyedge.edge.learner import EdgeLearner
 from pyedge.student.archive import read_student, write_student
+from tests.support.edge_student import CLASSES, changed, images, tiny_student
+from tests.support.paths import ROOT
+from tests.support.together import LABELS, PIXELS, QUICK, SOON_S, in_threads, learning
 
 
 @pytest.fixture(autouse=True)
@@ -334,7 +335,7 @@ def test_reading_students_in_threads_leaves_the_warnings_alone(tmp_path: Path) -
 def test_process_ends_well_while_a_daemon_thread_computes(work: str) -> None:
     code = f"""
 import threading, time, numpy as np
-from edge_student import images, tiny_student
+from tests.support.edge_student import images, tiny_student
 from pyedge.edge.learner import EdgeLearner
 learner = EdgeLearner(tiny_student(), threads=2)
 pixels, labels = images(960)
@@ -345,7 +346,7 @@ for _ in range(2):
     threading.Thread(target=run, daemon=True).start()
 time.sleep(0.3)
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for _ in range(3):
         done = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, timeout=SOON_S

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 from numpy.typing import NDArray
 
 import pyedge
@@ -18,6 +17,7 @@ from pyedge.edge.herding import herded
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.replay_memory import Memory
 from pyedge.images.edge_images import EdgeImages
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 PIXELS, LABELS = images(60)
 ONE = PIXELS[0].nbytes

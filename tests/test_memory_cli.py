@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 
 from pyedge import Memory, read_memory, read_student, write_student
 from pyedge.cli import main
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 Run = Callable[[str], dict[str, Any]]
 LEARN = "learn student.pyedge new.npz --steps 4 --batch-size 12 --memory kept.memory"

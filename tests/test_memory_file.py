@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyedge import FormatError, Memory, read_memory
 from pyedge.files.npy_archive import write_archive
 from pyedge.student.archive import write_student
+from tests.support.edge_student import images, tiny_student
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, changed, images, tiny_student
 
 from pyedge import EdgeLearner, FormatError, LearnOptions, Memory, StudentFile
 from pyedge.edge.batches import Batches
 from pyedge.edge.replay import Replay
 from pyedge.edge.run import Run
 from pyedge.images.edge_images import EdgeImages
+from tests.support.edge_student import CLASSES, changed, images, tiny_student
 
 PIXELS, LABELS = images(90)
 NEW = LABELS == 2

@@ -12,10 +12,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edge_student import changed, images, tiny_student  # noqa: E402
-from student_files import every_operator  # noqa: E402
-from tiny_pair import pair  # noqa: E402
-
 from pyedge import EdgeLearner, Memory, StudentFile, compress, export, read_student  # noqa: E402
 from pyedge.cloud.knowledge import make_knowledge  # noqa: E402
 from pyedge.cloud.training.train import train  # noqa: E402
@@ -24,6 +20,9 @@ from pyedge.edge.features import features_of  # noqa: E402
 from pyedge.images.edge_images import EdgeImages  # noqa: E402
 from pyedge.knowledge.pack import Knowledge  # noqa: E402
 from pyedge.models import create  # noqa: E402
+from tests.support.edge_student import changed, images, tiny_student  # noqa: E402
+from tests.support.student_files import every_operator  # noqa: E402
+from tests.support.tiny_pair import pair  # noqa: E402
 
 PIXELS, LABELS = images(60)
 NEW = LABELS == 2

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from edge_student import tiny_student
-from statistics_case import clouds, same, sums_of
 
 import pyedge
 from pyedge.data import load_digits
 from pyedge.statistics.merging import merged, without
 from pyedge.statistics.sums import Statistics
+from tests.support.edge_student import tiny_student
+from tests.support.statistics_case import clouds, same, sums_of
 
 DEVICES = 100
 CLOUDS = 200  # images that the cloud has, the first ones

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from dialects.dialect import settle
-from headed_net import (
+from torch import Tensor, nn
+
+import pyedge
+from pyedge import models
+from pyedge.cloud.exporting.lower import lower
+from pyedge.cloud.graph.taps import tap_teacher
+from pyedge.cloud.graph.trace import trace
+from pyedge.cloud.training.losses import as_logits
+from pyedge.errors import ExportError, StructureError
+from tests.support.dialects.dialect import settle
+from tests.support.headed_net import (
     CLASSES,
     ENDINGS,
     LOGARITHMS,
@@ -21,16 +30,7 @@ from headed_net import (
     network,
     student_of,
 )
-from tiny_nets import images, settled, tiny_vgg
-from torch import Tensor, nn
-
-import pyedge
-from pyedge import models
-from pyedge.cloud.exporting.lower import lower
-from pyedge.cloud.graph.taps import tap_teacher
-from pyedge.cloud.graph.trace import trace
-from pyedge.cloud.training.losses import as_logits
-from pyedge.errors import ExportError, StructureError
+from tests.support.tiny_nets import images, settled, tiny_vgg
 
 
 @pytest.mark.parametrize("name", LOGITS)

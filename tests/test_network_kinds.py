@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_nets import images, settled, tiny_resnet, tiny_vgg, tiny_wrn
 from torch import Tensor, fx, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -24,6 +23,7 @@ from pyedge.cloud.graph.siblings import facing
 from pyedge.cloud.graph.taps import tap_teacher
 from pyedge.cloud.graph.trace import trace
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, save_network
+from tests.support.tiny_nets import images, settled, tiny_resnet, tiny_vgg, tiny_wrn
 
 X, LABELS = images(24, seed=2), torch.arange(24) % 5
 QUIET = {"progress": False, "lr": 0.02}

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from dialects.dialect import settle
-from headed_net import (
+from torch import Tensor, nn
+
+import pyedge
+from pyedge.errors import ExportError, StructureError
+from tests.support.dialects.dialect import settle
+from tests.support.headed_net import (
     CLASSES,
     LOGITS,
     Headed,
@@ -18,12 +22,8 @@ from headed_net import (
     network,
     student_of,
 )
-from tiny_nets import images
-from together import in_threads
-from torch import Tensor, nn
-
-import pyedge
-from pyedge.errors import ExportError, StructureError
+from tests.support.tiny_nets import images
+from tests.support.together import in_threads
 
 
 def test_plan_warns_of_a_network_that_answers_an_image_alone_otherwise(tmp_path: Path) -> None:

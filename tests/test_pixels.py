@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
 from numpy.typing import NDArray
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.pixels import Look, contradicts, differ, kind_of
+from tests.support.edge_student import images, tiny_student
 
 SHAPE = (1, 8, 8)
 IMAGE = {"kind": "image", "mean": [], "deviation": []}

@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_nets import images, tiny_resnet, tiny_vgg, tiny_wrn
 from torch import Tensor, nn
 
 import pyedge
 from pyedge import models
 from pyedge.cloud.compression.plan import Plan
+from tests.support.tiny_nets import images, tiny_resnet, tiny_vgg, tiny_wrn
 
 # the paper's students (Table 1): widths in order, and their parameters
 WRN_STUDENTS = [

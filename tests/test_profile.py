@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_nets import images, tiny_resnet, tiny_wrn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyedge
 from pyedge.cloud.compression.profile import ConvProfile, image_batches, measure, relu_after
 from pyedge.cloud.graph.trace import trace
+from tests.support.tiny_nets import images, tiny_resnet, tiny_wrn
 
 
 class Chain(nn.Module):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from matplotlib.image import imread
-from tiny_nets import images, tiny_resnet, tiny_wrn
 
 import pyedge
 from pyedge.cloud.compression.report import figure_activation_maps, save_pictures
 from pyedge.cloud.tables import count, text_table
+from tests.support.tiny_nets import images, tiny_resnet, tiny_wrn
 
 
 def test_report_table_has_a_line_for_every_convolution():

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
-from statistics_case import same
-from test_student_file_damage import members_of, npy, pack
 
 import pyedge
 from pyedge.errors import FormatError
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.made_weights import made_weight
+from tests.support.archive_members import members_of, npy, pack
+from tests.support.edge_student import images, tiny_student
+from tests.support.statistics_case import same
 
 X, Y = images(60)
 MADE = {"seed": 3, "stored": False}

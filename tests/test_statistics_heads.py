@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from statistics_case import DIGEST, NAMES, clouds, sums_of
 
 from pyedge.statistics.calibration import (
     DEFAULT_FORM,
@@ -21,6 +20,7 @@ from pyedge.statistics.heads import HEADS, Form, solved
 from pyedge.statistics.left_out import Held, left_out_logits
 from pyedge.statistics.sums import of_values
 from pyedge.statistics.unknown import Distances, threshold_of
+from tests.support.statistics_case import DIGEST, NAMES, clouds, sums_of
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

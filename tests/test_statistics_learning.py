@@ -8,8 +8,6 @@ import pickle
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, changed, images, tiny_student
-from statistics_case import same
 
 import pyedge
 from pyedge import EdgeLearner
@@ -17,6 +15,8 @@ from pyedge.edge.features import features_of
 from pyedge.images.edge_images import EdgeImages
 from pyedge.statistics.merging import merged
 from pyedge.student.features import features_digest
+from tests.support.edge_student import CLASSES, changed, images, tiny_student
+from tests.support.statistics_case import same
 
 X, Y = images(150)
 TEST_X, TEST_Y = images(90, seed=2)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statistics_case import NAMES, clouds, same, sums_of
 
 from pyedge.statistics.grid import (
     LARGEST,
@@ -20,6 +19,7 @@ from pyedge.statistics.grid import (
     step_for,
 )
 from pyedge.statistics.merging import joined, merge_statistics, merged, without, without_class
+from tests.support.statistics_case import NAMES, clouds, same, sums_of
 
 
 def test_grid_step_is_a_power_of_two_with_room_above_the_largest_feature() -> None:

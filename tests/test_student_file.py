@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import tiny_student
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from student_files import every_operator, same
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.knowledge.pack import Knowledge
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.file import StudentFile
+from tests.support.edge_student import tiny_student
+from tests.support.student_files import every_operator, same
 
 STUDENT = every_operator()
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from student_files import every_operator, same
 
 from pyedge.errors import FormatError
 from pyedge.student.archive import read_student, write_student
+from tests.support.archive_members import members_of, npy, pack
+from tests.support.student_files import every_operator, same
 
 STUDENT = every_operator()
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -28,24 +29,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("students") / "student.pyedge"
     write_student(path, STUDENT)
     return path
-
-
-def members_of(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def pack(path: Path, members: dict[str, bytes], packing: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", packing) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
-
-
-def npy(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 # Damage

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from student_files import every_operator
 
 from pyedge.cloud.exporting.interpret import interpret, tensors_of
 from pyedge.files.npy_archive import ArraySpec
 from pyedge.student.graph import _OPERATORS, infer_layers
+from tests.support.paths import ROOT
+from tests.support.student_files import every_operator
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -40,7 +40,7 @@ def test_student_graph_counts_parameters_and_multiplications() -> None:
 
 
 def test_student_graph_document_names_every_operator_and_field() -> None:
-    text = (Path(__file__).parent.parent / "docs" / "format.md").read_text()
+    text = (ROOT / "docs" / "format.md").read_text()
     table = text.partition("| `op` |")[2].partition("\n\n")[0]
     rows = {name: row for row in table.splitlines() for name in _words(row.split("|")[1])}
     assert rows.keys() == _OPERATORS.keys()

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import images, tiny_student
 
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.file import StudentFile
 from pyedge.student.tail import terms
+from tests.support.edge_student import images, tiny_student
 
 OUTPUTS = 3
 

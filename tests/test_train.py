@@ -7,13 +7,13 @@ import math
 
 import pytest
 import torch
-from tiny_pair import TinyStudent, batches, changed, pair, state_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pyedge.cloud.training.loop import DivergedError
 from pyedge.cloud.training.options import TrainOptions, learning_rate
 from pyedge.cloud.training.train import finetune, train
+from tests.support.tiny_pair import TinyStudent, batches, changed, pair, state_of
 
 QUICK = TrainOptions(epochs=2, lr=0.05, progress=False)
 

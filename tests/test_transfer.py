@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_pair import TinyTeacher, batches, changed, pair, state_of, taught_pair
 from torch import nn
 
 from pyedge.cloud.training.fitnet import fitnet
 from pyedge.cloud.training.options import TrainOptions
 from pyedge.cloud.training.transfer import transfer
+from tests.support.tiny_pair import TinyTeacher, batches, changed, pair, state_of, taught_pair
 
 QUICK = TrainOptions(epochs=12, lr=0.05, progress=False)
 LEARNS = {"groups.0.1.0.weight", "groups.1.1.0.weight", "head.weight", "head.bias"}

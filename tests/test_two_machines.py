@@ -21,9 +21,10 @@ from pyedge.data import BatchLoader, class_incremental, load_dataset
 from pyedge.demo.edge_process import save_images
 from pyedge.edge.learner import EdgeLearner
 from pyedge.models import create
+from tests.support.paths import ROOT
 
 DEVICE = os.environ.get("PYEDGE_AARCH64_PYTHON", "")
-JOB = Path(__file__).parent / "device_job.py"
+JOB = ROOT / "tests" / "support" / "device_job.py"
 NEW = 9
 # Both processors add float32 products in another order: 1e-6 of the norm for one pass, and what
 # 32 steps of learning make of that.

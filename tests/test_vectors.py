@@ -6,10 +6,19 @@ from functools import cache
 
 import numpy as np
 import pytest
-from vector_file import FAMILIES, FOLDER, STEPS, TOLERANCE, WAYS, Answer, Vectors, read_vectors
 
 from pyedge import kernels
 from pyedge.kernels import Engine
+from tests.support.vector_file import (
+    FAMILIES,
+    FOLDER,
+    STEPS,
+    TOLERANCE,
+    WAYS,
+    Answer,
+    Vectors,
+    read_vectors,
+)
 
 CASES = [(family, way) for family in FAMILIES for way in WAYS]
 

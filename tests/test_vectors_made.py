@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from vector_file import FAMILIES, FOLDER, WAYS, read_vectors
 
-TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_vectors.py"
+from tests.support.paths import ROOT
+from tests.support.vector_file import FAMILIES, FOLDER, WAYS, read_vectors
+
+TOOL = ROOT / "tools" / "make_vectors.py"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

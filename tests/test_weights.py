@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from dialects.cifar_resnet import CifarResNet, slice_pad_end
 from safetensors.torch import save_file
 from torch import nn
-from weights_case import TORCHVISION, State, cifar, downsampled, lively, prefixed, renamed, same
 
 import pyedge
 from pyedge import models
@@ -20,6 +18,17 @@ from pyedge.cli import networks
 from pyedge.cloud.weights.load import Loaded, load_weights
 from pyedge.errors import FormatError
 from pyedge.models import create
+from tests.support.dialects.cifar_resnet import CifarResNet, slice_pad_end
+from tests.support.weights_case import (
+    TORCHVISION,
+    State,
+    cifar,
+    downsampled,
+    lively,
+    prefixed,
+    renamed,
+    same,
+)
 
 
 def loaded(content: Any, path: Path, fresh: nn.Module) -> Loaded:

@@ -10,12 +10,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from weights_case import TORCHVISION, cifar, downsampled, lively, prefixed, renamed, same
 
 from pyedge.cli import main
 from pyedge.cloud.weights.load import load_weights
 from pyedge.errors import FormatError
 from pyedge.models import create
+from tests.support.weights_case import (
+    TORCHVISION,
+    cifar,
+    downsampled,
+    lively,
+    prefixed,
+    renamed,
+    same,
+)
 
 State = dict[str, Tensor]
 

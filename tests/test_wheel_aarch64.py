@@ -17,7 +17,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 TAG = "manylinux_2_28_aarch64"
 # pieces of glibc, which is as old as the tag allows
 LIBC = {

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine_graphs import Graph
-from engine_lessons import Lesson
 from numpy.typing import NDArray
 
-FOLDER = Path(__file__).parent / "vectors"
+from tests.support.engine_graphs import Graph
+from tests.support.engine_lessons import Lesson
+
+FOLDER = Path(__file__).parents[1] / "vectors"
 FAMILIES = ("wrn", "resnet", "vgg")
 STEPS = 10
 # what the engine promises of logits and gradients, relative to their norm

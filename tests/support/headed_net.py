@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from dialects.dialect import settle
-from tiny_nets import images
 from torch import Tensor, nn
 
 import pyedge
 from pyedge import models
+from tests.support.dialects.dialect import settle
+from tests.support.tiny_nets import images
 
 CLASSES = 4
 After = Callable[["Headed", Tensor], Tensor]

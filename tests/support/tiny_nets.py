@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from dialects.dialect import settle
 from torch import Tensor, nn
 
 from pyedge import models
+from tests.support.dialects.dialect import settle
 
 SIZE = 16
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_graphs import GraphMaker
-from engine_lessons import make_images, make_lesson
-from engine_oracle import TorchGraph, gradient_errors, relative
 from hypothesis import assume, settings
 from hypothesis import strategies as st
 
 from pyedge import kernels
+from tests.support.engine_graphs import GraphMaker
+from tests.support.engine_lessons import make_images, make_lesson
+from tests.support.engine_oracle import TorchGraph, gradient_errors, relative
 
 # A sum of some thousand float32 products errs by 1e-6 of its terms' norm; Winograd's transforms
 # multiply by up to 8 and back, which costs a digit.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from edge_student import SIZE
-from tiny_pair import TinyTeacher, pair
 from torch import nn
 
 from pyedge.data import standardise
+from tests.support.edge_student import SIZE
+from tests.support.tiny_pair import TinyTeacher, pair
 
 
 def loud_teacher() -> TinyTeacher:

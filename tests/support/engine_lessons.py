@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from engine_graphs import Graph
 from numpy.typing import NDArray
+
+from tests.support.engine_graphs import Graph
 
 Maps = tuple[NDArray[Any], NDArray[np.float32] | None]  # [rows, h, w, c], and scales of the rows
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from engine_graphs import Graph
-from engine_lessons import Lesson, Maps
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pyedge.kernels import Engine
+from tests.support.engine_graphs import Graph
+from tests.support.engine_lessons import Lesson, Maps
 
 Node = Mapping[str, Any]
 Floats = NDArray[np.float64]

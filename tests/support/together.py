@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from edge_student import images
-
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.options import LearnOptions
+from tests.support.edge_student import images
 
 QUICK = LearnOptions(epochs=2, batch_size=16, lr=0.1, progress=False)
 PIXELS, LABELS = images()

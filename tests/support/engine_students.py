@@ -7,8 +7,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from dialects.dialect import settle
-from engine_graphs import Graph
 from numpy.typing import NDArray
 from torch import nn
 
@@ -18,6 +16,8 @@ from pyedge import models
 from pyedge.cloud.exporting.lower import lower
 from pyedge.files.npy_archive import ArraySpec
 from pyedge.student.graph import infer_layers
+from tests.support.dialects.dialect import settle
+from tests.support.engine_graphs import Graph
 
 PAPER = ("resnet1", "resnet2", "resnet3", "resnet4")
 OTHERS = ("resnet18", "vgg11", "vgg4")
