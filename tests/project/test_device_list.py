@@ -28,10 +28,12 @@ def test_device_tests_are_collected_without_torch_and_bench() -> None:
 def test_device_tests_cover_the_device() -> None:
     # a new file of tests of the kernels, the engine or the file belongs there, or needs torch
     listed = (ROOT / "tests" / "device.txt").read_text(encoding="utf-8").split()
-    for kind in ("kernels", "engine", "edge", "student_file"):
-        for path in ROOT.glob(f"tests/test_{kind}*.py"):
+    for room in ("kernels", "engine", "edge", "student"):
+        found = list((ROOT / "tests" / room).glob("test_*.py"))
+        assert found, room
+        for path in found:
             text = path.read_text(encoding="utf-8")
             helpers = ("engine_oracle", "engine_students", "engine_agreement", "knowledge_case")
             needs_torch = "import torch" in text or any(name in text for name in helpers)
             needs_torch |= 'importorskip("torch")' in text
-            assert needs_torch or f"tests/{path.name}" in listed, path.name
+            assert needs_torch or f"tests/{room}/{path.name}" in listed, path.name
