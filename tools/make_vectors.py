@@ -2,8 +2,8 @@
 
     python tools/make_vectors.py
 
-Machines without torch test the engine against them (tests/engine/test_vectors.py); that they are what
-this makes is tests/engine/test_vectors_made.py's to show.
+Machines without torch test the engine against them (tests/engine/test_vectors.py); that they are
+what this makes is tests/engine/test_vectors_made.py's to show.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What a device does in tests/native/test_two_machines.py, with numpy alone: one command, one folder.
+"""What a device does in tests/native/test_two_machines.py, with numpy alone.
+
+One command, one folder:
 
 python device_job.py answer FOLDER    student.pyedge -> answers.npz
 python device_job.py learn FOLDER     and learn first, from new.npz and pack; saves the student
