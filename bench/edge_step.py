@@ -39,12 +39,12 @@ import importlib.util
 import json
 import sys
 
-from bench import edge_report
-from bench.arguments import positive
-from bench.edge_import import import_times
-from bench.edge_run import Settings, run_student
-from bench.edge_students import WIDTHS, make_student
-from bench.timing import machine
+from bench.shared.arguments import positive
+from bench.shared.students import WIDTHS, make_student
+from bench.shared.timing import machine
+from bench.step import printed
+from bench.step.import_times import import_times
+from bench.step.run import Settings, run_student
 from pyedge import kernels
 
 try:
@@ -81,19 +81,19 @@ def main(arguments: list[str] | None = None) -> None:
         profile=options.profile,
     )
     if not options.json:
-        print(edge_report.head(facts, settings))
+        print(printed.head(facts, settings))
     rows = []
     for name in options.student or DEFAULT:
         row = run_student(name, settings)
         rows.append(row)
         if not options.json:
-            print(edge_report.line(row), flush=True)
+            print(printed.line(row), flush=True)
     start = import_times(make_student("resnet1"), settings.repeats)
     if options.json:
         json.dump({"machine": facts, "rows": rows, "start": start}, sys.stdout, indent=1)
         print()
     else:
-        print(edge_report.tail(rows, start))
+        print(printed.tail(rows, start))
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -18,8 +18,8 @@ import json
 import sys
 from typing import Any
 
-from bench.cases import Case, Inputs, make_cases, torch
-from bench.timing import interleaved, machine
+from bench.cases.kernel_cases import Case, Inputs, make_cases, torch
+from bench.shared.timing import interleaved, machine
 from pyedge import kernels
 
 # c, h = w of the group's maps, channels of the student's (WRN-28-10; the paper's ResNet 4)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.edge_students import WIDTHS, make_student
+from bench.shared.students import WIDTHS, make_student
 from pyedge.knowledge.format import DTYPES, GroupSpec, Manifest
 
 _IMAGES = 1000

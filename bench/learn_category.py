@@ -15,9 +15,9 @@ import time
 import numpy as np
 
 import pyedge
-from bench.arguments import positive
-from bench.edge_students import WIDTHS, make_student
-from bench.timing import machine
+from bench.shared.arguments import positive
+from bench.shared.students import WIDTHS, make_student
+from bench.shared.timing import machine
 from pyedge.student.file import StudentFile
 
 _BASE = 60  # images of each class in the statistics: enough for random features to be used

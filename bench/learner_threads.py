@@ -32,11 +32,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.arguments import positive
-from bench.edge_import import student_file
-from bench.edge_inputs import make_inputs
-from bench.edge_students import WIDTHS, make_student
-from bench.timing import interleaved, machine
+from bench.shared.arguments import positive
+from bench.shared.inputs import make_inputs
+from bench.shared.student_file import student_file
+from bench.shared.students import WIDTHS, make_student
+from bench.shared.timing import interleaved, machine
 from pyedge.edge.answers import logits_of, prediction
 from pyedge.edge.learner import EdgeLearner
 from pyedge.images.edge_images import EdgeImages

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.arguments import positive
-from bench.edge_inputs import make_inputs
-from bench.edge_students import make_student
-from bench.timing import interleaved, machine
+from bench.shared.arguments import positive
+from bench.shared.inputs import make_inputs
+from bench.shared.students import make_student
+from bench.shared.timing import interleaved, machine
 from pyedge import kernels
 
 SHAPES = ((500, 498), (500, 1000))  # of ResNet 4's features, and of a random expansion of them

@@ -27,7 +27,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import neon_code, neon_count, neon_mca
+from bench.neon import llvm_mca, machine_code, step_count
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,10 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     report: dict[str, Any] = {
         "machine": f"{platform.machine()}, {platform.platform()}",
-        "llvm_mca": (tool := neon_mca.tool()) and neon_mca.tool_version(tool),
+        "llvm_mca": (tool := llvm_mca.tool()) and llvm_mca.tool_version(tool),
         "compilers": {},
     }
-    for name, command in neon_code.compilers().items():
+    for name, command in machine_code.compilers().items():
         if not options.compiler or name in options.compiler:
             report["compilers"][name] = examine(command, tool)
     report["step"] = _step(options.batch) if options.step else None
@@ -53,18 +53,20 @@ def examine(command: list[str], tool: str | None) -> dict[str, Any]:
     """Compile, and describe the micro-kernels' loops and whatever else uses the stack in a loop."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "isa_neon.o"
-        neon_code.compile_neon(command, path)
-        code = neon_code.functions(path)
-    found = {kernel: _describe(neon_code.hot_loop(code, tile), tool)
-             for kernel, tile in neon_code.TILES.items()}  # fmt: skip
+        machine_code.compile_neon(command, path)
+        code = machine_code.functions(path)
+    found = {kernel: _describe(machine_code.hot_loop(code, tile), tool)
+             for kernel, tile in machine_code.TILES.items()}  # fmt: skip
     return {
-        "version": neon_code.version(command),
+        "version": machine_code.version(command),
         "loops": found,
-        "spills": {name: spills for name, spills in neon_code.worst_spills(code).items() if spills},
+        "spills": {
+            name: spills for name, spills in machine_code.worst_spills(code).items() if spills
+        },
     }
 
 
-def _describe(loop: neon_code.Loop, tool: str | None) -> dict[str, Any]:
+def _describe(loop: machine_code.Loop, tool: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "instructions": len(loop.body),
         "fmla": loop.multiply_adds,
@@ -76,11 +78,11 @@ def _describe(loop: neon_code.Loop, tool: str | None) -> dict[str, Any]:
         "spills": loop.spills,
         "moves": loop.moves,
         "per_mac": round(loop.per_multiply_add, 3),
-        "in_order_by_hand": round(neon_mca.by_hand(loop), 3),
+        "in_order_by_hand": round(llvm_mca.by_hand(loop), 3),
         "cpus": {},
     }
-    for cpu, target in neon_mca.TARGETS.items() if tool else ():
-        found = neon_mca.estimate(tool or "", loop, cpu)
+    for cpu, target in llvm_mca.TARGETS.items() if tool else ():
+        found = llvm_mca.estimate(tool or "", loop, cpu)
         row["cpus"][cpu] = {
             "model": found.model,
             "cycles": round(found.cycles, 1),
@@ -93,9 +95,9 @@ def _describe(loop: neon_code.Loop, tool: str | None) -> dict[str, Any]:
 
 
 def _step(batch: int) -> dict[str, Any]:
-    if tool := neon_count.missing():
+    if tool := step_count.missing():
         return {"left_out": f"no {tool}"}
-    found = neon_count.count_step(batch)
+    found = step_count.count_step(batch)
     return {
         "batch": batch,
         "instructions": found.instructions,
@@ -105,7 +107,7 @@ def _step(batch: int) -> dict[str, Any]:
         "per_executed_mac": round(found.per_executed_mac, 3),
         "micro_kernels_per_executed_mac": round(found.tiles_per_executed_mac, 3),
         "by_function": found.shares(),
-        "sums_instructions": neon_count.count_sums(batch),
+        "sums_instructions": step_count.count_sums(batch),
     }
 
 
@@ -128,7 +130,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         for kernel, loop in row["loops"].items():
             for cpu, found in loop["cpus"].items():
                 hand = (
-                    f"; by hand {loop['in_order_by_hand']:.0%}" if cpu in neon_mca.IN_ORDER else ""
+                    f"; by hand {loop['in_order_by_hand']:.0%}" if cpu in llvm_mca.IN_ORDER else ""
                 )
                 lines.append(
                     f"  {kernel:<14} {cpu:<12} port use {found['port_use']:>4.0%}"

@@ -29,10 +29,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import positive
-from bench.phone_facts import device_facts
-from bench.phone_report import screen
-from bench.phone_run import (
+from bench.device.measuring import (
     CATEGORY_BATCH,
     CATEGORY_STEPS,
     fitting_batch,
@@ -41,6 +38,9 @@ from bench.phone_run import (
     thread_choices,
     thread_rows,
 )
+from bench.device.reading import device_facts
+from bench.device.screen import screen
+from bench.shared.arguments import positive
 from pyedge import kernels
 
 STUDENTS = ("resnet1", "resnet2", "resnet3", "resnet4")

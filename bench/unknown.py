@@ -31,7 +31,7 @@ from bench.learning.engine_methods import names
 from bench.learning.features import ids, pixels
 from bench.learning.method import softmax
 from bench.learning.run import Asked, Run, make_run
-from bench.timing import machine
+from bench.shared.timing import machine
 from pyedge.data import ImageSet
 
 Floats = NDArray[np.floating]

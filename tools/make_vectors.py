@@ -2,8 +2,8 @@
 
     python tools/make_vectors.py
 
-Machines without torch test the engine against them (tests/test_vectors.py); that they are what
-this makes is tests/test_vectors_made.py's to show.
+Machines without torch test the engine against them (tests/engine/test_vectors.py); that they are
+what this makes is tests/engine/test_vectors_made.py's to show.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
-from engine_graphs import Graph  # noqa: E402
-from engine_lessons import Lesson, make_images, make_lesson  # noqa: E402
-from engine_oracle import TorchGraph, torch_optimizer  # noqa: E402
-from engine_students import lowered_graph  # noqa: E402
-from vector_file import (  # noqa: E402
+from pyedge import models  # noqa: E402
+from tests.support.engine_graphs import Graph  # noqa: E402
+from tests.support.engine_lessons import Lesson, make_images, make_lesson  # noqa: E402
+from tests.support.engine_oracle import TorchGraph, torch_optimizer  # noqa: E402
+from tests.support.engine_students import lowered_graph  # noqa: E402
+from tests.support.vector_file import (  # noqa: E402
     FAMILIES,
     FOLDER,
     STEPS,
@@ -32,8 +33,6 @@ from vector_file import (  # noqa: E402
     Way,
     write_vectors,
 )
-
-from pyedge import models  # noqa: E402
 
 IMAGES = 2
 SIZES = {"wrn": 16, "resnet": 16, "vgg": 32}

@@ -37,7 +37,7 @@ def main() -> int:
     copy_tests()
     pytest = ["-m", "pytest", "-p", "no:cacheprovider"]
     device = [*pytest, "-n", "2", "--dist", "loadfile", "--durations=5", "@tests/device.txt"]
-    beside = [*pytest, "tests/test_wheel_aarch64.py", "tests/test_two_machines.py"]
+    beside = [*pytest, "tests/native/test_wheel_aarch64.py", "tests/native/test_two_machines.py"]
     failed = 0
     for command, folder in ([python, *device], HOME / "device"), ([sys.executable, *beside], ROOT):
         began, used = time.monotonic(), _processor_seconds()

@@ -63,7 +63,7 @@ def build() -> Path:
     offline = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(fresh)]
     subprocess.run([*pip, *offline, *settings, str(ROOT)], env=environment, check=True)
     (made,) = fresh.glob("*.whl")
-    # pip's tag is linux_aarch64; that glibc 2.28 is enough is tests/test_wheel_aarch64.py's to show
+    # pip's tag is linux_aarch64; that glibc 2.28 will do, tests/native/test_wheel_aarch64.py shows
     tags = [sys.executable, "-m", "wheel", "tags", "--remove", "--platform-tag", TAG, str(made)]
     subprocess.run(tags, check=True, stdout=subprocess.DEVNULL)
     (tagged,) = fresh.glob(f"*-{TAG}.whl")

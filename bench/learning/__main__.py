@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from bench.arguments import positive
 from bench.learning import images, protocols, teachers
 from bench.learning.recorded import Recorded
 from bench.learning.registry import METHODS
 from bench.learning.report import text
 from bench.learning.run import Asked, table
-from bench.timing import machine
+from bench.shared.arguments import positive
+from bench.shared.timing import machine
 from pyedge import kernels
 
 _PER_CLASS = 1000

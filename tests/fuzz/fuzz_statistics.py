@@ -14,12 +14,9 @@ import sys
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # edge_student
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds tests
 
 import numpy as np
-from archives import ArchiveTarget
-from edge_student import images, tiny_student
-from harness import fuzz
 
 import pyedge
 from pyedge.edge import memory_file, replay_memory, solving
@@ -28,6 +25,9 @@ from pyedge.statistics import category_file, compact, merging, statistics_file, 
 from pyedge.statistics.sums import Statistics
 from pyedge.student import archive, checks
 from pyedge.student.archive import read_student, write_student
+from tests.fuzz.archives import ArchiveTarget
+from tests.fuzz.harness import fuzz
+from tests.support.edge_student import images, tiny_student
 
 
 class Target:

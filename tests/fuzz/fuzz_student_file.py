@@ -12,17 +12,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # student_files
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds tests
 
 import numpy as np
-from archives import ArchiveTarget
-from harness import fuzz
-from student_files import every_operator, same
 
 from pyedge.files import npy_archive
 from pyedge.student import archive, checks, graph
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.file import StudentFile
+from tests.fuzz.archives import ArchiveTarget
+from tests.fuzz.harness import fuzz
+from tests.support.student_files import every_operator, same
 
 
 def target(folder: Path) -> ArchiveTarget:

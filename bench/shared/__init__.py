@@ -1,0 +1,1 @@
+"""What several benchmarks use: the paper's students, what they learn from, timing."""

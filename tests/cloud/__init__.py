@@ -1,0 +1,1 @@
+"""What needs torch: networks as people have them, and what is read of them."""

@@ -1,0 +1,1 @@
+"""Plans, students that are cut by them, and the report."""

@@ -1,0 +1,1 @@
+"""pyedge.export."""

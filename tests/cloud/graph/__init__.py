@@ -1,0 +1,1 @@
+"""Anybody's network as a graph in one spelling."""

@@ -1,0 +1,1 @@
+"""Anybody's file of weights into a network."""

@@ -1,0 +1,1 @@
+"""The edge engine, by way of pyedge.kernels.Engine."""

@@ -1,0 +1,1 @@
+"""Writing and reading, on disks as people have them."""

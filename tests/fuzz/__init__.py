@@ -1,0 +1,1 @@
+"""What atheris runs: readers of files from elsewhere, on any bytes."""

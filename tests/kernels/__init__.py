@@ -1,0 +1,1 @@
+"""pyedge.kernels: each kernel on every path of this CPU."""

@@ -1,0 +1,1 @@
+"""Packs of a teacher's knowledge."""

@@ -1,0 +1,1 @@
+"""What is compiled: the C++ tests, the NEON code, other processors and their wheels."""

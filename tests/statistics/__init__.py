@@ -1,0 +1,1 @@
+"""Sums of features, classifiers of them, and their files."""

@@ -1,0 +1,1 @@
+"""A student, its graph and its file."""

@@ -1,0 +1,1 @@
+"""What tests share: small networks and students, teachers, graphs, folders, oracles."""
