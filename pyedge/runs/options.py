@@ -1,7 +1,7 @@
 """RunOptions: the settings that every training run has, on either side; and its learning rates.
 
 Each field is a keyword, too, of the functions that take the options. The dicts of types beside the
-classes say so to editors and type checkers; tests/test_signatures.py compares the two.
+classes say so to editors and type checkers; tests/project/test_signatures.py compares the two.
 """
 
 from __future__ import annotations

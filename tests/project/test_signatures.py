@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from edge_student import tiny_student
-from knowledge_case import loud_teacher, pixels
-from tiny_pair import batches, pair
 
 import pyedge
 from pyedge import models
@@ -24,6 +21,9 @@ from pyedge.cloud.training.options import (
 from pyedge.cloud.training.train import finetune
 from pyedge.edge.learner import EdgeLearner
 from pyedge.images.edge_images import EdgeImages
+from tests.support.edge_student import tiny_student
+from tests.support.knowledge_case import loud_teacher, pixels
+from tests.support.tiny_pair import batches, pair
 
 QUICK = TrainOptions(steps=3, lr=0.05, progress=False)
 FUNCTIONS = [

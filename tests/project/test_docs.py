@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import pyedge
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     [
         *ROOT.glob("docs/*.md"),

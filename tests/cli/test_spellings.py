@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 
 import pyedge
 from pyedge.cli import main
 from pyedge.cli.parsing import Parser, UsageError
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 Told = Callable[[str], tuple[dict[str, Any], list[str]]]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edge_student import CLASSES, images, tiny_student
 
 import pyedge
 from pyedge.arguments import choice, flag, real, whole
@@ -19,6 +18,7 @@ from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.options import LearnOptions, LearnSettings
 from pyedge.keywords import keywords
 from pyedge.runs.options import LossOptions, LossSettings, RunOptions, RunSettings
+from tests.support.edge_student import CLASSES, images, tiny_student
 
 PIXELS, LABELS = images(48)
 QUICK = LearnOptions(steps=4, batch_size=16, progress=False)
