@@ -94,7 +94,7 @@ def test_cli_knowledge_takes_only_some_classes_and_int8(run, folder):
     assert (pack.count, pack.dtype, found["dtype"]) == (5, "int8", "int8")
     images = EdgeImages.of(folder / "photos", (3, SIZE, SIZE))
     assert pack.locate(images.only_classes(["red"])).tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="does not know 10 of these 15 images"):
+    with pytest.raises(ValueError, match=r"not know 10 of .*15 images"):
         pack.locate(images)
 
 
@@ -161,5 +161,5 @@ def test_pack_for_a_student_in_memory_is_the_one_for_its_file(folder, tmp_path):
     ]
     assert [group.blocks for group in pack.groups] == [2, 2, 2]
     other = models.create("wrn", **{**OPTIONS, "widths": (6, 8, 12)}).eval()
-    with pytest.raises(ValueError, match="it is not the student's teacher"):
+    with pytest.raises(ValueError, match="not the student's teacher"):
         make_knowledge(other, student, pixels, tmp_path / "pack")

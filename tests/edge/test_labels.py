@@ -84,7 +84,7 @@ def test_edge_labels_go_with_a_list_of_images() -> None:
     learner = EdgeLearner(tiny_student())
     wanted = learner.evaluate(PIXELS, IDS).confusion
     assert np.array_equal(learner.evaluate(list(PIXELS), NAMES).confusion, wanted)
-    with pytest.raises(ValueError, match="evaluate: labels are given, and images has labels of"):
+    with pytest.raises(ValueError, match=r"evaluate: labels .*images has labels"):
         learner.evaluate(list(zip(PIXELS, IDS, strict=True)), IDS)
 
 
@@ -142,7 +142,7 @@ def test_edge_labels_in_a_table_of_several_columns_are_refused() -> None:
     class Table(Column):
         columns = ("low", "middle", "high")
 
-    with pytest.raises(TypeError, match="must be one column, got a table with 3: low, middle"):
+    with pytest.raises(TypeError, match=r"one column, .*3: low, middle"):
         ids_or_names(Table([[1, 0, 0]]), "learn: labels")
 
 
@@ -171,9 +171,9 @@ def test_edge_labels_from_pandas_count_by_position() -> None:
         pandas.Index(IDS),
     ):
         assert np.array_equal(learner.evaluate(PIXELS, given).confusion, wanted)
-    with pytest.raises((TypeError, ValueError), match=r"evaluate: labels must .* got nan at 0"):
+    with pytest.raises((TypeError, ValueError), match=r"evaluate: labels .*got nan at 0"):
         learner.evaluate(PIXELS, pandas.Series([None, *IDS[1:]], dtype="Int64"))
-    with pytest.raises(TypeError, match="must be one column, got a table with 3"):
+    with pytest.raises(TypeError, match=r"one column, .*with 3"):
         learner.evaluate(PIXELS, pandas.get_dummies(pandas.Series(NAMES)))
 
 
@@ -200,15 +200,15 @@ def test_edge_options_take_numbers_of_numpy(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "words"),
     [
-        ({"epochs": 2.5}, TypeError, "epochs must be a whole number, got 2.5"),
-        ({"steps": "3"}, TypeError, "steps must be a whole number, got '3'"),
-        ({"lr": "0.1"}, TypeError, "lr must be a number, got '0.1'"),
-        ({"batch_size": 8.0}, TypeError, "batch_size must be a whole number, got 8.0"),
-        ({"keep_best": "no"}, TypeError, "keep_best must be True or False, got 'no'"),
-        ({"flip": 1}, TypeError, "flip must be True or False, got 1"),
-        ({"checkpoint": 3}, TypeError, "checkpoint must be the path of a file, got 3"),
-        ({"trainable": 3}, ValueError, r"trainable must be .* got \(3,\)"),
-        ({"milestones": 3, "schedule": "steps"}, ValueError, "milestones must be epochs.* got 3"),
+        ({"epochs": 2.5}, TypeError, "epochs .*a whole number, got 2.5"),
+        ({"steps": "3"}, TypeError, "steps .*a whole number, got '3'"),
+        ({"lr": "0.1"}, TypeError, "lr .*a number, got '0.1'"),
+        ({"batch_size": 8.0}, TypeError, "batch_size .*a whole number, got 8.0"),
+        ({"keep_best": "no"}, TypeError, "keep_best .*True or False, got 'no'"),
+        ({"flip": 1}, TypeError, "flip .*True or False, got 1"),
+        ({"checkpoint": 3}, TypeError, "checkpoint .*the path of a file, got 3"),
+        ({"trainable": 3}, ValueError, r"trainable .* got \(3,\)"),
+        ({"milestones": 3, "schedule": "steps"}, ValueError, "milestones .*epochs.* got 3"),
     ],
 )
 def test_edge_options_of_another_kind_are_named(
@@ -221,10 +221,10 @@ def test_edge_options_of_another_kind_are_named(
 @pytest.mark.parametrize("value", [2.0, "2", True, None, [1]])
 def test_edge_numbers_beside_the_options_are_named(value: Any) -> None:
     learner = EdgeLearner(tiny_student())
-    with pytest.raises(TypeError, match="predict: batch_size must be a whole number, got"):
+    with pytest.raises(TypeError, match=r"predict: batch_size .*whole number, got"):
         learner.predict(PIXELS, batch_size=value)
     if value is not None:
-        with pytest.raises(TypeError, match="EdgeLearner: threads must be a whole number, got"):
+        with pytest.raises(TypeError, match=r"EdgeLearner: threads .*whole number, got"):
             EdgeLearner(tiny_student(), threads=value)
 
 
@@ -237,7 +237,7 @@ def test_edge_numbers_beside_the_options_are_named(value: Any) -> None:
     ],
 )
 def test_labels_that_are_masked_are_not_taken_for_data(labels: Any) -> None:
-    with pytest.raises(TypeError, match="f: labels must be known for each image, 1 are masked"):
+    with pytest.raises(TypeError, match=r"f: labels .*1 are masked"):
         ids_or_names(labels, "f: labels", count=3)
 
 
@@ -255,10 +255,10 @@ def test_labels_of_an_array_file_go_by_the_names_that_it_gives(tmp_path: Path, k
     found = learner.evaluate(tmp_path / "named.npz")
     assert np.array_equal(found.confusion, learner.evaluate(pixels, labels).confusion)
     np.savez(tmp_path / "odd.npz", images=pixels, labels=labels, **{key: np.arange(3)})
-    with pytest.raises(FormatError, match=f"{key} must be a list of names"):
+    with pytest.raises(FormatError, match=f"{key} .*list of names"):
         learner.evaluate(tmp_path / "odd.npz")
     np.savez(tmp_path / "short.npz", images=pixels, labels=labels, **{key: names[:2]})
-    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1, the 2 names"):
+    with pytest.raises(ValueError, match=r"labels .*0\.\.1, .*2 names"):
         learner.evaluate(tmp_path / "short.npz")
 
 
@@ -302,7 +302,7 @@ def test_labels_of_a_data_set_that_does_not_iterate_go_by_its_classes(kind: Any)
     given = kind(pixels, 3 - labels, ("cup", *CLASSES[::-1]))  # nothing is of cup
     assert np.array_equal(learner.evaluate(given).confusion, wanted)
     assert np.array_equal(learner.predict(given).ids, learner.predict(pixels).ids)
-    with pytest.raises(ValueError, match="labels are given, and images has labels of its own"):
+    with pytest.raises(ValueError, match=r"labels are given, .*images has labels"):
         learner.evaluate(given, labels)
     learner.learn(given, True, val=given, steps=2, progress=False)
     other = EdgeLearner(tiny_student())

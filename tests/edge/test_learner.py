@@ -116,7 +116,7 @@ def test_edge_learn_holds_back_a_share_of_each_class() -> None:
     result = learner.learn(*images(), val=0.25, options=QUICK, epochs=1)
     assert learner.student.record[-1]["images"] == 36
     assert 0 <= result.history[0]["val_accuracy"] <= 1
-    with pytest.raises(ValueError, match=r"val=0.01 of 48 images holds back 0"):
+    with pytest.raises(ValueError, match=r"val=0\.01 of 48 images .*back 0"):
         learner.learn(*images(), val=0.01, options=QUICK)
 
 
@@ -187,9 +187,9 @@ def test_edge_save_and_load_go_on_as_if_nothing_had_happened(tmp_path: Path) -> 
 def test_edge_warm_start_refuses_momentum_of_other_layers() -> None:
     learner = EdgeLearner(tiny_student())
     learner.learn(*images(), options=QUICK)
-    with pytest.raises(ValueError, match="warm_start cannot go on, other layers"):
+    with pytest.raises(ValueError, match=r"warm_start .*other layers"):
         learner.learn(*images(), options=QUICK, warm_start=True, trainable="classifier")
-    with pytest.raises(ValueError, match="warm_start cannot go on from sgd with adam"):
+    with pytest.raises(ValueError, match=r"warm_start .*sgd with adam"):
         learner.learn(*images(), options=QUICK, warm_start=True, optimizer="adam")
 
 
@@ -199,7 +199,7 @@ def test_edge_max_memory_makes_batches_smaller_and_says_so() -> None:
     assert limit > learner.memory(8)
     assert learner.memory(9, training=False) < limit
     small = EdgeLearner(tiny_student(), max_memory=limit)
-    with pytest.warns(UserWarning, match="hold batches of 9 images, not of 16"):
+    with pytest.warns(UserWarning, match="9 images, not of 16"):
         result = small.learn(*images(), options=QUICK)
     assert result.batch_size == 9
     assert result.steps == 3 * 6
@@ -210,9 +210,9 @@ def test_edge_max_memory_makes_batches_smaller_and_says_so() -> None:
 @pytest.mark.parametrize(("batch_norm", "least"), [("frozen", 1), ("batch", 2)])
 def test_edge_max_memory_too_small_for_one_image_is_an_error(batch_norm: str, least: int) -> None:
     learner = EdgeLearner(tiny_student(), max_memory=1000)
-    with pytest.raises(ValueError, match=f"max_memory=1,000 bytes hold no batch of {least}"):
+    with pytest.raises(ValueError, match=f"max_memory=1,000 .*no batch of {least}"):
         learner.learn(*images(), options=QUICK, batch_norm=batch_norm)
-    with pytest.raises(ValueError, match=r"no batch of 1, which takes [\d,]+ to predict"):
+    with pytest.raises(ValueError, match=r"no batch of 1, .*[\d,]+ to predict"):
         learner.predict(images()[0])
 
 
@@ -233,7 +233,7 @@ def test_edge_a_rest_of_one_image_is_left_out_under_batch_statistics() -> None:
     learner = EdgeLearner(tiny_student())
     assert learner.learn(pixels, labels, options=QUICK, epochs=1).steps == 3
     assert learner.learn(pixels, labels, options=QUICK, epochs=1, batch_norm="batch").steps == 2
-    with pytest.raises(ValueError, match="needs 2 images in a batch, got batch_size=16 of 1"):
+    with pytest.raises(ValueError, match=r"2 images .*got batch_size=16 of 1"):
         learner.learn(pixels[:1], labels[:1], options=QUICK, batch_norm="batch")
 
 
@@ -252,25 +252,25 @@ def nan_image() -> Any:
     ("given", "error", "message"),
     [
         (bad(labels=None), ValueError, "wanted labels, knowledge, or both"),
-        (bad(images=nan_image()), ValueError, "image 7 holds NaN or infinity"),
-        (bad(labels=np.full(48, 3)), ValueError, r"labels must lie in 0\.\.2"),
+        (bad(images=nan_image()), ValueError, "image 7 .*NaN"),
+        (bad(labels=np.full(48, 3)), ValueError, r"labels .*in 0\.\.2"),
         (bad(labels=np.full(48, -1)), ValueError, "must not be negative"),
-        (bad(labels=images()[1][:5]), ValueError, r"labels must have shape \(48,\)"),
+        (bad(labels=images()[1][:5]), ValueError, r"labels .*shape \(48,\)"),
         (bad(labels=["low"] * 47 + ["mug"]), ValueError, "knows no class mug"),
         (bad(labels=images()[1] + 0.5), TypeError, "whole numbers or names"),
         (bad(images=images()[0][:0], labels=images()[1][:0]), ValueError, "images is empty"),
         (bad(images=images()[0][:, :, :5]), ValueError, "images must be"),
         (bad(val=(images()[0], images()[1][:3])), ValueError, "labels must have shape"),
-        (bad(val=1.5), ValueError, "must lie between 0 and 1"),
-        (bad(knowledge=3), TypeError, "knowledge must be a Knowledge"),
+        (bad(val=1.5), ValueError, "between 0 and 1"),
+        (bad(knowledge=3), TypeError, "knowledge .*a Knowledge"),
         (bad(knowledge="nowhere"), FileNotFoundError, "nowhere"),
-        (bad(trainable="last"), ValueError, "trainable must be one of"),
+        (bad(trainable="last"), ValueError, "trainable .*one of"),
         (bad(trainable=("stem",)), ValueError, "no layer 'stem'"),
         (bad(lambdas=(1, 10, 0)), ValueError, "leave no loss without knowledge"),
         (bad(lambdas=(1, 10)), ValueError, "three finite weights"),
         (bad(patience=3), ValueError, "patience needs val"),
         (bad(score=lambda _: 1.0), ValueError, "score needs val"),
-        (bad(lr=-1.0), ValueError, "lr must be above 0"),
+        (bad(lr=-1.0), ValueError, "lr .*above 0"),
         (bad(momentun=0.9), TypeError, "unknown momentun"),
         (bad(resume=True), ValueError, "resume needs checkpoint"),
         (bad(lr=1e30, clip=None), DivergedError, "was not finite at step"),
@@ -311,7 +311,7 @@ def test_edge_learn_that_is_interrupted_leaves_the_learner_as_it_was() -> None:
 def test_edge_evaluate_refuses_images_without_labels_and_none_at_all() -> None:
     learner = EdgeLearner(tiny_student())
     pixels, labels = images()
-    with pytest.raises(ValueError, match="evaluate: wanted labels, of 48 images"):
+    with pytest.raises(ValueError, match=r"evaluate: .*labels, of 48 images"):
         learner.evaluate(pixels)
     with pytest.raises(ValueError, match="evaluate: images is empty"):
         learner.evaluate(pixels[:0], labels[:0])
@@ -340,9 +340,9 @@ def test_edge_save_on_a_full_disk_leaves_the_old_file(
 
 
 def test_edge_learner_refuses_senseless_settings() -> None:
-    with pytest.raises(TypeError, match="threads must be a whole number"):
+    with pytest.raises(TypeError, match=r"threads .*whole number"):
         EdgeLearner(tiny_student(), threads=1.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_memory must be at least 1"):
+    with pytest.raises(ValueError, match=r"max_memory .*at least 1"):
         EdgeLearner(tiny_student(), max_memory=0)
 
 
@@ -376,7 +376,7 @@ def test_edge_learn_takes_pairs_of_image_and_label_and_uses_labels_when_told() -
     pixels, labels = images(12)
     pairs = [(image[0], CLASSES[label]) for image, label in zip(pixels, labels, strict=True)]
     learner, other = EdgeLearner(tiny_student()), EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="labels=True takes those that images carry"):
+    with pytest.raises(ValueError, match=r"labels=True .*images carry"):
         learner.learn(pairs, options=QUICK)
     learner.learn(pairs, True, options=QUICK)
     other.learn(pixels, labels, options=QUICK)

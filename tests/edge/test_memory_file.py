@@ -106,21 +106,21 @@ def _class(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (_set(version=True), "a memory of version True"),
         (_set(extra=1), "holds an unknown 'extra'"),
         (lambda d: d.pop("seed"), "lacks 'seed'"),
-        (_set(per_class=0), "per_class must be at least 1"),
+        (_set(per_class=0), "per_class .*at least 1"),
         (_set(per_class=2), "keeps more than per_class=2"),
         (_set(max_bytes=575), "keeps more than max_bytes=575"),
         (_set(choose="best"), "choose must be"),
         (_set(choose=["herding"]), "choose must be"),
-        (_set(seed=-1), "seed must be at least 0"),
-        (_set(classes={}), "classes must be a list"),
+        (_set(seed=-1), "seed .*at least 0"),
+        (_set(classes={}), "classes .*a list"),
         (_class(name="high"), "classes must differ"),
-        (_class(name="zebra"), "in the order of their names"),
+        (_class(name="zebra"), "order of their names"),
         (_class(name=""), "must not be empty"),
         (_class(name=4), "must be text"),
         (_class(images=0), "from 1 image up"),
         (_class(images=True), "from 1 image up"),
         (_class(seen=2), "from 1 image up"),
-        (_class(images=4), "images must be 10, as the classes say"),
+        (_class(images=4), "images .*10, .*classes"),
         (_class(more=4), "class 1 must have"),
         (_set(images={"dtype": "float64", "shape": [9, 1, 8, 8]}), "uint8 or float32"),
         (_set(images={"dtype": "uint8", "shape": [9, 64]}), "uint8 or float32"),
@@ -153,7 +153,7 @@ def test_memory_file_of_nan_or_another_kind_is_refused(saved: Path, tmp_path: Pa
     write_student(tmp_path / "student.pyedge", tiny_student())
     with pytest.raises(FormatError, match="not a memory of pyedge"):
         read_memory(tmp_path / "student.pyedge")
-    with pytest.raises(TypeError, match="path must be that of a file, not int"):
+    with pytest.raises(TypeError, match=r"path .*file, not int"):
         read_memory(3)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         read_memory(tmp_path / "nowhere.memory")

@@ -243,12 +243,12 @@ def wide(student: StudentFile) -> StudentFile:
 @pytest.mark.parametrize(
     ("case", "error", "message"),
     [
-        ("kind", TypeError, "memory must be a Memory, or the path of one, not ndarray"),
+        ("kind", TypeError, "memory .*a Memory, or the path of one, not ndarray"),
         ("empty", ValueError, "memory is empty"),
-        ("class", ValueError, "images of mug; it knows low, middle, high; add_classes adds"),
-        ("shape", ValueError, r"memory has images of \[1, 10, 10\] c h w"),
-        ("dtype", TypeError, "memory has float32 images, and images are uint8"),
-        ("batch", ValueError, "memory needs 2 images in a batch"),
+        ("class", ValueError, "images of mug; .*low, middle, high; .*add_classes"),
+        ("shape", ValueError, r"memory .*\[1, 10, 10\] c h w"),
+        ("dtype", TypeError, "memory .*float32 images, .*uint8"),
+        ("batch", ValueError, "memory .*2 images in a batch"),
         ("absent", FileNotFoundError, "nowhere"),
         ("file", FormatError, "not a memory of pyedge"),
     ],

@@ -76,7 +76,7 @@ def test_array_of_grey_images_may_lack_the_channel():
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (pixels(4, 3, 5, 6), r"must be \[n, 3, 6, 5\] or \[n, 6, 5, 3\] .*not \[4, 3, 5, 6\]"),
+        (pixels(4, 3, 5, 6), r"\[n, 3, 6, 5\] or \[n, 6, 5, 3\] .*not \[4, 3, 5, 6\]"),
         (pixels(4, 6, 5), r"not \[4, 6, 5\]"),
         (pixels(3, 6, 5), r"a single image is image\[None\]"),
     ],
@@ -96,7 +96,7 @@ def test_array_that_could_be_either_layout_must_say_which():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int64, np.int8, bool])
 def test_array_of_another_dtype_is_refused(dtype):
-    with pytest.raises(TypeError, match=rf"uint8 pixels, or float32 .*not {np.dtype(dtype)}"):
+    with pytest.raises(TypeError, match=rf"uint8 .*float32 .*not {np.dtype(dtype)}"):
         EdgeImages.of(np.zeros((2, *SHAPE), dtype), SHAPE)
 
 
@@ -105,7 +105,7 @@ def test_float_images_with_a_number_that_is_none_are_refused(bad):
     images = np.zeros((5, *SHAPE), np.float32)
     EdgeImages.of(images, SHAPE)
     images[3, 2, 1, 0] = bad
-    with pytest.raises(ValueError, match="image 3 holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"image 3 .*NaN"):
         EdgeImages.of(images, SHAPE)
 
 
@@ -113,7 +113,7 @@ def test_float_images_with_a_number_that_is_none_are_refused(bad):
     ("labels", "kind", "words"),
     [
         ([0, 1], ValueError, r"must have shape \(3,\)"),
-        ([0, -1, 1], ValueError, "must not be negative, got -1"),
+        ([0, -1, 1], ValueError, "not .*negative, got -1"),
         ([0.0, 0.5, 2.0], TypeError, "whole numbers or names, got 0.5 at 1"),
         ([True, False, True], TypeError, "not bool"),
         (np.array([1, 2, 2**63], np.uint64), ValueError, "is no class id"),
@@ -127,14 +127,14 @@ def test_labels_that_are_none_are_refused(labels, kind, words):
 def test_labels_out_of_range_are_refused_by_the_students_classes():
     found = EdgeImages.of(pixels(3, *SHAPE), SHAPE, [0, 2, 1])
     assert found.with_classes(["a", "b", "c"]).class_names == ("a", "b", "c")
-    with pytest.raises(ValueError, match=r"must lie in 0\.\.1, .*2 classes, got 2"):
+    with pytest.raises(ValueError, match=r"0\.\.1, .*2 classes, got 2"):
         found.with_classes(["a", "b"])
 
 
 def test_labels_may_be_names_and_get_the_students_ids():
     found = EdgeImages.of(pixels(3, *SHAPE), SHAPE, ["mug", "cat", "mug"])
     assert found.with_classes(["cat", "dog", "mug"]).labels.tolist() == [2, 0, 2]
-    with pytest.raises(ValueError, match="knows no class mug; it knows cat, dog"):
+    with pytest.raises(ValueError, match=r"no class mug; .*cat, dog"):
         found.with_classes(["cat", "dog"])
 
 
@@ -161,7 +161,7 @@ def test_folder_for_a_student_that_is_not_square_must_fit(tmp_path):
     path = photos(tmp_path / "fits", ["a/1.png"], sides=(6, 5))
     assert EdgeImages.of(path, SHAPE).shape == SHAPE
     photos(path, ["a/2.png"], sides=(7, 5))
-    with pytest.raises(ValueError, match=r"a/2\.png is 5x7, the student takes images of 5x6"):
+    with pytest.raises(ValueError, match=r"a/2\.png .*5x7, .*student .*5x6"):
         EdgeImages.of(path, SHAPE)
 
 
@@ -170,7 +170,7 @@ def test_folder_with_a_truncated_image_names_the_file(tmp_path, part):
     path = photos(tmp_path, ["cat/good.png", "cat/broken.png"])
     data = (path / "cat" / "broken.png").read_bytes()
     (path / "cat" / "broken.png").write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(FormatError, match=r"cat/broken\.png: not an image, or a broken one"):
+    with pytest.raises(FormatError, match=r"cat/broken\.png: not an image"):
         EdgeImages.of(path, (3, 6, 6))
 
 
@@ -179,7 +179,7 @@ def test_folder_without_labels_takes_images_wherever_they_lie(tmp_path):
     found = EdgeImages.from_folder(path, (3, 6, 6), labelled=False)
     assert len(found) == 2
     assert found.labels is None
-    with pytest.raises(FormatError, match=r"loose\.png lies in no class folder"):
+    with pytest.raises(FormatError, match=r"loose\.png .*no class folder"):
         EdgeImages.of(path, (3, 6, 6))
 
 
@@ -200,7 +200,7 @@ def test_folder_keeps_the_classes_that_are_asked_for(tmp_path):
     mugs = found.only_classes(["mug"])
     assert np.array_equal(mugs.array, found.array[2:])
     assert mugs.with_classes(["mug", "dog", "cat"]).labels.tolist() == [0, 0]
-    with pytest.raises(ValueError, match="no class is called 'cup'; there are cat, dog, mug"):
+    with pytest.raises(ValueError, match=r"no class .*'cup'; .*cat, dog, mug"):
         found.only_classes(["cup"])
 
 
@@ -225,10 +225,10 @@ def test_iterable_of_single_images_batches_and_tensors_is_put_together():
     [
         ([], ValueError, "is empty"),
         ([(pixels(*SHAPE), 0), (pixels(*SHAPE), None)], ValueError, "1 of 2 items have labels"),
-        ([(pixels(2, *SHAPE), [0])], ValueError, "item 0 has 2 images and 1 labels"),
+        ([(pixels(2, *SHAPE), [0])], ValueError, "item 0 .*2 images and 1 labels"),
         ([pixels(*SHAPE), np.zeros(SHAPE, np.float32)], TypeError, "some are|some items"),
         ([pixels(2, 2)], ValueError, "must be"),
-        (7, TypeError, "an array, a folder or an iterable"),
+        (7, TypeError, "array, a folder or an iterable"),
     ],
 )
 def test_iterable_that_does_not_fit_is_refused(items, kind, words):
@@ -240,7 +240,7 @@ def test_images_that_are_taken_already_keep_all_and_are_checked_for_the_student(
     found = EdgeImages.of(pixels(2, *SHAPE), SHAPE, [1, 0])
     assert EdgeImages.of(found, SHAPE) is found
     assert EdgeImages.of(found, SHAPE, [5, 5]).labels.tolist() == [5, 5]
-    with pytest.raises(ValueError, match=r"must be of \[3, 5, 6\]"):
+    with pytest.raises(ValueError, match=r"of \[3, 5, 6\]"):
         EdgeImages.of(found, (3, 5, 6))
 
 
@@ -288,5 +288,5 @@ def test_images_of_a_camera_that_reuses_its_buffer_are_each_their_own() -> None:
 def test_images_by_a_mask_are_those_where_it_is_true() -> None:
     images = EdgeImages.of(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), (1, 1, 1), [0, 1, 2])
     assert images.subset([True, False, True]).array.ravel().tolist() == [0, 2]
-    with pytest.raises(TypeError, match="wanted places, whole numbers, or a mask"):
+    with pytest.raises(TypeError, match=r"places, .*mask"):
         images.subset([0.5])

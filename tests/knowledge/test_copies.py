@@ -66,7 +66,7 @@ def test_pickle_of_a_pack_that_is_another_now_is_refused(pack: Knowledge, tmp_pa
     with pytest.raises((FormatError, OSError), match="pack"):
         pickle.loads(content)
     make_knowledge(loud_teacher(), tiny_student(), pixels(COUNT, seed=1), tmp_path / "pack")
-    with pytest.raises(FormatError, match="another pack than the one that was copied"):
+    with pytest.raises(FormatError, match=r"another pack .*copied"):
         pickle.loads(content)
 
 

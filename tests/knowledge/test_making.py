@@ -131,16 +131,16 @@ def test_pack_takes_the_students_file_by_its_path(net, student, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dtype": "float32"}, "dtype must be one of"),
-        ({"teacher_batch_norm": "both"}, "teacher_batch_norm must be one of"),
-        ({"views": 0}, "views must be a whole number from 1, got 0"),
-        ({"batch_size": True}, "batch_size must be a whole number"),
-        ({"augment": Augment()}, "cutout=0, since a device does not cut out, got 16"),
+        ({"dtype": "float32"}, "dtype .*one of"),
+        ({"teacher_batch_norm": "both"}, "teacher_batch_norm .*one of"),
+        ({"views": 0}, "views .*a whole number from 1, got 0"),
+        ({"batch_size": True}, "batch_size .*a whole number"),
+        ({"augment": Augment()}, "cutout=0, .*got 16"),
         ({"augment": Augment(9, cutout=0)}, "crop_padding up to 8"),
-        ({"classes": ["a", "b"]}, "gives 3 logits, wanted as many .*got 2"),
+        ({"classes": ["a", "b"]}, "3 logits, .*got 2"),
         ({"classes": ["a", "b", "b"]}, "different names"),
         ({"images": pixels(0)}, "images holds no image"),
-        ({"images": np.zeros((2, 1, 9, 9), np.uint8)}, r"must be \[n, 1, 8, 8\]"),
+        ({"images": np.zeros((2, 1, 9, 9), np.uint8)}, r"\[n, 1, 8, 8\]"),
     ],
 )
 def test_make_knowledge_refuses_what_does_not_fit(net, student, tmp_path, changes, words):
@@ -152,9 +152,9 @@ def test_make_knowledge_refuses_what_does_not_fit(net, student, tmp_path, change
 
 def test_make_knowledge_refuses_a_teacher_that_is_not_the_students(net, student, tmp_path):
     wide = replace(tiny_student(), teacher_channels=(6, 9))
-    with pytest.raises(ValueError, match=r"group 1 .*faces maps of \[9, 4, 4\].*has \[8, 4, 4\]"):
+    with pytest.raises(ValueError, match=r"group 1 .*\[9, 4, 4\].*\[8, 4, 4\]"):
         make_knowledge(net, wide, pixels(2), tmp_path / "pack")
-    with pytest.raises(TypeError, match="StudentFile, the path of one, or the result of"):
+    with pytest.raises(TypeError, match=r"StudentFile, .*path"):
         make_knowledge(net, pair()[0], pixels(2), tmp_path / "pack")
 
 
@@ -163,7 +163,7 @@ def test_make_knowledge_refuses_answers_that_are_not_finite(student, tmp_path, w
     teacher = pair()[1].eval()
     with torch.no_grad():
         teacher.get_parameter(where)[0] = 3e38  # finite, and its products are not
-    with pytest.raises(ValueError, match="answer to image 0 holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"image 0 .*NaN"):
         make_knowledge(teacher, student, pixels(4), tmp_path / "pack")
     assert not list(tmp_path.iterdir())
 
@@ -236,11 +236,11 @@ def test_squared_norms_do_not_depend_on_how_they_are_cut(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"plain_view": "no"}, "plain_view must be True or False, got 'no'"),
-        ({"augment": "flip"}, "augment must be a pyedge.data.Augment or None, got 'flip'"),
-        ({"augment": True}, "augment must be a pyedge.data.Augment or None, got True"),
-        ({"path": 5}, "path must be that of a folder, str or Path, not int"),
-        ({"path": None}, "path must be that of a folder, str or Path, not NoneType"),
+        ({"plain_view": "no"}, "plain_view .*True or False, got 'no'"),
+        ({"augment": "flip"}, "augment .*a pyedge.data.Augment or None, got 'flip'"),
+        ({"augment": True}, "augment .*a pyedge.data.Augment or None, got True"),
+        ({"path": 5}, "path .*that of a folder, str or Path, not int"),
+        ({"path": None}, "path .*that of a folder, str or Path, not NoneType"),
     ],
 )
 def test_make_knowledge_names_arguments_of_another_kind(net, student, tmp_path, changes, words):

@@ -117,22 +117,22 @@ def _grown(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     [
         (lambda d, a: d.update(format="pyedge-student"), "not a category file"),
         (lambda d, a: d.update(version=2), "of version 2"),
-        (lambda d, a: d.update(detail="half"), "detail must be one of"),
+        (lambda d, a: d.update(detail="half"), "detail .*one of"),
         (lambda d, a: d.update(more=1), "unknown 'more'"),
         (lambda d, a: d.pop("rest"), "lacks 'rest'"),
         (lambda d, a: d.update({"class": 7}), "must be text"),
         (lambda d, a: d.update({"class": "a\nb"}), "control character"),
         (lambda d, a: d.update(digest="f"), "64 hexadecimal"),
         (lambda d, a: d.update(step=0.3), "power of two"),
-        (lambda d, a: d.update(count=0), "count must be a whole number"),
-        (lambda d, a: d.update(count=True), "count must be a whole number"),
+        (lambda d, a: d.update(count=0), "count .*a whole number"),
+        (lambda d, a: d.update(count=True), "count .*a whole number"),
         (lambda d, a: d.update(exponent=25), "exponent must be"),
         (lambda d, a: d.update(rest=-1), "rest must be"),
         (lambda d, a: d.update(exponent=24, rest=1 << 62), "larger than so many images"),
         (lambda d, a: d["arrays"].pop("factors"), "arrays must be"),
         (lambda d, a: d["arrays"]["mean"].update(dtype="int64"), "mean must be int32"),
         (lambda d, a: d["arrays"]["factors"].update(shape=[5, 8]), "factors must be"),
-        (_grown, "features must be from 1"),
+        (_grown, "features .*from 1"),
         (lambda d, a: a["mean"].fill(2**31 - 1) or d.update(shift=0), "larger than so many"),
         (lambda d, a: a.update(other=np.zeros(1, np.int32)), "'other.npy', which is unknown"),
     ],
@@ -191,8 +191,8 @@ def test_statistics_file_comes_back_to_the_last_bit(tmp_path: Path, pooled: bool
         (lambda d, a: d.update(version="1"), "of version '1'"),
         (lambda d, a: d.update(classes=[1, 2, 3, 4]), "class 0"),
         (lambda d, a: d.update(step=3.0), "power of two"),
-        (lambda d, a: a["counts"].fill(0), "counts must be from 1"),
-        (lambda d, a: a["counts"].fill(1 << 60), "counts must be from 1"),
+        (lambda d, a: a["counts"].fill(0), "counts .*from 1"),
+        (lambda d, a: a["counts"].fill(1 << 60), "counts .*from 1"),
     ],
 )
 def test_statistics_file_that_does_not_fit_says_what_is_wrong(
@@ -212,5 +212,5 @@ def test_statistics_file_refuses_what_it_could_not_read(tmp_path: Path) -> None:
     with pytest.raises(pyedge.FormatError, match="variance below 0"):
         pyedge.write_statistics(tmp_path / "a", wrong)
     assert not (tmp_path / "a").exists()
-    with pytest.raises(TypeError, match="path must be that of a file"):
+    with pytest.raises(TypeError, match=r"path .*of a file"):
         pyedge.read_statistics(3)  # type: ignore[arg-type]

@@ -171,7 +171,7 @@ def test_student_tail_affine_on_a_flat_map_of_several_pixels_is_refused(tmp_path
               "bias": "wide.bias"}  # fmt: skip
     nodes[pool + 2 :] = [affine, {**nodes[pool + 2], "inputs": [pool + 2]}]
     bad = dataclasses.replace(student, nodes=tuple(nodes), arrays=arrays, output=len(nodes) - 1)
-    with pytest.raises(FormatError, match="a flat map of several pixels"):
+    with pytest.raises(FormatError, match=r"flat map .*several pixels"):
         write_student(tmp_path / "s.pyedge", bad)
-    with pytest.raises(ValueError, match="on a flat map of more than one pixel"):
+    with pytest.raises(ValueError, match=r"flat map .*more than one pixel"):
         bad.engine()

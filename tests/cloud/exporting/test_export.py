@@ -97,7 +97,7 @@ def test_export_student_for_images_of_another_size(student: Student) -> None:
 
 
 def test_export_images_that_the_student_cannot_take(student: Student, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"does not run on an input of shape \(3, 1, 16, 16\)"):
+    with pytest.raises(ExportError, match=r"not run .*\(3, 1, 16, 16\)"):
         export(student, tmp_path / "s.pyedge", input_shape=(1, 16, 16))
 
 
@@ -133,16 +133,16 @@ def test_export_preprocessing_of_every_kind(student: Student) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": ["a"]}, "classes must have 5 different names, one for each logit, got 1"),
-        ({"classes": ["a", "a", "b", "c", "d"]}, "classes must have 5 different names"),
-        ({"classes": "abcde"}, "classes must be a list of names"),
+        ({"classes": ["a"]}, "classes .*5 different names, .*got 1"),
+        ({"classes": ["a", "a", "b", "c", "d"]}, "classes .*5 different names"),
+        ({"classes": "abcde"}, "classes .*a list of names"),
         ({"preprocessing": "crop"}, "preprocessing must be"),
         ({"preprocessing": {"kind": "channel", "mean": [0.5]}}, "3 numbers in mean"),
         ({"preprocessing": {"kind": "image", "std": [1]}}, "preprocessing must be"),
-        ({"trainable": "last"}, "trainable must be one of all, last_conv, classifier"),
+        ({"trainable": "last"}, "trainable .*one of all, last_conv, classifier"),
         ({"trainable": ["classifer"]}, r"no layer 'classifer' .*\(did you mean classifier\?\)"),
-        ({"input_shape": (3, 16)}, r"input_shape must be \(c, h, w\)"),
-        ({"format": "tflite"}, 'format must be "pyedge" or "onnx"'),
+        ({"input_shape": (3, 16)}, r"input_shape .*\(c, h, w\)"),
+        ({"format": "tflite"}, 'format .*"pyedge" or "onnx"'),
     ],
 )
 def test_export_arguments_that_do_not_fit_are_named(
@@ -178,7 +178,7 @@ def spoiled(file: StudentFile, name: str, factor: float) -> StudentFile:
 def test_export_check_finds_a_difference_in_any_weight(name: str, student: Student) -> None:
     lowered, file = lower(student), student_file(student)
     assert check.check_against_torch(file, lowered).gradients < check.TOLERANCE
-    with pytest.raises(ExportError, match="the engine does not compute what torch does"):
+    with pytest.raises(ExportError, match=r"engine .*not compute .*torch"):
         check.check_against_torch(spoiled(file, name, 1.5), lowered)
 
 
@@ -194,7 +194,7 @@ def test_export_check_finds_a_wrong_tap(student: Student) -> None:
 def test_export_check_names_what_the_engine_refuses(student: Student) -> None:
     lowered, file = lower(student), student_file(student)
     short = dataclasses.replace(file, nodes=file.nodes[:-1])
-    with pytest.raises(ExportError, match="the engine does not take the graph"):
+    with pytest.raises(ExportError, match=r"engine .*not take .*graph"):
         check.check_against_torch(short, lowered)
 
 
@@ -274,12 +274,12 @@ def test_export_onnx_predicts_what_the_student_does(student: Student, tmp_path: 
     ("options", "message"),
     [
         ({"preprocessing": {"kind": "channel", "mean": 0.5, "deviation": 0.2}}, "mean must be a"),
-        ({"preprocessing": {"kind": "channel", "mean": ["a"] * 3}}, "mean must be a list of"),
-        ({"preprocessing": {"kind": "image", "mean": None}}, "mean must be a list of numbers"),
-        ({"preprocessing": 3}, 'preprocessing must be "image", "none" or a dict'),
-        ({"preprocessing": ["image"]}, 'preprocessing must be "image", "none" or a dict'),
-        ({"record": ["a"]}, "record must be a list of dicts"),
-        ({"record": {"a": 1}}, "record must be a list of dicts"),
+        ({"preprocessing": {"kind": "channel", "mean": ["a"] * 3}}, "mean .*a list of"),
+        ({"preprocessing": {"kind": "image", "mean": None}}, "mean .*a list of numbers"),
+        ({"preprocessing": 3}, 'preprocessing .*"image", "none" or a dict'),
+        ({"preprocessing": ["image"]}, 'preprocessing .*"image", "none" or a dict'),
+        ({"record": ["a"]}, "record .*a list of dicts"),
+        ({"record": {"a": 1}}, "record .*a list of dicts"),
     ],
 )
 def test_export_settings_of_another_kind_are_named(

@@ -115,7 +115,7 @@ def run_all(fabric: Fabric, folder: str) -> None:
     todo = jobs()
     for job in todo[:-1]:
         Trainer(fabric, job).fit()
-    with pytest.raises(DivergedError, match="nan: J_3 was not finite at step 2 of 6"):
+    with pytest.raises(DivergedError, match=r"nan: J_3 .*not finite .*step 2 of 6"):
         Trainer(fabric, todo[-1]).fit()
     if fabric.global_rank == 0:
         torch.save([job.model.state_dict() for job in todo], f"{folder}/states")
@@ -135,11 +135,11 @@ def test_ddp_objectives_take_the_steps_of_one_process(tmp_path):
 
 def test_ddp_refuses_a_loader_that_cannot_be_shared():
     student, teacher = pair()
-    with pytest.raises(TypeError, match="to be shared between processes, got list"):
+    with pytest.raises(TypeError, match="between processes, got list"):
         transfer(student, teacher, batches(), options=TWO)
     x, y = (torch.cat(part) for part in zip(*batches(), strict=True))
     loader = DataLoader(TensorDataset(x, y), 8)
-    with pytest.raises(ValueError, match=r"resume on several devices needs a pyedge\.data\."):
+    with pytest.raises(ValueError, match=r"resume .*several devices .*pyedge\.data\."):
         transfer(student, teacher, loader, options=TWO, resume=True, checkpoint="x")
 
 

@@ -39,7 +39,7 @@ def test_evaluate_scores_subsets_over_all_classes():
     assert found.accuracy_on([0]) == 0.5
     assert found.accuracy_on([1, 2]) == pytest.approx(2 / 3)
     assert math.isnan(found.accuracy_on([3]))
-    with pytest.raises(ValueError, match=r"classes must lie in 0\.\.3, got 4"):
+    with pytest.raises(ValueError, match=r"classes .*0\.\.3, got 4"):
         found.accuracy_on([4])
 
 
@@ -81,7 +81,7 @@ def test_evaluation_is_ready_for_json():
 def test_evaluate_names_what_does_not_fit():
     with pytest.raises(ValueError, match="evaluate: loader yields no images"):
         evaluate(Table(), [])
-    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.3, .*got 1\.\.7"):
+    with pytest.raises(ValueError, match=r"labels .*0\.\.3, .*got 1\.\.7"):
         evaluate(Table(), answers([0, 1], [1, 7]))
 
 

@@ -135,7 +135,7 @@ def test_transfer_names_what_does_not_fit():
         transfer(student, teacher, batches(), norms="pixel")
     with pytest.raises(ValueError, match='teacher_batch_norm must be "frozen" or "batch"'):
         transfer(student, teacher, batches(), teacher_batch_norm="eval")
-    with pytest.raises(TypeError, match=r"student must be the result of pyedge\.compress"):
+    with pytest.raises(TypeError, match=r"student .*pyedge\.compress"):
         transfer(nn.Linear(2, 2), teacher, batches())
     with pytest.raises(ValueError, match="transfer: loader yields no batches"):
         transfer(student, teacher, [])
@@ -149,7 +149,7 @@ def test_transfer_refuses_a_teacher_of_other_classes():
             logits, maps = super().forward(x)
             return logits[:, :2], maps
 
-    with pytest.raises(ValueError, match="transfer: teacher has 2 classes and student 3"):
+    with pytest.raises(ValueError, match=r"transfer: teacher .*2 classes .*student 3"):
         transfer(student, Other(), batches(), options=QUICK)
 
 
@@ -195,11 +195,11 @@ def test_fitnet_without_hint_is_distillation():
 
 def test_fitnet_names_what_does_not_fit():
     student, teacher = pair()
-    with pytest.raises(ValueError, match="temperature must be a number above 0"):
+    with pytest.raises(ValueError, match=r"temperature .*above 0"):
         fitnet(student, teacher, batches(), temperature=0)
     with pytest.raises(ValueError, match=r"hint_share must lie in 0\.\.10"):
         fitnet(student, teacher, batches(), hint_share=-1)
-    with pytest.raises(ValueError, match=r"group must lie in 0\.\.1, got 2"):
+    with pytest.raises(ValueError, match=r"group .*0\.\.1, got 2"):
         fitnet(student, teacher, batches(), group=2)
 
 
@@ -212,12 +212,12 @@ def test_transfer_of_maps_alone_leaves_the_classifier():
         batch_norm="frozen",
     )  # fmt: skip
     assert changed(before, student) == {"groups.0.1.0.weight", "groups.1.1.0.weight"}
-    with pytest.raises(ValueError, match="leaves nothing that this loss could train"):
+    with pytest.raises(ValueError, match=r"nothing .*this loss could train"):
         transfer(student, teacher, batches(), lambdas=(0, 1, 0), trainable=("head",), options=QUICK)
 
 
 @pytest.mark.parametrize("labels", ["no", 1, torch.tensor([0, 1])])
 def test_transfer_takes_true_and_false_alone_for_labels(labels):
     student, teacher = pair()
-    with pytest.raises(TypeError, match="transfer: labels must be True, False or None"):
+    with pytest.raises(TypeError, match=r"transfer: labels .*True, False or None"):
         transfer(student, teacher, batches(), labels=labels, epochs=1)
