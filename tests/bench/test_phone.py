@@ -148,7 +148,7 @@ def test_check_stops_for_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(measuring.EngineStepper, "answer", wrong)
     isa = kernels.isa()
-    with pytest.raises(SystemExit, match="against the plain code is wrong by gradients"):
+    with pytest.raises(SystemExit, match=r"plain code .*gradients"):
         measuring.check(student)
     assert kernels.isa() == isa
 

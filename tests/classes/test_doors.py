@@ -81,9 +81,9 @@ def test_class_doors_a_file_with_odd_names_is_read_taught_and_saved(tmp_path: Pa
     ("classes", "message"),
     [
         (("a", "b", "c\udce9"), r"class 2, 'c\\udce9', is not UTF-8"),
-        (("a", "", "c"), "class 1, '', must not be empty"),
+        (("a", "", "c"), "class 1, '', .*empty"),
         (("a", "b", "b"), "'b' stands at 1 and 2"),
-        ({"a", "b", "c"}, "names in a list, not set"),
+        ({"a", "b", "c"}, "list, not set"),
     ],
 )
 def test_class_doors_a_student_that_no_file_could_hold_does_not_learn(
@@ -108,9 +108,9 @@ def test_class_doors_labels_in_another_spelling_are_the_same_class() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Dog", r"knows no class Dog; .*\('dog' is there, and is not 'Dog'\)"),
+        ("Dog", r"knows no class Dog; .*\('dog' is there, .*not 'Dog'\)"),
         ("dog\r", r"knows no class 'dog\\r'; .*'dog' is there"),
-        ("d\u043eg", r"'dog' is there, and is not 'd\\u043eg'"),
+        ("d\u043eg", r"'dog' is there, .*not 'd\\u043eg'"),
     ],
 )
 def test_class_doors_labels_of_no_class_are_shown_beside_the_nearest(
@@ -139,7 +139,7 @@ def test_class_doors_ids_of_a_data_set_are_matched_by_its_names() -> None:
 
 def test_class_doors_ids_of_a_data_set_with_other_classes_are_refused() -> None:
     learner = EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="knows no class mug; it knows low, middle, high"):
+    with pytest.raises(ValueError, match=r"no class mug; .*low, middle, high"):
         learner.evaluate(DataSet(["low", "middle", "mug"], [0, 1, 2]))
     with pytest.raises(ValueError, match=r"labels: wanted ids in 0\.\.1, the 2 classes"):
         learner.evaluate(DataSet(["low", "middle"], [0, 1, 2]))
@@ -166,7 +166,7 @@ def test_class_doors_a_loader_names_the_classes_of_its_data_set() -> None:
 def test_class_doors_ids_for_classes_called_by_other_numbers_are_warned_of() -> None:
     learner = EdgeLearner(named("0", "1", "10"))
     pixels, labels = images(6)
-    with pytest.warns(UserWarning, match="id 2 is class '10'; labels as text are taken for names"):
+    with pytest.warns(UserWarning, match=r"id 2 is class '10'; .*names"):
         learner.evaluate(pixels, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -178,7 +178,7 @@ def test_class_doors_ids_for_classes_called_by_other_numbers_are_warned_of() -> 
 def test_class_doors_choosing_by_name_takes_lists_alone_and_any_spelling() -> None:
     found = EdgeImages.of(images(6)[0], SHAPE, ["a", NFD] * 3)
     assert len(found.only_classes([NFC])) == 3
-    with pytest.raises(TypeError, match="wanted a list of names, got the text 'a'"):
+    with pytest.raises(TypeError, match=r"list of names, .*'a'"):
         found.only_classes("a")
     with pytest.raises(ValueError, match=r"called 'A'; there are a, .*'a' is there, and is not"):
         found.only_classes(["A"])
@@ -200,7 +200,7 @@ def test_class_doors_folders_are_refused_before_anything_is_decoded(
 
 
 def test_class_doors_folders_with_blanks_are_warned_of_and_twins_refused() -> None:
-    with pytest.warns(UserWarning, match="'mug ', has a blank at an end"):
+    with pytest.warns(UserWarning, match=r"'mug ', .*blank"):
         assert arrange("photos", ["ant/1.png", "mug /1.png"], [], LeftOut()).classes == (
             "ant",
             "mug ",

@@ -77,7 +77,7 @@ def test_class_doors_export_keeps_names_whole_and_in_order(
         (["a", "b", "c", "d", "caf\udce9"], r"class 4, 'caf\\udce9', is not UTF-8"),
         (["a\r", "b\r", "c\r", "d\r", "e\r"], r"class 0, 'a\\r', .*Windows"),
         (["a", "b", "c", "d", "a "], "class 4, 'a ', has a blank at an end"),
-        (["a", "b", "c", NFC, NFD], r"'café' and 'cafe\\u0301' are one to the eye"),
+        (["a", "b", "c", NFC, NFD], r"'café' and 'cafe\\u0301' .*eye"),
         (
             {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5},
             r"each id of 0\.\.4 once, got \[1, 2, 3, 4, 5\]",
@@ -135,7 +135,7 @@ def test_class_doors_folders_called_by_numbers_are_told_to_be_in_the_order_of_te
 def test_class_doors_image_set_finds_classes_in_any_spelling_and_by_lists_alone() -> None:
     data = image_set("ant", NFC)
     assert data.class_ids([NFD, "ant", 1]) == (1, 0, 1)
-    with pytest.raises(TypeError, match="wanted a list of classes, got the text 'ant'"):
+    with pytest.raises(TypeError, match=r"list of classes, .*'ant'"):
         data.only_classes("ant")
     with pytest.raises(ValueError, match=r"no class is called 'ant '; .*'ant' is there"):
         data.only_classes(["ant "])
@@ -194,13 +194,11 @@ def test_class_doors_knowledge_takes_the_names_of_the_teacher_by_the_same_rule(
         return pyedge.make_knowledge(file, net, pixels(2), tmp_path / "p", classes=classes,
                                      progress=False)  # fmt: skip
 
-    with pytest.warns(UserWarning, match="the teacher knows no class low, middle, high; .*J_1"):
+    with pytest.warns(UserWarning, match=r"teacher .*no class low, middle, high; .*J_1"):
         found = made({"tench, Tinca tinca": 2, "猫": 0, NFC: 1})
     assert pyedge.Knowledge(tmp_path / "p").classes == ("猫", NFC, "tench, Tinca tinca")
     assert found.columns(["tench, Tinca tinca", NFD]).tolist() == [2, 1]
-    with pytest.raises(
-        ValueError, match=r"no class 'mug '; it knows 猫, café, 'tench, Tinca tinca'"
-    ):
+    with pytest.raises(ValueError, match=r"no class 'mug '; .*猫, café, 'tench, Tinca tinca'"):
         found.columns(["猫", "mug "])
     for classes, message in (
         ({"a", "b", "c"}, "an order, got a set"),
@@ -232,7 +230,7 @@ def test_class_doors_network_file_refuses_bad_names_and_keeps_those_that_it_has(
     assert old.classes == ("a ", "b\r")
     save_network(tmp_path / "new.pt", net, dataclasses.replace(old, split_seed=3))
     assert read_network(tmp_path / "new.pt")[0].classes == old.classes
-    with pytest.raises(ValueError, match=r"export: classes: class 1, 'b\\r', holds a control"):
+    with pytest.raises(ValueError, match=r"export: classes: class 1, 'b\\r', .*control"):
         student_file(pyedge.compress(net, 0.5, images(8)), classes=old.classes)
 
 

@@ -65,8 +65,8 @@ def test_class_names_are_taken_whole_from_any_list(source: Any, wanted: tuple[st
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("cat", "wanted a list of names, got the text 'cat'"),
-        ({"cat", "dog"}, "a list, which has an order, got a set"),
+        ("cat", "list of names, got the text 'cat'"),
+        ({"cat", "dog"}, "a list, .*got a set"),
         (frozenset({"cat"}), "got a frozenset"),
         ([0, 1], r"class 0: wanted text, such as '0', got int"),
         ([np.int64(3)], r"class 0: wanted text, such as '3', got int64"),
@@ -92,21 +92,21 @@ def test_class_names_that_are_no_list_of_text_are_refused(source: Any, message: 
         (["mug\n"], "holds a line break"),
         (["a\x9fb"], r"holds a control character '\\x9f'"),
         (["a\u2028b"], r"holds the character '\\u2028'"),
-        (["mug "], "has a blank at an end, which nobody sees; wanted 'mug'"),
-        (["\xa0mug"], "has a no-break space at an end"),
+        (["mug "], "a blank at an end.*wanted 'mug'"),
+        (["\xa0mug"], "no-break space at an end"),
         (["\ufeffmug"], r"'\\ufeffmug', has a byte order mark at an end.*wanted 'mug'"),
-        (["mug\u200b"], "has a zero-width space at an end"),
-        (["cat", ""], "class 1, '', .* must not be empty"),
+        (["mug\u200b"], "zero-width space at an end"),
+        (["cat", ""], "class 1, '', .*empty"),
         ([" \u200b"], "must not be empty"),
-        (["x" * 201], "has 201 characters, a file keeps at most 200"),
+        (["x" * 201], "201 characters, .*at most 200"),
         (["caf\udce9"], r"'caf\\udce9', is not UTF-8: .*Latin-1 would make it 'café'"),
-        (["a\ud800"], "is not UTF-8: it holds half of a surrogate pair"),
-        (["cat", "dog", "cat"], "a name stands twice, 'cat' at 0 and 2"),
-        ([NFC, NFD], r"'café' and 'cafe\\u0301' are one to the eye"),
-        (["a\xa0b", "a b"], r"'a\\xa0b' and 'a b' are one to the eye"),
+        (["a\ud800"], "not UTF-8: .*surrogate pair"),
+        (["cat", "dog", "cat"], "twice, 'cat' at 0 and 2"),
+        ([NFC, NFD], r"'café' and 'cafe\\u0301' .*eye"),
+        (["a\xa0b", "a b"], r"'a\\xa0b' and 'a b' .*eye"),
         ({"cat": 0, "dog": 2}, r"each id of 0..1 once, got \[0, 2\]"),
         ({"cat": 0, "dog": 0}, r"each id of 0..1 once, got \[0, 0\]"),
-        (Series(["cat", "dog"], [1, 0]), r"the index says another order .*\[1, 0\]"),
+        (Series(["cat", "dog"], [1, 0]), r"another order .*\[1, 0\]"),
     ],
 )
 def test_class_names_that_cannot_be_kept_or_told_apart_are_refused(
@@ -119,15 +119,15 @@ def test_class_names_that_cannot_be_kept_or_told_apart_are_refused(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (["Cat", "cat"], "'Cat' and 'cat' look alike, and are different classes"),
+        (["Cat", "cat"], "'Cat' and 'cat' look alike"),
         (["A", "a", "B", "b"], r"'A' and 'a' \(and 1 more pairs\) look alike"),
         (["\uff23\uff21\uff34", "CAT"], "'\uff23\uff21\uff34' and 'CAT' look alike"),
         (["cat", "c\u0430t"], r"'cat' and 'c\\u0430t' look alike"),
         (["\u041d\u041e\u0421", "\u043d\u043e\u0441"], "look alike"),  # one word, in two cases
         (["xo", "x\u03bf"], r"'xo' and 'x\\u03bf' look alike"),
         (["a  b", "a b"], "'a  b' and 'a b' look alike"),
-        (["a\u200bb"], "holds a zero-width space, which nobody sees"),
-        (["a\u202eb"], r"holds the character '\\u202e', which nobody sees"),
+        (["a\u200bb"], "zero-width space, .*sees"),
+        (["a\u202eb"], r"character '\\u202e', .*nobody sees"),
     ],
 )
 def test_class_names_that_look_alike_are_warned_of_once(source: list[str], message: str) -> None:
@@ -144,9 +144,9 @@ def test_class_names_that_look_alike_are_warned_of_once(source: list[str], messa
 def test_class_names_beside_known_ones_say_which_is_there() -> None:
     with pytest.raises(ValueError, match="the student knows 'mug' already"):
         checked_names(["mug"], "add_classes", known=("mug",))
-    with pytest.raises(ValueError, match="wanted 'mug' that is there already"):
+    with pytest.raises(ValueError, match=r"'mug' .*there already"):
         checked_names(["mug "], "add_classes", known=("mug",))
-    with pytest.raises(ValueError, match="'mug ' and 'mug' are one to the eye"):
+    with pytest.raises(ValueError, match=r"'mug ' and 'mug' .*eye"):
         checked_names(["mug"], "add_classes", known=("mug ",))  # an older file's
     with pytest.raises(TypeError, match="got a dict"):
         checked_names({"cup": 0}, "add_classes", known=("mug",))
@@ -232,5 +232,5 @@ def test_class_names_of_two_data_sets_must_give_an_id_one_meaning() -> None:
 
 def test_class_names_with_an_index_of_numbers_as_text_go_by_these_numbers() -> None:
     assert checked_names(Series(["ant", "dog"], ["0", "3"]), "f: classes") == ("ant", "dog")
-    with pytest.raises(ValueError, match=r"the index says another order .* \[3, 0\]"):
+    with pytest.raises(ValueError, match=r"another order .* \[3, 0\]"):
         checked_names(Series(["dog", "ant"], ["3", "0"]), "f: classes")

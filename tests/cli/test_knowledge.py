@@ -96,7 +96,7 @@ def test_cli_knowledge_takes_only_some_classes_and_int8(run, folder):
     assert (pack.count, pack.dtype, found["dtype"]) == (5, "int8", "int8")
     images = EdgeImages.of(folder / "photos", (3, SIZE, SIZE))
     assert pack.locate(images.only_classes(["red"])).tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="does not know 10 of these 15 images"):
+    with pytest.raises(ValueError, match=r"not know 10 of .*15 images"):
         pack.locate(images)
 
 

@@ -190,12 +190,12 @@ def test_feed_images_with_nan_are_told_of() -> None:
     model, _ = pair()
     bad = X.clone()
     bad[3, 0, 2, 2] = torch.nan
-    with pytest.raises(ValueError, match=r"evaluate: loader: images hold NaN .* in image 3 of a"):
+    with pytest.raises(ValueError, match=r"evaluate: loader: images .*NaN .*image 3"):
         evaluate(model, [(bad, Y)])
-    with pytest.raises(ValueError, match="plan: images hold NaN or infinity, in image 0"):
+    with pytest.raises(ValueError, match=r"plan: images .*NaN .*image 0"):
         pyedge.plan(tiny_resnet(), 0.5, [images(4) * torch.inf])
     before = state_of(model)
-    with pytest.raises(DivergedError, match=r"step 2 of 2; .* Images that loader yields hold NaN"):
+    with pytest.raises(DivergedError, match=r"step 2 of 2; .*loader .*NaN"):
         train(model, [(X, Y), (bad, Y)], epochs=1, **QUIET)
     assert not changed(before, model)
 
@@ -239,9 +239,9 @@ def test_feed_empty_loaders_are_refused_before_anything_is_learned() -> None:
     model, _ = pair()
     with pytest.raises(ValueError, match="train: loader yields no batches"):
         train(model, [], epochs=1, **QUIET)
-    with pytest.raises(ValueError, match="drop_last=True drops the only one, of 12 images where"):
+    with pytest.raises(ValueError, match=r"drop_last=True .*only one, .*12 images"):
         train(model, DataLoader(SET, 16, drop_last=True), epochs=1, **QUIET)
-    with pytest.raises(ValueError, match="evaluate: loader yields no images: drop_last=True"):
+    with pytest.raises(ValueError, match=r"evaluate: loader .*no images: drop_last=True"):
         evaluate(model, DataLoader(SET, 16, drop_last=True))
     with pytest.raises(ValueError, match="train: val yields no batches"):
         train(model, [(X, Y)], val=[], epochs=1, **QUIET)
@@ -272,7 +272,7 @@ def test_feed_iterators_give_every_batch_once_and_say_when_they_end() -> None:
     assert train(model, [(X, Y)], test=iter(loader), epochs=1, **QUIET).test.count == 12
     with pytest.raises(ValueError, match="train: loader ended after 2 of 5 steps, and yields no"):
         train(model, (batch for batch in loader), steps=5, **QUIET)
-    with pytest.raises(ValueError, match="train: loader ended after 1 of 2 steps"):
+    with pytest.raises(ValueError, match=r"train: loader ended .*1 of 2 steps"):
         train(model, Once(), epochs=2, **QUIET)
     for stream in (iter(loader), Once()):
         with pytest.raises(
@@ -339,12 +339,12 @@ def test_feed_errors_of_a_network_come_in_our_words_with_their_own_behind() -> N
         def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
             return {"logits": self.student(x)}
 
-    with pytest.raises(TypeError, match=r"^train: loader: the network failed on .*argument: 'mask"):
+    with pytest.raises(TypeError, match=r"^train: loader: .*failed .*argument: 'mask"):
         train(Two(), [(X, Y)], epochs=1, **QUIET)
-    with pytest.raises(torch.OutOfMemoryError, match=r"^evaluate: loader: memory ran out on"):
+    with pytest.raises(torch.OutOfMemoryError, match=r"^evaluate: loader: memory ran out"):
         evaluate(Full(), [(X, Y)])
     for call in (lambda n: train(n, [(X, Y)], epochs=1, **QUIET), lambda n: evaluate(n, [(X, Y)])):
-        with pytest.raises(TypeError, match=r"the network must return logits n classes, .* dict"):
+        with pytest.raises(TypeError, match=r"network .*logits n classes, .*dict"):
             call(Named())
 
 
@@ -355,7 +355,7 @@ def test_feed_a_dataloader_without_length_takes_steps() -> None:
 
     model, _ = pair()
     assert train(model, DataLoader(Stream(), 5), steps=4, **QUIET).steps == 4
-    with pytest.raises(ValueError, match=r"train: loader has no length, .* pass steps"):
+    with pytest.raises(ValueError, match=r"train: loader .*no length, .*steps"):
         train(model, DataLoader(Stream(), 5), epochs=1, **QUIET)
 
 

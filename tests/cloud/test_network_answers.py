@@ -77,7 +77,7 @@ def test_export_names_what_mixes_the_logits_with_other_features(tmp_path: Path) 
 
     model = Gated(lambda s, z: z)
     settle(model, images(16, seed=1))
-    with pytest.raises(ExportError, match=r"operator mul .* something else that the network"):
+    with pytest.raises(ExportError, match=r"operator mul .*something else"):
         pyedge.export(pyedge.compress(model.eval(), 0.6, images(32)), tmp_path / "s.pyedge")
 
 
@@ -92,7 +92,7 @@ def test_export_of_fewer_classes_wants_as_many_names(tmp_path: Path) -> None:
 def test_export_check_sees_a_hook_that_changes_the_answers(tmp_path: Path) -> None:
     student = student_of(LOGITS["temperature"])
     student.register_forward_hook(lambda module, given, output: output * 2)
-    with pytest.raises(ExportError, match="the engine does not answer what the student does"):
+    with pytest.raises(ExportError, match=r"engine .*not answer .*student"):
         pyedge.export(student, tmp_path / "s.pyedge")
 
 
@@ -247,7 +247,7 @@ def test_classifier_called_twice_on_the_same_features_is_one(
 
 @pytest.mark.parametrize("functional", [False, True])
 def test_classifier_called_twice_on_different_features_is_refused(functional: bool) -> None:
-    with pytest.raises(StructureError, match="fc, is called twice on different features"):
+    with pytest.raises(StructureError, match=r"fc, .*twice.* features"):
         pyedge.compress(settled(CalledTwice(False, functional)), 0.6, images(32))
 
 
@@ -262,7 +262,7 @@ def test_a_hidden_layers_outputs_are_not_taken_for_classes() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.net(x) @ self.centres
 
-    with pytest.raises(StructureError, match=r"does not come from its last nn\.Linear"):
+    with pytest.raises(StructureError, match=r"not come from .*last nn\.Linear"):
         pyedge.compress(settled(Projected()), 0.6, images(32))
 
 

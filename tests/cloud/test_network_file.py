@@ -151,9 +151,9 @@ def with_weights(name: str, value: torch.Tensor | None) -> Any:
         (with_value("version", True), "version True; this pyedge reads"),
         (with_value("cut", {}), "cut is not"),
         (with_value("classes", ["cat", "cat", "mug"]), "classes is not"),
-        (with_value("classes", ["cat", "dog"]), "one logit for each of the 2 classes"),
+        (with_value("classes", ["cat", "dog"]), "logit for each .*2 classes"),
         (with_value("input_shape", [1, 8]), "input_shape is not"),
-        (with_value("input_shape", [3, 8, 8]), "does not take images of 3x8x8"),
+        (with_value("input_shape", [3, 8, 8]), "not take .*3x8x8"),
         (with_value("input_shape", [1, 8, 10**9]), "input_shape is not"),
         (with_value("preprocessing", "divide by 255"), "preprocessing is 'divide by 255'"),
         (with_value("builder", "wrn_of_mine"), "wrn_of_mine cannot be built"),
@@ -162,7 +162,7 @@ def with_weights(name: str, value: torch.Tensor | None) -> Any:
         (with_value("options", {"depth": 10**9 + 4}), "too large to be true"),
         (with_value("options", {"depth": 10, "width": 60_000}), "too large to be true"),
         (with_value("student", {"widths": {"stem": 2}}), "student is not"),
-        (with_weights("stem.weight", torch.zeros(4, 1, 5, 5)), r"stem.weight must be .*\[4, 1, 3"),
+        (with_weights("stem.weight", torch.zeros(4, 1, 5, 5)), r"stem.weight .*\[4, 1, 3"),
         (with_weights("stem.weight", torch.zeros(4, 1, 3, 3).double()), "float64"),
         (with_weights("stem.weight", None), "lacks stem.weight"),
         (with_weights("extra", torch.zeros(1)), "unknown extra"),
@@ -211,7 +211,7 @@ def test_network_file_foreign_files_are_refused(content: Any, tmp_path: Path) ->
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(pyedge.FormatError, match="not a network file of pyedge"):
+    with pytest.raises(pyedge.FormatError, match="not a network file"):
         load_network(path)
 
 
@@ -240,7 +240,7 @@ def test_network_file_own_code_comes_from_the_caller_alone(tmp_path: Path) -> No
 
     model, path = build(3), tmp_path / "own.pt"
     save_network(path, model, info)
-    with pytest.raises(ValueError, match="os:getcwd, code that is not in the file"):
+    with pytest.raises(ValueError, match=r"os:getcwd, code .*not in the file"):
         load_network(path)
     again, _ = load_network(path, build=build)
     assert torch.equal(again(torch.ones(1, 1, 8, 8)), model.eval()(torch.ones(1, 1, 8, 8)))

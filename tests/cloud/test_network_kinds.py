@@ -227,7 +227,7 @@ def test_network_student_as_its_own_teacher_tells_a_device_what_it_knows(tmp_pat
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16), dtype=np.uint8)
     pack = pyedge.make_knowledge(student, student, pixels, tmp_path / "pack", progress=False)
     assert len(pack.groups) == 3
-    with pytest.raises(ValueError, match=r"transfer: teacher and student must not share weights, "):
+    with pytest.raises(ValueError, match=r"transfer: teacher and student .*not share weights, "):
         pyedge.transfer(student, student, [(X, LABELS)], epochs=1, **QUIET)
 
 
@@ -237,9 +237,9 @@ def test_network_files_refuse_a_student_that_was_cut_again(tmp_path: Path) -> No
         builder="wrn", options=options, classes=tuple("abcde"), input_shape=(3, 16, 16)
     )
     first = student_of(tiny_wrn(), 0.8)
-    with pytest.raises(ValueError, match="StudentSettings: the plan cuts a student again"):
+    with pytest.raises(ValueError, match=r"StudentSettings: .*plan .*student again"):
         StudentSettings.of(pyedge.plan(first, 0.6, X))
-    with pytest.raises(ValueError, match=r"info.student must say how .* got None for a Student"):
+    with pytest.raises(ValueError, match=r"info\.student .*got None for a Student"):
         save_network(tmp_path / "student.pt", first, info)
     assert not (tmp_path / "student.pt").exists()
 
@@ -309,7 +309,7 @@ LAST_OF_ONE = [(X[:12], LABELS[:12]), (X[12:23], LABELS[12:23]), (X[23:], LABELS
 
 def test_network_last_batch_of_one_is_left_out_with_a_word() -> None:
     network, straight = settled(Normed()), settled(Normed())
-    with pytest.warns(UserWarning, match="train: loader ends with a batch of one image") as told:
+    with pytest.warns(UserWarning, match=r"train: loader ends .*one image") as told:
         result = pyedge.train(network, LAST_OF_ONE, epochs=2, schedule="constant", **QUIET)
     assert len(told) == 1
     assert result.steps == 6
@@ -333,14 +333,14 @@ def test_network_last_batch_of_one_in_transfer_and_fitnet() -> None:
     teacher = settled(Normed())
     for call in (pyedge.transfer, pyedge.fitnet):
         student = student_of(teacher)
-        with pytest.warns(UserWarning, match=f"{call.__name__}: loader ends with a batch of one"):
+        with pytest.warns(UserWarning, match=f"{call.__name__}: loader ends .*one"):
             assert call(student, teacher, LAST_OF_ONE, epochs=2, **QUIET).steps == 6
 
 
 def test_network_batches_of_one_throughout_are_refused() -> None:
     network = settled(Normed())
     single = DataLoader(TensorDataset(X, LABELS), 1)
-    with pytest.raises(ValueError, match=r"^train: loader yields batches of one image, .* 2 or"):
+    with pytest.raises(ValueError, match=r"^train: loader .*one image, .* 2 or"):
         pyedge.train(network, single, epochs=1, **QUIET)
 
 

@@ -93,7 +93,7 @@ def test_transfer_and_packs_refuse_a_teacher_that_masks_what_the_student_does_no
     teacher, plain = network(LOGITS["masked_fill"]), network(lambda s, z: z)
     student = pyedge.compress(plain, 0.6, images(32))
     for learn in (pyedge.transfer, pyedge.fitnet):
-        with pytest.raises(ValueError, match=f"{learn.__name__}: the teacher masks classes 0, 3"):
+        with pytest.raises(ValueError, match=f"{learn.__name__}: .*teacher masks classes 0, 3"):
             learn(student, teacher, batches(1), steps=1, progress=False)
     pyedge.export(student, tmp_path / "s.pyedge", classes=["ant", "bee", "cow", "dog"])
     pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 16, 16), dtype=np.uint8)
@@ -101,7 +101,7 @@ def test_transfer_and_packs_refuse_a_teacher_that_masks_what_the_student_does_no
         tmp_path / "s.pyedge", teacher, pixels, tmp_path / "pack", progress=False
     )
     learner = pyedge.EdgeLearner(tmp_path / "s.pyedge")
-    with pytest.raises(ValueError, match="learn: the teacher masks ant, dog"):
+    with pytest.raises(ValueError, match=r"learn: .*teacher masks ant, dog"):
         learner.learn(pixels, knowledge=pack, steps=1)
     learner.learn(pixels, knowledge=pack, steps=1, lambdas=(0, 10, 0), progress=False)
 
@@ -115,7 +115,7 @@ def test_fitnet_of_a_pair_that_masks_by_minus_infinity_is_finite() -> None:
 
 
 def test_train_warns_of_probabilities_that_leave_nothing_to_learn() -> None:
-    with pytest.warns(UserWarning, match="a probability of 0, from which nothing can be learned"):
+    with pytest.warns(UserWarning, match=r"probability of 0, .*nothing"):
         pyedge.train(
             network(lambda s, z: (z * 1e4).softmax(1)), batches(1), steps=1, progress=False
         )

@@ -72,7 +72,7 @@ def test_folder_hidden_and_foreign_files_are_left_out(tmp_path):
     extra = {".DS_Store": b"x", "cat/._1.png": b"x", "__MACOSX/cat/1.png": b"x"}
     assert load_folder(folder(tmp_path, tree(PLAIN) | extra)).counts == (10, 10)
     extra |= {"readme.txt": b"x"}
-    with pytest.warns(UserWarning, match=r"1 of 21 files was left out: 1 \.txt \(no image: readme"):
+    with pytest.warns(UserWarning, match=r"1 of 21 files .*: 1 \.txt \(no image: readme"):
         assert len(load_folder(tarred(tmp_path / "a.tar", tree(PLAIN) | extra))) == 20
 
 
@@ -147,11 +147,11 @@ def test_dataset_cifar_as_folders(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["cat/1.png", "2.png"], "2.png lies in no class folder"),
-        (["train/1.png", "test/cat/1.png"], "train/1.png lies in no class folder"),
-        (["train/cat/1.png", "test/dog/1.png"], "test has classes that train lacks: dog"),
+        (["cat/1.png", "2.png"], "2.png .*no class folder"),
+        (["train/1.png", "test/cat/1.png"], "train/1.png .*no class folder"),
+        (["train/cat/1.png", "test/dog/1.png"], "test .*train lacks: dog"),
         (["train/cat/1.png", "test/cat/1.png", "extra/cat/1.png"], "extra beside train/"),
-        (["train/cat/1.png"], "train only; wanted train/ and test/"),
+        (["train/cat/1.png"], "train only; .*train/ and test/"),
     ],
 )
 def test_dataset_wrong_layout_is_explained(tmp_path, names, words):
@@ -162,7 +162,7 @@ def test_dataset_wrong_layout_is_explained(tmp_path, names, words):
 
 
 def test_dataset_without_images_says_what_is_there_instead(tmp_path):
-    with pytest.raises(FormatError, match=r"no images .* left out: 1 \.txt \(no image: notes\.txt"):
+    with pytest.raises(FormatError, match=r"no images .*: 1 \.txt \(no image: notes\.txt"):
         load_dataset(folder(tmp_path, {"notes.txt": b"x"}))
 
 
@@ -176,14 +176,14 @@ def test_folder_empty_class_is_named(tmp_path, empty):
     members = tree(PLAIN if empty == "mug" else [n for n in SPLIT if not n.startswith("test/dog")])
     folder(tmp_path / "a", members)
     (tmp_path / "a" / empty).mkdir()
-    with pytest.raises(FormatError, match=f"the class folder {empty} holds no images"):
+    with pytest.raises(FormatError, match=f"class folder {empty} .*no images"):
         load_dataset(tmp_path / "a")
     path = tarred(tmp_path / "a.tar", members)
     with tarfile.open(path, "a") as tar:
         info = tarfile.TarInfo(empty)
         info.type = tarfile.DIRTYPE
         tar.addfile(info)
-    with pytest.raises(FormatError, match=f"the class folder {empty} holds no images"):
+    with pytest.raises(FormatError, match=f"class folder {empty} .*no images"):
         load_dataset(path)
 
 
@@ -192,14 +192,14 @@ def test_folder_empty_class_is_named(tmp_path, empty):
 def test_folder_broken_image_is_named(tmp_path, kind, cut):
     broken = encoded(pixels(0, 64, 64), kind)[:cut]
     path = folder(tmp_path, tree(PLAIN) | {"cat/broken.jpg": broken})
-    with pytest.raises(FormatError, match=r"cat/broken\.jpg: not an image, or a broken one"):
+    with pytest.raises(FormatError, match=r"cat/broken\.jpg: not an image"):
         load_folder(path)
 
 
 def test_folder_images_of_different_sizes_ask_for_size(tmp_path):
     members = {"cat/1.png": encoded(pixels(0, 20, 30)), "dog/1.png": encoded(pixels(1, 40, 16))}
     path = folder(tmp_path, members)
-    with pytest.raises(ValueError, match=r"cat/1\.png is 30x20, dog/1\.png 16x40\): pass size="):
+    with pytest.raises(ValueError, match=r"cat/1\.png .*30x20, dog/1\.png .*16x40.*size="):
         load_folder(path)
     assert load_folder(path, size=8).images.shape == (2, 3, 8, 8)
     with pytest.raises(ValueError, match="size must be a positive"):

@@ -126,9 +126,9 @@ def test_unseen_split_separates_and_keeps_ids():
 
 @pytest.mark.parametrize("ids", [[], [0, 1, 2, 3]])
 def test_class_splits_want_some_but_not_all(ids):
-    with pytest.raises(ValueError, match="class_incremental: new must name some, but not all"):
+    with pytest.raises(ValueError, match=r"class_incremental: new .*not all"):
         class_incremental(numbered([0, 1]), new=ids)
-    with pytest.raises(ValueError, match="unseen_split: seen must name some, but not all"):
+    with pytest.raises(ValueError, match=r"unseen_split: seen .*not all"):
         unseen_split(numbered([0, 1]), seen=ids)
 
 
@@ -181,10 +181,10 @@ def test_imageset_subset_takes_where_a_mask_is_true(kind):
 @pytest.mark.parametrize(
     ("take", "error", "words"),
     [
-        (lambda i: i.subset([0.5]), TypeError, "wanted places, whole numbers, or a mask"),
-        (lambda i: i.subset([True]), ValueError, r"a mask must have shape \(4,\), not \(1,\)"),
-        (lambda i: i.subset([4]), ValueError, r"places must lie in 0..3, got 4..4"),
-        (lambda i: i.only_classes([1.5]), TypeError, "must be a whole number or a name, got 1.5"),
+        (lambda i: i.subset([0.5]), TypeError, "places, .*mask"),
+        (lambda i: i.subset([True]), ValueError, r"a mask .*shape \(4,\), not \(1,\)"),
+        (lambda i: i.subset([4]), ValueError, r"places .*in 0..3, got 4..4"),
+        (lambda i: i.only_classes([1.5]), TypeError, "a whole number or a name, got 1.5"),
         (lambda i: i.only_classes([True]), TypeError, "a whole number or a name, got True"),
         (lambda i: i.only_classes([np.True_]), TypeError, "must be a whole number or a name"),
         (lambda i: i.only_classes(None), TypeError, "wanted a list of classes, got None"),

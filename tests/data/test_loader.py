@@ -106,7 +106,7 @@ def test_shards_join_to_the_whole(images, world, drop_last):
 
 def test_shard_without_images_is_refused(images):
     loader = BatchLoader(images, 16)  # the last batch has 2
-    with pytest.raises(ValueError, match="a batch of 2 images cannot be shared by 3"):
+    with pytest.raises(ValueError, match=r"batch of 2 images .*shared by 3"):
         loader.shard(0, 3)
     BatchLoader(images, 16, drop_last=True).shard(0, 3)
     with pytest.raises(ValueError, match="0 <= rank < world"):
@@ -164,7 +164,7 @@ def test_thread_works_ahead_of_the_consumer():
         ({"batch_size": 0}, "batch_size >= 1"),
         ({"batch_size": 4, "prefetch": -1}, "prefetch >= 0"),
         ({"batch_size": 4, "seed": -1}, "seed >= 0"),
-        ({"batch_size": 51, "drop_last": True}, "50 images give no batch of 51"),
+        ({"batch_size": 51, "drop_last": True}, "50 images .*no batch of 51"),
     ],
 )
 def test_bad_arguments_are_named(images, options, words):

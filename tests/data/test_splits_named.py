@@ -48,24 +48,20 @@ def test_dataset_splits_by_other_names_are_the_splits(tmp_path, folders):
 def test_dataset_unlabelled_images_beside_the_splits_are_told_and_left_out(tmp_path):
     extra = [f"seg_pred/seg_pred/{i}.png" for i in range(3)]
     path = folder(tmp_path, tree(*names("seg_train", "seg_test"), *extra))
-    with pytest.warns(
-        UserWarning, match=r"3 of 23 files were left out: 3 \.png \(seg_pred/ has no"
-    ):
+    with pytest.warns(UserWarning, match=r"3 of 23 files .*: 3 \.png \(seg_pred/ .*no"):
         assert counts(load_dataset(path)) == [(4, 4), (1, 1), (5, 5)]
 
 
 def test_dataset_test_without_labels_stops_and_says_how_to_split_train(tmp_path):
     path = folder(tmp_path, tree(*names("train"), "test/1.png", "test/2.png"))
-    with pytest.raises(FormatError, match=r"train only; .* left out: 2 \.png \(test/ has no class"):
+    with pytest.raises(FormatError, match=r"train only; .*: 2 \.png \(test/ .*no class"):
         load_dataset(path)
     assert counts(load_dataset(path / "train")) == [(3, 3), (1, 1), (1, 1)]
 
 
 def test_dataset_of_one_split_alone_is_split_when_said(tmp_path):
     path = zipped(tmp_path / "train.zip", tree(*names("train")))
-    with pytest.raises(
-        FormatError, match=r"has train only; .* splits=False \(--splits no\) splits it"
-    ):
+    with pytest.raises(FormatError, match=r"train only; .*splits=False \(--splits no\)"):
         load_dataset(path)
     assert counts(load_dataset(path, splits=False)) == [(3, 3), (1, 1), (1, 1)]
     assert load_folder(path).counts == (5, 5)
@@ -73,7 +69,7 @@ def test_dataset_of_one_split_alone_is_split_when_said(tmp_path):
 
 def test_dataset_test_that_lacks_a_class_is_told_by_name(tmp_path):
     path = folder(tmp_path, tree(*names("train"), *names("test", classes="b")))
-    with pytest.warns(UserWarning, match=r"test/ has no images of a \(1 of 2 classes\)"):
+    with pytest.warns(UserWarning, match=r"test/ .*no images of a \(1 of 2 classes\)"):
         assert counts(load_dataset(path)) == [(4, 4), (1, 1), (0, 5)]
 
 
@@ -91,20 +87,20 @@ def test_dataset_folders_beside_splits_are_left_out_when_said(tmp_path):
     path = folder(tmp_path, tree(*names("train", "test", "old")))
     with pytest.raises(FormatError, match=r"old beside train/; .* splits=True \(--splits yes\)"):
         load_dataset(path)
-    with pytest.warns(UserWarning, match=r"10 of 30 files were left out: 10 \.png \(beside the"):
+    with pytest.warns(UserWarning, match=r"10 of 30 files .*: 10 \.png \(beside"):
         assert counts(load_dataset(path, splits=True)) == [(4, 4), (1, 1), (5, 5)]
 
 
 def test_dataset_images_that_are_left_out_need_not_have_the_size_of_the_others(tmp_path):
     members = tree(*names("train", "test")) | {"unlabelled/1.png": encoded(pixels(0, 9, 9))}
-    with pytest.warns(UserWarning, match="1 of 21 files was left out"):
+    with pytest.warns(UserWarning, match=r"1 of 21 files .*left out"):
         assert load_dataset(folder(tmp_path, members))[0].images.shape[2:] == (6, 6)
 
 
 def test_folder_images_that_are_none_move_no_label(tmp_path):
     members = tree(*names("", n=2)) | {"a/00.jpg": b"<html>", "b/0.pdf": b"%PDF"}
     for path in (folder(tmp_path / "a", members), zipped(tmp_path / "a.zip", members)):
-        with pytest.warns(UserWarning, match="2 of 6 files were left out"):
+        with pytest.warns(UserWarning, match=r"2 of 6 files .*left out"):
             found = load_folder(path)
         assert found.labels.tolist() == [0, 0, 1, 1]
         assert [int(p[0, 0, 0]) for p in found.images] == [
@@ -115,20 +111,20 @@ def test_folder_images_that_are_none_move_no_label(tmp_path):
 def test_dataset_of_one_photo_is_refused(tmp_path):
     (tmp_path / "1.png").write_bytes(encoded(pixels(0)))
     for load in (load_dataset, load_folder):
-        with pytest.raises(FormatError, match=r"1\.png: one image; wanted a folder or an archive"):
+        with pytest.raises(FormatError, match=r"1\.png: one image; .*folder"):
             load(tmp_path / "1.png")
 
 
 @pytest.mark.parametrize("given", [["a", "b"], torch.zeros(3), None, b"photos"])
 def test_dataset_of_what_is_no_path_is_a_type_error(given):
     for load in (load_dataset, load_folder, load_cifar10):
-        with pytest.raises(TypeError, match=r"a path must be a str or a Path, not \w+"):
+        with pytest.raises(TypeError, match=r"path .*str or a Path, not \w+"):
             load(given)
 
 
 def test_dataset_of_an_array_file_says_what_to_do(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0")
-    with pytest.raises(FormatError, match=r"a\.npy: an array of numpy's; pass numpy\.load"):
+    with pytest.raises(FormatError, match=r"a\.npy: .*numpy's; .*numpy\.load"):
         load_dataset(tmp_path / "a.npy")
 
 
@@ -144,5 +140,5 @@ def test_cifar10_official_archive_says_nothing_of_its_other_files(tmp_path):
     train, test = load_cifar10(path)
     assert (len(train), len(test)) == (50_000, 10_000)
     path = tarred(tmp_path / "d.tgz", members | tree("more/1.png"), "w:gz")
-    with pytest.warns(UserWarning, match=r"1 \.png \(beside the batches of CIFAR-10: more/1\.png"):
+    with pytest.warns(UserWarning, match=r"1 \.png \(.*CIFAR-10: more/1\.png"):
         assert len(load_cifar10(path)[0]) == 50_000

@@ -63,7 +63,7 @@ def test_add_category_to_a_known_class_must_be_meant(tmp_path: Path) -> None:
     part = PIXELS[LABELS == 0][:10]
     pyedge.make_category(student, part, "low", path, detail="full")
     learner = pyedge.EdgeLearner(student)
-    with pytest.raises(ValueError, match=r"knows 'low' already, from 40 images; name='low' adds"):
+    with pytest.raises(ValueError, match=r"'low' already, .*40 images; name='low'"):
         learner.add_category(path)
     assert learner.student.record == student.record
     learner.add_category(path, name="low")
@@ -87,11 +87,11 @@ def test_add_category_that_cannot_be_leaves_the_learner_as_it_was(tmp_path: Path
     learner = pyedge.EdgeLearner(student)
     before = learner.logits(PIXELS)
     pyedge.make_category(tiny_student(seed=5), PIXELS[~OLD], "high", path)
-    with pytest.raises(ValueError, match="high are of other features than this student"):
+    with pytest.raises(ValueError, match=r"high .*other features"):
         learner.add_category(path)
-    with pytest.raises(ValueError, match="statistics of one class, these are of 2"):
+    with pytest.raises(ValueError, match=r"one class, .*of 2"):
         learner.add_category(student.statistics)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="wanted Statistics or a file, not int"):
+    with pytest.raises(TypeError, match="Statistics or a file, not int"):
         learner.add_category(3)  # type: ignore[arg-type]
     made = pyedge.make_category(student, PIXELS[~OLD], "high", path)
     with pytest.raises(ValueError, match="add_category: class 0, 'bad"):
@@ -101,7 +101,7 @@ def test_add_category_that_cannot_be_leaves_the_learner_as_it_was(tmp_path: Path
         learner.add_category(path)
     assert learner.student.record == student.record
     np.testing.assert_array_equal(learner.logits(PIXELS), before)
-    with pytest.raises(ValueError, match="add_category: the student has no statistics"):
+    with pytest.raises(ValueError, match=r"add_category: .*no statistics"):
         pyedge.EdgeLearner(tiny_student()).add_category(made)
 
 
@@ -131,7 +131,7 @@ def test_make_category_of_stale_statistics_is_refused(tmp_path: Path) -> None:
     arrays = {name: a * 1.5 if "conv" in name or name.endswith("0.weight") else a
               for name, a in student.arrays.items()}  # fmt: skip
     stale = dataclasses.replace(student, arrays=arrays)
-    with pytest.raises(ValueError, match="of other features than the student computes now"):
+    with pytest.raises(ValueError, match=r"other features .*computes now"):
         pyedge.make_category(stale, PIXELS, "mug", tmp_path / "a")
 
 
@@ -156,7 +156,7 @@ def test_learners_send_what_they_have_seen_and_a_student_merges_it(tmp_path: Pat
     assert central.statistics is not None
     assert same(cloud.statistics, central.statistics)
     np.testing.assert_array_equal(cloud.logits(PIXELS), central.logits(PIXELS))
-    with pytest.raises(ValueError, match="merge: wanted statistics to merge, there are none"):
+    with pytest.raises(ValueError, match=r"merge: .*there are none"):
         cloud.merge([])
     with pytest.raises(TypeError, match="merge: wanted Statistics"):
         cloud.merge(3)  # type: ignore[arg-type]

@@ -123,8 +123,8 @@ def with_added_class() -> EdgeLearner:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"options": OPTIONS.replace(lr=0.05)}, "lr is 0.1 there and 0.05 here"),
-        ({"options": OPTIONS.replace(batch_size=8)}, "batch_size is 16 there and 8 here"),
+        ({"options": OPTIONS.replace(lr=0.05)}, "lr is 0.1 .*0.05 here"),
+        ({"options": OPTIONS.replace(batch_size=8)}, "batch_size is 16 .*8 here"),
         ({"images": images(seed=5)[0]}, "images is"),
         ({"labels": images()[1][::-1].copy()}, "labels is"),
         ({"val": images(seed=5)}, "validation is none there"),
@@ -140,7 +140,7 @@ def test_edge_checkpoint_of_another_run_is_refused(
     student = learner.student
     pixels, labels = images()
     given = {"images": pixels, "labels": labels, "options": OPTIONS, **change}
-    with pytest.raises(FormatError, match=f"the checkpoint is of another run: {message}"):
+    with pytest.raises(FormatError, match=f"another run: {message}"):
         learner.learn(**given, checkpoint=tmp_path / "run.checkpoint", resume=True)
     assert learner.student is student
     assert not changed(student, learner.student)

@@ -84,7 +84,7 @@ def test_edge_labels_go_with_a_list_of_images() -> None:
     learner = EdgeLearner(tiny_student())
     wanted = learner.evaluate(PIXELS, IDS).confusion
     assert np.array_equal(learner.evaluate(list(PIXELS), NAMES).confusion, wanted)
-    with pytest.raises(ValueError, match="evaluate: labels are given, and images has labels of"):
+    with pytest.raises(ValueError, match=r"evaluate: labels .*images has labels"):
         learner.evaluate(list(zip(PIXELS, IDS, strict=True)), IDS)
 
 
@@ -263,10 +263,10 @@ def test_labels_of_an_array_file_go_by_the_names_that_it_gives(tmp_path: Path, k
     found = learner.evaluate(tmp_path / "named.npz")
     assert np.array_equal(found.confusion, learner.evaluate(pixels, labels).confusion)
     np.savez(tmp_path / "odd.npz", images=pixels, labels=labels, **{key: np.arange(3)})
-    with pytest.raises(FormatError, match=f"{key} must be a list of names"):
+    with pytest.raises(FormatError, match=f"{key} .*list of names"):
         learner.evaluate(tmp_path / "odd.npz")
     np.savez(tmp_path / "short.npz", images=pixels, labels=labels, **{key: names[:2]})
-    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1, the 2 names"):
+    with pytest.raises(ValueError, match=r"labels .*0\.\.1, .*2 names"):
         learner.evaluate(tmp_path / "short.npz")
 
 
@@ -310,7 +310,7 @@ def test_labels_of_a_data_set_that_does_not_iterate_go_by_its_classes(kind: Any)
     given = kind(pixels, 3 - labels, ("cup", *CLASSES[::-1]))  # nothing is of cup
     assert np.array_equal(learner.evaluate(given).confusion, wanted)
     assert np.array_equal(learner.predict(given).ids, learner.predict(pixels).ids)
-    with pytest.raises(ValueError, match="labels are given, and images has labels of its own"):
+    with pytest.raises(ValueError, match=r"labels are given, .*images has labels"):
         learner.evaluate(given, labels)
     learner.learn(given, labelled=True, val=given, steps=2, progress=False)
     other = EdgeLearner(tiny_student())

@@ -116,7 +116,7 @@ def test_edge_learn_holds_back_a_share_of_each_class() -> None:
     result = learner.learn(*images(), val=0.25, options=QUICK, epochs=1)
     assert learner.student.record[-1]["images"] == 36
     assert 0 <= result.history[0]["val_accuracy"] <= 1
-    with pytest.raises(ValueError, match=r"val=0.01 of 48 images holds back 0"):
+    with pytest.raises(ValueError, match=r"val=0\.01 of 48 images .*back 0"):
         learner.learn(*images(), val=0.01, options=QUICK)
 
 
@@ -187,9 +187,9 @@ def test_edge_save_and_load_go_on_as_if_nothing_had_happened(tmp_path: Path) -> 
 def test_edge_warm_start_refuses_momentum_of_other_layers() -> None:
     learner = EdgeLearner(tiny_student())
     learner.learn(*images(), options=QUICK)
-    with pytest.raises(ValueError, match="warm_start cannot go on, other layers"):
+    with pytest.raises(ValueError, match=r"warm_start .*other layers"):
         learner.learn(*images(), options=QUICK, warm_start=True, trainable="classifier")
-    with pytest.raises(ValueError, match="warm_start cannot go on from sgd with adam"):
+    with pytest.raises(ValueError, match=r"warm_start .*sgd with adam"):
         learner.learn(*images(), options=QUICK, warm_start=True, optimizer="adam")
 
 
@@ -199,7 +199,7 @@ def test_edge_max_memory_makes_batches_smaller_and_says_so() -> None:
     assert limit > learner.memory_bytes(8)
     assert learner.memory_bytes(9, training=False) < limit
     small = EdgeLearner(tiny_student(), max_memory=limit)
-    with pytest.warns(UserWarning, match="hold batches of 9 images, not of 16"):
+    with pytest.warns(UserWarning, match="9 images, not of 16"):
         result = small.learn(*images(), options=QUICK)
     assert result.batch_size == 9
     assert result.steps == 3 * 6
@@ -210,9 +210,9 @@ def test_edge_max_memory_makes_batches_smaller_and_says_so() -> None:
 @pytest.mark.parametrize(("batch_norm", "least"), [("frozen", 1), ("batch", 2)])
 def test_edge_max_memory_too_small_for_one_image_is_an_error(batch_norm: str, least: int) -> None:
     learner = EdgeLearner(tiny_student(), max_memory=1000)
-    with pytest.raises(ValueError, match=f"max_memory=1,000 bytes hold no batch of {least}"):
+    with pytest.raises(ValueError, match=f"max_memory=1,000 .*no batch of {least}"):
         learner.learn(*images(), options=QUICK, batch_norm=batch_norm)
-    with pytest.raises(ValueError, match=r"no batch of 1, which takes [\d,]+ to predict"):
+    with pytest.raises(ValueError, match=r"no batch of 1, .*[\d,]+ to predict"):
         learner.predict(images()[0])
 
 
@@ -233,7 +233,7 @@ def test_edge_a_rest_of_one_image_is_left_out_under_batch_statistics() -> None:
     learner = EdgeLearner(tiny_student())
     assert learner.learn(pixels, labels, options=QUICK, epochs=1).steps == 3
     assert learner.learn(pixels, labels, options=QUICK, epochs=1, batch_norm="batch").steps == 2
-    with pytest.raises(ValueError, match="needs 2 images in a batch, got batch_size=16 of 1"):
+    with pytest.raises(ValueError, match=r"2 images .*got batch_size=16 of 1"):
         learner.learn(pixels[:1], labels[:1], options=QUICK, batch_norm="batch")
 
 
@@ -315,7 +315,7 @@ def test_edge_learn_that_is_interrupted_leaves_the_learner_as_it_was() -> None:
 def test_edge_evaluate_refuses_images_without_labels_and_none_at_all() -> None:
     learner = EdgeLearner(tiny_student())
     pixels, labels = images()
-    with pytest.raises(ValueError, match="evaluate: wanted labels, of 48 images"):
+    with pytest.raises(ValueError, match=r"evaluate: .*labels, of 48 images"):
         learner.evaluate(pixels)
     with pytest.raises(ValueError, match="evaluate: images: wanted one at least, got none"):
         learner.evaluate(pixels[:0], labels[:0])

@@ -37,7 +37,7 @@ def test_score_may_ask_the_learner_and_save_it_but_not_teach_it(tmp_path: Path) 
         seen.append(np.array_equal(learner.logits(PIXELS), before))
         learner.save(tmp_path / "inside.pyedge")
         for call in (lambda: learner.learn(PIXELS, LABELS), lambda: learner.add_classes(["x"])):
-            with pytest.raises(RuntimeError, match="from inside another call of the same learner"):
+            with pytest.raises(RuntimeError, match="inside another call"):
                 call()
         return evaluation.accuracy
 
@@ -57,7 +57,7 @@ def test_score_that_must_not_wait_for_its_own_learn_is_told_so() -> None:
         learner.predict(PIXELS)
         return 1.0
 
-    with pytest.raises(RuntimeError, match=r"predict: called from inside learn .* no room"):
+    with pytest.raises(RuntimeError, match=r"predict: .*inside learn .*no room"):
         learner.learn(PIXELS, LABELS, val=images(seed=2), score=score, options=QUICK)
     assert not changed(tiny_student(), learner.student)
     assert len(learner.predict(PIXELS).ids) == 48
@@ -201,8 +201,8 @@ def test_interrupt_of_a_learning_main_thread_leaves_others_answering() -> None:
     [
         ("accuracy", TypeError, "learn: score: wanted a function .* got 'accuracy'"),
         (lambda e: float("nan"), ValueError, "learn: score returned NaN"),
-        (lambda e: "x", TypeError, "learn: score must return a number, got 'x'"),
-        (lambda e: "0.5", TypeError, "learn: score must return a number, got '0.5'"),
+        (lambda e: "x", TypeError, "learn: score .*a number, got 'x'"),
+        (lambda e: "0.5", TypeError, "learn: score .*a number, got '0.5'"),
     ],
 )
 def test_score_that_ranks_nothing_is_named_and_nothing_learned(

@@ -198,7 +198,7 @@ def test_copies_of_images_answers_results_and_options_are_whole(way: str) -> Non
 
 @pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle 5"])
 def test_engine_says_that_it_cannot_be_copied(way: str) -> None:
-    with pytest.raises(TypeError, match="Engine: an engine cannot be copied or pickled"):
+    with pytest.raises(TypeError, match=r"Engine: .*copied or pickled"):
         WAYS[way](tiny_student().engine())
 
 

@@ -136,7 +136,7 @@ def test_herding_over_two_parts_stays_near_the_mean_of_all() -> None:
 
 def test_memory_bounds_shrink_every_class_alike_from_the_back() -> None:
     whole = filled(per_class=6)
-    with pytest.warns(UserWarning, match="hold 3 images a class of 3, not 6"):
+    with pytest.warns(UserWarning, match=r"3 images a class .*not 6"):
         small = filled(per_class=6, max_bytes=11 * ONE)
     assert small.counts == dict.fromkeys(sorted(CLASSES), 3)
     for name in CLASSES:
@@ -144,7 +144,7 @@ def test_memory_bounds_shrink_every_class_alike_from_the_back() -> None:
             small.images[small.labels == name], whole.images[whole.labels == name][:3]
         )
     before = small.images
-    with pytest.raises(ValueError, match="hold no image of each of 3 classes, which take 192"):
+    with pytest.raises(ValueError, match=r"no image of each of 3 classes, .*192"):
         small.limit(max_bytes=2 * ONE)
     np.testing.assert_array_equal(small.images, before)
     assert small.max_bytes == 11 * ONE
@@ -166,7 +166,7 @@ def test_memory_grows_and_lets_go_of_classes() -> None:
     assert memory.add(learner, PIXELS[LABELS == 1], ["mug"] * 20) == {"low": 3, "mug": 3}
     memory.remove("low")
     assert memory.classes == ("mug",)
-    with pytest.raises(ValueError, match="no image is of 'low'; there are mug"):
+    with pytest.raises(ValueError, match=r"no image .*'low'; .*mug"):
         memory.remove("low")
     assert "3 a class of 1" in repr(memory)
     assert repr(Memory()) == "Memory(empty, up to 20 images a class)"
@@ -188,7 +188,7 @@ def test_memory_says_that_float_images_stay_floats() -> None:
     assert memory.dtype == np.float32
     assert "float32" in repr(memory)
     assert memory.nbytes == 6 * 4 * ONE
-    with pytest.raises(TypeError, match="images are uint8, this memory's are float32"):
+    with pytest.raises(TypeError, match=r"images .*uint8, .*memory.*float32"):
         memory.add(tiny_student(), PIXELS, LABELS)
 
 
@@ -217,7 +217,7 @@ def test_memory_refuses_settings(settings: Any, error: type[Exception], message:
             "images: wanted one at least, got none",
         ),
         ((tiny_student(), PIXELS, None), ValueError, "wanted labels"),
-        ((tiny_student(), PIXELS, ["cup"] * 60), ValueError, "the student knows no class cup"),
+        ((tiny_student(), PIXELS, ["cup"] * 60), ValueError, "no class cup"),
         ((tiny_student(), PIXELS[:, :, :4, :4], LABELS), ValueError, "8"),
     ],
 )

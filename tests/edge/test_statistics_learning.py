@@ -131,7 +131,7 @@ def test_learn_with_val_tells_accuracy_and_calibration() -> None:
 
 def test_auto_takes_steps_where_options_of_steps_are_given_and_drops_what_is_stale() -> None:
     learner = EdgeLearner(begun())
-    with pytest.warns(UserWarning, match="statistics of their features are dropped"):
+    with pytest.warns(UserWarning, match=r"statistics .*dropped"):
         result = learner.learn(X, Y, steps=2, lr=0.1)
     assert result.steps == 2
     assert learner.statistics is None
@@ -167,14 +167,14 @@ def test_learn_that_fails_leaves_the_learner_as_it_was() -> None:
     learner = EdgeLearner(begun())
     learner.add_classes(["fourth", "fifth"])
     before, logits = learner.student, learner.logits(TEST_X)
-    with pytest.raises(ValueError, match=r"learn: nothing is known of (high|fifth)"):
+    with pytest.raises(ValueError, match=r"learn: nothing .*of (high|fifth)"):
         learner.learn(X[:9], ["fourth"] * 9)
     with pytest.raises(ValueError, match="NaN"):
         learner.learn(np.full((2, 1, 8, 8), np.nan, np.float32), [0, 1])
     stale = dataclasses.replace(
         begun(), preprocessing={"kind": "none", "mean": [], "deviation": []}
     )
-    with pytest.raises(ValueError, match="learn: the statistics are of other features"):
+    with pytest.raises(ValueError, match=r"learn: .*statistics .*other features"):
         EdgeLearner(stale).learn(X[NEW], Y[NEW])
     assert not changed(before, learner.student)
     assert np.array_equal(learner.logits(TEST_X), logits)
@@ -191,7 +191,7 @@ def test_learn_without_statistics_begins_them_where_every_class_is_there() -> No
     learner.learn(X, Y, method="statistics")
     assert accuracy(learner) > 0.8
     one = EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="spread of the features is not known from 3 images"):
+    with pytest.raises(ValueError, match=r"spread .*not known from 3 images"):
         one.learn(X[:3], Y[:3], method="statistics")
 
 
@@ -210,9 +210,9 @@ def test_forget_is_never_having_seen_it() -> None:
     direct = EdgeLearner(begun())
     direct.learn(X[NEW], Y[NEW])
     assert np.allclose(again.logits(TEST_X), direct.logits(TEST_X), atol=1e-4)
-    with pytest.raises(ValueError, match="forget: the second moments of low are pooled"):
+    with pytest.raises(ValueError, match=r"forget: .*of low .*pooled"):
         direct.forget("low")
-    with pytest.raises(TypeError, match="forget: wanted the name of a class"):
+    with pytest.raises(TypeError, match=r"forget: .*name of a class"):
         direct.forget(2)  # type: ignore[arg-type]
 
 
@@ -221,7 +221,7 @@ def test_learn_without_forgetting_by_name_takes_no_more_room() -> None:
     learner.learn(X[NEW][:30], Y[NEW][:30], forgettable=False)
     assert learner.statistics is not None
     assert len(learner.statistics.moments) == 1
-    with pytest.raises(ValueError, match="forget: the second moments of high are pooled"):
+    with pytest.raises(ValueError, match=r"forget: .*of high .*pooled"):
         learner.forget("high")
     apart = EdgeLearner(begun())
     apart.learn(X[NEW][:30], Y[NEW][:30])

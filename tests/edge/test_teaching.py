@@ -134,7 +134,7 @@ def test_edge_learn_matches_a_larger_teachers_classes_by_name(
 def test_edge_learn_needs_a_teacher_that_knows_the_classes(pack: Knowledge) -> None:
     learner = EdgeLearner(tiny_student())
     learner.add_classes(["mug"])
-    with pytest.raises(ValueError, match=r"knows no class mug.* lambdas with 0 for J_1"):
+    with pytest.raises(ValueError, match=r"no class mug.* lambdas .*J_1"):
         learner.learn(PIXELS, LABELS, knowledge=pack, options=OPTIONS)
     result = learner.learn(PIXELS, LABELS, knowledge=pack, options=OPTIONS, lambdas=(0, 10, 1))
     assert {"J_b", "J_3"} <= set(result.history[0])
@@ -147,7 +147,7 @@ def test_edge_learn_from_maps_alone_leaves_the_classifier(pack: Knowledge) -> No
     assert changed(tiny_student(), learner.student) == {
         "groups.0.1.0.weight", "groups.1.1.0.weight"
     }  # fmt: skip
-    with pytest.raises(ValueError, match="leaves nothing that J_b could train"):
+    with pytest.raises(ValueError, match=r"nothing .*J_b could train"):
         learner.learn(
             PIXELS, knowledge=pack, options=OPTIONS, lambdas=(0, 1, 0), trainable="classifier"
         )
@@ -175,9 +175,9 @@ def test_edge_learn_refuses_knowledge_of_something_else(pack: Knowledge) -> None
     with pytest.raises(ValueError, match="made for another student"):
         learner.learn(PIXELS, knowledge=pack, options=OPTIONS)
     learner = EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="does not know 48 of these 48 images"):
+    with pytest.raises(ValueError, match=r"not know 48 of .*48 images"):
         learner.learn(images(seed=9)[0], knowledge=pack, options=OPTIONS)
-    with pytest.raises(ValueError, match="make a pack with several views"):
+    with pytest.raises(ValueError, match=r"pack .*several views"):
         learner.learn(PIXELS, knowledge=pack, options=OPTIONS, flip=True)
     with pytest.raises(ValueError, match="leave no loss without labels"):
         learner.learn(PIXELS, knowledge=pack, options=OPTIONS, lambdas=(0, 0, 1))
@@ -194,5 +194,5 @@ def test_edge_checkpoint_of_other_knowledge_is_refused(
     learner = EdgeLearner(tiny_student())
     learner.learn(PIXELS, knowledge=pack, options=OPTIONS, checkpoint=path)
     learner = EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="the checkpoint is of another run: knowledge is"):
+    with pytest.raises(ValueError, match="another run: knowledge is"):
         learner.learn(PIXELS, knowledge=small, options=OPTIONS, checkpoint=path, resume=True)

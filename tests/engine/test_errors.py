@@ -124,7 +124,7 @@ def test_a_step_on_wrong_types_changes_nothing(name: str) -> None:
 def test_weights_out_of_bounds_are_found_by_the_next_step() -> None:
     engine = NET.engine(LAYERS)
     engine.set_array("head.weight", np.full_like(NET.arrays["head.weight"], 3e38))
-    with pytest.raises(NotFiniteError, match="is not finite; nothing was changed") as found:
+    with pytest.raises(NotFiniteError, match="not finite; nothing was changed") as found:
         engine.step(**known())
     assert found.value.quantity in ("the loss", "a gradient")
     assert isinstance(found.value, ValueError)
@@ -135,14 +135,14 @@ def test_weights_out_of_bounds_are_found_by_the_next_step() -> None:
     [
         (lambda e: e.set_trainable(["conv", "nobody"]), "no node is called 'nobody'"),
         (lambda e: e.set_trainable(["relu"]), "node 'relu' has no weights"),
-        (lambda e: e.set_batch_norm("running"), 'mode must be "frozen" or "batch"'),
+        (lambda e: e.set_batch_norm("running"), 'mode .*"frozen" or "batch"'),
         (lambda e: e.set_optimizer(kind="lbfgs"), "kind must be"),
         (lambda e: e.set_optimizer(momentum=1.0), "momentum must lie in"),
         (lambda e: e.set_optimizer(beta2=-0.1), "beta1 and beta2"),
         (lambda e: e.set_optimizer(weight_decay=np.nan), "weight_decay, epsilon and clip"),
         (lambda e: e.set_optimizer(clip=-1.0), "clip must be"),
         (lambda e: e.set_optimizer(kind="adam", epsilon=0.0), "epsilon"),
-        (lambda e: e.memory(-1, True), "batch must be from 0"),
+        (lambda e: e.memory(-1, True), "batch .*from 0"),
         (lambda e: e.array("nobody"), "no array is called 'nobody'"),
         (lambda e: e.gradient("nobody"), "nobody"),
         (lambda e: e.gradient("norm.running_mean"), "is not trainable"),

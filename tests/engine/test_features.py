@@ -212,7 +212,7 @@ def test_features_of_a_linear_node_by_name() -> None:
 @pytest.mark.parametrize("node", ["conv", "nobody", ""])
 def test_features_refuse_a_node_that_is_not_linear(node: str) -> None:
     net = NETS["pooled"]
-    with pytest.raises(ValueError, match=f"features: no linear node is called '{node}'"):
+    with pytest.raises(ValueError, match=f"features: no linear node .*'{node}'"):
         engine_of(net).features(make_images(net, 1), node=node)
 
 
@@ -220,7 +220,7 @@ def test_features_ask_for_the_node_where_the_output_is_not_of_a_linear_one() -> 
     net = pooled()
     net.add("relu")
     engine, images = net.engine(), make_images(net, 2)
-    with pytest.raises(ValueError, match="features: the output is not a linear node's"):
+    with pytest.raises(ValueError, match=r"features: .*output .*not a linear node"):
         engine.features(images)
     assert engine.features(images, node="head")[0].shape == (2, 17)
 
@@ -229,11 +229,11 @@ def test_features_refuse_images_that_predict_refuses() -> None:
     net = NETS["pooled"]
     engine, images = engine_of(net), make_images(net, 3)
     want = engine.features(images)
-    with pytest.raises(ValueError, match="rows must name images that are there"):
+    with pytest.raises(ValueError, match=r"rows .*images that are there"):
         engine.features(images, np.array([3]))
     with pytest.raises(ValueError, match="images must be"):
         engine.features(images[:, :, 1:].copy())
-    with pytest.raises(TypeError, match="images must be uint8 or float32"):
+    with pytest.raises(TypeError, match=r"images .*uint8 or float32"):
         engine.features(images.astype(np.float64))  # type: ignore[arg-type]
     bad = images.copy()
     bad[1, 0, 0, 0] = np.nan

@@ -80,7 +80,7 @@ def test_maps_of_some_images_are_as_if_the_others_were_not_there(
     ("changes", "message"),
     [
         ({"mapped": np.ones(2, bool)}, r"mapped must be \[n\]"),
-        ({"mapped": np.zeros(3, bool)}, "mapped must be true for an image or more"),
+        ({"mapped": np.zeros(3, bool)}, "mapped .*true .*image or more"),
         ({"mapped": np.ones(3, bool), "maps": None}, "mapped needs maps"),
     ],
 )

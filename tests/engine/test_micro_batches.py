@@ -91,7 +91,7 @@ def test_memory_falls_with_the_micro_batch() -> None:
 
 
 def test_refuses_a_negative_number(graph: StudentGraph) -> None:
-    with pytest.raises(ValueError, match="set_micro_batch: wants 0 or more images"):
+    with pytest.raises(ValueError, match=r"set_micro_batch: .*0 or more"):
         graph.engine([]).set_micro_batch(-1)
 
 

@@ -96,7 +96,7 @@ def one_step(engine: Engine, seed: int = 0) -> dict[str, Any]:
 
 def test_an_update_takes_the_gradients_of_one_step_once() -> None:
     engine = NET.engine(["head"])
-    with pytest.raises(RuntimeError, match="update: there are no gradients; call step first"):
+    with pytest.raises(RuntimeError, match=r"update: .*no gradients"):
         engine.update(0.1)
     one_step(engine)
     engine.update(0.1)

@@ -50,7 +50,7 @@ def test_pack_is_made_where_nothing_can_be_synced(
         pack(tmp_path / "pack")
     assert digest(tmp_path / "pack") == plain
     monkeypatch.setattr(os, "fsync", failing("fsync", errno.ENOSYS))
-    with pytest.warns(UserWarning, match="this disk cannot tell when it is safe"):
+    with pytest.warns(UserWarning, match=r"cannot tell when .*safe"):
         pack(tmp_path / "third")
     assert digest(tmp_path / "third") == plain
     assert sorted(os.listdir(tmp_path)) == ["pack", "plain", "third"]
@@ -77,7 +77,7 @@ def test_pack_is_made_though_the_old_one_cannot_be_removed(
     before = digest(path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "rmdir", failing("rmdir", errno.EBUSY))
-        with pytest.warns(UserWarning, match="but the pack before it stays as"):
+        with pytest.warns(UserWarning, match="pack before it stays"):
             pack(path, seed=1)
     assert digest(path) != before
     assert sorted(os.listdir(tmp_path)) == [".pack.old", "pack"]

@@ -70,7 +70,7 @@ def test_pack_is_made_again_and_again_though_no_old_one_can_be_removed(
             patch.setattr(os, name, failing(name, errno.EACCES))
         for seed in (1, 2, 3):
             if seed == 1:
-                with pytest.warns(UserWarning, match=r"the pack before it stays as .*\.pack\.old "):
+                with pytest.warns(UserWarning, match=r"pack before it stays .*\.pack\.old "):
                     pack(path, seed=seed)
             else:
                 pack(path, seed=seed)  # said already
@@ -109,16 +109,16 @@ def test_pack_is_made_where_its_mode_cannot_be_kept(
     path = pack(tmp_path / "pack")
     path.chmod(0o700)
     monkeypatch.setattr(os, "chmod", failing("chmod", errno.EPERM))
-    with pytest.warns(UserWarning, match=r"pack is written, .* be 700 as before \(chmod"):
+    with pytest.warns(UserWarning, match=r"pack is written, .*700 .*\(chmod"):
         pack(path, seed=1)
     assert os.listdir(tmp_path) == ["pack"]
 
 
 def test_pack_at_a_link_to_itself_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(FileExistsError, match="loop: a link that leads to itself"):
+    with pytest.raises(FileExistsError, match=r"loop: .*link .*itself"):
         pack(tmp_path / "loop")
-    with pytest.raises(FileExistsError, match="loop: a link that leads to itself"):
+    with pytest.raises(FileExistsError, match=r"loop: .*link .*itself"):
         check_target(tmp_path / "loop")
     assert os.listdir(tmp_path) == ["loop"]
 

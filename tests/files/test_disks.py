@@ -40,7 +40,7 @@ def test_save_says_once_that_a_disk_does_not_sync_folders(
     target: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     monkeypatch.setattr(os, "fsync", failing("fsync", code, of_folder))
-    with pytest.warns(UserWarning, match="written whole, but this disk does not sync folders"):
+    with pytest.warns(UserWarning, match=r"written whole, .*not sync folders"):
         put(target)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -52,7 +52,7 @@ def test_save_takes_a_folder_that_cannot_be_opened(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "open", failing("open", errno.EACCES, lambda p, *_: os.path.isdir(p)))
-    with pytest.warns(UserWarning, match=r"does not sync folders \(Permission denied\)"):
+    with pytest.warns(UserWarning, match=r"not sync folders \(Permission denied\)"):
         put(target)
     assert only(target) == b"new"
 
@@ -62,7 +62,7 @@ def test_save_says_that_a_disk_does_not_sync_files(
     target: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     monkeypatch.setattr(os, "fsync", failing("fsync", code, of_file))
-    with pytest.warns(UserWarning, match="written, but this disk cannot tell when it is safe"):
+    with pytest.warns(UserWarning, match=r"written, .*cannot tell when .*safe"):
         put(target)
     assert only(target) == b"new"
 
@@ -113,7 +113,7 @@ def test_save_says_that_it_cannot_keep_a_mode(
     before = os.umask(0o077)
     monkeypatch.setattr(os, "fchmod", failing("fchmod", errno.EPERM))
     try:
-        with pytest.warns(UserWarning, match="does not let its permissions be 666 as before"):
+        with pytest.warns(UserWarning, match=r"permissions .*666"):
             put(target)
     finally:
         os.umask(before)
@@ -157,7 +157,7 @@ def test_save_says_that_it_cannot_keep_an_owner(
         pytest.skip("only root may give files away")
     os.chown(target, 1234, 2345)
     monkeypatch.setattr(os, "fchown", failing("fchown", errno.EPERM))
-    with pytest.warns(UserWarning, match="belongs to another user or group than before"):
+    with pytest.warns(UserWarning, match="another user or group"):
         put(target)
     assert only(target) == b"new"
 
@@ -193,7 +193,7 @@ def test_save_writes_over_what_cannot_be_renamed_over_and_says_so(
 ) -> None:
     node = target.stat().st_ino
     monkeypatch.setattr(os, "replace", failing("replace", code))
-    with pytest.warns(UserWarning, match="written, but over the old file and not in its place"):
+    with pytest.warns(UserWarning, match=r"written, .*over the old file"):
         put(target, content)
     assert only(target) == content
     assert target.stat().st_ino == node

@@ -105,7 +105,7 @@ def test_float_images_with_a_number_that_is_none_are_refused(bad):
     images = np.zeros((5, *SHAPE), np.float32)
     EdgeImages.of(images, SHAPE)
     images[3, 2, 1, 0] = bad
-    with pytest.raises(ValueError, match="image 3 holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"image 3 .*NaN"):
         EdgeImages.of(images, SHAPE)
 
 
@@ -134,7 +134,7 @@ def test_labels_out_of_range_are_refused_by_the_students_classes():
 def test_labels_may_be_names_and_get_the_students_ids():
     found = EdgeImages.of(pixels(3, *SHAPE), SHAPE, ["mug", "cat", "mug"])
     assert found.with_classes(["cat", "dog", "mug"]).labels.tolist() == [2, 0, 2]
-    with pytest.raises(ValueError, match="knows no class mug; it knows cat, dog"):
+    with pytest.raises(ValueError, match=r"no class mug; .*cat, dog"):
         found.with_classes(["cat", "dog"])
 
 
@@ -161,7 +161,7 @@ def test_folder_for_a_student_that_is_not_square_must_fit(tmp_path):
     path = photos(tmp_path / "fits", ["a/1.png"], sides=(6, 5))
     assert EdgeImages.of(path, SHAPE).shape == SHAPE
     photos(path, ["a/2.png"], sides=(7, 5))
-    with pytest.raises(ValueError, match=r"a/2\.png is 5x7, the student takes images of 5x6"):
+    with pytest.raises(ValueError, match=r"a/2\.png .*5x7, .*student .*5x6"):
         EdgeImages.of(path, SHAPE)
 
 
@@ -170,7 +170,7 @@ def test_folder_with_a_truncated_image_names_the_file(tmp_path, part):
     path = photos(tmp_path, ["cat/good.png", "cat/broken.png"])
     data = (path / "cat" / "broken.png").read_bytes()
     (path / "cat" / "broken.png").write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(FormatError, match=r"cat/broken\.png: not an image, or a broken one"):
+    with pytest.raises(FormatError, match=r"cat/broken\.png: not an image"):
         EdgeImages.of(path, (3, 6, 6))
 
 
@@ -179,7 +179,7 @@ def test_folder_without_labels_takes_images_wherever_they_lie(tmp_path):
     found = EdgeImages.from_folder(path, (3, 6, 6), labelled=False)
     assert len(found) == 2
     assert found.labels is None
-    with pytest.raises(FormatError, match=r"loose\.png lies in no class folder"):
+    with pytest.raises(FormatError, match=r"loose\.png .*no class folder"):
         EdgeImages.of(path, (3, 6, 6))
 
 
@@ -200,7 +200,7 @@ def test_folder_keeps_the_classes_that_are_asked_for(tmp_path):
     mugs = found.only_classes(["mug"])
     assert np.array_equal(mugs.array, found.array[2:])
     assert mugs.with_classes(["mug", "dog", "cat"]).labels.tolist() == [0, 0]
-    with pytest.raises(ValueError, match="no class is called 'cup'; there are cat, dog, mug"):
+    with pytest.raises(ValueError, match=r"no class .*'cup'; .*cat, dog, mug"):
         found.only_classes(["cup"])
 
 
@@ -225,7 +225,7 @@ def test_iterable_of_single_images_batches_and_tensors_is_put_together():
     [
         ([], ValueError, "wanted one at least, got none"),
         ([(pixels(*SHAPE), 0), (pixels(*SHAPE), None)], ValueError, "1 of 2 items have labels"),
-        ([(pixels(2, *SHAPE), [0])], ValueError, "item 0 has 2 images and 1 labels"),
+        ([(pixels(2, *SHAPE), [0])], ValueError, "item 0 .*2 images and 1 labels"),
         ([pixels(*SHAPE), np.zeros(SHAPE, np.float32)], TypeError, "some are|some items"),
         ([pixels(2, 2)], ValueError, "wanted "),
         (7, TypeError, "an array, a folder or an iterable"),
@@ -288,5 +288,5 @@ def test_images_of_a_camera_that_reuses_its_buffer_are_each_their_own() -> None:
 def test_images_by_a_mask_are_those_where_it_is_true() -> None:
     images = EdgeImages.of(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), (1, 1, 1), [0, 1, 2])
     assert images.subset([True, False, True]).array.ravel().tolist() == [0, 2]
-    with pytest.raises(TypeError, match="wanted places, whole numbers, or a mask"):
+    with pytest.raises(TypeError, match=r"places, .*mask"):
         images.subset([0.5])

@@ -137,17 +137,17 @@ def test_zip_damaged_is_a_format_error_or_reads_the_same(tmp_path, data):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.7z", b"7z\xbc\xaf\x27\x1c", "a 7z archive, which is not read; unpack it"),
-        ("a.rar", b"Rar!\x1a\x07\1", "a RAR archive, which is not read"),
-        ("a.tar.zst", b"\x28\xb5\x2f\xfd", r"a Zstandard \(\.zst\) archive, which is not read"),
-        ("a.txt", b"1.png\n2.png", "a .txt file; wanted a folder.* pass a list of their paths"),
-        ("a.csv", b"1.png,cat", "a .csv file; wanted a folder"),
-        ("a.pdf", b"%PDF", "no image that can be read: PDF"),
-        ("a.jpg", b"<html>", "no image that can be read: a web page"),
-        ("a.bin", b"blah" * 200, "neither an image nor an archive, or broken; wanted"),
-        ("a.zip", b"hello", "not a tar archive, or truncated"),
-        ("a.zip", b"PK\3\4 and no more", "not a zip archive, or truncated or altered"),
-        ("a.png", b"", "not an image, or a broken one: it is empty"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", "a 7z archive, .*not read"),
+        ("a.rar", b"Rar!\x1a\x07\1", "a RAR archive, .*not read"),
+        ("a.tar.zst", b"\x28\xb5\x2f\xfd", r"a Zstandard \(\.zst\) archive, .*not read"),
+        ("a.txt", b"1.png\n2.png", "a .txt file; .*folder.* list of .*paths"),
+        ("a.csv", b"1.png,cat", "a .csv file; .*folder"),
+        ("a.pdf", b"%PDF", "no image .*: PDF"),
+        ("a.jpg", b"<html>", "no image .*: a web page"),
+        ("a.bin", b"blah" * 200, "neither an image nor an archive"),
+        ("a.zip", b"hello", "not a tar archive"),
+        ("a.zip", b"PK\3\4 and no more", "not a zip archive"),
+        ("a.png", b"", "not an image.*empty"),
     ],
 )
 def test_path_of_something_else_is_refused_with_a_word_for_it(tmp_path, name, data, words):
@@ -178,14 +178,14 @@ def test_path_of_one_photo_is_one_image_without_a_label(tmp_path):
     found = read(tmp_path / "1.png", labelled=None)
     assert np.array_equal(found.array[0], pixels(4))
     assert found.labels is None
-    with pytest.raises(FormatError, match=r"1\.png: one image without a label"):
+    with pytest.raises(FormatError, match=r"1\.png: one image .*label"):
         read(tmp_path / "1.png")
 
 
 def test_path_of_cifar10_on_a_device_says_who_reads_it(tmp_path):
     record = struct.pack("B", 3) + bytes(3072)
     members = {f"cifar-10-batches-bin/data_batch_{i}.bin": record for i in range(1, 6)}
-    with pytest.raises(FormatError, match=r"5 \.bin \(a batch of CIFAR-10: pyedge\.data\.load_cif"):
+    with pytest.raises(FormatError, match=r"5 \.bin \(.*CIFAR-10: pyedge\.data\.load_cif"):
         read(tarred(tmp_path / "cifar-10-binary.tar.gz", members, "w:gz"))
 
 

@@ -120,7 +120,7 @@ def test_file_a_raw_photo_is_not_taken_for_its_thumbnail(tmp_path):
     raw = {f"dog/{i}{end}": encoded(pixels(i), "TIFF") for i, end in enumerate((".dng", ".CR2"))}
     path = folder(tmp_path, tree(*BASE) | raw)
     assert "1 .dng (a camera's raw file: convert it to JPEG: dog/0.dng), 1 .cr2" in told(path)
-    with pytest.raises(FormatError, match=r"0\.dng: no image that can be read: a camera's raw"):
+    with pytest.raises(FormatError, match=r"0\.dng: no image .*raw"):
         read(path / "dog" / "0.dng", labelled=False)
 
 
@@ -159,29 +159,27 @@ def test_junk_of_file_managers_is_passed_over_without_a_word(tmp_path):
 def test_a_class_of_which_nothing_is_left_is_refused_not_renumbered(tmp_path):
     members = tree(*BASE) | {"bird/1.jpg": b"<html>", "bird/2.pdf": b"%PDF"}
     for path in (folder(tmp_path / "a", members), zipped(tmp_path / "a.zip", members)):
-        with pytest.raises(FormatError, match="the class folder bird holds no images"):
+        with pytest.raises(FormatError, match=r"class folder bird .*no images"):
             read(path)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\1\2", b"404 not found"])
 def test_file_broken_is_refused_by_name(tmp_path, data):
     path = folder(tmp_path, tree(*BASE) | {"dog/1.jpg": data})
-    with pytest.raises(FormatError, match=r"dog/1\.jpg: not an image, or a broken one") as caught:
+    with pytest.raises(FormatError, match=r"dog/1\.jpg: not an image") as caught:
         read(path)
     assert "0x" not in str(caught.value)  # no address in memory
 
 
 def test_files_broken_are_all_named_at_once(tmp_path):
     path = folder(tmp_path, tree(*BASE) | {f"dog/b{i}.png": b"\0" * i for i in range(9)})
-    with pytest.raises(
-        FormatError, match=r"dog/b0\.png: not an image.* and 8 more broken ones: dog"
-    ):
+    with pytest.raises(FormatError, match=r"dog/b0\.png: not an image.* 8 more .*: dog"):
         read(path)
 
 
 def test_folder_that_is_no_path_is_a_type_error():
     for given in (["a", "b"], 7, None, b"photos"):
-        with pytest.raises(TypeError, match=r"a path must be a str or a Path, not \w+"):
+        with pytest.raises(TypeError, match=r"path .*str or a Path, not \w+"):
             read(given)
 
 
@@ -202,7 +200,7 @@ def test_pipes_sockets_and_broken_links_are_told_and_never_waited_for(tmp_path):
     assert "6 of 9 files were left out" in said
     assert "1 without extension (a pipe, a socket or a device: cat/pipe)" in said
     assert "(a broken link: dog/broken.png" in said
-    with pytest.raises(FormatError, match="a pipe, a socket or a device; wanted a folder"):
+    with pytest.raises(FormatError, match=r"a pipe.*wanted a folder"):
         read(path / "cat" / "pipe")
 
 
@@ -210,9 +208,7 @@ def test_links_between_classes_do_not_move_images_to_another_class(tmp_path):
     path = folder(tmp_path / "a", tree(*BASE))
     os.symlink("../dog", path / "cat" / "friend")
     os.symlink("..", path / "cat" / "up")
-    with pytest.warns(
-        UserWarning, match=r"1 folder \(a link to a folder that is read already: cat"
-    ):
+    with pytest.warns(UserWarning, match=r"1 folder \(a link .*already: cat"):
         assert read(path).labels.tolist() == [0, 0, 1]
 
 

@@ -111,19 +111,19 @@ def test_layout_container_says_only_that_there_are_images(name):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        (names("train", "val", "valid", "test"), "val and valid are both called like val"),
-        (names("train", "Training", "test"), "Training and train are both called like train"),
-        (names("", "test"), r"test \(with cat, dog in it\) beside cat, dog could be a split"),
-        (names("", classes=("bus", "car", "train")), r"train beside bus, car could be a split or"),
-        (names("", classes=("valid", "invalid")), "valid beside invalid could be a split"),
-        (names("") + loose("test"), "test beside cat, dog could be a split or a class"),
-        (names("train", "test", "extra"), "extra beside train/; wanted train/, test/"),
-        (names("a", "b"), r"a, b hold folders of the same names \(cat, dog\)"),
-        (names("color", "grey", "segmented"), r"color, grey, segmented hold folders of the same"),
-        (names("", "cells"), "cells lies beside cat, dog and holds folders of the same names"),
+        (names("train", "val", "valid", "test"), "val and valid .*both .*like val"),
+        (names("train", "Training", "test"), "Training and train .*both .*like train"),
+        (names("", "test"), r"test \(with cat, dog in it\) beside cat, dog .*split"),
+        (names("", classes=("bus", "car", "train")), r"train beside bus, car .*split"),
+        (names("", classes=("valid", "invalid")), "valid beside invalid .*split"),
+        (names("") + loose("test"), "test beside cat, dog .*split or a class"),
+        (names("train", "test", "extra"), "extra beside train/; .*train/, test/"),
+        (names("a", "b"), r"a, b .*same names \(cat, dog\)"),
+        (names("color", "grey", "segmented"), r"color, grey, segmented .*same"),
+        (names("", "cells"), "cells .*beside cat, dog .*same names"),
         (
             [f"{c}/{s}/1.jpg" for c in ("cat", "dog") for s in ("train", "test")],
-            r"splits lie inside of classes \(cat/test, cat/train\)",
+            r"splits .*inside of classes \(cat/test, cat/train\)",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_layout_with_splits_leaves_the_folders_beside_them_out_and_notes_them():
     found = arranged(names("train", "test", "extra"), left_out, splits=True)
     assert counts(found) == {"train": 4, "test": 4}
     assert left_out.told().startswith("4 .jpg (beside the splits: extra/cat/0.jpg, ")
-    with pytest.raises(LayoutError, match="no folder is called train, val or test; there are cat"):
+    with pytest.raises(LayoutError, match=r"no folder .*train, val or test; .*cat"):
         arranged(names(""), splits=True)
 
 
@@ -178,13 +178,13 @@ def test_layout_loose_test_images_are_no_test_and_loose_training_images_are_refu
         left_out = LeftOut()
         assert counts(arranged(names(train) + loose(place), left_out)) == {"train": 4}
         assert left_out.names == loose(place)
-    with pytest.raises(LayoutError, match=r"train/0\.jpg lies in no class folder"):
+    with pytest.raises(LayoutError, match=r"train/0\.jpg .*no class folder"):
         arranged(loose("train") + names("test"))
 
 
 def test_layout_of_one_class_that_is_called_images_has_no_class():
     for folder in ("images", "set/imgs"):
-        with pytest.raises(LayoutError, match=r"0\.jpg lies in no class folder"):
+        with pytest.raises(LayoutError, match=r"0\.jpg .*no class folder"):
             arranged(loose(folder))
     assert arranged(loose("mug")).classes == ("mug",)
 
@@ -192,9 +192,9 @@ def test_layout_of_one_class_that_is_called_images_has_no_class():
 @pytest.mark.parametrize(
     ("others", "words"),
     [
-        (["labels/0.txt", "labels/1.txt"], r"labels/ \(YOLO\) is a layout for detection"),
-        (["Annotations/0.xml"], r"annotations/ \(VOC, COCO\) is a layout for detection"),
-        (["train.csv"], r"labels in a table \(train\.csv\) are not read: move each image"),
+        (["labels/0.txt", "labels/1.txt"], r"labels/ \(YOLO\) .*detection"),
+        (["Annotations/0.xml"], r"annotations/ \(VOC, COCO\) .*detection"),
+        (["train.csv"], r"labels in a table \(train\.csv\) .*not read"),
     ],
 )
 def test_layout_of_another_kind_is_named(others, words):
@@ -210,19 +210,19 @@ def test_layout_of_another_kind_is_named(others, words):
 )
 def test_layout_of_images_and_masks_is_named(files):
     masks = [name.replace("cat/", "images/").replace("dog/", "masks/") for name in files]
-    with pytest.raises(LayoutError, match="images, masks is a layout for segmentation"):
+    with pytest.raises(LayoutError, match=r"images, masks .*segmentation"):
         arranged(masks)
     assert arranged(names("", classes=("labels", "cat"))).classes == ("cat", "labels")
 
 
 def test_layout_a_class_folder_without_images_is_named_with_what_was_left_out():
-    with pytest.raises(LayoutError, match="the class folder emu holds no images"):
+    with pytest.raises(LayoutError, match=r"class folder emu .*no images"):
         arranged(names(""), folders=("cat", "dog", "emu"))
     left_out = LeftOut()
     left_out.add("emu/1.heic", "HEIC")  # an archive lists no folders
-    with pytest.raises(LayoutError, match=r"folder emu holds no images \(of its files 1 left out"):
+    with pytest.raises(LayoutError, match=r"folder emu .*no images \(.* 1 left out"):
         arranged(names(""), left_out)
-    with pytest.raises(LayoutError, match="val/ holds no images; fill it, or remove it"):
+    with pytest.raises(LayoutError, match=r"val/ .*no images"):
         arranged(names("train", "test"), folders=("train", "test", "val"))
 
 

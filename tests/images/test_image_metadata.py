@@ -79,7 +79,7 @@ def test_png_with_broken_pixels_is_refused_with_or_without_its_metadata():
     body = bytearray(whole)
     body[body.index(b"IDAT") + 10] ^= 255
     for data in (bytes(body), whole[: len(whole) // 2], png(chunk(b"pHYs", b""))[:200]):
-        with pytest.raises(FormatError, match=r"a\.png: not an image, or a broken one"):
+        with pytest.raises(FormatError, match=r"a\.png: not an image"):
             decode("a.png", data)
     assert without_damage(whole) is None  # nothing to leave out
     assert without_damage(encoded(IMAGE, "JPEG")) is None
@@ -123,7 +123,7 @@ def test_image_of_several_pictures_gives_the_first(kind):
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_image_that_breaks_off_is_refused_not_grey(kind, part):
     data = encoded(IMAGE, kind)
-    with pytest.raises(FormatError, match=r"b\.jpg: not an image, or a broken one"):
+    with pytest.raises(FormatError, match=r"b\.jpg: not an image"):
         decode("b.jpg", data[: int(len(data) * part)])
 
 
@@ -132,5 +132,5 @@ def test_images_that_break_off_are_warned_of_where_the_program_has_pillow_take_t
 ):
     path = folder(tmp_path, tree("cat/1.png"))
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.warns(UserWarning, match="LOAD_TRUNCATED_IMAGES is set in this program"):
+    with pytest.warns(UserWarning, match=r"LOAD_TRUNCATED_IMAGES .*set"):
         EdgeImages.from_folder(path, (3, 6, 6))

@@ -68,11 +68,11 @@ def test_predict_of_loose_photos_needs_no_labels_and_evaluate_says_that_it_does(
     zipped(here / "loose.zip", dict(sorted(members.items(), reverse=True)))
     for given in ("loose", "loose.zip"):
         assert np.array_equal(learner.logits(given), expected)
-        with pytest.raises(FormatError, match=r"0\.png lies in no class folder"):
+        with pytest.raises(FormatError, match=r"0\.png .*no class folder"):
             learner.evaluate(given)
-        with pytest.raises(ValueError, match="by their class folders; for others, pass a list of"):
+        with pytest.raises(ValueError, match=r"class folders; .*a list of"):
             learner.evaluate(given, LABELS)
-    with pytest.raises(ValueError, match="evaluate: wanted labels, of 2 images"):
+    with pytest.raises(ValueError, match=r"evaluate: .*labels, of 2 images"):
         learner.evaluate(["loose/0.png", "loose/1.png"])
 
 
@@ -97,7 +97,7 @@ def test_predict_of_splits_or_of_photos_in_and_beside_folders_goes_by_name(here,
 def test_predict_tells_what_a_folder_has_beside_the_answers(here, learner):
     (here / "loose" / "notes.txt").write_text("x")
     (here / "loose" / "4.png").write_text("<html>not found</html>")
-    with pytest.warns(UserWarning, match=r"2 of 10 files were left out: .*1 \.png \(a web page"):
+    with pytest.warns(UserWarning, match=r"2 of 10 files .*1 \.png \(a web page"):
         found = learner.logits("loose")
     assert np.array_equal(found, learner.logits(np.delete(GREY, 4, axis=0)))
 
@@ -119,10 +119,10 @@ def test_paths_of_what_is_no_image_are_refused_and_never_left_out(here, learner)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"loose/0.png"}, "must be in an order, a set has none"),
-        ({"image": "loose/0.png"}, "must be in an order, a dict has none"),
+        ({"loose/0.png"}, "order, a set"),
+        ({"image": "loose/0.png"}, "order, a dict"),
         (b"loose/0.png", "not bytes"),
-        (["loose/0.png", np.zeros((8, 8), np.uint8)], "item 1 is ndarray, and those before it"),
+        (["loose/0.png", np.zeros((8, 8), np.uint8)], "item 1 .*ndarray, .*before"),
     ],
 )
 def test_paths_in_what_gives_no_order_or_no_paths_are_refused(here, learner, given, words):
@@ -141,7 +141,7 @@ def test_paths_with_labels_are_evaluated_and_learned_from(here, learner):
     assert learner.evaluate(zip(paths, LABELS, strict=True)).accuracy == expected
     with pytest.raises(ValueError, match="1 of 2 paths have labels"):
         learner.evaluate([("loose/0.png", "low"), "loose/1.png"])
-    with pytest.raises(ValueError, match="images has labels of its own"):
+    with pytest.raises(ValueError, match="images has labels"):
         learner.evaluate([("loose/0.png", "low")], ["low"])
     twin = EdgeLearner(tiny_student())
     learner.learn(paths, names, steps=2, batch_size=4)
@@ -159,12 +159,10 @@ def test_path_of_an_array_file_is_the_array(here, learner):
     expected = learner.evaluate(GREY, LABELS).accuracy
     assert learner.evaluate("a.npz").accuracy == expected
     assert learner.evaluate("a.npy", LABELS).accuracy == expected
-    with pytest.raises(
-        FormatError, match=r"b\.npz: has no array called images, but \['pictures'\]"
-    ):
+    with pytest.raises(FormatError, match=r"b\.npz: .*no array .*images, .*\['pictures'\]"):
         learner.predict("b.npz")
     (here / "c.npy").write_bytes(b"no array")
-    with pytest.raises(FormatError, match=r"c\.npy: not an array of numpy's, or a damaged one"):
+    with pytest.raises(FormatError, match=r"c\.npy: not an array"):
         learner.predict("c.npy")
 
 

@@ -300,7 +300,7 @@ def test_array_with_a_mask_is_taken_where_nothing_is_masked() -> None:
     masked = np.ma.masked_array(photos())
     assert np.array_equal(EdgeImages.of(masked, SHAPE).array, photos())
     masked[3, 0, 0, :2] = np.ma.masked
-    with pytest.raises(TypeError, match=r"2 pixels of images are masked; fill them"):
+    with pytest.raises(TypeError, match=r"2 pixels of images .*masked"):
         EdgeImages.of(masked, SHAPE)
 
 
@@ -313,7 +313,7 @@ def test_lists_of_numbers_are_images() -> None:
     assert np.array_equal(EdgeImages.of(x.tolist(), SHAPE).array, x)
     two = photos(2)[:, 0].tolist()  # two images of 8 x 8, no pair of image and label
     assert np.array_equal(EdgeImages.of(two, SHAPE).array, photos(2))
-    with pytest.raises(TypeError, match="from -3 to 252; scale them"):
+    with pytest.raises(TypeError, match="from -3 to 252"):
         EdgeImages.of((photos(4).astype(int) - 3).tolist(), SHAPE)
 
 
@@ -330,10 +330,10 @@ def test_objects_are_taken_for_the_arrays_that_they_are() -> None:
     objects[:] = list(photos(3))
     assert np.array_equal(EdgeImages.of(objects, SHAPE).array, photos(3))
     objects[1] = photos(3)[1][:, :4]
-    with pytest.raises(ValueError, match=r"one shape, got \[1, 4, 8\] and \[1, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"one shape, .*\[1, 4, 8\] and \[1, 8, 8\]"):
         EdgeImages.of(objects, SHAPE)
     objects[1] = {"image": 3}
-    with pytest.raises(TypeError, match="numbers or arrays, not Python objects"):
+    with pytest.raises(TypeError, match="not Python objects"):
         EdgeImages.of(objects, SHAPE)
 
 

@@ -91,7 +91,7 @@ def test_decode_of_32_bits_is_refused_with_its_range(values: NDArray[Any]) -> No
 @pytest.mark.parametrize("scale", [1, 1 / 255, -1, float("nan")])
 def test_decode_of_floats_is_refused(scale: float) -> None:
     values = RAMP.astype(np.float32) * np.float32(scale)
-    with pytest.raises(FormatError, match=r"^x\.tif has floats \(mode F\) from .* what is white"):
+    with pytest.raises(FormatError, match=r"^x\.tif .*floats \(mode F\) .*white"):
         decode("x.tif", encoded(values, "TIFF"))
 
 
@@ -102,7 +102,7 @@ def test_decode_of_16_signed_bits_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_decode_of_8_bits_in_16_is_refused_and_not_black(kind: str) -> None:
-    with pytest.raises(FormatError, match="nothing above 248, where 65535 is white"):
+    with pytest.raises(FormatError, match=r"above 248, .*65535 .*white"):
         decode("x", encoded(RAMP.astype(np.uint16), kind))
     black = np.zeros((4, 4), np.uint16)
     assert np.array_equal(decode("x", encoded(black, kind)), np.zeros((4, 4, 3)))
@@ -121,7 +121,7 @@ def test_decode_of_12_bits_divides_by_16() -> None:
 def test_decode_all_warns_once_of_12_bits_in_16() -> None:
     data = encoded((RAMP * 16).astype(np.uint16))
     entries = [Entry(f"{i}.png", lambda: data) for i in range(3)]
-    with pytest.warns(UserWarning, match=r"0\.png and 2 more: has 16 bits .* above 4095") as told:
+    with pytest.warns(UserWarning, match=r"0\.png and 2 more: .*16 bits .*4095") as told:
         found = [image for _, image in decode_all(entries)]
     assert len(told) == 1
     assert found[0][0, :, 0].tolist() == (RAMP[0] // 16).tolist()
@@ -148,7 +148,7 @@ def test_decode_of_cmyk_jpeg_needs_adobes_mark() -> None:
     assert np.abs(decode("x.jpg", data).astype(int) - COLOURS).max() < 16
     at = data.index(b"Adobe") - 4
     length = 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    with pytest.raises(FormatError, match=r"^x\.jpg is CMYK without Adobe's mark"):
+    with pytest.raises(FormatError, match=r"^x\.jpg .*CMYK .*Adobe"):
         decode("x.jpg", data[:at] + data[at + length :])
 
 
@@ -220,7 +220,7 @@ def test_decode_all_warns_of_images_that_are_transparent_all_over() -> None:
 def test_decode_all_warns_of_frames_and_takes_the_first(kind: str) -> None:
     first, second = (Image.fromarray(np.full((8, 8, 3), v, np.uint8)) for v in (40, 200))
     data = encoded(first, kind, save_all=True, append_images=[second])
-    with pytest.warns(UserWarning, match="moving: has several frames or pages"):
+    with pytest.warns(UserWarning, match=r"moving: .*several frames"):
         (found,) = decode_all([Entry("moving", lambda: data)])
     assert (found[1] == 40).all()
     alone = encoded(first, kind)
@@ -257,7 +257,7 @@ def test_decode_of_a_turned_tiff_turns_it_once() -> None:
 def test_decode_all_warns_where_all_images_are_of_0_and_1() -> None:
     bits = [encoded((8 * i < RAMP).astype(np.uint8)) for i in range(5)]
     entries = [Entry(f"{i}.png", lambda d=d: d) for i, d in enumerate(bits)]
-    with pytest.warns(UserWarning, match=r"0\.png and 4 more: no pixel of these images is above 1"):
+    with pytest.warns(UserWarning, match=r"0\.png and 4 more: no pixel .*above 1"):
         list(decode_all(entries))
     list(decode_all(entries[:3]))  # a few dark photos
     list(decode_all([*entries, Entry("lit.png", lambda: encoded(GREY))]))
@@ -294,7 +294,7 @@ def test_folder_and_archive_give_the_same_on_both_sides(tmp_path: Path) -> None:
 def test_folder_with_a_file_that_cannot_be_told_names_it(tmp_path: Path, side: str) -> None:
     files = {"a/1.png": encoded(GREY), "a/2.tif": encoded(RAMP.astype(np.int32), "TIFF")}
     for path in folder(tmp_path, files):
-        with pytest.raises(FormatError, match=r"a/2\.tif has whole numbers of 32 bits"):
+        with pytest.raises(FormatError, match=r"a/2\.tif .*32 bits"):
             load_folder(path) if side == "cloud" else EdgeImages.of(path, (3, 32, 32))
 
 
@@ -314,7 +314,7 @@ def test_pictures_of_pillow_are_read_as_their_files_are() -> None:
     assert pairs.labels.tolist() == [0, 1, 2]
     grey = EdgeImages.of(pictures[2], (1, 8, 8))
     assert np.array_equal(grey.planar(slice(None))[0, 0], np.asarray(pictures[2]))
-    with pytest.raises(TypeError, match=r"Pillow's has whole numbers of 32 bits"):
+    with pytest.raises(TypeError, match=r"Pillow's .*32 bits"):
         EdgeImages.of(Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8)), shape)
     with pytest.raises(ValueError, match=r"not \[1, 4, 8, 3\]"):
         EdgeImages.of(pictures[0].crop((0, 0, 8, 4)), shape)
@@ -338,5 +338,5 @@ def test_tables_of_pandas_say_what_they_lack() -> None:
     series = pandas.Series(list(np.stack([COLOURS] * 3)))
     assert len(EdgeImages.of(series, (3, 8, 8), pandas.Series([0, 1, 2]))) == 3
     table = pandas.DataFrame(COLOURS.reshape(3, -1))
-    with pytest.raises(TypeError, match="a table of DataFrame, which has no height and width"):
+    with pytest.raises(TypeError, match=r"DataFrame, .*no height and width"):
         EdgeImages.of(table, (1, 8, 8))

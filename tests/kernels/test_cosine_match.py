@@ -235,28 +235,28 @@ def test_cosine_match_names_the_map_with_nan_or_infinity() -> None:
     student, teachers, kept = make_maps((3, 6, 4, 4), 4, 2)
     for bad in (np.nan, np.inf):
         teachers[1][2, 5, 0, 0] = bad
-        with pytest.raises(ValueError, match=r"teachers\[1\] must be finite, but image 2"):
+        with pytest.raises(ValueError, match=r"teachers\[1\] .*finite, .*image 2"):
             kernels.cosine_match(student, teachers, kept)
     student[0, 0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"cosine_match: student must be finite, but image 0"):
+    with pytest.raises(ValueError, match=r"cosine_match: student .*finite, .*image 0"):
         kernels.cosine_match(student, teachers[:1], kept)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"teachers": []}, ValueError, "teachers must hold at least one"),
-        ({"teachers": np.zeros((1, 1, 1, 1))}, TypeError, "teachers must be a sequence"),
-        ({"norms": "row"}, ValueError, 'norms must be "batch" or "image", not \'row\''),
+        ({"teachers": []}, ValueError, "teachers .*at least one"),
+        ({"teachers": np.zeros((1, 1, 1, 1))}, TypeError, "teachers .*a sequence"),
+        ({"norms": "row"}, ValueError, 'norms .*"batch" or "image", not \'row\''),
         ({"kept": np.array([0, 2, 2, 3])}, ValueError, r"rise strictly within \[0, 6\)"),
         ({"kept": np.array([0, 1, 2, 6])}, ValueError, r"rise strictly within \[0, 6\)"),
         ({"kept": np.array([-1, 1, 2, 3])}, ValueError, r"rise strictly within \[0, 6\)"),
-        ({"kept": np.arange(3)}, ValueError, r"kept must have shape \(4,\)"),
-        ({"kept": [0, 1, 2, 3]}, TypeError, "kept must be an int64 array or None, not list"),
-        ({"kept": np.arange(4.0)}, TypeError, "kept must be an int64 array or None, not float64"),
+        ({"kept": np.arange(3)}, ValueError, r"kept .*shape \(4,\)"),
+        ({"kept": [0, 1, 2, 3]}, TypeError, "kept .*an int64 array or None, not list"),
+        ({"kept": np.arange(4.0)}, TypeError, "kept .*an int64 array or None, not float64"),
         ({"student": np.zeros((2, 7, 3, 3), np.float32)}, ValueError, "student must not have more"),
         ({"student": np.zeros((2, 4, 3, 2), np.float32)}, ValueError, r"teachers\[0\] must have"),
-        ({"student": np.zeros((2, 4, 3, 3))}, TypeError, "student must be float32, not float64"),
+        ({"student": np.zeros((2, 4, 3, 3))}, TypeError, "student .*float32, not float64"),
     ],
 )
 def test_cosine_match_says_what_is_wrong(change, error, message) -> None:
@@ -272,7 +272,7 @@ def test_cosine_match_says_what_is_wrong(change, error, message) -> None:
 
 def test_cosine_match_refuses_mixed_layouts() -> None:
     student, teachers, kept = make_maps((2, 6, 4, 4), 4, 2)
-    with pytest.raises(TypeError, match=r"teachers\[1\] must have the memory layout"):
+    with pytest.raises(TypeError, match=r"teachers\[1\] .*memory layout"):
         kernels.cosine_match(student, [teachers[0], channels_last(teachers[1])], kept)
 
 

@@ -171,7 +171,7 @@ def test_quantise_equals_float64(shape: tuple[int, int], step: float) -> None:
 
 @pytest.mark.parametrize("step", [0.0, -1.0, 3.0, 0.1, np.nan, np.inf, 2.0**-127, 2.0**128])
 def test_quantise_refuses_a_step_that_is_no_power_of_two(step: float) -> None:
-    with pytest.raises(ValueError, match="quantise: step must be a power of two"):
+    with pytest.raises(ValueError, match=r"quantise: step .*power of two"):
         kernels.quantise(np.ones((2, 2), np.float32), step)
 
 
@@ -184,9 +184,9 @@ def test_quantise_refuses_what_is_not_finite(bad: float) -> None:
 
 
 def test_quantise_refuses_other_dtypes_and_shapes() -> None:
-    with pytest.raises(TypeError, match="quantise: features must be float32, not float64"):
+    with pytest.raises(TypeError, match=r"quantise: features .*float32, not float64"):
         kernels.quantise(np.ones((2, 2)), 1.0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"quantise: features must have shape \[n, f\]"):
+    with pytest.raises(ValueError, match=r"quantise: features .*\[n, f\]"):
         kernels.quantise(np.ones(4, np.float32), 1.0)
     with pytest.raises(TypeError, match="quantise: features must be C-contiguous"):
         kernels.quantise(np.ones((4, 4), np.float32)[:, ::2], 1.0)

@@ -92,7 +92,7 @@ def test_pack_with_a_truncated_or_longer_file_is_refused_unread(whole, tmp_path,
         shutil.copytree(whole, pack)
     try:
         (pack / name).write_bytes((good * 2)[:length])
-        with pytest.raises(FormatError, match=f"{name}: has {length} bytes, wanted {len(good)}"):
+        with pytest.raises(FormatError, match=f"{name}: .*{length} bytes, wanted {len(good)}"):
             Knowledge(pack, verify=False)
     finally:
         (pack / name).write_bytes(good)
@@ -124,8 +124,8 @@ def test_manifest_of_any_bytes_is_refused_or_says_the_same(whole, tmp_path, data
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": "pyedge-network"}, "not the manifest of a knowledge pack"),
-        ({"version": 2}, "a pack of version 2; this pyedge reads version 1"),
+        ({"format": "pyedge-network"}, "not the manifest"),
+        ({"version": 2}, "version 2; .*version 1"),
         ({"images": 6}, r"of \d+ bytes is no part"),
         ({"images": 0}, "images is not"),
         ({"images": 1 << 50}, "images is not"),
@@ -152,7 +152,7 @@ def test_manifest_that_says_something_else_is_refused(copy, changes, words):
 def test_manifest_may_not_name_files_elsewhere(copy):
     files = json.loads((copy / "manifest.json").read_text())["files"]
     files["../secret.npy"] = files["logits.npy"]
-    with pytest.raises(FormatError, match=r"\.\./secret\.npy of \d+ bytes is no part of this pack"):
+    with pytest.raises(FormatError, match=r"\.\./secret\.npy .*no part of this pack"):
         Knowledge(edited(copy, files=files))
 
 
@@ -260,7 +260,7 @@ def test_disk_that_is_too_small_is_seen_beforehand(tmp_path, monkeypatch):
     monkeypatch.setattr(
         knowledge_folder.shutil, "disk_usage", lambda _: usage._replace(free=10_000)
     )
-    with pytest.raises(OSError, match=r"the pack takes 0\.00 GB, and the disk has 0\.00 GB free"):
+    with pytest.raises(OSError, match=r"pack takes 0\.00 GB, .*disk has 0\.00 GB"):
         made(tmp_path / "pack")
     assert not names_of(tmp_path)
 
@@ -301,7 +301,7 @@ def test_pack_that_another_run_is_writing_is_left_alone(tmp_path):
     (partial / "maps.0.0.npy").write_text("in the making")
     handle = os.open(partial, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    with pytest.raises(FileExistsError, match="another run is writing this pack"):
+    with pytest.raises(FileExistsError, match=r"another run .*this pack"):
         made(tmp_path / "pack")
     assert (partial / "maps.0.0.npy").read_text() == "in the making"
     os.close(handle)

@@ -198,14 +198,14 @@ def test_pack_refuses_other_images_and_finds_its_own_in_any_order(pack):
     pack.check_images(images)
     changed = images.copy()
     changed[4, 0, 2, 2] ^= 1
-    with pytest.raises(ValueError, match="image 4 is the first that differs"):
+    with pytest.raises(ValueError, match=r"image 4 .*differs"):
         pack.check_images(changed)
-    with pytest.raises(ValueError, match="knows 21 images, not these 20"):
+    with pytest.raises(ValueError, match=r"21 images, .*20"):
         pack.check_images(images[:20])
-    with pytest.raises(ValueError, match="made for other images, or for these in another order"):
+    with pytest.raises(ValueError, match=r"other images, .*another order"):
         pack.check_images(images[::-1].copy())
     assert pack.locate(images[[7, 0, 7, 20]]).tolist() == [7, 0, 7, 20]
-    with pytest.raises(ValueError, match="does not know 1 of these 3 images; image 1 is the first"):
+    with pytest.raises(ValueError, match=r"not know 1 of .*3 images; image 1"):
         pack.locate(np.stack([images[3], changed[4], images[5]]))
 
 
@@ -215,7 +215,7 @@ def test_pack_gives_the_logits_of_the_students_classes(pack):
     picked = pack.batch(np.array([2, 3]), 0, columns)["logits"]
     assert np.array_equal(picked, batch["logits"][:, [2, 0]])
     assert picked.flags.c_contiguous
-    with pytest.raises(ValueError, match="knows no class mug; it knows low, middle, high"):
+    with pytest.raises(ValueError, match=r"no class mug; .*low, middle, high"):
         pack.columns(["low", "mug"])
 
 

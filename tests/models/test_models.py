@@ -134,13 +134,13 @@ def test_models_seed_makes_weights_repeatable():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("wrn_27_10", {}, "wrn: with 3 groups depth must be 6 n \\+ 4"),
+        ("wrn_27_10", {}, "wrn: .*3 groups .*depth .*6 n \\+ 4"),
         ("wrn_16_1", {"shortcut": "conv"}, "shortcut must be"),
         ("wrn_16_1", {"dropout": 1.0}, "dropout"),
         ("wrn_16_1", {"widths": (16, 8, 32)}, "never shrink"),
         ("wrn_16_1", {"num_classes": 0}, "num_classes must be positive"),
-        ("wrn_16_1", {"widths": (16, 32.0, 64)}, "widths must be positive whole"),
-        ("vgg16", {"input_size": 28}, "input_size must be at least 32"),
+        ("wrn_16_1", {"widths": (16, 32.0, 64)}, "widths .*positive whole"),
+        ("vgg16", {"input_size": 28}, "input_size .*at least 32"),
         ("vgg16", {"hidden": 0}, "hidden"),
         ("resnet18", {"in_channels": -1}, "in_channels"),
         ("alexnet", {}, "create: name must be"),
@@ -157,5 +157,5 @@ def test_models_cifar_depth_is_checked():
 
 
 def test_create_wants_a_name():
-    with pytest.raises(TypeError, match="create: name must be text such as 'wrn_16_4', got None"):
+    with pytest.raises(TypeError, match=r"create: name .*text .*got None"):
         models.create(None)

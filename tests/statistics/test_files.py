@@ -67,7 +67,7 @@ def test_made_weights_are_the_same_everywhere() -> None:
     assert abs(float(many.mean())) < 2e-3
     assert float((many**2).sum(axis=1).mean()) == pytest.approx(1, abs=0.02)
     assert not np.array_equal(many, made_weight(2, 600, 50)[100:])
-    with pytest.raises(ValueError, match="outputs must be at least 8, got 7"):
+    with pytest.raises(ValueError, match=r"outputs .*at least 8, got 7"):
         made_weight(1, 7, 4)
 
 
@@ -97,15 +97,15 @@ def _set(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
     [
         (_set("statistics", to=[]), "statistics must have digest"),
         (_set("statistics", "digest", to="x"), "digest must be 64"),
-        (_set("statistics", "step", to=0.3), "step must be a power of two"),
-        (_set("statistics", "step", to=1), "step must be a power of two"),
+        (_set("statistics", "step", to=0.3), "step .*a power of two"),
+        (_set("statistics", "step", to=1), "step .*a power of two"),
         (_set("statistics", "classes", to=["a", "a", "b"]), "a stands twice|'a'|given twice|twice"),
         (_set("statistics", "arrays", "sums", "shape", to=[3, 11]), "must be"),
         (_set("statistics", "arrays", "moments", "dtype", to="float64"), "moments must be int64"),
         (_set("statistics", "arrays", "moments", "shape", to=[1 << 20, 78]), "moments and held"),
-        (_set("head", to={"kind": "oracle"}), "head: kind must be one of"),
+        (_set("head", to={"kind": "oracle"}), "head: kind .*one of"),
         (_set("head", "shrinkage", to=2.0), "shrinkage must lie between"),
-        (_set("head", "temperature", to=0.0), "temperature must be a number above 0"),
+        (_set("head", "temperature", to=0.0), "temperature .*a number above 0"),
         (_set("head", "temperatur", to=1.0), "head must have"),
         (
             _set("made", to={"nothing": {"seed": 3, "stored": False}}),
@@ -113,12 +113,12 @@ def _set(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (
             _set("made", to={"head.weight": {"seed": 3, "stored": False}}),
-            "has no room for each input",
+            "no room .*input",
         ),
-        (_set("made", "expand.weight", to=3), "must have seed and stored, and nothing else"),
-        (_set("made", "expand.weight", "stored", to=1), "stored must be true or false"),
+        (_set("made", "expand.weight", to=3), "seed and stored"),
+        (_set("made", "expand.weight", "stored", to=1), "stored .*true or false"),
         (_set("made", "expand.weight", "stored", to=True), "lacks 'arrays/expand.weight.npy'"),
-        (_set("made", "expand.weight", "seed", to=-1), "must be a whole number from 0"),
+        (_set("made", "expand.weight", "seed", to=-1), "a whole number from 0"),
         (_set("made", to={}), "lacks 'arrays/expand.weight.npy'"),
         (_set("version", to=1), "holds an unknown 'head'"),
     ],
@@ -158,15 +158,15 @@ def _noise(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("counts", _zero, "counts must be from 1"),
+        ("counts", _zero, "counts .*from 1"),
         ("described", _huge, "described must lie between"),
         ("groups", lambda a: a * 0 - 1, "groups must be -1"),
-        ("groups", _huge, "groups must name each row"),
+        ("groups", _huge, "groups .*each row"),
         ("sums", _huge, "sums are larger"),
         ("moments", _negative, "variance below 0"),
         ("moments", _smaller, "variance below 0|no covariance"),
         ("moments", _noise, "variance below 0|no covariance"),
-        ("held_of", _huge, "held_of must be numbers of classes"),
+        ("held_of", _huge, "held_of .*numbers of classes"),
         ("held", lambda a: (a * 0 + (1 << 30)).astype(np.int32), "held must lie within"),
     ],
 )

@@ -217,5 +217,5 @@ def test_heads_have_one_sentence_for_what_has_no_solution(form: Form) -> None:
     with pytest.raises(ValueError, match="nothing is known of eel"):
         Gaussian.of(sums_of(same, labels), (*NAMES, "eel"))
     features, few = clouds(count=1)
-    with pytest.raises(ValueError, match="spread of the features is not known from 4 images"):
+    with pytest.raises(ValueError, match=r"spread .*not known from 4 images"):
         Gaussian.of(sums_of(features, few), NAMES)

@@ -133,7 +133,7 @@ def test_forget_a_class_is_never_having_seen_it(digits: tuple[np.ndarray, np.nda
     assert with_it.classes == tuple("012356789")
     together = pyedge.EdgeLearner(pyedge.add_statistics(_student(), images, labels))
     before = together.logits(images[:50])
-    with pytest.raises(ValueError, match="second moments of 4 are pooled"):
+    with pytest.raises(ValueError, match=r"moments of 4 .*pooled"):
         together.forget("4")
     np.testing.assert_array_equal(together.logits(images[:50]), before)
 

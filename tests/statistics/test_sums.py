@@ -96,7 +96,7 @@ def test_sums_a_class_of_its_own_is_taken_out_and_a_pooled_one_refused() -> None
     both = merged([a, sums_of(features[~old], labels[~old], step=step, pooled=False)])
     assert both.forgettable() == ("dog",)
     assert same(without_class(both, "dog"), a)
-    with pytest.raises(ValueError, match=r"second moments of ant are pooled"):
+    with pytest.raises(ValueError, match=r"moments of ant .*pooled"):
         without_class(both, "ant")
     with pytest.raises(ValueError, match=r"nothing is known of eel"):
         without_class(both, "eel")
@@ -137,7 +137,7 @@ def test_sums_without_what_was_never_added_is_refused() -> None:
     with pytest.raises(ValueError, match="more images than there are"):
         without(whole, twice)
     apart = sums_of(features, labels, step=step, pooled=False)
-    with pytest.raises(ValueError, match="pool second moments of classes that are kept apart"):
+    with pytest.raises(ValueError, match=r"pool .*kept apart"):
         without(merged([apart, apart]), whole)
     other = dataclasses.replace(whole, digest="1" * 64)
     with pytest.raises(ValueError, match="other features"):

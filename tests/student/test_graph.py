@@ -72,7 +72,7 @@ def test_student_graph_convolution_has_the_shape_that_torch_gives(
     try:
         expected = tuple(conv(torch.zeros(1, 1, *size)).shape[1:])
     except RuntimeError:  # the window does not fit
-        with pytest.raises(ValueError, match=r"node 'x' \('conv2d'\): a window of \d+"):
+        with pytest.raises(ValueError, match=r"node 'x' \('conv2d'\): .*window of \d+"):
             infer_layers(nodes, specs, (1, *size))
         return
     assert infer_layers(nodes, specs, (1, *size))[1].shape == expected
@@ -89,7 +89,7 @@ def test_student_graph_pool_has_the_shape_that_torch_gives(
     try:
         expected = tuple(pool(torch.zeros(1, 1, *size)).shape[1:])
     except RuntimeError:
-        with pytest.raises(ValueError, match=r"node 'x' \('max_pool'\): a window of \d+"):
+        with pytest.raises(ValueError, match=r"node 'x' \('max_pool'\): .*window of \d+"):
             infer_layers(nodes, {}, (1, *size))
         return
     assert infer_layers(nodes, {}, (1, *size))[1].shape == expected

@@ -190,7 +190,7 @@ def test_plan_refuses_bad_arguments(options, error, message):
 
 def test_plan_refuses_unequal_widths_for_tied_filters():
     widths = {"stem": 9, "groups.0.0.conv2": 10}
-    with pytest.raises(ValueError, match=r"but a sum ties them: they must be equal"):
+    with pytest.raises(ValueError, match=r"sum ties them.*equal"):
         pyedge.plan(models.cifar_resnet(20).eval(), images=images(2), widths=widths)
 
 
@@ -200,7 +200,7 @@ def test_plan_refuses_what_is_no_network():
 
 
 def test_plan_without_images_warns_that_it_measures_noise():
-    with pytest.warns(UserWarning, match="no images were given, so zeros are counted on noise"):
+    with pytest.warns(UserWarning, match=r"no images .*noise"):
         plan = pyedge.plan(tiny_wrn(), 0.8, input_shape=(3, 8, 8))
     assert plan.profile.noise
     assert plan.structure.input_shape == (3, 8, 8)

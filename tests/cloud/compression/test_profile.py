@@ -119,7 +119,7 @@ def test_profile_agrees_with_hooks_on_the_relus(make):
 
 
 def test_profile_names_the_activation_that_makes_no_zeros():
-    with pytest.raises(pyedge.StructureError, match="a is followed by gelu, which makes no exact"):
+    with pytest.raises(pyedge.StructureError, match=r"\ba .*gelu, .*no exact"):
         pyedge.plan(Chain(F.gelu), 1.0, hand_made_images())
 
 

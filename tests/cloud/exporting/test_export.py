@@ -97,7 +97,7 @@ def test_export_student_for_images_of_another_size(student: Student) -> None:
 
 
 def test_export_images_that_the_student_cannot_take(student: Student, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"does not run on an input of shape \(3, 1, 16, 16\)"):
+    with pytest.raises(ExportError, match=r"not run .*\(3, 1, 16, 16\)"):
         export(student, tmp_path / "s.pyedge", input_shape=(1, 16, 16))
 
 
@@ -178,7 +178,7 @@ def spoiled(file: StudentFile, name: str, factor: float) -> StudentFile:
 def test_export_check_finds_a_difference_in_any_weight(name: str, student: Student) -> None:
     lowered, file = lower(student), student_file(student)
     assert check.check_against_torch(file, lowered).gradients < check.TOLERANCE
-    with pytest.raises(ExportError, match="the engine does not compute what torch does"):
+    with pytest.raises(ExportError, match=r"engine .*not compute .*torch"):
         check.check_against_torch(spoiled(file, name, 1.5), lowered)
 
 
@@ -194,7 +194,7 @@ def test_export_check_finds_a_wrong_tap(student: Student) -> None:
 def test_export_check_names_what_the_engine_refuses(student: Student) -> None:
     lowered, file = lower(student), student_file(student)
     short = dataclasses.replace(file, nodes=file.nodes[:-1])
-    with pytest.raises(ExportError, match="the engine does not take the graph"):
+    with pytest.raises(ExportError, match=r"engine .*not take .*graph"):
         check.check_against_torch(short, lowered)
 
 

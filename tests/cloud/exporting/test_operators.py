@@ -127,7 +127,7 @@ def test_export_operator_that_cannot_go_is_named_with_its_place(name: str, tmp_p
 
 def test_export_large_map_is_not_resampled() -> None:
     student = student_around(nn.AdaptiveAvgPool2d(7), size=40)
-    with pytest.raises(ExportError, match=r"AdaptiveAvgPool2d at 'body' .* up to 32 lines"):
+    with pytest.raises(ExportError, match=r"AdaptiveAvgPool2d at 'body' .*32 lines"):
         lower(student)
 
 
@@ -168,7 +168,7 @@ def test_export_layers_that_share_a_weight_do_not_learn() -> None:
     next(iter(net.graph.nodes)).meta["shape"] = (2, 3, 9, 9)
     tied = Student(net, [torch.arange(4)], ["conv"], "pyedge_classifier", [4]).eval()
     assert student_file(tied, trainable="last_conv").trainable == ("conv", "pyedge_classifier")
-    with pytest.raises(ExportError, match=r"body\.\d and body\.\d share a weight"):
+    with pytest.raises(ExportError, match=r"body\.\d and body\.\d share"):
         student_file(tied, trainable=["body.1"])
 
 

@@ -158,7 +158,7 @@ def test_export_statistics_match_classes_by_name(student: Student, tmp_path: Pat
         write(student, tmp_path, statistics=DataLoader(other, batch_size=16))
     remember_classes(student, CLASSES)
     try:
-        with pytest.raises(ValueError, match="statistics: class 0 is 'e', and was 'a' when"):
+        with pytest.raises(ValueError, match=r"statistics: class 0 is 'e', .*'a'"):
             write(student, tmp_path, classes=None, statistics=loader)
     finally:
         vars(student).pop("_pyedge_classes")
@@ -175,7 +175,7 @@ def test_export_statistics_hold_images_that_are_not_counted(
     assert len(found.statistics.held) == 50
     assert found.statistics.counts.sum() == 100
     assert found.record[-1] == {"command": "add_statistics", "images": 100, "held": 50}
-    with pytest.warns(UserWarning, match="100 of the 100 images of held are among the 100"):
+    with pytest.warns(UserWarning, match=r"100 of the 100 .*held .*100"):
         write(student, tmp_path, statistics=(x, y), held=(x, y))
 
 
@@ -213,19 +213,19 @@ def test_export_keeps_answers_for_classes_without_an_image(
     [
         (
             lambda x, y: BatchLoader(ImageSet(x, y, CLASSES), 20, augment=Augment(flip=True)),
-            "statistics: the images differ each time",
+            "statistics: .*images differ",
         ),
         (
             lambda x, y: DataLoader(Pairs(x, y), batch_size=16, drop_last=True),
-            "drop_last=True leaves 12 of 60 images out",
+            "drop_last=True .*12 of 60",
         ),
         (
             lambda x, y: DataLoader(TensorDataset(x / 255, y), batch_size=20),
-            "export: statistics: images are float32 with",
+            "export: statistics: images .*float32",
         ),
         (
             lambda x, y: DataLoader(TensorDataset(x / 50 - 1.6, y), batch_size=20),
-            "standardises each image, to mean 0 and deviation 1, and these are not so",
+            "standardises each image, .*not so",
         ),
     ],
 )
@@ -288,7 +288,7 @@ def test_export_sees_random_transforms_and_leaves_the_random_state(
         (
             {"statistics": (made(20)[0][:8], [0] * 8), "held": made(9)},
             ValueError,
-            "export: statistics: held has images of b, c, d, e, of which",
+            "export: statistics: held .*b, c, d, e",
         ),
     ],
 )

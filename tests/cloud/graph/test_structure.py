@@ -157,7 +157,7 @@ def test_structure_refuses_a_forward_that_fixes_the_batch_size():
 
 
 def test_structure_refuses_what_does_not_take_the_images():
-    with pytest.raises(pyedge.StructureError, match=r"does not run on one input of shape \(2, 1"):
+    with pytest.raises(pyedge.StructureError, match=r"not run .*\(2, 1"):
         pyedge.find_structure(Residual(), torch.zeros(2, 1, 16, 16))
 
 

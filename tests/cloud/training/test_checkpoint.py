@@ -98,8 +98,8 @@ def test_checkpoint_of_fitnet_has_a_file_for_each_stage(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"lr": 0.2}, r"another run: lr is 0\.05 there and 0\.2 here"),
-     ({"seed": 9}, "another run: seed is 0 there and 9 here")],
+    [({"lr": 0.2}, r"another run: lr is 0\.05 .*0\.2 here"),
+     ({"seed": 9}, "another run: seed is 0 .*9 here")],
 )  # fmt: skip
 def test_checkpoint_of_another_run_is_refused(tmp_path, change, message):
     options = QUICK.replace(checkpoint=tmp_path / "run.ckpt")
@@ -109,7 +109,7 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, change, message):
     with pytest.raises(FormatError, match=message):
         train(model, batches(), options=options, resume=True, **change)
     assert not changed(before, model)
-    with pytest.raises(FormatError, match="another run: labels is None there"):
+    with pytest.raises(FormatError, match="another run: labels is None"):
         transfer(model, teacher, batches(), options=options, resume=True)
 
 
@@ -192,7 +192,7 @@ def test_checkpoint_of_others_is_a_format_error(tmp_path):
     for name in ("foreign", "pickle", "hostile"):
         with pytest.raises(FormatError, match="not a checkpoint of pyedge"):
             load_checkpoint(tmp_path / name)
-    with pytest.raises(FormatError, match="version 99; this pyedge reads 1"):
+    with pytest.raises(FormatError, match=r"version 99; .* 1"):
         load_checkpoint(tmp_path / "newer")
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "missing")

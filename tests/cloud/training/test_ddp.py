@@ -115,7 +115,7 @@ def run_all(fabric: Fabric, folder: str) -> None:
     todo = jobs()
     for job in todo[:-1]:
         Trainer(fabric, job).fit()
-    with pytest.raises(DivergedError, match="nan: J_3 was not finite at step 2 of 6"):
+    with pytest.raises(DivergedError, match=r"nan: J_3 .*not finite .*step 2 of 6"):
         Trainer(fabric, todo[-1]).fit()
     if fabric.global_rank == 0:
         torch.save([job.model.state_dict() for job in todo], f"{folder}/states")
@@ -139,7 +139,7 @@ def test_ddp_refuses_a_loader_that_cannot_be_shared():
         transfer(student, teacher, batches(), options=TWO)
     x, y = (torch.cat(part) for part in zip(*batches(), strict=True))
     loader = DataLoader(TensorDataset(x, y), 8)
-    with pytest.raises(ValueError, match=r"resume on several devices needs a pyedge\.data\."):
+    with pytest.raises(ValueError, match=r"resume .*several devices .*pyedge\.data\."):
         transfer(student, teacher, loader, options=TWO, resume=True, checkpoint="x")
 
 

@@ -148,7 +148,7 @@ def test_transfer_refuses_a_teacher_of_other_classes():
             logits, maps = super().forward(x)
             return logits[:, :2], maps
 
-    with pytest.raises(ValueError, match="transfer: teacher has 2 classes and student 3"):
+    with pytest.raises(ValueError, match=r"transfer: teacher .*2 classes .*student 3"):
         transfer(student, Other(), batches(), options=QUICK)
 
 
@@ -211,7 +211,7 @@ def test_transfer_of_maps_alone_leaves_the_classifier():
         batch_norm="frozen",
     )  # fmt: skip
     assert changed(before, student) == {"groups.0.1.0.weight", "groups.1.1.0.weight"}
-    with pytest.raises(ValueError, match="leaves nothing that this loss could train"):
+    with pytest.raises(ValueError, match=r"nothing .*this loss could train"):
         transfer(student, teacher, batches(), lambdas=(0, 1, 0), trainable=("head",), options=QUICK)
 
 

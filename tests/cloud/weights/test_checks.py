@@ -92,9 +92,7 @@ def test_load_weights_refuses_what_cannot_be_computed_with(fault: Any, tmp_path:
 
 def test_nan_is_counted_over_all_tensors(images: Tensor) -> None:
     model = spoilt(spoilt(spoilt(teacher()), "bn.bias"), "classifier.weight", float("inf"))
-    with pytest.raises(
-        ValueError, match=r"NaN in stem\.weight .*, and 2 other tensors are like that"
-    ):
+    with pytest.raises(ValueError, match=r"NaN in stem\.weight .*, .*2 other tensors"):
         pyedge.compress(model, 0.6, images)
 
 
@@ -135,7 +133,7 @@ def test_nan_is_written_into_no_pack_and_no_student(
         pyedge.make_knowledge(student, spoilt(teacher()), data, tmp_path / "pack")
     bad = spoilt(pyedge.compress(teacher(), 0.6, images), "net.stem.weight")
     for form in ("pyedge", "onnx"):
-        with pytest.raises(ValueError, match=r"^export: student holds NaN in net\.stem\.weight"):
+        with pytest.raises(ValueError, match=r"^export: student .*NaN in net\.stem\.weight"):
             pyedge.export(bad, tmp_path / "s", format=form, classes=CLASSES)
     assert not list(tmp_path.iterdir())
 
@@ -158,7 +156,7 @@ def test_weights_on_the_meta_device_are_named(images: Tensor, loader: BatchLoade
         lambda: pyedge.evaluate(model, loader),
         lambda: pyedge.train(model, loader, progress=False),
     ):
-        with pytest.raises(ValueError, match=r"no values in stem\.weight, which is on the meta"):
+        with pytest.raises(ValueError, match=r"no values in stem\.weight, .*meta"):
             call()
 
 
@@ -263,7 +261,7 @@ def test_training_in_16_bits_is_refused_and_in_64_is_not(
 ) -> None:
     for dtype in (torch.float16, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
-        with pytest.raises(TypeError, match=rf"^train: .*float32 weights, stem\.weight is {name}"):
+        with pytest.raises(TypeError, match=rf"^train: .*float32 .*stem\.weight is {name}"):
             pyedge.train(teacher().to(dtype), loader, progress=False)
     double = teacher().double()
     result = pyedge.train(double, loader, steps=4, lr=0.05, progress=False, val=loader)
@@ -277,7 +275,7 @@ def test_students_of_other_dtypes_are_refused_in_transfer(
 ) -> None:
     for dtype in DTYPES:
         learns = pyedge.compress(teacher(), 0.6, images).to(dtype)
-        with pytest.raises(TypeError, match=r"^transfer: student must hold float32 weights, net\."):
+        with pytest.raises(TypeError, match=r"^transfer: student .*float32 .*net\."):
             pyedge.transfer(learns, teacher(), loader, progress=False)
 
 
@@ -297,12 +295,12 @@ def test_load_weights_tells_of_digits_that_are_lost(tmp_path: Path) -> None:
     state["stem.weight"] = state["stem.weight"] / 3
     torch.save(state, tmp_path / "w")
     model = teacher(1)
-    with pytest.warns(UserWarning, match="float64 is rounded to float32 in 1 tensors"):
+    with pytest.warns(UserWarning, match=r"float64 .*float32 in 1 tensors"):
         load_weights(model, tmp_path / "w")
     assert torch.equal(model.get_parameter("stem.weight"), state["stem.weight"].float())
     state["stem.weight"][0] = 1e300
     torch.save(state, tmp_path / "w")
-    with pytest.raises(FormatError, match=r"stem\.weight holds numbers too large for float32"):
+    with pytest.raises(FormatError, match=r"stem\.weight .*too large for float32"):
         load_weights(teacher(1), tmp_path / "w")
 
 
@@ -326,9 +324,7 @@ def test_load_weights_tells_of_tensors_of_zeros(tmp_path: Path) -> None:
         n: torch.zeros_like(v) if v.dim() > 1 else v for n, v in teacher().state_dict().items()
     }
     torch.save(state, tmp_path / "w")
-    with pytest.warns(
-        UserWarning, match=r"stem\.weight holds zeros alone, one of \d+ such tensors"
-    ):
+    with pytest.warns(UserWarning, match=r"stem\.weight .*zeros alone, one of \d+"):
         load_weights(teacher(1), tmp_path / "w")
 
 
@@ -346,5 +342,5 @@ def test_network_files_of_any_float_dtype_are_opened(
 
 def test_weights_that_are_no_network_file_tell_how_to_make_one(tmp_path: Path) -> None:
     torch.save(teacher().state_dict(), tmp_path / "w.pth")
-    with pytest.raises(FormatError, match=r"pyedge train DATA --model NAME --weights FILE"):
+    with pytest.raises(FormatError, match=r"pyedge train DATA .*--weights"):
         load_network(tmp_path / "w.pth")

@@ -109,7 +109,7 @@ def test_weight_file_runs_no_code_of_its_own(path: Path, tmp_path: Path, how: An
             assert len(read_weights(path).tensors) == 2
         assert not made.exists(), function
     torch.save({"state_dict": WEIGHTS, "x": Runs(os.system, f"touch {made}")}, path, **how)
-    with pytest.raises(FormatError, match=r"would run \w+\.system when it is opened"):
+    with pytest.raises(FormatError, match=r"would run \w+\.system"):
         read_weights(path)
     assert not made.exists()
 
@@ -134,7 +134,7 @@ def test_optimizers_are_no_weights(path: Path) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     optimizer.step()
     torch.save(optimizer.state_dict(), path)
-    with pytest.raises(FormatError, match="holds the state of an optimizer alone, wanted weights"):
+    with pytest.raises(FormatError, match=r"state of an optimizer .*wanted weights"):
         read_weights(path)
     torch.save([WEIGHTS, optimizer.state_dict()], path)
     assert list(read_weights(path).tensors) == ["0.stem.weight", "0.stem.bias"]
@@ -176,7 +176,7 @@ def test_a_damaged_number_is_found_by_the_archive_s_checksums(path: Path) -> Non
     content = bytearray(path.read_bytes())
     content[content.index(WEIGHTS["stem.weight"].numpy().tobytes()) + 11] ^= 1
     path.write_bytes(content)
-    with pytest.raises(FormatError, match=r"damaged at \w+/data/0; copy or download it again"):
+    with pytest.raises(FormatError, match=r"damaged at \w+/data/0;"):
         read_weights(path)
 
 
@@ -244,7 +244,7 @@ def test_other_archives_are_named_for_what_they_are(path: Path) -> None:
     with pytest.raises(FormatError, match=r"a TorchScript program.*torch\.jit\.load\(path\)"):
         read_weights(path)
     np.savez(path.with_suffix(".npz"), a=np.ones(3))
-    with pytest.raises(FormatError, match=r"an archive of numpy arrays \(\.npz\); make tensors"):
+    with pytest.raises(FormatError, match=r"archive of numpy arrays \(\.npz\)"):
         read_weights(path.with_suffix(".npz"))
     for names, message in (
         (["graph.json", "arrays/a.npy"], r"a student file for devices \(\.pyedge\)"),
@@ -259,13 +259,13 @@ def test_other_archives_are_named_for_what_they_are(path: Path) -> None:
 
 
 def test_folders_are_named_with_what_they_hold(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"a folder, wanted a file of weights$"):
+    with pytest.raises(FormatError, match=r"a folder, wanted a file"):
         read_weights(tmp_path)
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(FormatError, match=r"such as .*model\.safetensors"):
         read_weights(tmp_path)
     (tmp_path / "data.pkl").touch()
-    with pytest.raises(FormatError, match=r"a file of torch\.save that was unpacked"):
+    with pytest.raises(FormatError, match=r"torch\.save .*unpacked"):
         read_weights(tmp_path)
 
 

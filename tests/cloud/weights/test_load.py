@@ -127,7 +127,7 @@ def test_weights_go_to_the_names_of_torchvision_and_back(tmp_path: Path) -> None
     for content in (state, {"state_dict": prefixed("module.", state)}):
         mine = lively(create("resnet18", **options), 1)
         torch.save(content, tmp_path / "w")
-        with pytest.warns(UserWarning, match=r"the names are others: 41 layers, stem from .*conv1"):
+        with pytest.warns(UserWarning, match=r"names are others: 41 layers, stem from .*conv1"):
             found = load_weights(mine, tmp_path / "w")
         assert found.afresh == ()
         assert same(mine, theirs, 64)
@@ -158,9 +158,7 @@ def test_weights_with_names_of_nobody_are_taken_in_their_order(tmp_path: Path) -
     }
     mine = lively(create("vgg11_bn", num_classes=3, width=8, input_size=32), 1)
     torch.save(state, tmp_path / "w")
-    with pytest.warns(
-        UserWarning, match="the names are others and the order is the same: .* layers"
-    ):
+    with pytest.warns(UserWarning, match=r"names are others .*order is the same: .* layers"):
         assert load_weights(mine, tmp_path / "w").afresh == ()
     assert same(mine, theirs, 32)
 
@@ -180,7 +178,7 @@ def test_weights_without_a_classifier_leave_it_as_it_is(tmp_path: Path) -> None:
     state = {n: v for n, v in theirs.state_dict().items() if not n.startswith("classifier")}
     state |= {"projector.0.weight": torch.ones(7, 3), "projector.0.bias": torch.ones(7)}
     torch.save(prefixed("backbone.", state), tmp_path / "w")
-    with pytest.warns(UserWarning, match=r"2 tensors of no layer here are left out: .*projector"):
+    with pytest.warns(UserWarning, match=r"2 tensors .*left out: .*projector"):
         found = load_weights(mine, tmp_path / "w")
     assert found.afresh == ("classifier.bias", "classifier.weight")
 
@@ -201,9 +199,7 @@ def test_auxiliary_heads_and_losses_are_left_out_with_a_word(tmp_path: Path) -> 
     state = dict(theirs.state_dict())
     state |= {"aux.conv.weight": torch.ones(3, 8, 1, 1), "criterion.weight": torch.ones(4)}
     torch.save(state, tmp_path / "w")
-    with pytest.warns(
-        UserWarning, match=r"2 tensors of no layer here are left out: aux\.conv\.weight"
-    ):
+    with pytest.warns(UserWarning, match=r"2 tensors .*left out: aux\.conv\.weight"):
         assert load_weights(mine, tmp_path / "w").afresh == ()
     assert same(mine, theirs)
 
@@ -240,9 +236,7 @@ def test_tensors_of_a_preprocessing_beside_the_network_are_told(tmp_path: Path) 
     theirs, mine = cifar(), cifar(1)
     state = {"0.mean": torch.ones(3), "0.std": torch.ones(3), **prefixed("1.", theirs.state_dict())}
     torch.save(state, tmp_path / "w")
-    with pytest.warns(
-        UserWarning, match=r"2 tensors of no layer here are left out: 0\.mean, 0\.std"
-    ):
+    with pytest.warns(UserWarning, match=r"2 tensors .*left out: 0\.mean, 0\.std"):
         load_weights(mine, tmp_path / "w")
     assert same(mine, theirs)
 
@@ -269,9 +263,7 @@ def test_averaged_weights_are_not_taken_for_the_plain_ones(tmp_path: Path) -> No
     ):
         mine = cifar(1)
         torch.save(content, tmp_path / "w")
-        with pytest.warns(
-            UserWarning, match=r"taken are the weights of .*, not the averaged ones of .*ema"
-        ):
+        with pytest.warns(UserWarning, match=r"weights of .*, not the averaged ones of .*ema"):
             load_weights(mine, tmp_path / "w")
         assert same(mine, theirs)
     mine = cifar(1)
@@ -283,9 +275,7 @@ def test_two_parts_that_fit_are_refused_unless_they_are_the_same(tmp_path: Path)
     one, other, mine = cifar(), cifar(2), cifar(1)
     before = {name: value.clone() for name, value in mine.state_dict().items()}
     content = {"teacher": one.state_dict(), "student": other.state_dict()}
-    with pytest.raises(
-        FormatError, match=r"several parts of the file fit this network \(teacher, student\)"
-    ):
+    with pytest.raises(FormatError, match=r"several parts .*\(teacher, student\)"):
         loaded(content, tmp_path / "w", mine)
     assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
     loaded({"last": one.state_dict(), "best": one.state_dict()}, tmp_path / "w", mine)
@@ -362,7 +352,7 @@ def test_classifier_of_a_1x1_convolution_is_taken(tmp_path: Path) -> None:
     state = dict(theirs.state_dict())
     state["classifier.weight"] = state["classifier.weight"][:, :, None, None]
     torch.save(renamed(state, *TORCHVISION), tmp_path / "w")
-    with pytest.warns(UserWarning, match=r"classifier\.weight is 4x32 here and 4x32x1x1 in"):
+    with pytest.warns(UserWarning, match=r"classifier\.weight .*4x32 here .*4x32x1x1"):
         assert load_weights(mine, tmp_path / "w").afresh == ()
     assert same(mine, theirs)
 
@@ -391,7 +381,5 @@ def test_advice_on_parts_that_fit_works(tmp_path: Path) -> None:
 
 
 def test_load_weights_refuses_a_name_for_the_network(tmp_path: Path) -> None:
-    with pytest.raises(
-        TypeError, match=r"load_weights: model must be a torch\.nn\.Module, got str"
-    ):
+    with pytest.raises(TypeError, match=r"load_weights: model .*torch\.nn\.Module, got str"):
         load_weights("resnet18", tmp_path / "w")  # type: ignore[arg-type]
