@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from bench.shared.contest import CLIP, LOSSES, LR, OPTIMIZER, Answer
-from bench.shared.inputs import LAMBDAS, StepInputs
+from bench.shared.inputs import StepInputs
 from bench.shared.students import BenchStudent
 from pyedge.kernels import Engine
+from pyedge.runs.options import DEFAULT_LAMBDAS
 
 
 class EngineStepper:
@@ -45,7 +46,7 @@ class EngineStepper:
             maps=[[(m, None) for m in candidates] for candidates in inputs.maps],
             map_rows=rows,
             norms=[np.ascontiguousarray(squares) for squares in inputs.norms],
-            lambdas=LAMBDAS,
+            lambdas=DEFAULT_LAMBDAS,
         )
 
     def answer(self) -> Answer:

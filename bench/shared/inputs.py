@@ -15,8 +15,6 @@ import numpy as np
 
 from bench.shared.students import BenchStudent
 
-LAMBDAS = (1.0, 10.0, 1.0)
-
 
 @dataclass(frozen=True)
 class StepInputs:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.shared.contest import CLIP, LOSSES, LR, OPTIMIZER, Answer
-from bench.shared.inputs import LAMBDAS, StepInputs
+from bench.shared.inputs import StepInputs
 from bench.shared.students import BenchStudent
 from bench.step.torch_best import BestStudent
 from bench.step.torch_losses import Losses, closed_losses, literal_losses
 from bench.step.torch_student import TorchStudent
+from pyedge.runs.options import DEFAULT_LAMBDAS
 
 LAYOUTS = {"channels_last": torch.channels_last, "nchw": torch.contiguous_format}
 
@@ -40,7 +41,8 @@ class TorchStepper:
 
         def total(x: Tensor) -> tuple[Tensor, ...]:
             j_1, j_b, j_3 = losses(*net(x))
-            return LAMBDAS[0] * j_1 + LAMBDAS[1] * j_b + LAMBDAS[2] * j_3, j_1, j_b, j_3
+            a, b, c = DEFAULT_LAMBDAS
+            return a * j_1 + b * j_b + c * j_3, j_1, j_b, j_3
 
         self.total = torch.compile(total, dynamic=False, fullgraph=True) if self.compiled else total
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pyedge.cli import parsing
+from pyedge.runs.options import DEFAULT_LAMBDAS
 
 DATA = (
     "images: a folder or archive (.zip, .tar, .tar.gz, .tar.xz) of class folders, CIFAR-10, or "
@@ -194,7 +195,7 @@ def add_losses(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--lambdas",
         type=parsing.lambdas,
-        default=(1.0, 10.0, 1.0),
+        default=DEFAULT_LAMBDAS,
         metavar="L1,L2,L3",
         help="weights of J_1, J_b and J_3 (default 1,10,1)",
     )

@@ -8,9 +8,9 @@ import numpy as np
 from torch import fx, nn
 
 from pyedge.cloud.exporting.arguments import given, resolved
-from pyedge.cloud.exporting.builder import GraphBuilder, Pair
 from pyedge.cloud.exporting.registry import translates
 from pyedge.cloud.graph.nodes import module_of, shape_of
+from pyedge.student.builder import GraphBuilder, Pair
 
 if TYPE_CHECKING:
     from pyedge.cloud.exporting.lowering import Lowering

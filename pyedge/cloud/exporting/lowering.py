@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx
 
-from pyedge.cloud.exporting.builder import GraphBuilder
 from pyedge.cloud.graph.answer import Ending, classifier_node, ending_between
 from pyedge.cloud.graph.nodes import module_of, shape_of
 from pyedge.cloud.graph.rewrite import constants
 from pyedge.errors import ExportError
+from pyedge.student.builder import GraphBuilder
 
 
 class Lowering:

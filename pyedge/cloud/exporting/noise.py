@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyedge.runs.options import DEFAULT_LAMBDAS
 from pyedge.student.file import StudentFile
 from pyedge.student.tail import terms
 
-LAMBDAS = (1.0, 10.0, 1.0)
 Forward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 
 
@@ -69,7 +69,7 @@ class Batch:
             "maps": [[(each, None)] for each in self.maps],
             "map_rows": self.rows,
             "norms": self.norms,
-            "lambdas": LAMBDAS,
+            "lambdas": DEFAULT_LAMBDAS,
         }
 
 
@@ -83,9 +83,9 @@ def gradients(
     logits, taps = forward(torch.from_numpy(batch.images).double())
     j_1 = (logits - torch.from_numpy(batch.logits)).square().mean().sqrt()
     j_3 = F.cross_entropy(logits, torch.from_numpy(batch.labels))
-    loss = LAMBDAS[0] * j_1 + LAMBDAS[2] * j_3
+    loss = DEFAULT_LAMBDAS[0] * j_1 + DEFAULT_LAMBDAS[2] * j_3
     for tap, teacher, norms in zip(taps, batch.maps, batch.norms, strict=True):
-        loss = loss + LAMBDAS[1] * _distance(tap, teacher, float(norms.sum()))
+        loss = loss + DEFAULT_LAMBDAS[1] * _distance(tap, teacher, float(norms.sum()))
     found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     return logits.detach().numpy(), {
         name: np.zeros(weight.shape) if gradient is None else gradient.numpy()
