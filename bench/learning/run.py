@@ -95,7 +95,8 @@ def tested(method: Method, run: Run) -> dict[str, Any]:
 
     told = taught(method, run, ask)
     sure = method.probabilities(images)
-    error = None if sure is None else 100 * calibration_error(sure, ids(run.test))
+    told_sure = sure is not None and bool(np.isfinite(sure).all())  # EWC may diverge
+    error = 100 * calibration_error(sure, ids(run.test)) if told_sure else None
     return {**record.figures(), "calibration_error": error, **told}
 
 

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "params": made.plan.params,
         "ratio": made.plan.ratio,
     }
-    val = dataset.evaluation_loader(made.data.val)
+    val = dataset.evaluation_loader(made.data.val, made.info.preprocessing)
     accuracy = None if val is None else pyedge.evaluate(student, val).accuracy
     info = dataclasses.replace(made.info, student=settings, record=(*made.info.record, entry))
     save_network(args.out, student, info)

@@ -14,12 +14,12 @@ from pyedge.cli.console import Console
 from pyedge.cli.dataset import Data
 from pyedge.cloud.compression.plan import Plan
 from pyedge.cloud.network_file import NetworkInfo
-from pyedge.data import BatchLoader, standardise
+from pyedge.data import BatchLoader
 
 
 @dataclass(frozen=True)
 class Made:
-    """A plan, and what it was made from; `picture` is one standardised image c h w."""
+    """A plan, and what it was made from; `picture` is one preprocessed image c h w."""
 
     plan: Plan
     teacher: nn.Module
@@ -39,7 +39,7 @@ def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -
     plan = pyedge.plan(
         teacher,
         args.P,
-        BatchLoader(data.train, 128, seed=args.seed, prefetch=0),
+        BatchLoader(data.train, 128, seed=args.seed, prefetch=0, preprocessing=info.preprocessing),
         widths=args.widths,
         max_params=args.max_params,
         max_macs=args.max_macs,
@@ -53,4 +53,5 @@ def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -
         seed=args.seed,
     )
     shown = data.train if data.val is None else data.val
-    return Made(plan, teacher, info, data, standardise(shown.images[:1])[0])
+    picture = torch.from_numpy(info.preprocessing.apply(shown.images[:1].numpy())[0])
+    return Made(plan, teacher, info, data, picture)

@@ -14,6 +14,7 @@ from pyedge.cloud.network_file import NetworkInfo
 from pyedge.data import Augment, BatchLoader, ImageSet
 from pyedge.data.load import load_parts, load_unlabelled
 from pyedge.images.folder_layout import LooseError
+from pyedge.images.preprocessing import Preprocessing
 
 _EVALUATION_BATCH = 256
 
@@ -116,7 +117,11 @@ def class_list(classes: Sequence[str]) -> str:
 
 
 def training_loader(
-    images: ImageSet, batch_size: int, seed: int, augmentations: Sequence[str]
+    images: ImageSet,
+    batch_size: int,
+    seed: int,
+    augmentations: Sequence[str],
+    preprocessing: Preprocessing,
 ) -> BatchLoader:
     """Make the batches of a training run."""
     alone = len(images) > batch_size and len(images) % batch_size == 1
@@ -126,12 +131,15 @@ def training_loader(
         augment=augment(augmentations, images.images.shape[1], images.images.shape[2]),
         seed=seed,
         drop_last=alone,  # batch norm cannot learn from a batch of one image
+        preprocessing=preprocessing,
     )
 
 
-def evaluation_loader(images: ImageSet | None) -> BatchLoader | None:
+def evaluation_loader(images: ImageSet | None, preprocessing: Preprocessing) -> BatchLoader | None:
     """Make the batches of an evaluation; None without images."""
-    return None if images is None else BatchLoader(images, _EVALUATION_BATCH, shuffle=False)
+    if images is None:
+        return None
+    return BatchLoader(images, _EVALUATION_BATCH, shuffle=False, preprocessing=preprocessing)
 
 
 def augment(names: Sequence[str], channels: int, height: int) -> Augment | None:

@@ -66,7 +66,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"--part {args.part}: {args.data} has no such images")
     if args.device != "cpu" and torch.cuda.is_available():
         model = model.cuda()
-    batches = (batch for part in sets for batch in dataset.evaluation_loader(part) or ())
+    batches = (
+        batch
+        for part in sets
+        for batch in dataset.evaluation_loader(part, info.preprocessing) or ()
+    )
     found = pyedge.evaluate(model, batches)
     parts = {}
     if only:

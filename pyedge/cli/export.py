@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError
+from pyedge.images.preprocessing import NAMES, Preprocessing
 
 if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
@@ -54,9 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--preprocessing",
-        choices=("image", "none"),
-        help="what the device makes of pixels: image (each image standardised, as the commands of "
-        "pyedge train) or none (over 255); default: as the student's images were",
+        choices=NAMES,
+        help="what the device makes of pixels: image (each image standardised), none (over 255), "
+        "imagenet or cifar10 (those data sets' mean and deviation of each channel); default: that "
+        "of pyedge train, or else as the student's images were",
     )
     parser.add_argument(
         "--format",
@@ -122,7 +124,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         student,
         args.out,
         classes=info.classes,
-        preprocessing=args.preprocessing or _preprocessing(student),
+        preprocessing=args.preprocessing or _preprocessing(student, info),
         trainable=given[0] if alone else given,
         input_shape=info.input_shape,
         record=info.record,
@@ -201,8 +203,8 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tu
     return given, held
 
 
-def _preprocessing(student: Student) -> str | None:
-    """Return the one that a network file knows where its images are not known, else None."""
+def _preprocessing(student: Student, info: NetworkInfo) -> Preprocessing | None:
+    """Return the file's where the student's images are not known, else None: as they were."""
     from pyedge.cloud.shown import shown_to
 
-    return "image" if shown_to(student) is None else None
+    return info.preprocessing if shown_to(student) is None else None

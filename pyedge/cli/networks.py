@@ -13,15 +13,48 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+import pyedge
 from pyedge import models
 from pyedge.cli.parsing import UsageError, existing, suggestion
 from pyedge.cloud.network_file import NetworkInfo, OwnCodeError, load_network, read_network
 from pyedge.cloud.weights import load as weights
+from pyedge.data import BatchLoader, ImageSet
+from pyedge.images.preprocessing import NAMES
+from pyedge.warning import warn
 
 Build = Callable[..., nn.Module]
+
+
+_GUESSED_WITH = 512  # images
+_CLEAR = 0.05  # of accuracy
+
+
+def guess_preprocessing(weights: str, model: nn.Module, images: ImageSet) -> None:
+    """Warn where weights answer better for another preprocessing than the default.
+
+    Weights do not tell what they were trained on; labelled images do.
+    """
+    places = np.linspace(0, len(images) - 1, min(len(images), _GUESSED_WITH))
+    some = images.subset(places.astype(int))
+    right = {}
+    for name in NAMES:
+        try:
+            loader = BatchLoader(some, 256, shuffle=False, preprocessing=name)
+        except ValueError:  # numbers for three channels, and images of one
+            continue
+        right[name] = pyedge.evaluate(model, loader).accuracy
+    best = max(right, key=lambda name: right[name])
+    # three standard deviations of a share, at the most
+    if right[best] - right["image"] > max(_CLEAR, 1.5 / len(some) ** 0.5):
+        warn(
+            f"{weights}: {right[best]:.1%} of {len(some)} labelled images are right with "
+            f"--preprocessing {best}, {right['image']:.1%} with image, which is taken because "
+            "no other was named"
+        )
 
 
 def build(

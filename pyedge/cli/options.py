@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pyedge.cli import parsing
+from pyedge.images.preprocessing import NAMES, Preprocessing
 from pyedge.runs.options import DEFAULT_LAMBDAS
 
 DATA = (
@@ -50,6 +51,45 @@ def add_out(parser: argparse.ArgumentParser, what: str) -> None:
         metavar="FILE",
         help=f"where to write {what}; written at the end, in one go (required)",
     )
+
+
+def add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    """Add what the network takes of pixels: --preprocessing, --mean, --std."""
+    group = parser.add_argument_group("preprocessing")
+    group.add_argument(
+        "--preprocessing",
+        choices=NAMES,
+        help="what the network takes of pixels: image (each image standardised, the default), none "
+        "(over 255), imagenet or cifar10 (those data sets' mean and deviation of each channel); "
+        "kept in the file for all later commands and the device",
+    )
+    for name, word, numbers in (
+        ("--mean", "mean", "0.485,0.456,0.406"),
+        ("--std", "deviation", "0.229,0.224,0.225"),
+    ):
+        group.add_argument(
+            name,
+            type=parsing.listed(parsing.number(-1e6)),
+            metavar="LIST",
+            help=f"{word} of each channel, of pixels over 255, such as {numbers}",
+        )
+
+
+def preprocessing_of(args: argparse.Namespace, channels: int) -> Preprocessing | None:
+    """Read --preprocessing, or --mean and --std; None where none was given."""
+    given = args.preprocessing
+    if args.mean is not None or args.std is not None:
+        if given is not None or args.mean is None or args.std is None:
+            raise parsing.UsageError(
+                "--mean and --std go together, and take the place of --preprocessing"
+            )
+        given = {"kind": "channel", "mean": args.mean, "deviation": args.std}
+    if given is None:
+        return None
+    try:
+        return Preprocessing.of(given, channels, "--preprocessing, --mean, --std")
+    except ValueError as error:
+        raise parsing.UsageError(str(error)) from None
 
 
 def add_own_code(parser: argparse.ArgumentParser) -> None:

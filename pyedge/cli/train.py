@@ -30,6 +30,10 @@ examples:
       Start from weights that you have, here torchvision's (whose first layer is the one of large
       images); a classifier of other classes starts afresh. With --epochs 0 they are only tested
       and written as a teacher.
+  pyedge train cifar10 --model resnet56 --weights published.th --epochs 0 --preprocessing cifar10 \\
+      --out teacher.pt
+      Weights that were trained with the mean and deviation of each channel; --mean and --std take
+      other numbers. All later commands, and the device, do as the file says.
   pyedge train photos --size 32 --model nets.py:build --out teacher.pt
       Your own network: build(num_classes=3) in nets.py returns a torch.nn.Module.
   pyedge train photos --size 32 --out teacher.pt --resume
@@ -86,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from these weights: a file of torch.save or safetensors, of this network under "
         "any prefix and, where it is certain which is which, any names",
     )
+    options.add_preprocessing(parser)
     options.add_seed(parser, "first weights, order and augmentation")
     parser.add_argument(
         "--split-seed",
@@ -106,6 +111,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import pyedge
     from pyedge.cli import dataset, networks, outputs, training
     from pyedge.cloud.network_file import NetworkInfo, save_network
+    from pyedge.images.preprocessing import Preprocessing
 
     outputs.check_out(args.out, args.weights, checkpoint=bool(args.epochs or args.steps))
     training.check_device(args.device)
@@ -131,8 +137,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
             + (f", {len(afresh)} start afresh: {', '.join(afresh[:4])}" if afresh else "")
             + (", ..." if len(afresh) > 4 else "")
         )
-    loader = dataset.training_loader(data.train, args.batch_size, args.seed, args.augment)
-    val, test = dataset.evaluation_loader(data.val), dataset.evaluation_loader(data.test)
+    preprocessing = options.preprocessing_of(args, data.shape[0])
+    if args.weights is not None and preprocessing is None:
+        networks.guess_preprocessing(args.weights, model, data.train)
+    preprocessing = preprocessing or Preprocessing()
+    loader = dataset.training_loader(
+        data.train, args.batch_size, args.seed, args.augment, preprocessing
+    )
+    val = dataset.evaluation_loader(data.val, preprocessing)
+    test = dataset.evaluation_loader(data.test, preprocessing)
     params = sum(p.numel() for p in model.parameters())
     title = f"{args.model}, {params:,} parameters"
     console.note(title)
@@ -163,6 +176,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         classes=data.train.classes,
         input_shape=data.shape,
         split_seed=args.split_seed,
+        preprocessing=preprocessing,
         record=(training.record_of("train", args, result),),
     )
     save_network(args.out, model, info)

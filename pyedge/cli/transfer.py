@@ -143,7 +143,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         batch_norm=args.batch_norm,
         keep_best=best,
     )
-    loader = dataset.training_loader(images, args.batch_size, args.seed, args.augment)
+    loader = dataset.training_loader(
+        images, args.batch_size, args.seed, args.augment, info.preprocessing
+    )
 
     def train(score: Score) -> TrainResult:
         return _trained(args, student, teacher, info, loader, data, settings, score)
@@ -245,7 +247,7 @@ def _trained(
     from pyedge.cli.dataset import evaluation_loader
     from pyedge.cloud.graph.taps import tap_teacher
 
-    val, test = evaluation_loader(data.val), evaluation_loader(data.test)
+    val, test = (evaluation_loader(part, info.preprocessing) for part in (data.val, data.test))
     common: dict[str, Any] = {
         "val": val,
         "test": test,

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.data.augment import Augment, standardise_array
+from pyedge.data.augment import Augment
 from pyedge.images.edge_images import EdgeImages
+from pyedge.images.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,4 @@ def preprocess(
     pixels = images.planar(index)
     if pixels.dtype == np.float32:
         return pixels
-    kind = preprocessing["kind"]
-    if kind == "image":
-        return standardise_array(pixels)
-    x = pixels.astype(np.float32) / np.float32(255)
-    if kind == "none":
-        return x
-    mean, deviation = (
-        np.asarray(preprocessing[name], dtype=np.float32)[:, None, None]
-        for name in ("mean", "deviation")
-    )
-    return (x - mean) / deviation
+    return Preprocessing.of(preprocessing).apply(pixels)

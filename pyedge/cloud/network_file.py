@@ -26,15 +26,21 @@ from pyedge.cloud.compression.recorded_student import (
 )
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.graph.modes import plain_torch
-from pyedge.cloud.network_info import PREPROCESSING, NetworkInfo, StudentSettings
-from pyedge.cloud.shown import forget, remember, shown_to
+from pyedge.cloud.network_info import PER_IMAGE, NetworkInfo, StudentSettings
+from pyedge.cloud.shown import (
+    forget,
+    preprocessing_of,
+    remember,
+    remember_preprocessing,
+    shown_to,
+)
 from pyedge.cloud.tensor_file import read_tensors, write_tensors
 from pyedge.errors import FormatError
 from pyedge.images.pixels import Look
+from pyedge.images.preprocessing import Preprocessing
 from pyedge.warning import warn
 
 __all__ = [
-    "PREPROCESSING",
     "NetworkInfo",
     "OwnCodeError",
     "StudentSettings",
@@ -68,6 +74,7 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
             f"network, got {info.student!r} for a {type(model).__name__}"
         )
     content: dict[str, Any] = {each.name: getattr(info, each.name) for each in fields(info)}
+    content["preprocessing"] = _preprocessing(model, info).to_dict()
     content["cut"] = _cut_of(model, info) if isinstance(model, Student) else None
     content["options"] = dict(info.options)
     content["classes"] = list(checked_names(info.classes, "save_network: classes"))
@@ -84,6 +91,19 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
     }
     content = {"format": FORMAT, "version": VERSION, **content, "state": state}
     write_tensors(path, _interned(content))
+
+
+def _preprocessing(model: nn.Module, info: NetworkInfo) -> Preprocessing:
+    """Return what the network learned from, where that is known, or what `info` says."""
+    known = preprocessing_of(model)
+    if known is None or known == info.preprocessing:
+        return info.preprocessing
+    if info.preprocessing != Preprocessing():
+        warn(
+            f"save_network: info.preprocessing: wanted that of the loader which the network last "
+            f"saw, {known}, got {info.preprocessing}; the file says {known}"
+        )
+    return known
 
 
 def load_network(
@@ -105,6 +125,8 @@ def load_network(
     _check_output(path, model, info)
     forget(model)  # a student was cut at zeros
     remember(model, Look.from_dict(found.shown))
+    if info.preprocessing != Preprocessing():
+        remember_preprocessing(model, info.preprocessing)
     return model.eval(), info
 
 
@@ -203,11 +225,15 @@ def _check_fields(path: str | PathLike[str], content: dict[str, Any]) -> None:
     for name, good in wanted.items():
         if not good:
             raise FormatError(f"{path}: {name} is not what a network file holds there")
-    if content["preprocessing"] != PREPROCESSING:
-        raise FormatError(
-            f"{path}: preprocessing is {content['preprocessing']!r}; this pyedge knows "
-            f"{PREPROCESSING!r}"
-        )
+    if content["preprocessing"] == PER_IMAGE:
+        content["preprocessing"] = Preprocessing()
+        return
+    try:
+        if not isinstance(content["preprocessing"], dict):
+            raise ValueError(f"preprocessing is {content['preprocessing']!r:.80}")
+        content["preprocessing"] = Preprocessing.of(content["preprocessing"], shape[0])
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{path}: {error}") from None
 
 
 def _good_settings(settings: Any) -> bool:

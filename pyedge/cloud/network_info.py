@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pyedge.images.preprocessing import Preprocessing
+
 if TYPE_CHECKING:
     from pyedge.cloud.compression.plan import Plan
 
-PREPROCESSING = "per-image standardisation"  # pyedge.data.standardise (Sec. 5)
+# what files of before say, which knew nothing else
+PER_IMAGE = "per-image standardisation"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class NetworkInfo:
     builder: a name of `pyedge.models`, or "package.module:function" or "file.py:function" for code
     of one's own. options: its keyword arguments. classes: names, in the order of the logits.
     input_shape: c h w. split_seed: how the data were split into training, validation and test
-    images, so that no later step learns from a test image. student: None for a teacher. record:
+    images, so that no later step learns from a test image. preprocessing: what it takes of pixels.
+    student: None for a teacher. record:
     what happened to the network so far, plain values, one entry a step.
     """
 
@@ -64,7 +68,7 @@ class NetworkInfo:
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
     split_seed: int = 0
-    preprocessing: str = PREPROCESSING
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     student: StudentSettings | None = None
     record: tuple[Mapping[str, Any], ...] = ()
 

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from pyedge.classes.matching import quoted
 from pyedge.images.pixels import Look, differ, kind_of
+from pyedge.images.preprocessing import Preprocessing
 from pyedge.warning import warn
 
 _ATTRIBUTE, _TOLD, _CLASSES = "_pyedge_shown", "_pyedge_told", "_pyedge_classes"
+_PREPROCESSING = "_pyedge_preprocessing"
 _LOOKED_AT = 64
 
 
@@ -38,6 +40,40 @@ def remember(model: nn.Module, look: Look | None) -> None:
     """Remember images of a network, in place of those before; even ones tell nothing."""
     if look is not None and look.uneven:
         setattr(model, _ATTRIBUTE, look.to_dict())
+
+
+def preprocessing_of(model: Any) -> Preprocessing | None:
+    """Return the preprocessing of the loader that a network learned from; None for unknown."""
+    known = getattr(model, _PREPROCESSING, None)
+    return None if known is None else Preprocessing.of(known)
+
+
+def remember_preprocessing(model: nn.Module, given: Preprocessing | None) -> None:
+    """Remember what a network takes of pixels; None: it is not known any more."""
+    if given is None:
+        vars(model).pop(_PREPROCESSING, None)
+    else:
+        setattr(model, _PREPROCESSING, given.to_dict())
+
+
+def loaders_preprocessing(loader: Any) -> Preprocessing | None:
+    """Return that of a BatchLoader; None for another, which may do anything."""
+    found = getattr(loader, "preprocessing", None)
+    return found if isinstance(found, Preprocessing) else None
+
+
+def compare_preprocessing(model: Any, loader: Any, title: str, whose: str = "the network") -> None:
+    """Warn where a loader preprocesses otherwise than a network is used to."""
+    known, given = preprocessing_of(model), loaders_preprocessing(loader)
+    if known is None or given is None or known == given:
+        return
+    told = vars(model).setdefault(_TOLD, [])
+    if [title, str(known), str(given)] not in told:
+        told.append([title, str(known), str(given)])
+        warn(
+            f"{title}: loader: wanted the preprocessing of {whose}, {known}, got {given}; "
+            "BatchLoader takes it as preprocessing="
+        )
 
 
 def classes_learned(model: Any) -> tuple[str, ...]:

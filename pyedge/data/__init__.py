@@ -8,11 +8,13 @@ from pyedge.data.imageset import ImageSet
 from pyedge.data.load import load_cifar10, load_dataset, load_folder
 from pyedge.data.loader import BatchLoader
 from pyedge.data.splits import class_incremental, unseen_split
+from pyedge.images.preprocessing import Preprocessing
 
 __all__ = [
     "Augment",
     "BatchLoader",
     "ImageSet",
+    "Preprocessing",
     "class_incremental",
     "load_cifar10",
     "load_dataset",

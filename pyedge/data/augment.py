@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyedge.images.preprocessing import standardise_array
+
 
 def standardise(images: Tensor) -> Tensor:
     """Subtract each image's mean and divide by its deviation: [n, c, h, w] -> float32, same shape.
@@ -34,22 +36,6 @@ def _standardise_on_device(images: Tensor) -> Tensor:
     root = math.sqrt(max(x.shape[1], 1))
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return (x * (root / norm.clamp(min=1))).view(images.shape)
-
-
-def standardise_array(images: np.ndarray) -> np.ndarray:
-    """Do as `standardise` on a numpy array, on the calling thread alone.
-
-    The loader's thread must not start a second pool of torch threads beside the training's.
-    """
-    n, pixels = images.shape[0], math.prod(images.shape[1:])
-    x = images.reshape(n, pixels).astype(np.float32)
-    # Pixels of uint8 and their sums up to 2^24 are exact in float32; numpy adds pairwise.
-    x -= x.mean(axis=1, keepdims=True)
-    # After the mean is gone: E[x^2] - E[x]^2 would cancel for images of little contrast.
-    norm = np.sqrt(np.einsum("ij,ij->i", x, x))
-    root = math.sqrt(max(pixels, 1))
-    x *= (root / np.maximum(norm, 1.0))[:, None]  # max(norm / root, 1 / root) = max(norm, 1) / root
-    return x.reshape(images.shape)
 
 
 class Draw(NamedTuple):

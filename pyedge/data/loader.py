@@ -1,4 +1,4 @@
-"""Batches for training: shuffled, augmented, standardised, made ahead by one thread."""
+"""Batches for training: shuffled, preprocessed, augmented, made ahead by one thread."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ import torch
 from torch import Tensor
 
 from pyedge.arguments import plain_number
-from pyedge.data.augment import Augment, standardise_array
+from pyedge.data.augment import Augment
 from pyedge.data.imageset import ImageSet
+from pyedge.images.preprocessing import Preprocessing, PreprocessingLike
 
 Batch = tuple[Tensor, Tensor]
 
 
 class BatchLoader:
-    """Iterate over (float32 [b, c, h, w], int64 [b]): standardised, augmented batches.
+    """Iterate over (float32 [b, c, h, w], int64 [b]): preprocessed, augmented batches.
 
     Order and augmentation depend on `seed` and the epoch (`set_epoch`, 0 at first) alone: each
-    pass of one epoch gives the same batches. Images are standardised first and augmented then, as
-    in the paper (Sec. 5), so padding and cutout hold the image's mean. `channels_last` gives that
-    memory format. `prefetch` batches are made ahead by a thread (0: none, made when asked for).
+    pass of one epoch gives the same batches. `preprocessing` is what the network takes: "image"
+    (each image standardised, the paper's Sec. 5), "none" (pixels over 255), "imagenet", "cifar10",
+    or a Preprocessing or dict with mean and deviation of each channel. Images are augmented after
+    it, so that padding and cutout hold the mean (with "none" they are black). What is trained or
+    planned with the loader remembers it, for `save_network` and `export`. `channels_last` gives
+    that memory format. `prefetch` batches are made ahead by a thread (0: made when asked for).
 
     Raises TypeError for another dataset than an ImageSet, ValueError for a batch_size below 1, an
-    empty dataset, or no batch at all under `drop_last`.
+    empty dataset, no batch at all under `drop_last`, or a preprocessing of other channels.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class BatchLoader:
         drop_last: bool = False,
         channels_last: bool = False,
         prefetch: int = 2,
+        preprocessing: PreprocessingLike = "image",
     ) -> None:
         if not isinstance(dataset, ImageSet):
             raise TypeError(f"BatchLoader: wanted an ImageSet, got {type(dataset).__name__}")
@@ -55,6 +60,9 @@ class BatchLoader:
                 f"BatchLoader: {len(dataset)} images give no batch of {batch_size}"
                 f"{' (drop_last)' if drop_last else ''}"
             )
+        self.preprocessing = Preprocessing.of(
+            preprocessing, dataset.images.shape[1], "BatchLoader: preprocessing"
+        )
         self.dataset = dataset
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
@@ -117,7 +125,7 @@ class BatchLoader:
         n = len(positions)
         mine = slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
         images = self.dataset.images.numpy()[positions[mine]]
-        x = standardise_array(images)
+        x = self.preprocessing.apply(images)
         if self.augment is not None:
             # Choices are drawn for the whole batch, so that they do not depend on the sharding.
             random = np.random.default_rng([self.seed, epoch, index])

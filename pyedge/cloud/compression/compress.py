@@ -30,7 +30,14 @@ from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.siblings import origin_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import record_shapes, trace
-from pyedge.cloud.shown import classes_learned, compare, look_at
+from pyedge.cloud.shown import (
+    classes_learned,
+    compare,
+    compare_preprocessing,
+    loaders_preprocessing,
+    look_at,
+    preprocessing_of,
+)
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import StructureError
 from pyedge.keywords import keywords
@@ -127,6 +134,7 @@ def plan(
         shown = None if noise else look_at(torch.cat(calibration))
         if shown is not None:
             compare(model, shown, "plan")
+        compare_preprocessing(model, images, "plan", "the network")
         order = {str(node.target): place for place, node in enumerate(traced.graph.nodes)}
         sets = filter_sets(shallow.traced, graph, sorted(shallow.source, key=order.__getitem__))
         _check_can_be_cut(sets)
@@ -158,6 +166,7 @@ def plan(
             seed=seed,
             calibration=() if noise else tuple(calibration),
             shown=shown,
+            preprocessing=loaders_preprocessing(images) or preprocessing_of(model),
             class_names=classes_learned(model),
         )
 

@@ -22,6 +22,7 @@ from pyedge.cloud.compression.widths import (
 from pyedge.cloud.graph.siblings import Origin
 from pyedge.cloud.graph.structure import Structure
 from pyedge.images.pixels import Look
+from pyedge.images.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -72,6 +73,7 @@ class Cut:
     seed: int = 0
     calibration: tuple[torch.Tensor, ...] = field(repr=False, default=())
     shown: Look | None = field(repr=False, default=None)
+    preprocessing: Preprocessing | None = field(repr=False, default=None)
     class_names: tuple[str, ...] = field(repr=False, default=())
 
     def at(self, P: float) -> Self:

@@ -8,7 +8,7 @@ from pyedge.cloud.compression.cut import Cut
 from pyedge.cloud.compression.report import plan_table
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.compression.surgery import build_student
-from pyedge.cloud.shown import remember, remember_classes
+from pyedge.cloud.shown import remember, remember_classes, remember_preprocessing
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Plan(Cut):
         """Cut the student out of the teacher's copy (`pyedge.compress` is plan(...).build())."""
         student = build_student(self)
         remember(student, self.shown)
+        remember_preprocessing(student, self.preprocessing)
         remember_classes(student, self.class_names)
         return student
 

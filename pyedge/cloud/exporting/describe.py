@@ -13,9 +13,10 @@ from pyedge.classes.matching import quoted
 from pyedge.classes.names import checked_names, storable
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.lower import Lowered, lower
-from pyedge.cloud.exporting.preprocessing import Preprocessing, chosen
+from pyedge.cloud.exporting.preprocessing import chosen
 from pyedge.cloud.weights.checks import check_weights
 from pyedge.errors import ExportError
+from pyedge.images.preprocessing import PreprocessingLike
 from pyedge.student.file import StudentFile
 
 Trainable = str | Sequence[str]
@@ -26,7 +27,7 @@ def student_file(
     student: Student,
     *,
     classes: Classes | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
     trainable: Trainable = "last_conv",
     input_shape: Sequence[int] | None = None,
     record: Sequence[Mapping[str, Any]] = (),
@@ -41,7 +42,7 @@ def described(
     lowered: Lowered,
     student: Student,
     classes: Classes | None,
-    preprocessing: Preprocessing | None,
+    preprocessing: PreprocessingLike | None,
     trainable: Trainable,
     record: Sequence[Mapping[str, Any]],
 ) -> StudentFile:

@@ -15,9 +15,10 @@ from pyedge.cloud.exporting.describe import Classes, Trainable, checked, describ
 from pyedge.cloud.exporting.described import check_arguments, with_statistics_of
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
-from pyedge.cloud.exporting.preprocessing import Preprocessing, doubt
+from pyedge.cloud.exporting.preprocessing import doubt
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.shown import compare_classes
+from pyedge.images.preprocessing import PreprocessingLike
 from pyedge.keywords import keywords
 from pyedge.student.archive import write_student
 from pyedge.student.expansion import Expand
@@ -31,7 +32,7 @@ def export(
     path: str | PathLike[str],
     *,
     classes: Classes | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
     trainable: Trainable = "last_conv",
     input_shape: Sequence[int] | None = None,
     record: Sequence[Mapping[str, Any]] = (),

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 from pyedge.cloud.compression.student import Student
-from pyedge.cloud.shown import shown_to
+from pyedge.cloud.shown import preprocessing_of, shown_to
 from pyedge.images.doubts import wanted
 from pyedge.images.pixels import Look, contradicts, kind_of
+from pyedge.images.preprocessing import Preprocessing, PreprocessingLike
 
-Preprocessing = str | Mapping[str, Any]
-_NOTHING: dict[str, Any] = {"mean": [], "deviation": []}
 _ADVICE = (
     'preprocessing= of pyedge.export says what it shall do: "image" (each image standardised), '
-    '"none" (pixels over 255) or {"kind": "channel", "mean": [...], "deviation": [...]}'
+    '"none" (pixels over 255), "imagenet", "cifar10" or {"kind": "channel", "mean": [...], '
+    '"deviation": [...]}'
 )
 
 
 def chosen(
-    student: Student, given: Preprocessing | None, channels: int
+    student: Student, given: PreprocessingLike | None, channels: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings for a student's file, and what its record says of how they were chosen.
 
-    Without `given` it is the preprocessing that the student's images show, "image" where they show
-    none. Raises ValueError for settings that are none; `doubt` tells what speaks against them.
+    Without `given` it is that of the loader that the student last learned or was planned from, or
+    else the one that its images show, "image" where they show none.
+    Raises as `Preprocessing.of`; `doubt` tells what speaks against the choice.
     """
     shown = shown_to(student)
     said: dict[str, Any] = {} if shown is None else {"shown": shown.to_dict()}
+    where = "export: preprocessing"
     if given is not None:
-        return _checked(given, channels), {**said, "preprocessing": "given"}
+        made = Preprocessing.of(given, channels, where)
+        return made.to_dict(), {**said, "preprocessing": "given"}
+    known = preprocessing_of(student)
+    if known is not None:
+        made = Preprocessing.of(known, channels, where)
+        return made.to_dict(), {**said, "preprocessing": "of its loader"}
     kind = None if shown is None else kind_of(shown)
-    if kind in ("image", "none"):
-        return {"kind": kind, **_NOTHING}, {**said, "preprocessing": "as shown"}
-    return {"kind": "image", **_NOTHING}, {**said, "preprocessing": "default"}
+    if kind is not None and kind in ("image", "none"):
+        return Preprocessing(kind).to_dict(), {**said, "preprocessing": "as shown"}
+    return Preprocessing().to_dict(), {**said, "preprocessing": "default"}
 
 
-def doubt(student: Student, given: Preprocessing | None, channels: int) -> str | None:
+def doubt(student: Student, given: PreprocessingLike | None, channels: int) -> str | None:
     """Say where the student's images cannot come from the preprocessing, or show none."""
     shown = shown_to(student)
     settings, said = chosen(student, given, channels)
-    if said["preprocessing"] == "given":
+    if said["preprocessing"] in ("given", "of its loader"):
         if shown is None or not contradicts(shown, settings):
             return None
         return (
@@ -72,47 +77,3 @@ def _also(shown: Look, channels: int) -> str:
     else:
         return ""
     return f'; as by preprocessing={{"kind": "channel", {numbers}}}'
-
-
-def _checked(given: Preprocessing, channels: int) -> dict[str, Any]:
-    if not isinstance(given, (str, Mapping)):
-        raise TypeError(
-            'export: preprocessing: wanted "image", "none" or a dict with kind, mean and '
-            f"deviation, got {given!r:.80}"
-        )
-    settings = {"kind": given} if isinstance(given, str) else dict(given)
-    kind = settings.get("kind")
-    unknown = sorted(settings.keys() - {"kind", "mean", "deviation"})
-    if kind not in ("none", "image", "channel") or unknown:
-        raise ValueError(
-            'export: preprocessing: wanted "image" (each image standardised), "none" (pixels over '
-            '255) or {"kind": "channel", "mean": [...], "deviation": [...]}, got ' + repr(given)
-        )
-    numbers = {}
-    for name in ("mean", "deviation"):
-        numbers[name] = _numbers(name, settings.get(name, ()))
-        if len(numbers[name]) != (channels if kind == "channel" else 0):
-            raise ValueError(
-                f"export: preprocessing of kind {kind!r}: wanted "
-                f"{channels if kind == 'channel' else 'no'} numbers in {name}, got {numbers[name]}"
-            )
-    if not all(value > 0 for value in numbers["deviation"]):
-        raise ValueError(
-            f"export: preprocessing: deviation: wanted numbers above 0, got {numbers['deviation']}"
-        )
-    return {"kind": kind, **numbers}
-
-
-def _numbers(name: str, values: Any) -> list[float]:
-    try:
-        if isinstance(values, (str, bytes)) or any(isinstance(v, (str, bytes)) for v in values):
-            raise TypeError
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"export: preprocessing: {name}: wanted a list of numbers, one for each channel, got "
-            f"{values!r:.80}"
-        ) from None
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"export: preprocessing: {name}: wanted finite numbers, got {numbers}")
-    return numbers

@@ -12,7 +12,14 @@ from pyedge.cloud.graph.clone import private_copy, unwrap
 from pyedge.cloud.graph.siblings import Origin, origin_of
 from pyedge.cloud.graph.structure import BlockNames, analyse
 from pyedge.cloud.graph.trace import trace
-from pyedge.cloud.shown import classes_learned, remember, remember_classes, shown_to
+from pyedge.cloud.shown import (
+    classes_learned,
+    preprocessing_of,
+    remember,
+    remember_classes,
+    remember_preprocessing,
+    shown_to,
+)
 from pyedge.cloud.weights.checks import is_float32, like_weights
 
 
@@ -58,6 +65,7 @@ def tap_teacher(
     origin = origin_of(unwrap(given))
     tapped = TappedTeacher(net.train(training), [len(group) for group in taps], origin)
     remember(tapped, shown_to(given))
+    remember_preprocessing(tapped, preprocessing_of(given))
     remember_classes(tapped, classes_learned(given))
     return tapped
 

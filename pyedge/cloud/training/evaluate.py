@@ -16,7 +16,7 @@ from pyedge.cloud.feed.loaders import Feed, check_loader, nothing, peek
 from pyedge.cloud.feed.networks import check_network
 from pyedge.cloud.graph.clone import unwrap
 from pyedge.cloud.graph.modes import evaluating
-from pyedge.cloud.shown import Watch, compare_classes
+from pyedge.cloud.shown import Watch, compare_classes, compare_preprocessing
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
 from pyedge.cloud.weights.checks import like_weights
@@ -46,6 +46,7 @@ def evaluate(
     source = Source("evaluate")
     check_loader(loader, source)
     compare_classes(model, classes_of(loader), "evaluate: loader")
+    compare_preprocessing(model, loader, "evaluate")
     return evaluate_from(model, loader, source, device=device, distributed=distributed)
 
 

@@ -21,7 +21,15 @@ from pyedge.cloud.feed.batch import Source
 from pyedge.cloud.feed.failures import fail
 from pyedge.cloud.feed.loaders import check_loader
 from pyedge.cloud.graph.modes import with_gradients
-from pyedge.cloud.shown import compare_classes, remember, remember_classes, shown_to
+from pyedge.cloud.shown import (
+    compare_classes,
+    compare_preprocessing,
+    loaders_preprocessing,
+    remember,
+    remember_classes,
+    remember_preprocessing,
+    shown_to,
+)
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
@@ -71,10 +79,26 @@ def run(
     if job.function != "train":
         for each in (model, getattr(objective, "teacher", None)):
             compare_classes(each, names, f"{title}: loader")
+    compare_preprocessing(model, loader, title)
+    if loaders_preprocessing(loader) is not None:
+        _same_preprocessing(title, loader, val=val, test=test)
+    remember_preprocessing(model, loaders_preprocessing(loader))
     with with_gradients():
         result = _launched(job)
     remember_classes(model, names)
     return result
+
+
+def _same_preprocessing(title: str, loader: Any, **others: Any) -> None:
+    """Raise ValueError where a run would be measured on images of another preprocessing."""
+    wanted = loaders_preprocessing(loader)
+    for name, other in others.items():
+        got = loaders_preprocessing(other)
+        if got is not None and got != wanted:
+            raise ValueError(
+                f"{title}: {name}: wanted the preprocessing of the training loader, {wanted}, got "
+                f"{got}"
+            )
 
 
 def _launched(job: Job) -> TrainResult:

@@ -16,7 +16,7 @@ from pyedge.cloud.feed.loaders import check_loader, peek_images
 from pyedge.cloud.feed.networks import check_apart, check_network
 from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.siblings import facing
-from pyedge.cloud.shown import compare, look_at
+from pyedge.cloud.shown import compare, compare_preprocessing, look_at
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
@@ -84,8 +84,10 @@ def transfer(
     check_pair("transfer", student, teacher)
     source = Source("transfer")
     check_loader(loader, source)
+    given = loader
     x, loader = peek_images(loader, source)
     compare(teacher, look_at(x), "transfer", "the teacher")
+    compare_preprocessing(teacher, given, "transfer", "the teacher")
     x = like_weights(x, student)
     logits, groups = _logits_and_groups(student, student.forward_taps, x, source)  # type: ignore[arg-type]
     if not (weights[0] or (labelled and weights[2])):  # J_b alone: nothing reaches the classifier
