@@ -13,13 +13,13 @@ FOLDERS := $(shell find pyedge -type d -not -name __pycache__)
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo docs docs-serve test test-neon neon-report wheel-aarch64 test-aarch64 crash-test fuzz sanitize \
-	bench bench-phone lint format build clean
+.PHONY: help demo docs docs-serve test test-poisoned test-neon neon-report wheel-aarch64 \
+	test-aarch64 crash-test fuzz sanitize bench bench-phone lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, docs, docs-serve,"
-	@echo "test-neon, neon-report, wheel-aarch64, test-aarch64, crash-test, fuzz, sanitize, clean"
+	@echo "test-poisoned, test-neon, neon-report, wheel-aarch64, test-aarch64, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+# the engine's tests, with NaN in its arena wherever nothing lives
+test-poisoned: build
+	PYEDGE_POISON_ARENA=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/engine
 
 test-neon:
 	tools/test_neon.sh
