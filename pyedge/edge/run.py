@@ -29,7 +29,7 @@ from pyedge.images.rows import Rows
 from pyedge.kernels import NotFiniteError
 from pyedge.runs.evaluation import Evaluation, check_score, scored
 from pyedge.runs.loss_window import Window
-from pyedge.runs.options import learning_rate
+from pyedge.runs.run_options import learning_rate
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

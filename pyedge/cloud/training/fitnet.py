@@ -29,7 +29,7 @@ from pyedge.cloud.training.transfer import (
 )
 from pyedge.cloud.weights.checks import like_weights
 from pyedge.keywords import keywords
-from pyedge.runs.options import BATCH_NORMS
+from pyedge.runs.run_options import BATCH_NORMS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
