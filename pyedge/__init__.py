@@ -21,7 +21,7 @@ _EDGE = {
     "EdgeLearner": "pyedge.edge.learner",
     "Evaluation": "pyedge.runs.evaluation",
     "Knowledge": "pyedge.knowledge.pack",
-    "LearnOptions": "pyedge.edge.options",
+    "LearnOptions": "pyedge.edge.learn_options",
     "LearnResult": "pyedge.edge.result",
     "Memory": "pyedge.edge.replay_memory",
     "Statistics": "pyedge.statistics.sums",
@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from pyedge.cloud.training.transfer import transfer
     from pyedge.edge.category_making import make_category
     from pyedge.edge.described import add_statistics
+    from pyedge.edge.learn_options import LearnOptions
     from pyedge.edge.learner import EdgeLearner
-    from pyedge.edge.options import LearnOptions
     from pyedge.edge.replay_memory import Memory, read_memory
     from pyedge.edge.result import LearnResult
     from pyedge.images.edge_images import EdgeImages

@@ -14,8 +14,8 @@ from pyedge.cli.parsing import UsageError, existing
 from pyedge.edge.methods import METHODS
 
 if TYPE_CHECKING:
+    from pyedge.edge.learn_options import LearnOptions
     from pyedge.edge.learner import EdgeLearner
-    from pyedge.edge.options import LearnOptions
     from pyedge.images.edge_images import EdgeImages
     from pyedge.runs.evaluation import Evaluation
 
@@ -290,7 +290,7 @@ def _validation(args: argparse.Namespace, learner: EdgeLearner) -> Any:
 
 
 def _options(args: argparse.Namespace, console: Console) -> LearnOptions:
-    from pyedge.edge.options import LearnOptions
+    from pyedge.edge.learn_options import LearnOptions
 
     trainable: Any = None if args.trainable is None else tuple(args.trainable)
     if (

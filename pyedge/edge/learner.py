@@ -23,10 +23,10 @@ from pyedge.edge.answers import (
 from pyedge.edge.features import features_and_logits
 from pyedge.edge.growth import with_classes
 from pyedge.edge.labelled import labelled_images
+from pyedge.edge.learn_options import LearnOptions, LearnSettings, with_overrides
 from pyedge.edge.lesson import lesson, told_labels
 from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.methods import chosen_method
-from pyedge.edge.options import LearnOptions, LearnSettings, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
 from pyedge.edge.session import learn_lesson, restore_engine

@@ -19,8 +19,8 @@ from pyedge.edge.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.lesson import Lesson
-from pyedge.edge.options import LearnOptions
 from pyedge.edge.progress import ProgressBar
 from pyedge.edge.result import LearnResult, LearnState
 from pyedge.errors import DivergedError, FormatError

@@ -14,8 +14,8 @@ import pytest
 
 import pyedge
 from pyedge.arguments import choice, flag, real, whole
+from pyedge.edge.learn_options import LearnOptions, LearnSettings
 from pyedge.edge.learner import EdgeLearner
-from pyedge.edge.options import LearnOptions, LearnSettings
 from pyedge.keywords import keywords
 from pyedge.runs.run_options import LossOptions, LossSettings, RunOptions, RunSettings
 from tests.support.edge_student import CLASSES, images, tiny_student
