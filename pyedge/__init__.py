@@ -42,7 +42,7 @@ _CLOUD = {
     "Plan": "pyedge.cloud.compression.plan",
     "Structure": "pyedge.cloud.graph.structure",
     "Student": "pyedge.cloud.compression.student",
-    "TrainOptions": "pyedge.cloud.training.options",
+    "TrainOptions": "pyedge.cloud.training.train_options",
     "compress": "pyedge.cloud.compression.compress",
     "evaluate": "pyedge.cloud.training.evaluate",
     "export": "pyedge.cloud.exporting.export",
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
     from pyedge.cloud.training.evaluate import evaluate
     from pyedge.cloud.training.fitnet import fitnet
-    from pyedge.cloud.training.options import TrainOptions
     from pyedge.cloud.training.train import train
+    from pyedge.cloud.training.train_options import TrainOptions
     from pyedge.cloud.training.transfer import transfer
     from pyedge.edge.category_making import make_category
     from pyedge.edge.described import add_statistics

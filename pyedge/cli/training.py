@@ -15,7 +15,7 @@ from pyedge.cli.outputs import checkpoint_of, forget_checkpoint
 from pyedge.cli.parsing import UsageError
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
-from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.train_options import TrainOptions
 
 if TYPE_CHECKING:
     from pyedge.data import BatchLoader

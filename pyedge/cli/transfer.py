@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyedge.cloud.network_file import NetworkInfo
     from pyedge.cloud.training.evaluate import Evaluation
     from pyedge.cloud.training.history import TrainResult
-    from pyedge.cloud.training.options import TrainOptions
+    from pyedge.cloud.training.train_options import TrainOptions
 
 USAGE = "STUDENT --teacher TEACHER DATA --out FILE [options]"
 
