@@ -41,6 +41,7 @@ _ROOMS = {
 # room -> the name before, which another room has as well -> the name that tells
 _RENAMED = {
     "cloud.exporting": {"layers": "weighted_layers"},
+    "cloud.graph": {"layers": "layer_spellings"},
     "cloud.training": {"options": "train_options"},
     "edge": {"options": "learn_options"},
     "runs": {"options": "run_options"},
