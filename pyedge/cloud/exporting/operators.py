@@ -11,7 +11,7 @@ from pyedge.cloud.exporting import activations, arithmetic, borders, pools, weig
 from pyedge.cloud.exporting.registry import COMPUTED, Computed, translator
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 __all__ = [
     "activations",
