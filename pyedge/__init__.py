@@ -48,8 +48,8 @@ _CLOUD = {
     "export": "pyedge.cloud.exporting.export",
     "find_structure": "pyedge.cloud.graph.structure",
     "fitnet": "pyedge.cloud.training.fitnet",
-    "knowledge_bytes": "pyedge.cloud.knowledge",
-    "make_knowledge": "pyedge.cloud.knowledge",
+    "knowledge_bytes": "pyedge.cloud.make_knowledge",
+    "make_knowledge": "pyedge.cloud.make_knowledge",
     "plan": "pyedge.cloud.compression.compress",
     "train": "pyedge.cloud.training.train",
     "transfer": "pyedge.cloud.training.transfer",
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.exporting.export import export
     from pyedge.cloud.graph.structure import Structure, find_structure
-    from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
+    from pyedge.cloud.make_knowledge import knowledge_bytes, make_knowledge
     from pyedge.cloud.training.evaluate import evaluate
     from pyedge.cloud.training.fitnet import fitnet
     from pyedge.cloud.training.train import train

@@ -125,7 +125,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import pyedge
     from pyedge.cli import networks, training
     from pyedge.cloud.graph.taps import tap_teacher
-    from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
+    from pyedge.cloud.make_knowledge import knowledge_bytes, make_knowledge
     from pyedge.student.archive import read_student
 
     training.check_device(args.device)

@@ -16,7 +16,7 @@ from torch import nn
 
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.export import export
-from pyedge.cloud.knowledge import make_knowledge
+from pyedge.cloud.make_knowledge import make_knowledge
 from pyedge.cloud.training.fitnet import fitnet
 from pyedge.cloud.training.train import train
 from pyedge.cloud.training.transfer import transfer

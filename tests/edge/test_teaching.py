@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pyedge.cloud.knowledge import make_knowledge  # noqa: E402
+from pyedge.cloud.make_knowledge import make_knowledge  # noqa: E402
 from pyedge.cloud.training.train import train  # noqa: E402
 from pyedge.cloud.training.transfer import transfer  # noqa: E402
 from pyedge.data import Augment, BatchLoader, ImageSet  # noqa: E402
