@@ -40,7 +40,11 @@ _ROOMS = {
 }  # fmt: skip
 # room -> the name before, which another room has as well -> the name that tells
 _RENAMED = {
-    "cli": {"training": "train_and_transfer", "compressing": "plan_and_compress"},
+    "cli": {
+        "training": "train_and_transfer",
+        "compressing": "plan_and_compress",
+        "learning": "learn_method",
+    },
     "cloud": {"knowledge": "make_knowledge"},
     "cloud.exporting": {"layers": "weighted_layers", "lowering": "lowering_state"},
     "cloud.graph": {"layers": "layer_spellings"},
