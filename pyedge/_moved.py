@@ -49,7 +49,7 @@ _RENAMED = {
     "cloud.exporting": {"layers": "weighted_layers", "lowering": "lowering_state"},
     "cloud.graph": {"layers": "layer_spellings"},
     "cloud.training": {"options": "train_options"},
-    "edge": {"options": "learn_options"},
+    "edge": {"options": "learn_options", "session": "stepwise"},
     "runs": {"options": "run_options"},
 }
 MOVED = {

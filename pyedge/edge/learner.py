@@ -29,8 +29,8 @@ from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.methods import chosen_method
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
-from pyedge.edge.session import learn_lesson, restore_engine
 from pyedge.edge.solving import distances
+from pyedge.edge.stepwise import learn_lesson, restore_engine
 from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns

@@ -1,4 +1,7 @@
-"""One call of `learn`: the engine made ready, the run, and a new student."""
+"""One call of `learn` that takes steps: the engine made ready, the run, and a new student.
+
+`pyedge.edge.analytic` is the other way, which takes none.
+"""
 
 from __future__ import annotations
 
