@@ -49,7 +49,7 @@ _RENAMED = {
     "cloud.exporting": {"layers": "weighted_layers", "lowering": "lowering_state"},
     "cloud.graph": {"layers": "layer_spellings"},
     "cloud.training": {"options": "train_options"},
-    "edge": {"options": "learn_options", "session": "stepwise"},
+    "edge": {"options": "learn_options", "session": "stepwise", "memory": "footprint"},
     "runs": {"options": "run_options"},
 }
 MOVED = {
