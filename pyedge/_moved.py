@@ -41,16 +41,17 @@ _ROOMS = {
 # room -> the name before, which another room has as well -> the name that tells
 _RENAMED = {
     "cli": {
-        "training": "train_and_transfer",
         "compressing": "plan_and_compress",
         "learning": "learn_method",
+        "training": "train_and_transfer",
     },
     "cloud": {"knowledge": "make_knowledge"},
     "cloud.exporting": {"layers": "weighted_layers", "lowering": "lowering_state"},
     "cloud.graph": {"layers": "layer_spellings"},
     "cloud.training": {"options": "train_options"},
-    "edge": {"options": "learn_options", "session": "stepwise", "memory": "footprint"},
+    "edge": {"memory": "footprint", "options": "learn_options", "session": "stepwise"},
     "runs": {"options": "run_options"},
+    "statistics": {"left_out": "leave_one_out"},
 }
 MOVED = {
     f"pyedge.{old}": f"pyedge.{room}.{new}"
