@@ -49,6 +49,7 @@ _RENAMED = {
     "cloud.exporting": {"layers": "weighted_layers", "lowering": "lowering_state"},
     "cloud.graph": {"layers": "layer_spellings"},
     "cloud.training": {"options": "train_options"},
+    "data": {"loader": "batch_loader"},
     "edge": {"memory": "footprint", "options": "learn_options", "session": "stepwise"},
     "runs": {"options": "run_options"},
     "statistics": {"left_out": "leave_one_out"},
