@@ -46,7 +46,11 @@ _RENAMED = {
         "training": "train_and_transfer",
     },
     "cloud": {"knowledge": "make_knowledge"},
-    "cloud.exporting": {"layers": "weighted_layers", "lowering": "lowering_state"},
+    "cloud.exporting": {
+        "described": "with_statistics",
+        "layers": "weighted_layers",
+        "lowering": "lowering_state",
+    },
     "cloud.graph": {"layers": "layer_spellings"},
     "cloud.training": {"options": "train_options"},
     "data": {"loader": "batch_loader"},
