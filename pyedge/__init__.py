@@ -26,7 +26,7 @@ _EDGE = {
     "Memory": "pyedge.edge.replay_memory",
     "Statistics": "pyedge.statistics.sums",
     "StudentFile": "pyedge.student.file",
-    "add_statistics": "pyedge.edge.described",
+    "add_statistics": "pyedge.edge.add_statistics",
     "make_category": "pyedge.edge.category_making",
     "merge_statistics": "pyedge.statistics.merging",
     "read_memory": "pyedge.edge.replay_memory",
@@ -67,8 +67,8 @@ if TYPE_CHECKING:
     from pyedge.cloud.training.train import train
     from pyedge.cloud.training.train_options import TrainOptions
     from pyedge.cloud.training.transfer import transfer
+    from pyedge.edge.add_statistics import add_statistics
     from pyedge.edge.category_making import make_category
-    from pyedge.edge.described import add_statistics
     from pyedge.edge.learn_options import LearnOptions
     from pyedge.edge.learner import EdgeLearner
     from pyedge.edge.replay_memory import Memory, read_memory

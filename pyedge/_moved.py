@@ -54,7 +54,12 @@ _RENAMED = {
     "cloud.graph": {"layers": "layer_spellings"},
     "cloud.training": {"options": "train_options"},
     "data": {"loader": "batch_loader"},
-    "edge": {"memory": "footprint", "options": "learn_options", "session": "stepwise"},
+    "edge": {
+        "described": "add_statistics",
+        "memory": "footprint",
+        "options": "learn_options",
+        "session": "stepwise",
+    },
     "runs": {"options": "run_options"},
     "statistics": {"left_out": "leave_one_out"},
 }

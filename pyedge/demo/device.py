@@ -32,7 +32,7 @@ from pyedge.demo.job import (
     options_of,
     tested,
 )
-from pyedge.edge.described import add_statistics
+from pyedge.edge.add_statistics import add_statistics
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.replay_memory import Memory
 from pyedge.student.archive import write_student

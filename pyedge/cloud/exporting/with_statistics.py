@@ -19,7 +19,7 @@ from pyedge.cloud.feed.loaders import Feed, check_loader, nothing
 from pyedge.cloud.shown import classes_learned
 from pyedge.data.batch_loader import BatchLoader
 from pyedge.data.imageset import ImageSet
-from pyedge.edge.described import with_described
+from pyedge.edge.add_statistics import with_described
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import refuse_masked_labels
 from pyedge.images.edge_images import EdgeImages
