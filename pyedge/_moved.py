@@ -51,7 +51,7 @@ _RENAMED = {
         "layers": "weighted_layers",
         "lowering": "lowering_state",
     },
-    "cloud.graph": {"layers": "layer_spellings"},
+    "cloud.graph": {"layers": "layer_spellings", "tracers": "symbolic_tracers"},
     "cloud.training": {"options": "train_options"},
     "data": {"loader": "batch_loader"},
     "edge": {
