@@ -1,6 +1,6 @@
 """How large knowledge packs are, for the paper's students: `python -m bench.knowledge_sizes`.
 
-Counted from the shapes, as `pyedge.cloud.knowledge.knowledge_bytes` does; numpy alone is needed.
+Counted from the shapes, as `pyedge.knowledge_bytes` does; numpy alone is needed.
 """
 
 from __future__ import annotations

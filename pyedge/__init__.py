@@ -21,12 +21,12 @@ _EDGE = {
     "EdgeLearner": "pyedge.edge.learner",
     "Evaluation": "pyedge.runs.evaluation",
     "Knowledge": "pyedge.knowledge.pack",
-    "LearnOptions": "pyedge.edge.options",
+    "LearnOptions": "pyedge.edge.learn_options",
     "LearnResult": "pyedge.edge.result",
     "Memory": "pyedge.edge.replay_memory",
     "Statistics": "pyedge.statistics.sums",
     "StudentFile": "pyedge.student.file",
-    "add_statistics": "pyedge.edge.described",
+    "add_statistics": "pyedge.edge.add_statistics",
     "make_category": "pyedge.edge.category_making",
     "merge_statistics": "pyedge.statistics.merging",
     "read_memory": "pyedge.edge.replay_memory",
@@ -42,14 +42,14 @@ _CLOUD = {
     "Plan": "pyedge.cloud.compression.plan",
     "Structure": "pyedge.cloud.graph.structure",
     "Student": "pyedge.cloud.compression.student",
-    "TrainOptions": "pyedge.cloud.training.options",
+    "TrainOptions": "pyedge.cloud.training.train_options",
     "compress": "pyedge.cloud.compression.compress",
     "evaluate": "pyedge.cloud.training.evaluate",
     "export": "pyedge.cloud.exporting.export",
     "find_structure": "pyedge.cloud.graph.structure",
     "fitnet": "pyedge.cloud.training.fitnet",
-    "knowledge_bytes": "pyedge.cloud.knowledge",
-    "make_knowledge": "pyedge.cloud.knowledge",
+    "knowledge_bytes": "pyedge.cloud.make_knowledge",
+    "make_knowledge": "pyedge.cloud.make_knowledge",
     "plan": "pyedge.cloud.compression.compress",
     "train": "pyedge.cloud.training.train",
     "transfer": "pyedge.cloud.training.transfer",
@@ -61,16 +61,16 @@ if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.exporting.export import export
     from pyedge.cloud.graph.structure import Structure, find_structure
-    from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
+    from pyedge.cloud.make_knowledge import knowledge_bytes, make_knowledge
     from pyedge.cloud.training.evaluate import evaluate
     from pyedge.cloud.training.fitnet import fitnet
-    from pyedge.cloud.training.options import TrainOptions
     from pyedge.cloud.training.train import train
+    from pyedge.cloud.training.train_options import TrainOptions
     from pyedge.cloud.training.transfer import transfer
+    from pyedge.edge.add_statistics import add_statistics
     from pyedge.edge.category_making import make_category
-    from pyedge.edge.described import add_statistics
+    from pyedge.edge.learn_options import LearnOptions
     from pyedge.edge.learner import EdgeLearner
-    from pyedge.edge.options import LearnOptions
     from pyedge.edge.replay_memory import Memory, read_memory
     from pyedge.edge.result import LearnResult
     from pyedge.images.edge_images import EdgeImages

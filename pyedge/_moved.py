@@ -1,4 +1,4 @@
-"""Modules under the names that they had before they got rooms: still imported, with a warning.
+"""Modules under the names that they had before: still imported, with a warning.
 
 None of them was public, but programs may name them. To be dropped with version 0.2.
 """
@@ -14,6 +14,7 @@ from types import ModuleType
 
 from pyedge.warning import warn
 
+# room -> the name before it had a room, below `pyedge` -> the name in it
 _ROOMS = {
     "student": {
         "student_file": "archive", "student_checks": "checks", "student_graph": "graph",
@@ -22,7 +23,7 @@ _ROOMS = {
     },
     "files": {name: name for name in ("atomic", "disk", "locks", "npy_archive")},
     "runs": {
-        "run_options": "options", "run_state": "state", "loss_window": "loss_window",
+        "run_options": "run_options", "run_state": "state", "loss_window": "loss_window",
         "evaluation": "evaluation",
     },
     "classes": {"class_names": "names", "class_matching": "matching"},
@@ -37,9 +38,38 @@ _ROOMS = {
     },
     "knowledge": {"edge.knowledge": "pack", "edge.knowledge_format": "format"},
 }  # fmt: skip
+# room -> the name before, which another room has as well -> the name that tells
+_RENAMED = {
+    "cli": {
+        "compressing": "plan_and_compress",
+        "learning": "learn_method",
+        "training": "train_and_transfer",
+    },
+    "cloud": {"knowledge": "make_knowledge"},
+    "cloud.exporting": {
+        "described": "with_statistics",
+        "layers": "weighted_layers",
+        "lowering": "lowering_state",
+    },
+    "cloud.graph": {"layers": "layer_spellings", "tracers": "symbolic_tracers"},
+    "cloud.training": {"options": "train_options"},
+    "data": {"loader": "batch_loader"},
+    "edge": {
+        "described": "add_statistics",
+        "memory": "footprint",
+        "options": "learn_options",
+        "session": "stepwise",
+    },
+    "runs": {"options": "run_options"},
+    "statistics": {"left_out": "leave_one_out"},
+}
 MOVED = {
     f"pyedge.{old}": f"pyedge.{room}.{new}"
     for room, names in _ROOMS.items()
+    for old, new in names.items()
+} | {
+    f"pyedge.{room}.{old}": f"pyedge.{room}.{new}"
+    for room, names in _RENAMED.items()
     for old, new in names.items()
 }
 

@@ -84,7 +84,7 @@ def prepare(folder: Path) -> None:
 
     import pyedge
     from pyedge.cloud.exporting.export import export
-    from pyedge.cloud.knowledge import make_knowledge
+    from pyedge.cloud.make_knowledge import make_knowledge
     from pyedge.data import BatchLoader, load_dataset
     from pyedge.models import create
 

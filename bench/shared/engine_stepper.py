@@ -11,7 +11,7 @@ from bench.shared.contest import CLIP, LOSSES, LR, OPTIMIZER, Answer
 from bench.shared.inputs import StepInputs
 from bench.shared.students import BenchStudent
 from pyedge.kernels import Engine
-from pyedge.runs.options import DEFAULT_LAMBDAS
+from pyedge.runs.run_options import DEFAULT_LAMBDAS
 
 
 class EngineStepper:

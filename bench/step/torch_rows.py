@@ -15,7 +15,7 @@ from bench.shared.students import BenchStudent
 from bench.step.torch_best import BestStudent
 from bench.step.torch_losses import Losses, closed_losses, literal_losses
 from bench.step.torch_student import TorchStudent
-from pyedge.runs.options import DEFAULT_LAMBDAS
+from pyedge.runs.run_options import DEFAULT_LAMBDAS
 
 LAYOUTS = {"channels_last": torch.channels_last, "nchw": torch.contiguous_format}
 

@@ -55,11 +55,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.widths is not None and (args.max_params or args.max_macs):
         raise UsageError("--widths and --max-params or --max-macs exclude each other")
     import pyedge
-    from pyedge.cli import compressing, dataset, outputs
+    from pyedge.cli import dataset, outputs, plan_and_compress
     from pyedge.cloud.network_file import StudentSettings, save_network
 
     outputs.check_out(args.out, args.network)
-    made = compressing.plan_of(args, console, args.init)
+    made = plan_and_compress.plan_of(args, console, args.init)
     student = made.plan.build()
     settings = StudentSettings.of(
         made.plan, keep=args.keep, head=args.head, structure=args.structure

@@ -52,10 +52,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import torch
 
     import pyedge
-    from pyedge.cli import dataset, networks, training
+    from pyedge.cli import dataset, machine, networks
 
-    training.check_device(args.device)
-    training.use_threads(args.threads)
+    machine.check_device(args.device)
+    machine.use_threads(args.threads)
     model, info = networks.open_network(args.network, args.model)
     only = names.ids(args.classes or (), info.classes, "--classes")
     data = dataset.load_for(console, args.data, info, of=args.network, splits=args.splits)

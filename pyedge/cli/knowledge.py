@@ -123,13 +123,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import torch
 
     import pyedge
-    from pyedge.cli import networks, training
+    from pyedge.cli import machine, networks
     from pyedge.cloud.graph.taps import tap_teacher
-    from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
+    from pyedge.cloud.make_knowledge import knowledge_bytes, make_knowledge
     from pyedge.student.archive import read_student
 
-    training.check_device(args.device)
-    training.use_threads(args.threads)
+    machine.check_device(args.device)
+    machine.use_threads(args.threads)
     for path in (args.teacher, args.student):
         existing(path)
     teacher, info = networks.open_network(args.teacher, args.model, "teacher")

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyedge.classes.matching import absent, listing, nearly
-from pyedge.cli import described, learning, memory, names, options, outputs, parsing
+from pyedge.cli import described, learn_method, memory, names, options, outputs, parsing
 from pyedge.cli.console import Console, EvaluationLog
 from pyedge.cli.parsing import UsageError, existing
 from pyedge.edge.methods import METHODS
 
 if TYPE_CHECKING:
+    from pyedge.edge.learn_options import LearnOptions
     from pyedge.edge.learner import EdgeLearner
-    from pyedge.edge.options import LearnOptions
     from pyedge.images.edge_images import EdgeImages
     from pyedge.runs.evaluation import Evaluation
 
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.edge.learner import EdgeLearner
 
     learner = EdgeLearner(args.student, threads=args.threads, max_memory=args.max_memory)
-    method = learning.method_of(args, console, learner)
+    method = learn_method.method_of(args, console, learner)
     added: list[str] = []
     if not any("," in value for value in args.add or ()):
         # told before images are read; a name with a comma may be that of a folder
@@ -204,7 +204,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         told = {"path": args.memory, "images": kept.counts, "bytes": kept.nbytes}
     student = learner.student
     console.result(
-        f"{learning.summary(result, method, len(images))}\n"
+        f"{learn_method.summary(result, method, len(images))}\n"
         + "\n".join([*described.lines(student), f"written to {args.out}"]),
         {
             "command": "learn",
@@ -290,7 +290,7 @@ def _validation(args: argparse.Namespace, learner: EdgeLearner) -> Any:
 
 
 def _options(args: argparse.Namespace, console: Console) -> LearnOptions:
-    from pyedge.edge.options import LearnOptions
+    from pyedge.edge.learn_options import LearnOptions
 
     trainable: Any = None if args.trainable is None else tuple(args.trainable)
     if (

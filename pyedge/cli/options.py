@@ -6,7 +6,7 @@ import argparse
 
 from pyedge.cli import parsing
 from pyedge.images.preprocessing import NAMES, Preprocessing
-from pyedge.runs.options import DEFAULT_LAMBDAS
+from pyedge.runs.run_options import DEFAULT_LAMBDAS
 
 DATA = (
     "images: a folder or archive (.zip, .tar, .tar.gz, .tar.xz) of class folders, CIFAR-10, or "

@@ -50,7 +50,7 @@ def add_arguments(parser: parsing.Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan and write the pictures."""
-    from pyedge.cli import compressing
+    from pyedge.cli import plan_and_compress
     from pyedge.cloud.compression.report import save_pictures
     from pyedge.cloud.tables import text_table
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     free = args.max_params is None and args.max_macs is None and args.widths is None
     if args.P is None and free:
         args.P = 0.8
-    made = compressing.plan_of(args, console)
+    made = plan_and_compress.plan_of(args, console)
     choices = [made.plan.at(P) for P in args.thresholds]
     rows: list[Any] = [
         (

@@ -109,13 +109,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import torch
 
     import pyedge
-    from pyedge.cli import dataset, networks, outputs, training
+    from pyedge.cli import dataset, machine, networks, outputs, train_and_transfer
     from pyedge.cloud.network_file import NetworkInfo, save_network
     from pyedge.images.preprocessing import Preprocessing
 
     outputs.check_out(args.out, args.weights, checkpoint=bool(args.epochs or args.steps))
-    training.check_device(args.device)
-    training.use_threads(args.threads)
+    machine.check_device(args.device)
+    machine.use_threads(args.threads)
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read
     if args.weights is not None:
         existing(args.weights)
@@ -151,10 +151,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     console.note(title)
     result = None
     if args.epochs or args.steps:
-        settings = training.options_of(
+        settings = train_and_transfer.options_of(
             args, console, lr=0.1 if args.optimizer == "sgd" else 0.001, patience=args.patience
         )
-        result = training.run(
+        result = train_and_transfer.run(
             console,
             args.out,
             args.resume,
@@ -177,15 +177,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         input_shape=data.shape,
         split_seed=args.split_seed,
         preprocessing=preprocessing,
-        record=(training.record_of("train", args, result),),
+        record=(train_and_transfer.record_of("train", args, result),),
     )
     save_network(args.out, model, info)
-    training.finish(args.out)
+    train_and_transfer.finish(args.out)
     lines = [title]
     if result is not None:
-        lines.append(training.summary(result, loader, True, val is not None))
+        lines.append(train_and_transfer.summary(result, loader, True, val is not None))
     elif evaluation is not None:
-        lines.append(training.tested(evaluation))
+        lines.append(train_and_transfer.tested(evaluation))
     console.result(
         "\n".join([*lines, f"written to {args.out}"]),
         {

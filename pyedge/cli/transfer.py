@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pyedge.cli.dataset import Data
-    from pyedge.cli.training import Score
+    from pyedge.cli.train_and_transfer import Score
     from pyedge.cloud.network_file import NetworkInfo
     from pyedge.cloud.training.evaluate import Evaluation
     from pyedge.cloud.training.history import TrainResult
-    from pyedge.cloud.training.options import TrainOptions
+    from pyedge.cloud.training.train_options import TrainOptions
 
 USAGE = "STUDENT --teacher TEACHER DATA --out FILE [options]"
 
@@ -104,12 +104,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Train and write the student."""
     _check(args)
-    from pyedge.cli import dataset, networks, outputs, training
+    from pyedge.cli import dataset, machine, networks, outputs, train_and_transfer
     from pyedge.cloud.network_file import save_network
 
     outputs.check_out(args.out, args.teacher, checkpoint=True)
-    training.check_device(args.device)
-    training.use_threads(args.threads)
+    machine.check_device(args.device)
+    machine.use_threads(args.threads)
     for path in (args.network, args.teacher or args.network):
         existing(path)
     student, info = networks.open_network(args.network, args.model, "student")
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     best = args.result == "best" or (args.result is None and not only)
     trainable = args.trainable[0] if len(args.trainable) == 1 else ""
     _check_trainable(args.trainable, student)
-    settings = training.options_of(
+    settings = train_and_transfer.options_of(
         args,
         console,
         lr=_LR.get(trainable, 0.1) * (1.0 if args.optimizer == "sgd" else 0.01),
@@ -154,9 +154,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         mean = evaluation.old_and_new(only)["mean"]
         return evaluation.accuracy if mean != mean else mean  # NaN: no images of one side
 
-    result = training.run(console, args.out, args.resume, train, balanced if only else None)
+    result = train_and_transfer.run(
+        console, args.out, args.resume, train, balanced if only else None
+    )
     entry = {
-        **training.record_of("transfer", args, result),
+        **train_and_transfer.record_of("transfer", args, result),
         "method": args.method,
         "labels": not args.no_labels,
         "only_classes": args.only_classes,
@@ -164,8 +166,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "trainable": args.trainable,
     }
     save_network(args.out, student, dataclasses.replace(info, record=(*info.record, entry)))
-    training.finish(args.out)
-    text = training.summary(result, loader, best, data.val is not None)
+    train_and_transfer.finish(args.out)
+    text = train_and_transfer.summary(result, loader, best, data.val is not None)
     parts: dict[str, Any] = {}
     if only and result.test is not None:
         parts = _old_and_new(result.test, only)

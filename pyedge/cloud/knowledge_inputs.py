@@ -28,8 +28,8 @@ from pyedge.cloud.graph.rewrite import device_of
 from pyedge.cloud.graph.siblings import facing
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.cloud.training.transfer import tapped_teacher
+from pyedge.data.batch_loader import BatchLoader
 from pyedge.data.imageset import ImageSet
-from pyedge.data.loader import BatchLoader
 from pyedge.images.edge_images import EdgeImages
 from pyedge.knowledge.format import GroupSpec
 from pyedge.student.archive import read_student

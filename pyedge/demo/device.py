@@ -16,7 +16,7 @@ from torch import nn
 
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.export import export
-from pyedge.cloud.knowledge import make_knowledge
+from pyedge.cloud.make_knowledge import make_knowledge
 from pyedge.cloud.training.fitnet import fitnet
 from pyedge.cloud.training.train import train
 from pyedge.cloud.training.transfer import transfer
@@ -32,7 +32,7 @@ from pyedge.demo.job import (
     options_of,
     tested,
 )
-from pyedge.edge.described import add_statistics
+from pyedge.edge.add_statistics import add_statistics
 from pyedge.edge.learner import EdgeLearner
 from pyedge.edge.replay_memory import Memory
 from pyedge.student.archive import write_student

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyedge.runs.options import DEFAULT_LAMBDAS
+from pyedge.runs.run_options import DEFAULT_LAMBDAS
 
 _INCREMENTAL = {"steps": 64, "lr": 0.01, "batch_norm": "frozen", "trainable": "last_conv"}
 

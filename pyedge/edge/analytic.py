@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pyedge.classes.matching import listing
 from pyedge.edge.answers import PREDICT_BATCH, evaluation, logits_of
 from pyedge.edge.features import features_of
+from pyedge.edge.footprint import Footprint, largest_batch, needed_bytes
 from pyedge.edge.lesson import Lesson
-from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.result import LearnResult
 from pyedge.edge.solving import check_fresh, solve, with_settings
 from pyedge.images.edge_images import EdgeImages

@@ -21,16 +21,16 @@ from pyedge.edge.answers import (
     prediction,
 )
 from pyedge.edge.features import features_and_logits
+from pyedge.edge.footprint import Footprint, largest_batch, needed_bytes
 from pyedge.edge.growth import with_classes
 from pyedge.edge.labelled import labelled_images
+from pyedge.edge.learn_options import LearnOptions, LearnSettings, with_overrides
 from pyedge.edge.lesson import lesson, told_labels
-from pyedge.edge.memory import Footprint, largest_batch, needed_bytes
 from pyedge.edge.methods import chosen_method
-from pyedge.edge.options import LearnOptions, LearnSettings, with_overrides
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Score
-from pyedge.edge.session import learn_lesson, restore_engine
 from pyedge.edge.solving import distances
+from pyedge.edge.stepwise import learn_lesson, restore_engine
 from pyedge.edge.summing import Summing
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pyedge.arguments import flag, plain_number
 from pyedge.edge.batches import hold_back
 from pyedge.edge.labelled import labelled_images
+from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.masks import check_masks, refuse_masked_labels
-from pyedge.edge.options import LearnOptions
 from pyedge.edge.replay import Replay, remembered
 from pyedge.images.digests import image_digests, set_digest
 from pyedge.images.edge_images import EdgeImages, is_dataset

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyedge.arguments import choice
 
 if TYPE_CHECKING:
-    from pyedge.edge.options import LearnOptions
+    from pyedge.edge.learn_options import LearnOptions
     from pyedge.student.file import StudentFile
 
 METHODS = ("auto", "statistics", "transfer", "labels")

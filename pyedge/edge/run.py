@@ -19,8 +19,8 @@ from pyedge.edge.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.lesson import Lesson
-from pyedge.edge.options import LearnOptions
 from pyedge.edge.progress import ProgressBar
 from pyedge.edge.result import LearnResult, LearnState
 from pyedge.errors import DivergedError, FormatError
@@ -29,7 +29,7 @@ from pyedge.images.rows import Rows
 from pyedge.kernels import NotFiniteError
 from pyedge.runs.evaluation import Evaluation, check_score, scored
 from pyedge.runs.loss_window import Window
-from pyedge.runs.options import learning_rate
+from pyedge.runs.run_options import learning_rate
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

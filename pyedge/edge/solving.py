@@ -20,7 +20,7 @@ from pyedge.statistics.calibration import (
 )
 from pyedge.statistics.gaussian import Gaussian, Matrix
 from pyedge.statistics.heads import Form, Head, solved
-from pyedge.statistics.left_out import Held, left_out_logits
+from pyedge.statistics.leave_one_out import Held, left_out_logits
 from pyedge.statistics.sums import Statistics
 from pyedge.statistics.unknown import Distances, threshold_of
 from pyedge.student.expansion import own_features, with_bias

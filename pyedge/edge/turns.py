@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pyedge.edge.memory import Footprint, needed_bytes
+from pyedge.edge.footprint import Footprint, needed_bytes
 
 if TYPE_CHECKING:
     from pyedge.kernels import Engine

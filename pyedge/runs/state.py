@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyedge.runs.options import RunOptions
+from pyedge.runs.run_options import RunOptions
 
 
 @dataclass

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pyedge.statistics.gaussian import Gaussian, Matrix
 from pyedge.statistics.heads import Form
-from pyedge.statistics.left_out import Held, left_out_logits
+from pyedge.statistics.leave_one_out import Held, left_out_logits
 
 FORMS = (
     *(Form("discriminant", shrinkage) for shrinkage in (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyedge.statistics.gaussian import Gaussian, Matrix
 from pyedge.statistics.heads import inverse_times, shrunk
-from pyedge.statistics.left_out import Held, left_out_distances
+from pyedge.statistics.leave_one_out import Held, left_out_distances
 
 COVERAGE = 0.95  # share of known images that the threshold lets pass
 # of both covariances: enough for features that hardly ever differ. Chosen on digits and CIFAR-10,

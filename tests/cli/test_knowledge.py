@@ -13,7 +13,7 @@ import torch
 import pyedge
 from pyedge import cli, models
 from pyedge.cloud.exporting.describe import student_file
-from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
+from pyedge.cloud.make_knowledge import knowledge_bytes, make_knowledge
 from pyedge.cloud.network_file import NetworkInfo, load_network, save_network
 from pyedge.data import standardise
 from pyedge.images.edge_images import EdgeImages

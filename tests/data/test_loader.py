@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pyedge.data import Augment, BatchLoader, ImageSet, standardise
-from pyedge.data.loader import _ahead
+from pyedge.data.batch_loader import _ahead
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from pyedge.edge.checkpoint import read_checkpoint
+from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.learner import EdgeLearner
-from pyedge.edge.options import LearnOptions
 from pyedge.edge.run import Run
 from pyedge.errors import FormatError
 from tests.support.edge_student import changed, images, tiny_student

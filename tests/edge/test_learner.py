@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pyedge import kernels
+from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.learner import EdgeLearner
-from pyedge.edge.options import LearnOptions
 from pyedge.errors import DivergedError
 from pyedge.student.archive import read_student, write_student
 from pyedge.student.file import StudentFile

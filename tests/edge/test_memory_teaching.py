@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pyedge import EdgeLearner, Memory, StudentFile, compress, export, read_student  # noqa: E402
-from pyedge.cloud.knowledge import make_knowledge  # noqa: E402
+from pyedge.cloud.make_knowledge import make_knowledge  # noqa: E402
 from pyedge.cloud.training.train import train  # noqa: E402
 from pyedge.data import BatchLoader, class_incremental, load_digits  # noqa: E402
 from pyedge.edge.features import features_of  # noqa: E402

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pyedge.edge.batches import Batches, hold_back
-from pyedge.edge.memory import largest_batch
+from pyedge.edge.footprint import largest_batch
 from pyedge.edge.progress import ProgressBar, as_time
 from pyedge.edge.trainable import reached_from
 from pyedge.runs.loss_window import Window

@@ -11,12 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pyedge.cloud.knowledge import make_knowledge  # noqa: E402
+from pyedge.cloud.make_knowledge import make_knowledge  # noqa: E402
 from pyedge.cloud.training.train import train  # noqa: E402
 from pyedge.cloud.training.transfer import transfer  # noqa: E402
 from pyedge.data import Augment, BatchLoader, ImageSet  # noqa: E402
+from pyedge.edge.learn_options import LearnOptions  # noqa: E402
 from pyedge.edge.learner import EdgeLearner  # noqa: E402
-from pyedge.edge.options import LearnOptions  # noqa: E402
 from pyedge.knowledge.pack import Knowledge  # noqa: E402
 from pyedge.student.file import StudentFile  # noqa: E402
 from tests.support.edge_student import CLASSES, changed, images, tiny_student  # noqa: E402

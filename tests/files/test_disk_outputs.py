@@ -16,8 +16,8 @@ import torch
 from pyedge.cli import main
 from pyedge.cloud.compression.compress import plan
 from pyedge.cloud.compression.report import save_pictures
-from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_folder import new_pack
+from pyedge.cloud.make_knowledge import make_knowledge
 from pyedge.cloud.network_file import NetworkInfo, load_network, save_network
 from pyedge.cloud.training.train import train
 from pyedge.data import BatchLoader, ImageSet

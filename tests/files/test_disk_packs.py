@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_folder import check_target, new_pack
 from pyedge.cloud.knowledge_writer import NpyWriter
+from pyedge.cloud.make_knowledge import make_knowledge
 from pyedge.knowledge.format import Spec
 from pyedge.knowledge.pack import Knowledge
 from tests.support.disk_case import failing, needs_posix, nothing_said_yet, put

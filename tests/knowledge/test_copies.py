@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyedge.cloud.knowledge import make_knowledge
+from pyedge.cloud.make_knowledge import make_knowledge
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
 from pyedge.knowledge.pack import Knowledge

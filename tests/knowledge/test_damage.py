@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyedge.cloud import knowledge_folder
-from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_folder import new_pack
+from pyedge.cloud.make_knowledge import make_knowledge
 from pyedge.errors import FormatError
 from pyedge.knowledge.pack import Knowledge
 from tests.support.edge_student import images, tiny_student
@@ -203,7 +203,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from tests.support.edge_student import images, tiny_student
 from tests.support.tiny_pair import pair
-from pyedge.cloud.knowledge import make_knowledge
+from pyedge.cloud.make_knowledge import make_knowledge
 student, teacher = pair()
 calls = []
 def end(module, inputs):

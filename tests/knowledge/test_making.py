@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pyedge.cloud.knowledge import make_knowledge
 from pyedge.cloud.knowledge_maps import squared_norms, store_map
+from pyedge.cloud.make_knowledge import make_knowledge
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data import Augment, ImageSet, standardise
 from pyedge.student.archive import write_student

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyedge.cloud.knowledge import knowledge_bytes, make_knowledge
+from pyedge.cloud.make_knowledge import knowledge_bytes, make_knowledge
 from pyedge.cloud.training.matching import match, match_groups
 from pyedge.data import Augment
 from pyedge.data.augment import standardise_array

@@ -14,10 +14,10 @@ import pytest
 
 import pyedge
 from pyedge.arguments import choice, flag, real, whole
+from pyedge.edge.learn_options import LearnOptions, LearnSettings
 from pyedge.edge.learner import EdgeLearner
-from pyedge.edge.options import LearnOptions, LearnSettings
 from pyedge.keywords import keywords
-from pyedge.runs.options import LossOptions, LossSettings, RunOptions, RunSettings
+from pyedge.runs.run_options import LossOptions, LossSettings, RunOptions, RunSettings
 from tests.support.edge_student import CLASSES, images, tiny_student
 
 PIXELS, LABELS = images(48)

@@ -12,13 +12,13 @@ import torch
 
 import pyedge
 from pyedge import models
-from pyedge.cloud.training.options import (
+from pyedge.cloud.training.train import finetune
+from pyedge.cloud.training.train_options import (
     TrainOptions,
     TrainSettings,
     TransferOptions,
     TransferSettings,
 )
-from pyedge.cloud.training.train import finetune
 from pyedge.edge.learner import EdgeLearner
 from pyedge.images.edge_images import EdgeImages
 from tests.support.edge_student import tiny_student

@@ -17,7 +17,7 @@ from pyedge.statistics.calibration import (
 from pyedge.statistics.gaussian import Gaussian
 from pyedge.statistics.grid import rounded, step_for
 from pyedge.statistics.heads import HEADS, Form, solved
-from pyedge.statistics.left_out import Held, left_out_logits
+from pyedge.statistics.leave_one_out import Held, left_out_logits
 from pyedge.statistics.sums import of_values
 from pyedge.statistics.unknown import Distances, threshold_of
 from tests.support.statistics_case import DIGEST, NAMES, clouds, sums_of

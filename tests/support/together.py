@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.learner import EdgeLearner
-from pyedge.edge.options import LearnOptions
 from tests.support.edge_student import images
 
 QUICK = LearnOptions(epochs=2, batch_size=16, lr=0.1, progress=False)

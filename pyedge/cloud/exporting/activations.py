@@ -13,7 +13,7 @@ from pyedge.cloud.graph import nodes
 from pyedge.student.operators import Node
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 
 @translates(nodes.is_relu)

@@ -13,7 +13,7 @@ from pyedge.cloud.graph.nodes import shape_of
 from pyedge.student.operators import Node
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 _SUM = ("input", "other", "alpha")
 

@@ -13,7 +13,7 @@ from pyedge.cloud.graph.nodes import module_of, shape_of
 from pyedge.student.builder import GraphBuilder, Pair
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 # torch's words and numpy's
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

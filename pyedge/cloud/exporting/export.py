@@ -12,10 +12,10 @@ from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.answers import check_answers
 from pyedge.cloud.exporting.check import check_against_torch
 from pyedge.cloud.exporting.describe import Classes, Trainable, checked, described
-from pyedge.cloud.exporting.described import check_arguments, with_statistics_of
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import doubt
+from pyedge.cloud.exporting.with_statistics import check_arguments, with_statistics_of
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.shown import compare_classes
 from pyedge.images.preprocessing import PreprocessingLike

@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting import operators, probe
-from pyedge.cloud.exporting.lowering import Lowering
+from pyedge.cloud.exporting.lowering_state import Lowering
 from pyedge.cloud.exporting.tail import lower_tail
 from pyedge.cloud.graph.answer import Ending
 from pyedge.cloud.graph.clone import private_copy

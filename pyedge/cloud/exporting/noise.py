@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyedge.runs.options import DEFAULT_LAMBDAS
+from pyedge.runs.run_options import DEFAULT_LAMBDAS
 from pyedge.student.file import StudentFile
 from pyedge.student.tail import terms
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 # each of these puts its operators into the registry's tables
-from pyedge.cloud.exporting import activations, arithmetic, borders, layers, pools
+from pyedge.cloud.exporting import activations, arithmetic, borders, pools, weighted_layers
 from pyedge.cloud.exporting.registry import COMPUTED, Computed, translator
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 __all__ = [
     "activations",
@@ -19,9 +19,9 @@ __all__ = [
     "borders",
     "computed",
     "has_kinks",
-    "layers",
     "lower_node",
     "pools",
+    "weighted_layers",
 ]
 
 

@@ -17,7 +17,7 @@ from pyedge.cloud.graph.nodes import module_of, shape_of
 from pyedge.student.operators import Node
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 _AVERAGE = (
     *("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),

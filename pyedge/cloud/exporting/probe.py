@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from pyedge.cloud.graph.nodes import shape_of
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 _NOISE = (3.0, 1000.0)  # a clamp at 100 shows in the second, one at 1e-3 in the first
 _FACTOR_SPREAD = 1e-5  # float32 sums of a few thousand numbers, added in another order

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from pyedge.cloud.graph.nodes import module_of
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 Translate = Callable[["Lowering", fx.Node, int], "int | None"]
 Predicate = Callable[[fx.Node], bool]

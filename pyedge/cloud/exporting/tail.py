@@ -13,7 +13,7 @@ from pyedge.cloud.graph.tail import Tail, find_tail, outside
 from pyedge.errors import ExportError
 
 if TYPE_CHECKING:
-    from pyedge.cloud.exporting.lowering import Lowering
+    from pyedge.cloud.exporting.lowering_state import Lowering
 
 # A file holds no infinity. The softmax of this is 0 as well, and its square fits float64.
 MASKED = -1e30

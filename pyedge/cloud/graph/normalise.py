@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from pyedge.cloud.graph.layers import (
+from pyedge.cloud.graph.layer_spellings import (
     expand_batch_norms,
     own_weights_as_layers,
     sums_of_stacks_as_sums,

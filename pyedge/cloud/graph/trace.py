@@ -18,7 +18,7 @@ from pyedge.cloud.feed.failures import swapped
 from pyedge.cloud.graph.clone import unwrap
 from pyedge.cloud.graph.modes import evaluating
 from pyedge.cloud.graph.normalise import normalise
-from pyedge.cloud.graph.tracers import (
+from pyedge.cloud.graph.symbolic_tracers import (
     DataDependentError,
     PlainTracer,
     SizedTracer,

@@ -18,7 +18,7 @@ from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import HintObjective, SoftTargetObjective
-from pyedge.cloud.training.options import TrainOptions, TrainSettings, with_overrides
+from pyedge.cloud.training.train_options import TrainOptions, TrainSettings, with_overrides
 from pyedge.cloud.training.trainable import modules_behind, trainable_modules
 from pyedge.cloud.training.transfer import (
     TEACHES_RENAMED,
@@ -29,7 +29,7 @@ from pyedge.cloud.training.transfer import (
 )
 from pyedge.cloud.weights.checks import like_weights
 from pyedge.keywords import keywords
-from pyedge.runs.options import BATCH_NORMS
+from pyedge.runs.run_options import BATCH_NORMS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

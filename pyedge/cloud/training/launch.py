@@ -35,7 +35,7 @@ from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.loop import Job, Trainer
 from pyedge.cloud.training.objectives import Objective
-from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.train_options import TrainOptions
 from pyedge.images.pixels import Look
 
 

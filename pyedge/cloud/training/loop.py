@@ -28,7 +28,6 @@ from pyedge.cloud.training.evaluate import (
 from pyedge.cloud.training.history import Diary, TrainResult
 from pyedge.cloud.training.intake import Intake
 from pyedge.cloud.training.objectives import Objective
-from pyedge.cloud.training.options import TrainOptions, learning_rate
 from pyedge.cloud.training.progress import TrainingBar
 from pyedge.cloud.training.setting import (
     moved,
@@ -36,6 +35,7 @@ from pyedge.cloud.training.setting import (
     random_state,
     set_random_state,
 )
+from pyedge.cloud.training.train_options import TrainOptions, learning_rate
 from pyedge.cloud.training.trainable import only_trainable, training_mode
 from pyedge.errors import DivergedError, FormatError
 from pyedge.files.atomic import find_target

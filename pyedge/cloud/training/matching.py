@@ -38,7 +38,7 @@ from pyedge.cloud.training.matching_torch import (
     torch_gradient,
 )
 from pyedge.cloud.zeros import in_kernels
-from pyedge.runs.options import NORMS
+from pyedge.runs.run_options import NORMS
 
 
 class MatchOutcome(NamedTuple):

@@ -13,7 +13,7 @@ from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.objectives import LabelObjective
-from pyedge.cloud.training.options import TrainOptions, TrainSettings, with_overrides
+from pyedge.cloud.training.train_options import TrainOptions, TrainSettings, with_overrides
 from pyedge.cloud.weights.checks import check_float32
 from pyedge.keywords import keywords
 

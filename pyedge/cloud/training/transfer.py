@@ -22,13 +22,13 @@ from pyedge.cloud.training.history import TrainResult
 from pyedge.cloud.training.launch import run
 from pyedge.cloud.training.losses import check_masks
 from pyedge.cloud.training.objectives import TransferObjective
-from pyedge.cloud.training.options import (
+from pyedge.cloud.training.train import RENAMED
+from pyedge.cloud.training.train_options import (
     TrainOptions,
     TransferOptions,
     TransferSettings,
     transfer_options,
 )
-from pyedge.cloud.training.train import RENAMED
 from pyedge.cloud.training.trainable import modules_behind
 from pyedge.cloud.weights.checks import check_float32, is_float32, like_weights
 from pyedge.errors import StructureError

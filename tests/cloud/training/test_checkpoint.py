@@ -13,8 +13,8 @@ from torch import nn
 
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
 from pyedge.cloud.training.fitnet import fitnet
-from pyedge.cloud.training.options import TrainOptions
 from pyedge.cloud.training.train import train
+from pyedge.cloud.training.train_options import TrainOptions
 from pyedge.cloud.training.transfer import transfer
 from pyedge.errors import FormatError
 from tests.support.tiny_pair import batches, changed, pair, state_of

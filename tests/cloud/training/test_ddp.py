@@ -21,7 +21,7 @@ from pyedge.cloud.training.objectives import (
     SoftTargetObjective,
     TransferObjective,
 )
-from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.train_options import TrainOptions
 from pyedge.cloud.training.transfer import transfer
 from tests.support.tiny_pair import batches, pair, state_of, taught_pair
 

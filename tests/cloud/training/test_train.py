@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pyedge.cloud.training.loop import DivergedError
-from pyedge.cloud.training.options import TrainOptions, learning_rate
 from pyedge.cloud.training.train import finetune, train
+from pyedge.cloud.training.train_options import TrainOptions, learning_rate
 from tests.support.tiny_pair import TinyStudent, batches, changed, pair, state_of
 
 QUICK = TrainOptions(epochs=2, lr=0.05, progress=False)

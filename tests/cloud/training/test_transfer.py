@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pyedge.cloud.training.fitnet import fitnet
-from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.train_options import TrainOptions
 from pyedge.cloud.training.transfer import transfer
 from tests.support.tiny_pair import TinyTeacher, batches, changed, pair, state_of, taught_pair
 

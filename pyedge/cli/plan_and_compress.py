@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import pyedge
-from pyedge.cli import dataset, networks, training
+from pyedge.cli import dataset, machine, networks
 from pyedge.cli.console import Console
 from pyedge.cli.dataset import Data
 from pyedge.cloud.compression.plan import Plan
@@ -30,8 +30,8 @@ class Made:
 
 def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -> Made:
     """Plan as the command line says."""
-    training.check_device(args.device)
-    training.use_threads(args.threads)
+    machine.check_device(args.device)
+    machine.use_threads(args.threads)
     teacher, info = networks.open_network(args.network, args.model, "teacher")
     data = dataset.load_for(console, args.data, info, of=args.network, splits=args.splits)
     if args.device != "cpu" and torch.cuda.is_available():

@@ -6,34 +6,17 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 import pyedge
-from pyedge import kernels
 from pyedge.cli.console import Console, EvaluationLog, percent
 from pyedge.cli.outputs import checkpoint_of, forget_checkpoint
-from pyedge.cli.parsing import UsageError
 from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.training.history import TrainResult
-from pyedge.cloud.training.options import TrainOptions
+from pyedge.cloud.training.train_options import TrainOptions
 
 if TYPE_CHECKING:
     from pyedge.data import BatchLoader
 
 Score = Callable[[Evaluation], float]
-
-
-def use_threads(threads: int | None) -> None:
-    """Give torch and the kernels the number of threads of --threads."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-        kernels.set_num_threads(threads)
-
-
-def check_device(device: str) -> None:
-    """Raise UsageError for a GPU that is not there."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA GPU here; leave it out, or take cpu")
 
 
 def options_of(

@@ -36,7 +36,7 @@ from pyedge.images.pixels import Look, contradicts
 from pyedge.keywords import keywords
 from pyedge.knowledge.format import DTYPES, Manifest
 from pyedge.knowledge.pack import Knowledge
-from pyedge.runs.options import BATCH_NORMS
+from pyedge.runs.run_options import BATCH_NORMS
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 

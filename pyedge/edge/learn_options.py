@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pyedge.keywords import named_fields
-from pyedge.runs import options as run_options
-from pyedge.runs.options import LossOptions, LossSettings, RunOptions, RunSettings
+from pyedge.runs import run_options
+from pyedge.runs.run_options import LossOptions, LossSettings, RunOptions, RunSettings
 
 
 class LearnSettings(RunSettings, LossSettings, total=False):

@@ -1,4 +1,7 @@
-"""One call of `learn`: the engine made ready, the run, and a new student."""
+"""One call of `learn` that takes steps: the engine made ready, the run, and a new student.
+
+`pyedge.edge.analytic` is the other way, which takes none.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ import numpy as np
 from pyedge.edge.answers import PREDICT_BATCH, logits_of
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import Checkpoint, read_checkpoint
+from pyedge.edge.footprint import Footprint, largest_batch, needed_bytes, training_batch
+from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.lesson import Lesson, weights_digest
-from pyedge.edge.memory import Footprint, largest_batch, needed_bytes, training_batch
-from pyedge.edge.options import LearnOptions
 from pyedge.edge.replay import LEAST
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Run, Score, result_of

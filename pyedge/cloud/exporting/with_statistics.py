@@ -17,9 +17,9 @@ from pyedge.cloud.compression.student import Student
 from pyedge.cloud.feed.batch import Source, labels_of, split
 from pyedge.cloud.feed.loaders import Feed, check_loader, nothing
 from pyedge.cloud.shown import classes_learned
+from pyedge.data.batch_loader import BatchLoader
 from pyedge.data.imageset import ImageSet
-from pyedge.data.loader import BatchLoader
-from pyedge.edge.described import with_described
+from pyedge.edge.add_statistics import with_described
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import refuse_masked_labels
 from pyedge.images.edge_images import EdgeImages
