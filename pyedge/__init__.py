@@ -43,6 +43,7 @@ _CLOUD = {
     "Structure": "pyedge.cloud.graph.structure",
     "Student": "pyedge.cloud.compression.student",
     "TrainOptions": "pyedge.cloud.training.train_options",
+    "TransferOptions": "pyedge.cloud.training.train_options",
     "compress": "pyedge.cloud.compression.compress",
     "evaluate": "pyedge.cloud.training.evaluate",
     "export": "pyedge.cloud.exporting.export",
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from pyedge.cloud.training.evaluate import evaluate
     from pyedge.cloud.training.fitnet import fitnet
     from pyedge.cloud.training.train import train
-    from pyedge.cloud.training.train_options import TrainOptions
+    from pyedge.cloud.training.train_options import TrainOptions, TransferOptions
     from pyedge.cloud.training.transfer import transfer
     from pyedge.edge.add_statistics import add_statistics
     from pyedge.edge.category_making import make_category
@@ -102,6 +103,7 @@ __all__ = [
     "Student",
     "StudentFile",
     "TrainOptions",
+    "TransferOptions",
     "__version__",
     "add_statistics",
     "compress",

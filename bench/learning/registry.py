@@ -24,7 +24,7 @@ from bench.learning.statistics_methods import CategoryFiles, Statistics
 RATES: tuple[dict[str, Any], ...] = ({"lr": 0.01}, {"lr": 0.002}, {"lr": 0.0005})
 _REPLAY = tuple({"steps": 100, "lr": r} for r in (0.02, 0.005))
 _ALPHAS = tuple({"alpha": a, **r} for a in (1.0, 10.0) for r in RATES)
-_WEIGHTS = tuple({"weight": w, "lr": 0.002} for w in (1e4, 1e5, 1e6, 1e7))
+_WEIGHTS = tuple({"weight": w, "lr": 0.002} for w in (1.0, 1e2, 1e4, 1e5, 1e6, 1e7))
 _JOINT = tuple({"steps": 600, "lr": r} for r in (0.02, 0.005))
 
 METHODS: dict[str, Entry] = {
