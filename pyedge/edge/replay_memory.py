@@ -312,7 +312,7 @@ def read_memory(path: str | PathLike[str]) -> Memory:
     it cannot be opened.
     """
     if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"read_memory: path: wanted that of a file, got {kind_of(path)}")
+        raise TypeError(f"read_memory: path: wanted a file's path, got {kind_of(path)}")
     settings, kept = read_kept(path)
     try:
         memory = Memory.of(kept, **settings)

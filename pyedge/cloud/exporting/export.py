@@ -89,7 +89,7 @@ def export(
     """
     checked(student)
     if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"export: path: wanted that of a file, got {kind_of(path)}")
+        raise TypeError(f"export: path: wanted a file's path, got {kind_of(path)}")
     check_arguments(statistics, held, expand, forgettable, format)
     with plain_torch():
         if format == "onnx":
