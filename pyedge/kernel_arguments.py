@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.arguments import shown
-
 FloatMaps = NDArray[np.float32]
 
 
@@ -98,6 +96,6 @@ def pair(
     if c and (kept[0] < 0 or kept[-1] >= width or (np.diff(kept) <= 0).any()):
         raise ValueError(
             f"{function}: kept: wanted strictly rising channels of the teacher, in [0, {width}), "
-            f"got {shown(kept.tolist())}"
+            f"got {kept.tolist()!r:.80}"
         )
     return np.ascontiguousarray(kept)

@@ -223,7 +223,7 @@ def test_iterable_of_single_images_batches_and_tensors_is_put_together():
 @pytest.mark.parametrize(
     ("items", "kind", "words"),
     [
-        ([], ValueError, "wanted one at least, got none"),
+        ([], ValueError, "wanted at least one, got none"),
         ([(pixels(*SHAPE), 0), (pixels(*SHAPE), None)], ValueError, "1 of 2 items have labels"),
         ([(pixels(2, *SHAPE), [0])], ValueError, "item 0 .*2 images and 1 labels"),
         ([pixels(*SHAPE), np.zeros(SHAPE, np.float32)], TypeError, "some are|some items"),

@@ -72,7 +72,7 @@ def test_predict_of_loose_photos_needs_no_labels_and_evaluate_says_that_it_does(
             learner.evaluate(given)
         with pytest.raises(ValueError, match=r"class folders; .*a list of"):
             learner.evaluate(given, LABELS)
-    with pytest.raises(ValueError, match=r"evaluate: .*labels, of 2 images"):
+    with pytest.raises(ValueError, match=r"evaluate: .*labels of 2 images"):
         learner.evaluate(["loose/0.png", "loose/1.png"])
 
 
@@ -182,7 +182,7 @@ def test_iterable_that_is_looked_into_is_gone_through_once():
 def test_predict_of_an_empty_list_gives_no_answers_and_learn_says_that_it_is_empty(learner):
     assert learner.predict([]).ids.shape == (0,)
     assert learner.predict([]).probabilities.shape == (0, len(CLASSES))
-    with pytest.raises(ValueError, match="images: wanted one at least, got none"):
+    with pytest.raises(ValueError, match="images: wanted at least one, got none"):
         learner.learn([], [], steps=1)
 
 
