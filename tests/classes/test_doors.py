@@ -205,7 +205,7 @@ def test_class_doors_folders_with_blanks_are_warned_of_and_twins_refused() -> No
             "ant",
             "mug ",
         )
-    with pytest.raises(FormatError, match="are one to the eye"):
+    with pytest.raises(FormatError, match="look exactly the same"):
         arrange("photos", [f"{NFC}/1.png", f"{NFD}/1.png"], [], LeftOut())
     with pytest.raises(FormatError, match=r"test has classes that train lacks: 'mug '; .*'mug' is"):
         arrange("photos", ["train/mug/1.png", "test/mug /1.png", "test/mug/1.png"], [], LeftOut())
