@@ -147,8 +147,8 @@ def test_dataset_cifar_as_folders(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["cat/1.png", "2.png"], "2.png .*no class folder"),
-        (["train/1.png", "test/cat/1.png"], "train/1.png .*no class folder"),
+        (["cat/1.png", "2.png"], "2.png .*not in a class folder"),
+        (["train/1.png", "test/cat/1.png"], "train/1.png .*not in a class folder"),
         (["train/cat/1.png", "test/dog/1.png"], "test .*train lacks: dog"),
         (["train/cat/1.png", "test/cat/1.png", "extra/cat/1.png"], "extra beside train/"),
         (["train/cat/1.png"], "train only; .*train/ and test/"),
