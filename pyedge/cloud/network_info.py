@@ -1,4 +1,4 @@
-"""What is known of a network beside its weights: how it was built, its classes, its past."""
+"""What is known of a network besides its weights: how it was built, its classes, its history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PREPROCESSING = "per-image standardisation"  # pyedge.data.standardise (Sec. 5)
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """How a student was cut out of its teacher, whatever its weights.
+    """How a student was cut out of its teacher, without its weights.
 
     widths: filters by the name of a convolution, one for each set of coupled filters. keep, head,
     structure: as in `pyedge.plan`.
@@ -50,13 +50,13 @@ class StudentSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInfo:
-    """Everything about a network but its weights.
+    """Everything about a network except its weights.
 
-    builder: a name of `pyedge.models`, or "package.module:function" or "file.py:function" for code
-    of one's own. options: its keyword arguments. classes: names, in the order of the logits.
+    builder: a name of `pyedge.models`, or "package.module:function" or "file.py:function" for your
+    own code. options: its keyword arguments. classes: names, in the order of the logits.
     input_shape: c h w. split_seed: how the data were split into training, validation and test
     images, so that no later step learns from a test image. student: None for a teacher. record:
-    what happened to the network so far, plain values, one entry a step.
+    what was done to the network so far, plain values, one entry for each step.
     """
 
     builder: str
@@ -75,5 +75,5 @@ class NetworkInfo:
 
     @property
     def own_code(self) -> bool:
-        """Whether the builder is code of the user's, which a file must not start by itself."""
+        """Whether the builder is the user's own code, which a file must not run by itself."""
         return ":" in self.builder

@@ -180,7 +180,7 @@ def test_class_doors_choosing_by_name_takes_lists_alone_and_any_spelling() -> No
     assert len(found.only_classes([NFC])) == 3
     with pytest.raises(TypeError, match=r"list of names, .*'a'"):
         found.only_classes("a")
-    with pytest.raises(ValueError, match=r"called 'A'; there are a, .*'a' is there, and is not"):
+    with pytest.raises(ValueError, match=r"named 'A'; there are a, .*'a' is there, and is not"):
         found.only_classes(["A"])
 
 

@@ -137,7 +137,7 @@ def test_class_doors_image_set_finds_classes_in_any_spelling_and_by_lists_alone(
     assert data.class_ids([NFD, "ant", 1]) == (1, 0, 1)
     with pytest.raises(TypeError, match=r"list of classes, .*'ant'"):
         data.only_classes("ant")
-    with pytest.raises(ValueError, match=r"no class is called 'ant '; .*'ant' is there"):
+    with pytest.raises(ValueError, match=r"no class is named 'ant '; .*'ant' is there"):
         data.only_classes(["ant "])
 
 

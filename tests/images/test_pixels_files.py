@@ -316,7 +316,7 @@ def test_pictures_of_pillow_are_read_as_their_files_are() -> None:
     assert np.array_equal(grey.planar(slice(None))[0, 0], np.asarray(pictures[2]))
     with pytest.raises(TypeError, match=r"a Pillow image .*32 bits"):
         EdgeImages.of(Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8)), shape)
-    with pytest.raises(ValueError, match=r"not \[1, 4, 8, 3\]"):
+    with pytest.raises(ValueError, match=r"got \[1, 4, 8, 3\]"):
         EdgeImages.of(pictures[0].crop((0, 0, 8, 4)), shape)
 
 

@@ -283,7 +283,7 @@ def test_pack_takes_the_place_of_nothing_else(tmp_path):
     (tmp_path / "mixed" / "notes.txt").write_text("mine")
     for name, words in {
         "file": "there is a file of this name",
-        "photos": "is no pack, which is not overwritten",
+        "photos": "is not a pack, which is not overwritten",
         "mixed": r"also holds notes\.txt",
     }.items():
         with pytest.raises(FileExistsError, match=words):

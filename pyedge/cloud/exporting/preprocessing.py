@@ -1,4 +1,4 @@
-"""How a device preprocesses pixels: as the caller says, or as the student's images were."""
+"""How a device preprocesses pixels: as the caller says, or as the student's images had it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyedge.images.pixels import Look, contradicts, kind_of
 Preprocessing = str | Mapping[str, Any]
 _NOTHING: dict[str, Any] = {"mean": [], "deviation": []}
 _ADVICE = (
-    'preprocessing= of pyedge.export says what it shall do: "image" (each image standardised), '
+    'preprocessing= of pyedge.export says what to do: "image" (each image standardised), '
     '"none" (pixels over 255) or {"kind": "channel", "mean": [...], "deviation": [...]}'
 )
 
@@ -22,10 +22,10 @@ _ADVICE = (
 def chosen(
     student: Student, given: Preprocessing | None, channels: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings for a student's file, and what its record says of how they were chosen.
+    """Return the settings for a student's file, and how they were chosen, for its record.
 
-    Without `given` it is the preprocessing that the student's images show, "image" where they show
-    none. Raises ValueError for settings that are none; `doubt` tells what speaks against them.
+    Without `given` it is the preprocessing that the student's images show, "image" if they show
+    none. Raises ValueError for invalid settings; `doubt` tells what speaks against them.
     """
     shown = shown_to(student)
     said: dict[str, Any] = {} if shown is None else {"shown": shown.to_dict()}
@@ -38,7 +38,7 @@ def chosen(
 
 
 def doubt(student: Student, given: Preprocessing | None, channels: int) -> str | None:
-    """Say where the student's images cannot come from the preprocessing, or show none."""
+    """Say if the student's images cannot come from the preprocessing, or show none."""
     shown = shown_to(student)
     settings, said = chosen(student, given, channels)
     if said["preprocessing"] == "given":
@@ -60,7 +60,7 @@ def doubt(student: Student, given: Preprocessing | None, channels: int) -> str |
 
 
 def _also(shown: Look, channels: int) -> str:
-    """Name the settings for the two scales that are usual beside 0 to 1."""
+    """Name the settings for the two usual scales besides 0 to 1."""
     kind = kind_of(shown)
     if kind in ("image", "none"):
         return f'; preprocessing="{kind}" does'

@@ -170,7 +170,7 @@ BAD = [
     (
         {"widths": {}, "max_params": 5},
         ValueError,
-        "widths: wanted None beside max_params or max_macs",
+        "widths: wanted None with max_params or max_macs",
     ),
     ({"max_params": 0}, ValueError, "max_params: wanted a number above 0, got 0"),
     ({"max_macs": 10}, ValueError, "even P=0 leaves"),

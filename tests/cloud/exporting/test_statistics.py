@@ -272,7 +272,7 @@ def test_export_sees_random_transforms_and_leaves_the_random_state(
             ValueError,
             'format: wanted "pyedge" for statistics, got "onnx"',
         ),
-        ({"statistics": made(9)[0]}, ValueError, r"wanted labels, too: \(images, labels\)"),
+        ({"statistics": made(9)[0]}, ValueError, r"wanted \(images, labels\), got no labels"),
         ({"statistics": made(9), "expand": 0}, ValueError, "export: statistics: expand: wanted"),
         ({"statistics": (made(9)[0], [7] * 9)}, ValueError, "export: statistics: labels: wanted"),
         ({"statistics": (made(9)[0], [1])}, ValueError, "export: statistics: labels: wanted"),

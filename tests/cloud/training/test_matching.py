@@ -230,7 +230,7 @@ def test_match_names_what_does_not_fit(student, teachers, kept, message):
 
 def test_match_refuses_other_norms_groups_and_types():
     ones = torch.ones(1, 1, 2, 2)
-    with pytest.raises(ValueError, match="norms must be one of"):
+    with pytest.raises(ValueError, match="norms: wanted one of"):
         match(ones, [ones], norms="channel")
     with pytest.raises(ValueError, match="groups, got 1, 2 and 1"):
         match_groups([ones], [[ones], [ones]], [None])
@@ -259,5 +259,5 @@ def test_zero_count_affine_counts_what_relu_would_zero(dtype):
 def test_zero_count_names_what_does_not_fit():
     with pytest.raises(ValueError, match=r"zero_count: x .*\[n, c, h, w\], got \(3, 4\)"):
         zero_count(torch.ones(3, 4))
-    with pytest.raises(ValueError, match=r"zero_count_affine: shift must be \[2\]"):
+    with pytest.raises(ValueError, match=r"zero_count_affine: shift: wanted \[2\]"):
         zero_count_affine(torch.ones(1, 2, 3, 3), torch.ones(2), torch.ones(3))
