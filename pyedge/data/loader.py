@@ -21,13 +21,13 @@ Batch = tuple[Tensor, Tensor]
 class BatchLoader:
     """Iterate over (float32 [b, c, h, w], int64 [b]): standardised, augmented batches.
 
-    Order and augmentation depend on `seed` and the epoch (`set_epoch`, 0 at first) alone: each
-    pass of one epoch gives the same batches. Images are standardised first and augmented then, as
-    in the paper (Sec. 5), so padding and cutout hold the image's mean. `channels_last` gives that
-    memory format. `prefetch` batches are made ahead by a thread (0: none, made when asked for).
+    Order and augmentation depend only on `seed` and the epoch (`set_epoch`, 0 at first): each pass
+    of one epoch gives the same batches. Images are first standardised and then augmented, as in the
+    paper (Sec. 5), so padding and cutout hold the image's mean. `channels_last` gives that memory
+    format. `prefetch` batches are made ahead by a thread (0: none, made when asked for).
 
-    Raises TypeError for another dataset than an ImageSet, ValueError for a batch_size below 1, an
-    empty dataset, or no batch at all under `drop_last`.
+    Raises TypeError for a dataset that is not an ImageSet, ValueError for a batch_size below 1, an
+    empty dataset, or if `drop_last` leaves no batch.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class BatchLoader:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Name the classes of the dataset."""
+        """The names of the dataset's classes."""
         return self.dataset.classes
 
     def __len__(self) -> int:
@@ -84,9 +84,9 @@ class BatchLoader:
     def shard(self, rank: int, world: int) -> BatchLoader:
         """Make the loader of one process among `world`: its part of every batch.
 
-        The parts of a batch, in the order of ranks, are the batch of the unsharded loader,
-        augmentation included; `batch_size` stays that of the whole. Parts differ by one image at
-        most. Raises ValueError where a rank would get no image of some batch.
+        The parts of a batch, in the order of ranks, are the batch of the unsharded loader, with its
+        augmentation; `batch_size` is that of the whole. The sizes of parts differ by at most one.
+        Raises ValueError if a rank would get no image of some batch.
         """
         if not 0 <= rank < world:
             raise ValueError(f"BatchLoader.shard: wanted 0 <= rank < world, got {rank}, {world}")
@@ -132,7 +132,7 @@ class BatchLoader:
 def _ahead(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
     """Run an iterator on a thread, `depth` items ahead of the consumer.
 
-    Its error is raised here, in its place. The thread ends when the consumer stops early: closing
+    Its error is raised here, at the same item. If the consumer stops early the thread ends: closing
     this generator sets `stop`, which the thread sees between two attempts to hand over an item.
     """
     items: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)

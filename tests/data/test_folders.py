@@ -202,7 +202,7 @@ def test_folder_images_of_different_sizes_ask_for_size(tmp_path):
     with pytest.raises(ValueError, match=r"cat/1\.png .*30x20, dog/1\.png .*16x40.*size="):
         load_folder(path)
     assert load_folder(path, size=8).images.shape == (2, 3, 8, 8)
-    with pytest.raises(ValueError, match="size must be a positive"):
+    with pytest.raises(ValueError, match="size: wanted a positive"):
         load_folder(path, size=0)
 
 
