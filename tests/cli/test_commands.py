@@ -256,7 +256,7 @@ def test_cli_interrupted_training_resumes_to_the_same_bits(
          "no class is named 'x'"),
         (1, "transfer student.pt --teacher teacher.pt digits --lr 1e30 --steps 9 --out x.pt",
          "was not finite at step"),
-        (2, "evaluate teacher.pt digits --classes 12", "no class is called '12'"),
+        (2, "evaluate teacher.pt digits --classes 12", "no class is named '12'"),
     ],
 )  # fmt: skip
 def test_cli_failures_are_one_line_and_write_nothing(
