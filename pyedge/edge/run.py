@@ -186,7 +186,7 @@ class Run:
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
             f"learn: {what} was not finite at step {self._state.step + 1} of {self._total}; the "
-            "learner is as it was before. Try a smaller lr, warmup_steps or a smaller clip"
+            "learner is as it was before. Try a smaller lr, some warmup_steps or a smaller clip"
         )
 
     def _save(self) -> None:

@@ -277,7 +277,7 @@ def test_export_sees_random_transforms_and_leaves_the_random_state(
         ({"statistics": (made(9)[0], [7] * 9)}, ValueError, "export: statistics: labels: wanted"),
         ({"statistics": (made(9)[0], [1])}, ValueError, "export: statistics: labels: wanted"),
         ({"statistics": made(9, shape=(3, 9, 9))}, ValueError, "EdgeImages: images: wanted"),
-        ({"statistics": []}, ValueError, "is empty"),
+        ({"statistics": []}, ValueError, "wanted at least one, got none"),
         ({"statistics": 7}, TypeError, "EdgeImages: images: wanted an array, a folder"),
         ({"statistics": "nowhere"}, FileNotFoundError, "nowhere"),
         (
