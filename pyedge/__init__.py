@@ -1,7 +1,7 @@
-"""pyedge: compress a classifier by its zero activations, and let it go on learning on the device.
+"""pyedge: compress a classifier by its zero activations, and let it go on learning on a device.
 
-`import pyedge` and the device's side need numpy alone. Names load on first use; those of the cloud
-side bring torch with them.
+`import pyedge` and the device side need only numpy. Names load on first use; those of the cloud
+side import torch.
 """
 
 from __future__ import annotations

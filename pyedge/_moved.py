@@ -1,6 +1,6 @@
-"""Modules under the names that they had before: still imported, with a warning.
+"""Modules under the names that they had before they moved: still importable, with a warning.
 
-None of them was public, but programs may name them. To be dropped with version 0.2.
+None of them was public, but programs may import them. To be dropped with version 0.2.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ MOVED = {
 
 
 class _Moved(MetaPathFinder, Loader):
-    """Finds a module under its old name, which is then the module of the new one."""
+    """Finds a module by its old name, and returns the module of the new name."""
 
     def __init__(self) -> None:
         self._specs: dict[str, ModuleSpec | None] = {}
@@ -93,11 +93,11 @@ class _Moved(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave the module as it is where it lies; the import has given it the old name's spec."""
+        """Give the module its own spec again; the import has set that of the old name."""
         module.__spec__ = self._specs.pop(module.__name__)
 
 
 def install() -> None:
-    """Look for old names where nothing else finds them."""
+    """Look for old names where no other finder knows the module."""
     if not any(isinstance(each, _Moved) for each in sys.meta_path):
         sys.meta_path.append(_Moved())

@@ -14,9 +14,9 @@ from typing import Any
 
 
 def plain_number(value: Any) -> Any:
-    """Return a whole or real number, numpy's included, as Python's own; anything else as it is.
+    """Return a whole or real number (numpy's too) as a Python number; anything else unchanged.
 
-    True and False stay what they are: no number is meant by them.
+    True and False are left unchanged: they are not meant as numbers.
     """
     if isinstance(value, bool):
         return value
@@ -28,9 +28,9 @@ def plain_number(value: Any) -> Any:
 
 
 def whole(value: Any, where: str, least: int, most: int | None = None) -> int:
-    """Return a whole number from `least`, up to `most`; `where` is what messages begin with.
+    """Return a whole number from `least` to `most`; messages begin with `where`.
 
-    Raises TypeError for what is none, ValueError for one out of range.
+    Raises TypeError if it is not a whole number, ValueError if it is out of range.
     """
     number = plain_number(value)
     kind = isinstance(number, int) and not isinstance(number, bool)
@@ -79,7 +79,7 @@ def flag(value: Any, where: str) -> bool:
 
 
 def choice(value: Any, where: str, words: Sequence[str]) -> None:
-    """Raise ValueError for what is none of these words."""
+    """Raise ValueError unless the value is one of these words."""
     if not isinstance(value, str) or value not in words:
         quoted = [f'"{word}"' for word in words]
         wanted = " or ".join([", ".join(quoted[:-1]), quoted[-1]] if quoted[1:] else quoted)
@@ -87,9 +87,9 @@ def choice(value: Any, where: str, words: Sequence[str]) -> None:
 
 
 def checked_path(path: Any, function: str) -> None:
-    """Raise TypeError for what is no path, ValueError for one that no file can have."""
+    """Raise TypeError if this is not a path, ValueError if no file can have this path."""
     if not isinstance(path, (str, bytes, PathLike)):
-        raise TypeError(f"{function}: path: wanted that of a file, got {kind_of(path)}")
+        raise TypeError(f"{function}: path: wanted a file's path, got {kind_of(path)}")
     if b"\0" in fsencode(path):
         raise ValueError(
             f"{function}: path: wanted one that a file can have, got {path!r}, which holds a zero "
@@ -98,17 +98,17 @@ def checked_path(path: Any, function: str) -> None:
 
 
 def path_comes_first(first: Any, second: Any) -> bool:
-    """Tell whether a path stands before what is to be written, as it did before version 0.1."""
+    """Tell whether the path comes before what is to be written, as it did before version 0.1."""
     kinds = (str, bytes, PathLike)
     return isinstance(first, kinds) and not isinstance(second, kinds)
 
 
 def shown(value: Any) -> str:
-    """Show what came, in a line."""
+    """Show a value in one line."""
     return " ".join(f"{value!r:.80}".split())
 
 
 def kind_of(value: Any) -> str:
-    """Name the kind of what came, where its value would tell nothing."""
+    """Name the type of a value, where the value itself would tell nothing."""
     name = type(value).__name__
     return name if value is None else f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"

@@ -1,10 +1,10 @@
-"""The errors that pyedge raises beside ValueError and TypeError."""
+"""The errors that pyedge raises besides ValueError and TypeError."""
 
 from __future__ import annotations
 
 
 class PyedgeError(Exception):
-    """Base of the errors that belong to pyedge alone."""
+    """The base class of pyedge's own errors."""
 
 
 class FormatError(PyedgeError, ValueError):
@@ -22,6 +22,7 @@ class ExportError(PyedgeError, ValueError):
 class DivergedError(PyedgeError, ArithmeticError):
     """A loss or gradient was not finite.
 
-    On the cloud side the network has the weights of the last good evaluation (those of before the
-    run where it had spawned processes), on the device those that the learner had before.
+    On the cloud side the network then has the weights of the last good evaluation, or those from
+    before the run if the run had spawned processes. On the device the learner keeps the weights
+    that it had before.
     """

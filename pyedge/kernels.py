@@ -1,6 +1,6 @@
 """The C++ kernels as functions of numpy arrays: counting zeros, matching maps, second moments.
 
-This is the one module that touches the extension ``pyedge._core``. It needs numpy alone.
+This is the one module that touches the extension ``pyedge._core``. It needs only numpy.
 
 Feature maps are float32 arrays of logical shape [n, c, h, w], in one of two memory layouts that
 both cross to C++ without a copy: NCHW (C-contiguous) and channels-last
@@ -9,7 +9,7 @@ in ``channels_last``). Anything else is a `TypeError`.
 
 The instruction set is chosen at import by what the CPU can do; the environment variable
 ``PYEDGE_ISA`` (reference, avx2, avx512, neon) forces one. ``PYEDGE_NUM_THREADS`` sets the number
-of threads, by default the big ones of the CPUs that the process may use (`cpus`); results do not
+of threads, by default one for each big CPU that the process may use (`cpus`); results do not
 depend on it. The GIL is released while a kernel runs.
 """
 
@@ -78,7 +78,7 @@ class Cpus(NamedTuple):
 
     `capacities` are on the kernel's scale, on which the machine's fastest CPU has 1024; `big` are
     the CPUs that the threads are meant for: those above the widest gap between two capacities, if
-    that is a factor of 1.5 or more, else all. `source` says what told the capacities:
+    that is a factor of 1.5 or more, else all. `source` says where the capacities come from:
     cpu_capacity (the kernel), "clock and core" (an estimate), or nothing (then all are alike).
     """
 
@@ -91,7 +91,7 @@ class Cpus(NamedTuple):
 def cpus() -> Cpus:
     """Tell which CPUs this process may use, and which of them are big.
 
-    All fields but `source` are empty where the system does not tell (other than Linux).
+    All fields but `source` are empty on systems that do not tell (all but Linux).
     """
     found, big, source = _core.cpus()
     return Cpus(tuple(n for n, _ in found), tuple(c for _, c in found), tuple(big), source)
@@ -108,14 +108,14 @@ def available_isas() -> tuple[str, ...]:
 
 
 def set_isa(name: str) -> None:
-    """Use another instruction set from here on (for tests and benchmarks).
+    """Use another instruction set from now on (for tests and benchmarks).
 
-    Engines keep the one with which they were made, and calls that run the one they began with.
+    Engines keep the one that they were made with; running calls keep the one that they began with.
 
     Raises ValueError if `name` is not one of `available_isas()`.
     """
     if not isinstance(name, str):
-        raise TypeError(f"set_isa: name must be a str, not {type(name).__name__}")
+        raise TypeError(f"set_isa: name: wanted a str, got {type(name).__name__}")
     _core.set_isa(name)
 
 
@@ -127,25 +127,25 @@ def num_threads() -> int:
 def set_num_threads(count: int) -> None:
     """Set how many threads the kernels use, from 1 to 1024 (ValueError otherwise).
 
-    It is the process's number, for all its threads; calls that run go on as they began. A learner's
-    `threads=`, or Engine.set_threads, is for that one alone.
+    The number is for the whole process; running calls go on as they began. A learner's `threads=`,
+    or Engine.set_threads, sets it for that learner or engine only.
     """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-        raise TypeError(f"set_num_threads: count must be an int, not {type(count).__name__}")
+        raise TypeError(f"set_num_threads: count: wanted an int, got {type(count).__name__}")
     if not 1 <= count <= 1024:
-        raise ValueError(f"set_num_threads: count must be from 1 to 1024, not {count}")
+        raise ValueError(f"set_num_threads: count: wanted 1 to 1024, got {count}")
     _core.set_num_threads(int(count))
 
 
 def plain_sum(x: FloatMaps) -> float:
-    """Add up x [n, c, h, w] as fast as it can be read: the benchmarks' floor, not for results."""
+    """Add up x [n, c, h, w] as fast as it can be read: a floor for benchmarks, not for results."""
     return _core.plain_sum(maps("plain_sum", "x", x))
 
 
 def fma_rate(seconds: float = 0.2) -> float:
     """Measure the machine's GFLOP/s (two a multiply-add) over all threads, for benchmarks."""
     if not 0 < seconds < 60:
-        raise ValueError(f"fma_rate: seconds must lie between 0 and 60, not {seconds}")
+        raise ValueError(f"fma_rate: seconds: wanted more than 0 and less than 60, got {seconds}")
     return _core.fma_rate(seconds)
 
 
@@ -166,8 +166,8 @@ def zero_count_affine(
     """Count what a per-channel affine followed by ReLU would zero: ``scale * x + shift <= 0``.
 
     x [n, c, h, w], scale [c], shift [c] -> counts [n, c]. The product is rounded to float32
-    before the sum is, as torch and numpy do it. With a frozen batch norm as scale and shift this
-    is `zero_count` of its activation, which need not be stored. NaN does not count.
+    before the shift is added, as in torch and numpy. With a frozen batch norm as scale and shift
+    this is `zero_count` of its activation, which need not be stored. NaN does not count.
 
     Raises TypeError for another dtype or memory layout, ValueError for another shape.
     """
@@ -177,8 +177,8 @@ def zero_count_affine(
         float32(function, name, factors)
         if factors.shape != (x.shape[1],):
             raise ValueError(
-                f"{function}: {name} must have shape ({x.shape[1]},), one for each channel of x, "
-                f"not {factors.shape}"
+                f"{function}: {name}: wanted shape ({x.shape[1]},), one for each channel of x, "
+                f"got {factors.shape}"
             )
     return _core.zero_count_affine(x, np.ascontiguousarray(scale), np.ascontiguousarray(shift))
 
@@ -191,10 +191,11 @@ def cosine_match(
 ) -> Match:
     """Compare a student's map with each candidate teacher's: cosine, norms and J_b.
 
-    student [n, c_s, h, w], teachers k x [n, c_t, h, w], kept [c_s]: the teacher's channels that
-    the student's face, strictly increasing; None: the first c_s. The paper (Sec. 4, Eq. 3 and 4)
-    pads the student with zero channels to c_t; here the padding is never made, since with it
-    ``cos = <t[:, kept], s> / (|t| |s|)`` and ``J_b = |t/|t| - s/|s|| = sqrt(2 - 2 cos)``.
+    student [n, c_s, h, w], teachers k x [n, c_t, h, w], kept [c_s]: the teacher's channel that
+    each of the student's is compared with, strictly increasing; None: the first c_s. The paper
+    (Sec. 4, Eq. 3 and 4) pads the student with zero channels to c_t. Here the padding is never
+    made, since ``cos = <t[:, kept], s> / (|t| |s|)`` and
+    ``J_b = |t/|t| - s/|s|| = sqrt(2 - 2 cos)`` give the same values without it.
 
     norms="batch" takes norms over the whole batch, as the paper does; "image" over each image.
     Sums are in float64: where student and teacher are equal, J_b is exactly 0, and nearby it is
@@ -206,12 +207,12 @@ def cosine_match(
     function = "cosine_match"
     if isinstance(teachers, np.ndarray) or not isinstance(teachers, Sequence):
         raise TypeError(
-            f"{function}: teachers must be a sequence of arrays, not {type(teachers).__name__}"
+            f"{function}: teachers: wanted a sequence of arrays, got {type(teachers).__name__}"
         )
     if not teachers:
-        raise ValueError(f"{function}: teachers must hold at least one array")
+        raise ValueError(f"{function}: teachers: wanted at least one array, got none")
     if norms not in ("batch", "image"):
-        raise ValueError(f'{function}: norms must be "batch" or "image", not {norms!r}')
+        raise ValueError(f'{function}: norms: wanted "batch" or "image", got {norms!r}')
     named = [(f"teachers[{i}]", teacher) for i, teacher in enumerate(teachers)]
     kept = pair(function, student, named, kept)
     cosine, teacher_norm, student_norm, distance = _core.cosine_match(
@@ -239,7 +240,7 @@ def cosine_match_gradient(
     `cosine_match`; cosine and norms are those of the chosen candidate in its `Match`, scalars for
     norms="batch" or [n] for norms="image", whose gradient is that of the mean of J_b over images.
     Returns an array like `student`, in its memory layout, or fills `out`. The memory of a large
-    result is used again for a later one, once nothing refers to it any more.
+    result is reused for a later one once nothing refers to it.
 
     ``dJ_b/ds = -(t/|t| - cos s/|s|) / (J_b |s|)``, in float64 before it is rounded. It is 0 where
     J_b is 0 (the gradient has no direction there) and for a zero map.
@@ -254,15 +255,17 @@ def cosine_match_gradient(
     for name, array in arrays.items():
         if array.shape != arrays["cosine"].shape or array.shape not in ((), (n,)):
             raise ValueError(
-                f"{function}: {name} must be a scalar, or of shape ({n},), one for each image, "
-                f"and shaped as cosine is, not {array.shape}"
+                f"{function}: {name}: wanted a scalar, or shape ({n},), one for each image, "
+                f"and the shape of cosine, got {array.shape}"
             )
         if not np.isfinite(array).all():
-            raise ValueError(f"{function}: {name} must be finite")
+            raise ValueError(f"{function}: {name}: wanted finite numbers, got NaN or infinity")
     if (np.abs(arrays["cosine"]) > 1).any():
-        raise ValueError(f"{function}: cosine must be from -1 to 1")
+        raise ValueError(
+            f"{function}: cosine: wanted -1 to 1, got {np.abs(arrays['cosine']).max():g} in size"
+        )
     if not math.isfinite(scale):
-        raise ValueError(f"{function}: scale must be finite, not {scale}")
+        raise ValueError(f"{function}: scale: wanted a finite number, got {scale}")
     if arrays["cosine"].ndim:
         scale /= max(n, 1)
     if out is None:
@@ -271,11 +274,13 @@ def cosine_match_gradient(
         maps(function, "out", out)
         if out.shape != student.shape or layouts(out).isdisjoint(layouts(student)):
             raise ValueError(
-                f"{function}: out must have the student's shape {student.shape} and memory "
-                f"layout, not {out.shape}"
+                f"{function}: out: wanted the student's shape {student.shape} and memory layout, "
+                f"got {out.shape} with strides {out.strides}"
             )
         if not out.flags.writeable:
-            raise ValueError(f"{function}: out must be writeable")
+            raise ValueError(
+                f"{function}: out: wanted an array that can be written to, got a read-only one"
+            )
     cosines, teacher_norms, student_norms = (np.atleast_1d(a) for a in arrays.values())
     _core.cosine_match_gradient(
         student, teacher, kept, cosines, teacher_norms, student_norms, scale, out
@@ -287,16 +292,16 @@ def quantise(features: NDArray[np.float32], step: float) -> tuple[NDArray[np.int
     """Turn features into whole numbers of steps, and count those that had to be clipped.
 
     features [n, f], step a power of two -> values [n, f], ``rint(features / step)`` (halves to
-    even; such a division is exact) within +-LARGEST_VALUE, and how many lay beyond.
+    even; the division is exact) clipped to +-LARGEST_VALUE, and how many lay beyond that.
 
     Raises TypeError for another dtype or gaps in memory; ValueError for another shape, NaN or
-    infinity in `features`, and a `step` that is no power of two from 2^-126 to 2^127.
+    infinity in `features`, and a `step` that is not a power of two from 2^-126 to 2^127.
     """
     function = "quantise"
     table(function, "features", features, np.float32, "n, f")
     if not (2.0**-126 <= step <= 2.0**127) or math.frexp(step)[0] != 0.5:
         raise ValueError(
-            f"{function}: step must be a power of two from 2^-126 to 2^127, not {step}"
+            f"{function}: step: wanted a power of two from 2^-126 to 2^127, got {step}"
         )
     if features.size == 0:
         return np.zeros(features.shape, np.int32), 0
@@ -304,7 +309,7 @@ def quantise(features: NDArray[np.float32], step: float) -> tuple[NDArray[np.int
     # save little
     ends = np.array([features.min(), features.max()])
     if not np.isfinite(ends).all():
-        raise ValueError(f"{function}: features must be finite")
+        raise ValueError(f"{function}: features: wanted finite numbers, got NaN or infinity")
     with np.errstate(over="ignore", under="ignore"):  # too many steps are clipped, too few are 0
         ends /= np.float32(step)
         steps = features / np.float32(step)
@@ -321,15 +326,15 @@ def add_second_moments(values: NDArray[np.int32], moments: NDArray[np.int64]) ->
 
     values [n, f], each within +-LARGEST_VALUE (2^20); moments [f (f + 1) / 2], the upper triangle
     row by row: (0, 0) .. (0, f - 1), (1, 1) .. Every ``(i, j)`` grows by the sum over rows of
-    ``values[:, i] * values[:, j]``, the same for any order of rows, any split of them over calls,
-    any number of threads and every instruction set.
+    ``values[:, i] * values[:, j]``. The result is the same for any order of rows, any split of
+    them over calls, any number of threads and every instruction set.
 
-    What is added up over calls must fit in 64 bits, which is not checked: 2^23 - 1 rows of the
-    largest values do, and more of smaller ones.
+    The totals over all calls must fit in 64 bits, which is not checked: 2^23 - 1 rows of the
+    largest values do, and more rows of smaller ones.
 
     Raises TypeError for another dtype or gaps in memory; ValueError for shapes that do not fit, a
-    `moments` that cannot be written, and values beyond +-LARGEST_VALUE. `moments` is as before
-    then.
+    `moments` that cannot be written to, and values beyond +-LARGEST_VALUE. On error `moments` is
+    unchanged.
     """
     function = "add_second_moments"
     table(function, "values", values, np.int32, "n, f")
@@ -337,14 +342,16 @@ def add_second_moments(values: NDArray[np.int32], moments: NDArray[np.int64]) ->
     f = values.shape[1]
     if moments.shape != (f * (f + 1) // 2,):
         raise ValueError(
-            f"{function}: moments must have shape ({f * (f + 1) // 2},), the upper triangle of the "
-            f"{f} columns of values, not {moments.shape}"
+            f"{function}: moments: wanted shape ({f * (f + 1) // 2},), the upper triangle of the "
+            f"{f} columns of values, got {moments.shape}"
         )
     if not moments.flags.writeable:
-        raise ValueError(f"{function}: moments must be writeable")
+        raise ValueError(
+            f"{function}: moments: wanted an array that can be written to, got a read-only one"
+        )
     if values.size and not (values.min() >= -LARGEST_VALUE and values.max() <= LARGEST_VALUE):
         raise ValueError(
-            f"{function}: values must lie within +-{LARGEST_VALUE}, but reach from {values.min()} "
-            f"to {values.max()}"
+            f"{function}: values: wanted numbers within +-{LARGEST_VALUE}, got {values.min()} to "
+            f"{values.max()}"
         )
     _core.add_second_moments(values, moments)

@@ -1,7 +1,8 @@
-"""What a public function is called with: its arguments' names, those of before among them.
+"""The keywords of public functions, their former names included.
 
-A name that is none is told which there are. A name, or an order, of the version before is taken for
-one more version, with a DeprecationWarning: `renamed` and `old_order` go with 0.2.
+An unknown name raises an error that lists the valid ones. A name or order of arguments from the
+version before is accepted for one more version, with a DeprecationWarning: `renamed` and
+`old_order` go with 0.2.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ def keywords(
     renamed: Mapping[str, str] | None = None,
     old_order: Callable[[Any, Any], bool] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function say what it takes.
+    """Make a function name its arguments when it is called with an unknown one.
 
     title: what its messages begin with, by default its name. fields: a dataclass whose fields are
-    keywords as well, by way of the function's own `**overrides`; `inspect.signature` then shows
-    them with their defaults. renamed: names of before, and what they are now. old_order: the first
-    two arguments have changed places; old_order(first, second) tells whether these two stand as
-    they did before.
+    keywords as well, passed through the function's own `**overrides`; `inspect.signature` then
+    shows them with their defaults. renamed: old names, each with its new one. old_order: the first
+    two arguments have changed places; old_order(first, second) tells whether these two come in the
+    old order.
     """
     old = dict(renamed or {})
 
@@ -58,20 +59,20 @@ def keywords(
 
 
 def named_fields(kind: C) -> C:
-    """Make a dataclass say which fields it has, where it is called with something else."""
+    """Make a dataclass name its fields when it is called with an unknown one."""
     kind.__init__ = keywords(title=kind.__name__)(kind.__init__)  # type: ignore[misc]
     return kind
 
 
 def unknown_name(where: str, name: str, names: tuple[str, ...]) -> TypeError:
-    """Return the error for an argument that is none."""
+    """Return the error for an unknown argument."""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return TypeError(f"{where}: wanted arguments among {', '.join(names)}, got {name!r}{hint}")
 
 
 def deprecated(text: str) -> None:
-    """Warn, at the caller's line, of what goes with the next version."""
+    """Warn, at the caller's line, of a spelling that the next version drops."""
     warn(f"{text}; the old spelling goes with pyedge 0.2", DeprecationWarning)
 
 
@@ -84,7 +85,7 @@ def _names_of(function: Any) -> tuple[str, ...]:
 def _spelled(
     where: str, names: tuple[str, ...], old: Mapping[str, str], given: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return keywords under the names of today."""
+    """Return keywords under their current names."""
     found = {}
     for name, value in given.items():
         new = name
@@ -106,7 +107,7 @@ def _in_order(
     args: tuple[Any, ...],
     given: dict[str, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments in the order of today."""
+    """Return arguments in their current order."""
     first, second = names[:2]
     if len(args) == 1 and first in given and second not in given:
         args, given = (*args, given[first]), {k: v for k, v in given.items() if k != first}

@@ -13,7 +13,7 @@ _PROGRAMS = tuple(os.path.join(_HERE, name) + os.sep for name in ("cli", "demo")
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning at the first line outside pyedge, or in one of its programs.
 
-    A fixed stacklevel would count the frames of pyedge, which differ from one way in to another.
+    A fixed stacklevel would not do: the number of pyedge's frames differs between entry points.
     """
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _inside(frame.f_code.co_filename):

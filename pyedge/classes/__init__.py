@@ -1,1 +1,1 @@
-"""What a class may be called, and which one is meant."""
+"""Names of classes: which are allowed, and which class a name means."""

@@ -1,4 +1,4 @@
-"""Class names beside each other: found, shown so that they can be told apart, warned about."""
+"""Comparing class names: finding them, showing them so that they can be told apart, warnings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ _JOINERS = "\u200c\u200d"  # part of Persian and Indic spelling and of emoji: no
 
 
 def places(names: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """Return where each name stands among classes, -1 where it does not.
+    """Return the place of each name among classes, -1 if it is not there.
 
-    The same text in another of Unicode's spellings counts (macOS has its own), if it is the only
-    such class.
+    The same text in another Unicode spelling counts (macOS has its own), if only one class matches.
     """
     exact = {name: place for place, name in reversed(list(enumerate(classes)))}
     found = [exact.get(name, -1) for name in names]
@@ -42,18 +41,18 @@ def places(names: Sequence[str], classes: Sequence[str]) -> list[int]:
 
 
 def absent(names: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Return the names that are no class, as `places` finds them."""
+    """Return the names that `places` does not find among classes."""
     found = zip(names, places(names, classes), strict=True)
     return [name for name, place in found if place < 0]
 
 
 def unknown(names: Sequence[str], classes: Sequence[str]) -> str:
-    """Write "a, b; it knows c, d", and which class is nearly the first, if one is."""
+    """Write "a, b; it knows c, d", and the class that the first name is nearly, if there is one."""
     return f"{listing(names)}; it knows {listing(classes)}{nearly(names[0], classes)}"
 
 
 def nearly(name: str, classes: Sequence[str]) -> str:
-    """Write " ('mug' is there, and is not 'mug ')" for a class that was meant, or nothing."""
+    """Write " ('mug' is there, and is not 'mug ')" for a class that was probably meant, or ""."""
     form = looks(name)
     near = next((each for each in classes if looks(each) == form), None)
     if near is not None:
@@ -67,25 +66,25 @@ def nearly(name: str, classes: Sequence[str]) -> str:
 
 
 def told_apart(one: str, other: str) -> tuple[str, str]:
-    """Write two names in quotes, with escapes where letters of two alphabets look the same."""
+    """Write two names in quotes, with escapes if letters of two alphabets look the same."""
     if one.translate(_LATIN) != one or other.translate(_LATIN) != other:
         return ascii(one), ascii(other)
     return quoted(one), quoted(other)
 
 
 def listing(names: Sequence[str], most: int = 12) -> str:
-    """Write names with commas between them, each so that it can be told from the others."""
+    """Write names with commas between them, so that each can be told from the others."""
     return ", ".join(map(shown, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def shown(name: str) -> str:
-    """Write a name as it is where nothing in it is hidden, and in quotes with escapes else."""
+    """Write a name as it is if nothing in it is invisible, else in quotes with escapes."""
     plain = name.isprintable() and name == name.strip() and not set(name) & set(",'\"\\")
     return name if name and plain and spelled(name) == name else quoted(name)
 
 
 def quoted(name: Any) -> str:
-    """Write a name in quotes, with escapes for what cannot be seen, decomposed accents included."""
+    """Write a name in quotes, with escapes for invisible characters and decomposed accents."""
     if not isinstance(name, str):
         return repr(name)
     if len(name) > _LONGEST_SHOWN:
@@ -97,12 +96,12 @@ def quoted(name: Any) -> str:
 
 
 def spelled(name: str) -> str:
-    """Return a name in the usual one of Unicode's spellings of it (NFC)."""
+    """Return a name in its usual Unicode spelling (NFC)."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def same_to_the_eye(name: str) -> str:
-    """Return what can be seen of a name: names that share it are one to the eye."""
+    """Return what can be seen of a name: names that share it look exactly the same."""
     if name.isascii():
         return name.strip()
     seen = (" " if c.isspace() else c for c in spelled(name) if not invisible(c))
@@ -110,9 +109,9 @@ def same_to_the_eye(name: str) -> str:
 
 
 def looks(name: str) -> str:
-    """Return what a hasty reader sees of a name: no case, no widths, no second blanks.
+    """Return what a hasty reader sees of a name: no case, no widths, no repeated blanks.
 
-    A name of Latin letters, and others that look like some, is the Latin one to him.
+    Letters of other alphabets that look like Latin ones count as these.
     """
     text = same_to_the_eye(name)
     if not text.isascii():
@@ -134,7 +133,7 @@ def stripped(name: str) -> str:
 
 
 def invisible(character: str) -> bool:
-    """Whether a character takes no room: zero-width spaces, byte order marks, directions."""
+    """Tell whether a character takes no room: zero-width spaces, byte order marks, directions."""
     return unicodedata.category(character) == "Cf" and character not in _JOINERS
 
 
@@ -142,7 +141,7 @@ def invisible(character: str) -> bool:
 
 
 def classes_of(data: Any) -> tuple[str, ...] | None:
-    """Return the classes that a data set or its loader names, in the order of its ids, or None."""
+    """Return the classes that a data set or its loader names, in the order of ids, or None."""
     for _ in range(4):  # a loader of a part of a data set: each holds the next as `dataset`
         names = getattr(data, "classes", None)
         if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
@@ -154,10 +153,10 @@ def classes_of(data: Any) -> tuple[str, ...] | None:
 
 
 def same_classes(title: str, **sets: Any) -> None:
-    """Check that data sets that name their classes give one id to one class.
+    """Check that data sets that name their classes agree on the ids.
 
-    sets: by argument, whatever has `classes`, or `dataset` with it (a loader). One may know fewer
-    classes than another, the last ones. Raises ValueError with the first id that has two names.
+    sets: by argument, anything that has `classes`, or a `dataset` that does (a loader). One may
+    lack the last classes of another. Raises ValueError with the first id that has two names.
     """
     named = {name: found for name, each in sets.items() if (found := classes_of(each))}
     first = next(iter(named), "")
@@ -171,12 +170,12 @@ def same_classes(title: str, **sets: Any) -> None:
 
 
 def numbered(classes: Sequence[str]) -> bool:
-    """Whether classes have no names, only those that export gives them: "0", "1", ..."""
+    """Tell whether classes have only the names that export gives them: "0", "1", ..."""
     return tuple(classes) == tuple(map(str, range(len(classes))))
 
 
 def warn_of_text_order(path: str, names: Sequence[str]) -> None:
-    """Warn where folders called by numbers stand in the order of text: class 2 is then "10"."""
+    """Warn if folders named by numbers are sorted as text: class 2 is then "10"."""
     if _numbers(names) and sorted(names, key=int) != list(names):
         place = next(i for i, name in enumerate(names) if int(name) != i)
         warn(
@@ -186,13 +185,13 @@ def warn_of_text_order(path: str, names: Sequence[str]) -> None:
 
 
 def warn_of_ids(title: str, names: Sequence[str]) -> None:
-    """Warn where labels are ids, and the classes are called by other numbers than their ids."""
+    """Warn if labels are ids, and the names of the classes are numbers other than their ids."""
     if _numbers(names) and not numbered(names):
         place = next((i for i, name in enumerate(names) if int(name) != i), 0)
         warn(
-            f"{title}: labels are taken for ids, and the student's classes are called by other "
-            f"numbers: id {place} is class {quoted(names[place])}; labels as text are taken for "
-            f"names"
+            f"{title}: labels are taken as ids, and the student's classes are named by other "
+            f"numbers: id {place} is class {quoted(names[place])}; labels given as text are taken "
+            f"as names"
         )
 
 

@@ -1,10 +1,10 @@
-"""What a class may be called: one rule for every list, folder and file, at the door.
+"""What a class may be called: one rule for every list, folder and file that comes in.
 
-Refused is what a file, or a line of text, cannot hold whole: control characters (a list written on
-Windows leaves a carriage return at each name's end), bytes that are not UTF-8, more than 200
-characters, nothing at all; and names that are one to the eye: "mug" and "mug ", or an accented
-letter in two of Unicode's spellings. What merely looks alike, such as "Cat" and "cat", is warned
-of. A file that already holds an odd name is read, and keeps it.
+Refused are names that a file or a line of text cannot hold whole: with control characters (a list
+written on Windows leaves a carriage return at the end of each name), with bytes that are not UTF-8,
+with more than 200 characters, or empty; and names that look exactly the same: "mug" and "mug ", or
+an accented letter in two Unicode spellings. Names that merely look alike, such as "Cat" and "cat",
+give a warning. A file that already holds an odd name is read, and keeps it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _CALLED = {
 
 
 class ClassNames(tuple[str, ...]):
-    """Names in the order of the logits that were checked, or that a file has: taken as they are."""
+    """Names in the order of the logits, already checked or from a file: not checked again."""
 
     __slots__ = ()
 
 
 class KindError(TypeError, ValueError):
-    """No list of names at all. A ValueError, too, since some callers' lists are values to them."""
+    """Not a list of names at all. Also a ValueError, since some callers treat lists as values."""
 
 
 def checked_names(
@@ -60,13 +60,13 @@ def checked_names(
     known: Sequence[str] = (),
     edges: bool = True,
 ) -> ClassNames:
-    """Return class names whole and in order, from whatever they come in.
+    """Check class names, and return them in order as text.
 
     where: function and argument, for messages. count: how many there must be, one for each logit.
-    known: classes that they will stand beside. edges: refuse blanks and invisible characters at a
-    name's ends, which a list typed by hand has by mistake; without, they are warned of. Raises
-    TypeError for what is no list with an order, or holds no text; ValueError for a name that the
-    rule refuses, with its place.
+    known: the classes that they are added to. edges: refuse blanks and invisible characters at the
+    ends of a name, which are mistakes in a list typed by hand; otherwise only warn of them. Raises
+    TypeError for anything but an ordered list of text; ValueError for a name that the rule refuses,
+    with its place.
     """
     if isinstance(names, ClassNames) and not known:
         found = names
@@ -87,8 +87,8 @@ def checked_names(
 def check_folders(path: str, names: Sequence[str]) -> tuple[str, ...]:
     """Check the names of class folders as `checked_names` does, before anything is decoded.
 
-    Blanks at a folder's name's ends are warned of only: an older student may know it so. Raises
-    FormatError.
+    Blanks at the ends of a folder's name give only a warning: an older student may know the name
+    with them. Raises FormatError.
     """
     try:
         return checked_names(names, f"{path}: class folders", edges=False)
@@ -97,7 +97,7 @@ def check_folders(path: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def storable(name: Any) -> str | None:
-    """Return why a student's file cannot hold a name, or None: what is read, odd or not."""
+    """Return why a student's file cannot hold a name, or None; odd names can be held."""
     if not isinstance(name, str):
         return f"must be text, not {type(name).__name__}"
     if not name:
@@ -120,7 +120,7 @@ def _names_in_order(names: Any, where: str) -> ClassNames:
     if isinstance(names, Set) and not isinstance(names, (KeysView, Sequence)):
         raise KindError(
             f"{where}: wanted a list, which has an order, got a {type(names).__name__}: its order "
-            f"is another in each run"
+            f"changes from run to run"
         )
     _check_index(names, where)
     if getattr(names, "ndim", 1) != 1:
@@ -147,7 +147,7 @@ def _text(item: Any, place: int, where: str) -> str:
 
 
 def _by_id(given: Mapping[Any, Any], where: str) -> ClassNames:
-    """Take name -> id, as torchvision's class_to_idx, or id -> name, by the ids."""
+    """Sort a dict by its ids: name -> id, as torchvision's class_to_idx, or id -> name."""
     pairs = list(given.items())
     if pairs and all(_is_id(key) and isinstance(value, str) for key, value in pairs):
         pairs = [(value, key) for key, value in pairs]
@@ -169,7 +169,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _check_index(names: Any, where: str) -> None:
-    """Refuse a pandas Series whose index numbers the classes in another order than it has them."""
+    """Refuse a pandas Series whose index numbers the classes in another order than their own."""
     index = getattr(names, "index", None)
     if index is None or callable(index):  # a list's index is a method
         return
@@ -178,7 +178,7 @@ def _check_index(names: Any, where: str) -> None:
         numbers = [int(n) for n in numbers]
         if numbers != sorted(numbers):  # gaps are left by drop_duplicates, and say nothing
             raise ValueError(
-                f"{where}: the index says another order than the names have, {numbers[:12]}; "
+                f"{where}: the index gives another order than that of the names, {numbers[:12]}; "
                 f"wanted a list in the order of the logits"
             )
 
@@ -187,9 +187,9 @@ def _check_index(names: Any, where: str) -> None:
 
 
 def _refuse(name: str, which: str, known: Collection[str], edges: bool) -> None:
-    """Raise ValueError for what a name must not have, warn of what it should not."""
+    """Raise ValueError for what a name must not have; warn of what it should not have."""
     if not stripped(name):
-        raise ValueError(f"{which} has nothing to be seen; a name must not be empty")
+        raise ValueError(f"{which} shows nothing; a name must not be empty")
     if len(name) > LONGEST:
         raise ValueError(f"{which} has {len(name)} characters, a file keeps at most {LONGEST}")
     if _undecoded(name):
@@ -201,7 +201,7 @@ def _refuse(name: str, which: str, known: Collection[str], edges: bool) -> None:
     hidden = next((c for c in name if invisible(c)), None)
     if name != stripped(name):
         edge = name[0] if stripped(name)[0] != name[0] else name[-1]
-        there = " that is there already" if stripped(name) in known else ""
+        there = ", which is there already" if stripped(name) in known else ""
         text = (
             f"{which} has {_called(edge)} at an end, which nobody sees; wanted {_wanted(name)}"
             f"{there}"
@@ -214,7 +214,7 @@ def _refuse(name: str, which: str, known: Collection[str], edges: bool) -> None:
 
 
 def _check_apart(names: Sequence[str], where: str, known: Sequence[str], count: int | None) -> None:
-    """Refuse names that are equal, or are to the eye; warn of those that look alike."""
+    """Refuse names that are equal or look exactly the same; warn of those that look alike."""
     exact: dict[str, int] = {}
     same = {same_to_the_eye(each): each for each in known}
     alike = {looks(each): each for each in known}
@@ -223,15 +223,15 @@ def _check_apart(names: Sequence[str], where: str, known: Sequence[str], count: 
         if name in exact:
             counted = f"{where}: " if count is None else f"{_counted(where, count, names)}: "
             raise ValueError(
-                f"{counted}a name stands twice, {quoted(name)} at {exact[name]} and {place}; "
+                f"{counted}a name stands twice, {quoted(name)}, at {exact[name]} and {place}; "
                 f"wanted different names"
             )
         exact[name] = place
         other = same.setdefault(same_to_the_eye(name), name)
         if other != name:
             raise ValueError(
-                f"{where}: {quoted(other)} and {quoted(name)} are one to the eye and would be two "
-                f"classes; wanted one of them, or another name"
+                f"{where}: {quoted(other)} and {quoted(name)} look exactly the same and would be "
+                f"two classes; wanted one of them, or another name"
             )
         other = alike.setdefault(looks(name), name)
         if other != name:

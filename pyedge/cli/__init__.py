@@ -1,7 +1,7 @@
 """The command `pyedge`: from folders of images to a small network, without writing Python.
 
 Each command is a module with DESCRIPTION, USAGE, EXAMPLES, add_arguments and run. Nothing heavy is
-imported before a command runs, so that help is instant and needs no torch.
+imported before a command runs, so help is instant and needs no torch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pyedge.cli.streams import any_streams
 
 COMMANDS = {
     "train": ("pyedge.cli.train", "train a large network, the teacher, on labelled images"),
-    "plan": ("pyedge.cli.plan", "see what compression would give, before anything is cut"),
+    "plan": ("pyedge.cli.plan", "show what compression would give, before anything is cut"),
     "compress": ("pyedge.cli.compress", "cut a small network, the student, out of the teacher"),
     "transfer": ("pyedge.cli.transfer", "train the student on what the teacher knows"),
-    "evaluate": ("pyedge.cli.evaluate", "see how often a network is right, class by class"),
+    "evaluate": ("pyedge.cli.evaluate", "show how often a network is right, class by class"),
     "export": ("pyedge.cli.export", "write the student as a file for a device"),
-    "knowledge": ("pyedge.cli.knowledge", "write down what the teacher knows of images"),
+    "knowledge": ("pyedge.cli.knowledge", "record what the teacher knows of images"),
     "learn": ("pyedge.cli.learn", "on the device: learn new categories, without torch"),
-    "category": ("pyedge.cli.category", "on the device: classes without an image, and merging"),
-    "predict": ("pyedge.cli.predict", "on the device: tell what is on images"),
+    "category": ("pyedge.cli.category", "on the device: add classes without images, and merge"),
+    "predict": ("pyedge.cli.predict", "on the device: tell what images show"),
     "inspect": ("pyedge.cli.inspect", "on the device: look into a student file"),
     "demo": ("pyedge.demo", "see the whole idea at work in a few minutes, on digits"),
 }
@@ -39,12 +39,12 @@ DESCRIPTION = """\
 Take an image classifier from a large computer to a small one.
 
 A large network, the teacher, learns from labelled images. A small one, the student, is cut out of
-it: one block of layers stays where there were several, and the filters whose output is mostly zero
-go. The student then learns from the teacher, and comes near it at a fraction of the size.
+it: of several blocks of layers one stays, and filters whose output is mostly zero go. The student
+then learns from the teacher, and comes near it at a fraction of the size.
 """
 
 EPILOG = """\
-Images lie in folders, one for each class; the name of the folder is the name of the class:
+Put images in folders, one for each class; the name of the folder is the name of the class:
   photos/cat/001.jpg  photos/cat/002.jpg  photos/dog/001.jpg  ...
 
 From images to a small network in four commands:
@@ -53,13 +53,13 @@ From images to a small network in four commands:
   pyedge compress teacher.pt photos --P 0.8 --out student.pt
   pyedge transfer student.pt --teacher teacher.pt photos --out trained.pt
 
-and on to a device, where numpy alone is needed:
+and on to a device, which needs only numpy:
   pyedge export trained.pt --out student.pyedge
   pyedge knowledge student.pyedge --teacher teacher.pt new-photos --out new.pack
   pyedge learn student.pyedge new-photos --knowledge new.pack --out student.pyedge
 
-pyedge COMMAND --help explains a command. Without images at hand, the word "digits" in place of
-photos takes handwritten digits that come with scikit-learn.
+pyedge COMMAND --help explains a command. If you have no images at hand, write "digits" instead of
+photos, for the handwritten digits that come with scikit-learn.
 
 Exit codes: 0 done, 1 the work failed (a bad file, a training that diverged), 2 wrong usage,
 130 interrupted. PYEDGE_DEBUG=1 shows where an error comes from.
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(name: str | None, words: list[str], console: Console) -> int:
-    """Run a command, tell what went wrong, and return the exit code."""
+    """Run a command, report what went wrong, and return the exit code."""
     try:
         if name is None:
             return _without_command(words)
@@ -111,7 +111,7 @@ def _without_command(words: list[str]) -> int:
         return 2
     if not words[0].startswith("-"):
         hint = suggestion(words[0], COMMANDS) or f"; there are {', '.join(COMMANDS)}"
-        raise UsageError(f"no command is called {words[0]!r}{hint}")
+        raise UsageError(f"no command is named {words[0]!r}{hint}")
     parser.parse_args(words[:1])
     return 0
 
@@ -166,7 +166,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         extra = _INSTALL.get(package, "cloud")
         return 1, f'needs {package}, which is not installed: pip install "pyedge[{extra}]"'
     if isinstance(error, UnicodeEncodeError):  # the name of a file, in a locale of the last century
-        what = f"{ascii(error.object)[:100]} cannot be said in {error.encoding}"
+        what = f"{ascii(error.object)[:100]} cannot be written in {error.encoding}"
         return 1, f"{what}, which this system uses; PYTHONUTF8=1 makes it UTF-8"
     if isinstance(error, (PyedgeError, ImportError, OSError, MemoryError, UnicodeError)):
         return 1, str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""pyedge category: classes that a device has no image of, and statistics of other devices."""
+"""pyedge category: classes that a device has no images of, and statistics of other devices."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 USAGE = "make|add|show|forget|sums|merge ..."
 
 DESCRIPTION = """\
-Bring classes to a device that has no image of them, and add up what several devices have seen.
+Teach a device classes that it has no images of, and add up what several devices have seen.
 
 A category file holds what one class adds to the statistics of a student: a few kB. It fits every
 student with the same weights before the classifier. This needs no torch.
 
-pyedge category PART --help tells what a part takes; all take --json and --quiet.
+pyedge category PART --help explains a part; all parts take --json and --quiet.
 """
 
 EXAMPLES = """\
@@ -34,7 +34,7 @@ examples:
   pyedge category show mug.category
   pyedge category forget taught.pyedge mug --out student.pyedge
   pyedge category sums taught.pyedge --since student.pyedge --out mine.sums
-      What this device has learned since, without the student, to be sent.
+      Only what this device has learned since, to send it without the student.
   pyedge category merge student.pyedge mine.sums theirs.sums --out all.pyedge
 """
 
@@ -42,19 +42,19 @@ _STUDENT = "a student with statistics (.pyedge)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what each part of `pyedge category` takes."""
+    """Add the options of each part of `pyedge category`."""
     parts = parser.add_subparsers(
         dest="part", required=True, metavar="PART", title="parts", prog="pyedge category"
     )
-    make = _part(parts, "make", "write a category file of images of one class")
+    make = _part(parts, "make", "write a category file from images of one class")
     make.add_argument("student", metavar="STUDENT", help="a student (.pyedge)")
     make.add_argument("images", metavar="IMAGES", nargs="+", help="images, as for pyedge predict")
-    make.add_argument("--name", required=True, help="what the class is called (required)")
+    make.add_argument("--name", required=True, help="the name of the class (required)")
     make.add_argument(
         "--detail",
         choices=("mean", "low_rank", "full"),
         default="mean",
-        help="how much is written: the mean (default), the main directions of the spread, too, or "
+        help="how much is written: the mean (default), also the main directions of the spread, or "
         "all second moments",
     )
     make.add_argument(
@@ -67,24 +67,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = _part(parts, "add", "teach a student the classes of category files")
     add.add_argument("student", metavar="STUDENT", help=_STUDENT)
     add.add_argument("files", metavar="FILE", nargs="+", help="files of pyedge category make")
-    add.add_argument("--name", help="what the class of the file is called here")
+    add.add_argument("--name", help="the name of the file's class on this device")
     options.add_out(add, "the taught student")
-    show = _part(parts, "show", "tell what a category file holds")
+    show = _part(parts, "show", "show what a category file holds")
     show.add_argument("file", metavar="FILE", help="a file of pyedge category make")
-    forget = _part(parts, "forget", "take a class out of a student again")
+    forget = _part(parts, "forget", "remove a class from a student")
     forget.add_argument("student", metavar="STUDENT", help=_STUDENT)
     forget.add_argument("name", metavar="NAME", help="the class")
     options.add_out(forget, "the student without it")
-    sums = _part(parts, "sums", "write the statistics of a student without the student")
+    sums = _part(parts, "sums", "write only the statistics of a student")
     sums.add_argument("student", metavar="STUDENT", help=_STUDENT)
     sums.add_argument(
-        "--since", metavar="BEFORE", help="the student as it was: only what came since is written"
+        "--since",
+        metavar="BEFORE",
+        help="an earlier state of the student: write only what came after it",
     )
     options.add_out(sums, "the statistics file")
     merge = _part(parts, "merge", "add statistics of other devices to a student")
     merge.add_argument("student", metavar="STUDENT", help=_STUDENT)
     merge.add_argument("files", metavar="SUMS", nargs="+", help="files of pyedge category sums")
-    options.add_out(merge, "the student that knows all of it")
+    options.add_out(merge, "the merged student")
     for each in (make, add, show, forget, sums, merge):
         options.add_output(each)
 
@@ -96,7 +98,7 @@ def _part(parts: Any, name: str, what: str) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Do what the part says."""
+    """Run a part."""
     console.prog += f" {args.part}"
     parts = {"make": _make, "add": _add, "show": _show, "forget": _forget, "sums": _sums}
     return parts.get(args.part, _merge)(args, console)
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _make(args: argparse.Namespace, console: Console) -> int:
     if args.rank is not None and args.detail != "low_rank":
-        raise parsing.UsageError("--rank has a meaning for --detail low_rank alone")
+        raise parsing.UsageError("--rank has a meaning only for --detail low_rank")
     existing(args.student)
     outputs.check_out(args.out, args.student)
     from pyedge.cli.device_images import named_images

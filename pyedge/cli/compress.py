@@ -14,9 +14,9 @@ USAGE = "TEACHER DATA --P P --out FILE [options]"
 DESCRIPTION = """\
 Cut a student out of a teacher, and write it to a file.
 
-In each group of layers one block stays, and in each layer the filters that are least idle; pyedge
-plan shows how many for each P. The student inherits their weights. It is not good yet: train it
-with pyedge transfer.
+In each group of layers one block stays, and in each layer the least idle filters stay; pyedge plan
+shows how many for each P. The student inherits their weights. It is not good yet: train it with
+pyedge transfer.
 """
 
 EXAMPLES = """\

@@ -1,6 +1,6 @@
-"""What a command says: its result on standard output, everything else on standard error.
+"""A command's output: its result on standard output, everything else on standard error.
 
-`pyedge.cli.streams` sees to it that both take any text.
+`pyedge.cli.streams` makes both accept any text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pyedge.cli.streams import ascii_bytes, discard, visible
 
 
 class Console:
-    """Where a command writes. With `as_json`, standard output gets one JSON object, no more."""
+    """Where a command writes. With `as_json`, standard output gets one JSON object alone."""
 
     def __init__(self, prog: str, *, as_json: bool = False, quiet: bool = False) -> None:
         self.prog = prog
@@ -25,14 +25,14 @@ class Console:
         self.closed = False  # standard output: whoever started the command wants no result
 
     def note(self, text: str) -> None:
-        """Tell what goes on, on standard error, unless --quiet."""
+        """Report progress on standard error, unless --quiet."""
         if not self.quiet:
             print(visible(text), file=sys.stderr, flush=True)
 
     def fail(self, text: str) -> None:
-        """Tell on one line of standard error why nothing came of it.
+        """Report on one line of standard error why the command failed.
 
-        A table stays one: it comes behind an empty line in `text`.
+        A table, which follows an empty line in `text`, keeps its lines.
         """
         # blanks inside a line stay, since names may have them
         line, _, table = text.partition("\n\n")
@@ -42,8 +42,8 @@ class Console:
     def result(self, text: str, content: dict[str, Any]) -> None:
         """Print the result: the text for people, the content for machines, in ASCII.
 
-        Raises OSError where standard output cannot be written, unless its reader has left, such
-        as `head`, which has seen enough.
+        Raises OSError if standard output cannot be written, unless its reader has left, as `head`
+        does.
         """
         if self.closed:
             print(f"{self.prog}: note: standard output is closed", file=sys.stderr, flush=True)
@@ -61,7 +61,7 @@ class Console:
 
     @staticmethod
     def sayable(text: str) -> str:
-        """Return text with escapes for what standard output cannot say, to be set in a table."""
+        """Return text for a table, with escapes for what standard output cannot show."""
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         line = "".join(repr(c)[1:-1] if c < " " else c for c in text)
         return visible(line).encode(encoding, "backslashreplace").decode(encoding)
@@ -73,7 +73,7 @@ class Console:
 
 
 class EvaluationLog:
-    """One line for each validation, where a progress bar would only fill a log file."""
+    """Write one line for each validation, if a progress bar would only fill a log file."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -81,7 +81,7 @@ class EvaluationLog:
         self._count = 0
 
     def add(self, accuracy: float, loss: float) -> None:
-        """Note a validation."""
+        """Write a validation."""
         self._count += 1
         if not self._console.shows_bar:
             self._console.note(
@@ -104,5 +104,5 @@ def plain(value: Any) -> Any:
 
 
 def percent(share: float | None) -> str:
-    """Write a share as people read it: 93.4 %."""
+    """Write a share for people: 93.4 %."""
     return "-" if share is None or math.isnan(share) else f"{100 * share:.1f} %"

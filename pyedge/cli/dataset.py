@@ -21,7 +21,7 @@ _EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class Data:
-    """Images for training, validation and test; the latter two are None where there are none."""
+    """Images for training, validation and test; the latter two may be None."""
 
     path: str
     train: ImageSet
@@ -43,7 +43,7 @@ class Data:
 def load(
     console: Console, path: str, size: int | None, split_seed: int, splits: bool | None = None
 ) -> Data:
-    """Load DATA and tell what was found. `splits`: as in `load_dataset`."""
+    """Load DATA and report what was found. `splits`: as in `load_dataset`."""
     if path != "digits":
         existing(path, "digits")
     train, val, test, told = load_parts(path, size, split_seed, splits)
@@ -67,8 +67,8 @@ def load_for(
 ) -> Data:
     """Load DATA as a network takes it: its image size, its split, its class ids.
 
-    Without `labels`, class folders that the network does not know are unlabelled images, and so are
-    images in no class folder: all of them are for training, and there is nothing to validate with.
+    Without `labels`, images in class folders that the network does not know, or in no class folder,
+    are unlabelled: all of them are for training, and there is no validation.
     """
     _, h, w = info.input_shape
     size = h if h == w else None
@@ -100,7 +100,7 @@ def load_for(
 
 
 def renumbered(images: ImageSet, classes: Sequence[str]) -> ImageSet:
-    """Give images the class ids of a network, by name: a folder may hold some classes only."""
+    """Return images with a network's class ids, by name: a folder may hold only some classes."""
     ids = torch.tensor(places(images.classes, classes), dtype=torch.int64)
     return ImageSet(images.images, ids[images.labels], classes)
 

@@ -1,4 +1,4 @@
-"""What a student's statistics are, for people and for programs. Needs numpy alone."""
+"""A description of a student's statistics, for people and for programs. Needs only numpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def content(student: StudentFile) -> dict[str, Any]:
-    """Return statistics, head and expansion as plain values; None for those that there are not."""
+    """Return statistics, head and expansion as plain values; None for missing ones."""
     return {
         "statistics": _statistics(student),
         "head": dict(student.head) or None,
@@ -20,7 +20,7 @@ def content(student: StudentFile) -> dict[str, Any]:
 
 
 def lines(student: StudentFile) -> list[str]:
-    """Say what the statistics are of, what they tell of a classifier, and what widens it."""
+    """Describe the statistics, the classifier solved from them, and its expansion."""
     told = content(student)
     statistics, head, expansion = told["statistics"], told["head"], told["expansion"]
     found = []
@@ -30,7 +30,7 @@ def lines(student: StudentFile) -> list[str]:
             f"random ones of them, made from seed {expansion['seed']}"
         )
     if statistics is None:
-        return [*found, "no statistics: learns by steps alone"]
+        return [*found, "no statistics: learns only by steps"]
     held = statistics["held"]
     apart = "not counted" if held > statistics["held_counted"] else "counted"
     found.append(

@@ -1,4 +1,4 @@
-"""The images of a command that runs on a device: with numpy alone, or Pillow for image files."""
+"""The images of a command that runs on a device: with only numpy, or Pillow for image files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load(path: str, shape: Shape, *, labelled: bool, splits: bool | None = None)
 
 
 def named_images(paths: Sequence[str], shape: Shape) -> tuple[list[str], EdgeImages]:
-    """Read image files, folders and archives of them at any depth, and arrays; each has a name."""
+    """Read image files, folders and archives of any depth, and arrays; each image gets a name."""
     names: list[str] = []
     arrays = []
     for path in paths:
@@ -60,7 +60,7 @@ def named_images(paths: Sequence[str], shape: Shape) -> tuple[list[str], EdgeIma
 
 
 def _whole(path: str, entries: dict[str, Entry], kept: Sequence[str]) -> list[str]:
-    """Return the names of images with what they lie in: a folder, an archive, or nothing."""
+    """Return the names of images with that of their folder or archive, if any, before them."""
     if os.path.isfile(path) and list(entries) == [os.path.basename(path)]:
         return [path]
     return [os.path.join(path, name) for name in kept]

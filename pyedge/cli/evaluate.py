@@ -1,4 +1,4 @@
-"""pyedge evaluate: how often a network is right, and what it takes for what."""
+"""pyedge evaluate: how often a network is right, and which classes it confuses."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 USAGE = "NETWORK DATA [options]"
 
 DESCRIPTION = """\
-Count how often a teacher or a student is right, class by class, and what it takes for what.
+Count how often a teacher or a student is right, class by class, and which classes it confuses.
 
-Without --part these are the test images that training left out. A network may answer with any of
-its classes, also where DATA holds only some of them.
+Without --part it uses the test images that training left out. A network may answer with any of its
+classes, even if DATA holds only some of them.
 """
 
 EXAMPLES = """\
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="which images of DATA (default test)",
     )
-    names.add_option(parser, "--classes", help="tell the accuracy on these and on the others")
+    names.add_option(
+        parser, "--classes", help="show the accuracy on these classes and on the others"
+    )
     options.add_own_code(parser)
     options.add_general(parser)
 

@@ -1,4 +1,4 @@
-"""pyedge export: a student as a file for devices, where numpy alone is installed."""
+"""pyedge export: a student as a file for devices, which have only numpy."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ Write a student as a file for devices.
 A device needs this file and numpy, but not torch, to use the student and to teach it more. The
 device's arithmetic is compared with torch's before the file is written.
 
-With --statistics the file describes, in sums, what the student sees in images of its classes. The
-device then learns new classes in one pass and forgets none, and tells what is unknown.
+With --statistics the file describes, in sums, the features that the student computes for images of
+its classes. The device then learns new classes in one pass, forgets none, and recognises unknown
+images.
 """
 
 EXAMPLES = """\
 examples:
   pyedge export trained.pt --out student.pyedge
   pyedge export trained.pt --trainable classifier --out student.pyedge
-      On the device the classifier alone learns, if nothing else is asked for there.
+      On the device only the classifier learns, unless the device asks for something else.
   pyedge export trained.pt --statistics photos --out student.pyedge
-      photos: the folder that the student was trained on. Its training images are summed, and its
-      validation images, which the student has not learned, tell how sure it may be.
+      photos: the folder that the student was trained on. Its training images are summed; its
+      validation images, which the student has not learned, calibrate its probabilities.
   pyedge export trained.pt --statistics photos --expand 1000 --out student.pyedge
       1000 random features: more than by default, for a device that has room for their sums.
   pyedge export trained.pt --format onnx --out student.onnx
@@ -84,8 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parsing.whole_or(1, "auto", "none"),
         default="auto",
         metavar="N",
-        help="let the classifier read N random features beside its own, for curved borders between "
-        "classes; none, or auto (default): 500 where it reads fewer than 200",
+        help="let the classifier also read N random features, for curved borders between classes; "
+        "none, or auto (default): 500 if it reads fewer than 200",
     )
     what.add_argument(
         "--forgettable",
@@ -100,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Export, and tell what the file holds."""
+    """Export, and report what the file holds."""
     if args.format == "onnx" and args.trainable is not None:
         raise UsageError("--trainable has no meaning for --format onnx, whose files cannot learn")
     if args.format == "onnx" and args.preprocessing is not None:
@@ -183,7 +184,7 @@ def _check_statistics(args: argparse.Namespace) -> None:
 def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tuple[Any, Any]:
     """Load the images to describe, and those to hold; (None, None) without --statistics.
 
-    What the network's test images are stays out, as everywhere.
+    The network's test images are left out, as everywhere.
     """
     if args.statistics is None:
         return None, None

@@ -1,4 +1,4 @@
-"""pyedge inspect: what a student file holds. Needs numpy alone."""
+"""pyedge inspect: what a student file holds. Needs only numpy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USAGE = "STUDENT [options]"
 
 DESCRIPTION = """\
 Show what a student file (.pyedge) holds: layers, sizes, classes, what learns, the statistics of its
-features, and the memory that it takes. Needs numpy alone.
+features, and the memory that it takes. Needs only numpy.
 """
 
 EXAMPLES = """\
@@ -29,7 +29,7 @@ examples:
   pyedge inspect student.pyedge --batch-size 32
       The memory for batches of 32 images.
   pyedge inspect student.pyedge --json
-      All of it for programs, with the file's history.
+      Everything, for programs, with the file's history.
 """
 
 _PREPROCESSING = {
@@ -48,7 +48,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         type=parsing.whole(1),
         default=128,
         metavar="N",
-        help="images a batch, for the memory (default 128)",
+        help="images in a batch, for the memory shown (default 128)",
     )
     options.add_output(parser)
 
@@ -154,7 +154,7 @@ def _text(path: str, student: StudentFile, layers: list[Layer], content: dict[st
 
 
 def _operator(node: Node, student: StudentFile) -> str:
-    """conv2d 3x3, stride 2: the operator with what tells it from others of its kind."""
+    """Write an operator with what tells it from others of its kind: conv2d 3x3, stride 2."""
     parts = [node["op"]]
     if node["op"] == "conv2d":
         parts[0] += " " + _size(student.arrays[node["weight"]].shape[2:])

@@ -1,4 +1,4 @@
-"""pyedge knowledge: write down what a teacher knows of images, for a device to learn from."""
+"""pyedge knowledge: record what a teacher knows of images, for a device to learn from."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 USAGE = "STUDENT --teacher TEACHER DATA --out FOLDER [options]"
 
 DESCRIPTION = """\
-Write down what a teacher knows of your images, for a device that could never run it.
+Record what a teacher knows of your images, for a device that could never run it.
 
-The result, a knowledge pack, is a folder: the teacher's answers to each image, and its maps inside
-where the student looks. A device with the student, the same images and the pack learns as if the
-teacher were there (pyedge learn STUDENT DATA --knowledge FOLDER). Labels are not needed.
+The result, a knowledge pack, is a folder: the teacher's answers to each image, and those of its
+inner maps that the student learns from. A device with the student, the same images and the pack
+learns as if the teacher were there (pyedge learn STUDENT DATA --knowledge FOLDER). Labels are not
+needed.
 """
 
 EXAMPLES = """\
@@ -36,7 +37,7 @@ examples:
   pyedge knowledge student.pyedge --teacher teacher.pt photos --views 4 --out pack
       Each image as it is, and cropped and mirrored in three other ways.
   pyedge knowledge student.pyedge --teacher teacher.pt photos --out pack --estimate
-      The size of the pack, and nothing is written.
+      Show the size of the pack, and write nothing.
 """
 
 
@@ -53,7 +54,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         "--out",
         required=True,
         metavar="FOLDER",
-        help="where to write the pack; it appears whole, in place of an older pack (required)",
+        help="where to write the pack; it appears whole, and replaces an older pack (required)",
     )
     what = parser.add_argument_group("what is written")
     what.add_argument(
@@ -68,7 +69,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         "--dtype",
         choices=("float16", "int8"),
         default="float16",
-        help="how maps are stored: float16 (default), or int8: half the size, each value right to "
+        help="how maps are stored: float16 (default), or int8: half the size, each value within "
         "1/254 of its map's largest",
     )
     what.add_argument(
@@ -89,7 +90,7 @@ def add_arguments(parser: parsing.Parser) -> None:
     what.add_argument(
         "--augmented-only", action="store_true", help="change the first view of each image, too"
     )
-    what.add_argument("--estimate", action="store_true", help="tell the size, and write nothing")
+    what.add_argument("--estimate", action="store_true", help="show the size, and write nothing")
     how = parser.add_argument_group("how the teacher answers")
     options.add_batch_size(how)
     how.add_argument(
@@ -102,7 +103,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         "--structure",
         type=parsing.blocks,
         metavar="BLOCKS",
-        help="where the teacher's blocks cannot be found: as for pyedge compress",
+        help="if the teacher's blocks cannot be found: as for pyedge compress",
     )
     options.add_own_code(parser)
     options.add_seed(parser, "the views")
@@ -110,7 +111,7 @@ def add_arguments(parser: parsing.Parser) -> None:
 
 
 def _teacher_first(found: argparse.Namespace, extra: list[str]) -> str | None:
-    """Take TEACHER STUDENT DATA, as it was called before."""
+    """Accept TEACHER STUDENT DATA, the order of the previous version."""
     if found.teacher is not None or len(extra) != 1 or extra[0].startswith("-"):
         return None
     found.teacher, found.student, found.data = found.student, found.data, extra[0]
@@ -118,7 +119,7 @@ def _teacher_first(found: argparse.Namespace, extra: list[str]) -> str | None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Write the pack, or tell its size."""
+    """Write the pack, or report its size."""
     _check(args)
     import torch
 
@@ -250,7 +251,7 @@ def _augment(args: argparse.Namespace, info: NetworkInfo) -> Augment | None:
 
 
 def _size(count: int) -> str:
-    """Write bytes as people read them: 1.31 GB."""
+    """Write bytes for people: 1.31 GB."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if count >= factor:
             return f"{count / factor:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""pyedge learn: teach a student new images where it lives, with numpy alone."""
+"""pyedge learn: teach a student new images on the device, with only numpy."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DESCRIPTION = """\
 Let a student learn from new images on the device where it runs. This needs no torch.
 
 A student whose file has statistics (pyedge export --statistics) learns from them: one look at each
-image, and a classifier that knows the new classes and has forgotten none of the old ones. Options
-of steps (--epochs, --lr, ...) mean steps instead, as do files without statistics.
+image, and its classifier knows the new classes and has forgotten none of the old ones. With options
+of steps (--epochs, --lr, ...), or without statistics in its file, it learns by training steps.
 
-By steps, with --knowledge, it follows what a large network, the teacher, has left about these
-images (pyedge knowledge writes it down). By default only the last convolution of each group and the
-classifier learn so. Labels are the names of the class folders; --no-labels does without them, since
-the teacher tells.
+By steps, with --knowledge, it learns from what a large network, the teacher, knows of these images
+(pyedge knowledge records it). By default only the last convolution of each group and the classifier
+learn then. Labels are the names of the class folders; --no-labels ignores them, and learns from the
+teacher alone.
 """
 
 EXAMPLES = """\
@@ -45,11 +45,11 @@ examples:
   pyedge learn student.pyedge snapshots --knowledge pack --no-labels --out taught.pyedge
       snapshots/anything/*.jpg: nobody has sorted these images; the teacher knows.
   pyedge learn student.pyedge photos --val 0.2 --patience 3 --max-memory 200M --out taught.pyedge
-      By steps, from labels alone; a fifth of the images tells when to stop. Beware: what is not
-      among the images is soon forgotten without a teacher or a memory.
+      By steps, from labels alone; a fifth of the images decides when to stop. Beware: without a
+      teacher or a memory, classes that are not among the images are soon forgotten.
   pyedge learn student.pyedge photos --add mug --memory kept.memory --per-class 20 \\
       --out taught.pyedge
-      Images of old classes in kept.memory are replayed; 20 of photos are then kept there, too.
+      Images of old classes in kept.memory are replayed; 20 of each class are kept there.
 """
 
 
@@ -69,7 +69,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         choices=METHODS,
         default="auto",
         help="statistics: one pass and a solve; transfer: steps, from --knowledge; labels: steps, "
-        "from labels alone; auto (default): statistics where the file has them and no option of "
+        "from labels alone; auto (default): statistics if the file has them and no option of "
         "steps is given, else transfer or labels",
     )
     what.add_argument(
@@ -77,7 +77,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         dest="forgettable",
         action="store_false",
         help="from statistics: put the second moments of these classes into one sum, which takes "
-        "less room, and of which no class can be forgotten again",
+        "less room, but none of these classes can be forgotten later",
     )
     what.add_argument(
         "--knowledge", metavar="PACK", help="a folder of pyedge knowledge, about these images"
@@ -86,7 +86,7 @@ def add_arguments(parser: parsing.Parser) -> None:
     parser.rename("--keep", "--per-class")
     options.add_losses(what)
     names.add_option(what, "--add", help="new classes, appended to those that the student knows")
-    names.add_option(what, "--only-classes", help="learn from images of these classes alone")
+    names.add_option(what, "--only-classes", help="learn only from images of these classes")
     what.add_argument(
         "--trainable",
         type=parsing.listed(str),
@@ -98,7 +98,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         "--batch-norm",
         choices=("frozen", "batch"),
         default="frozen",
-        help="batch norm stays as it is (default), or learns from each batch",
+        help="batch norm does not change (default), or learns from each batch",
     )
     what.add_argument(
         "--val",
@@ -126,7 +126,7 @@ def add_arguments(parser: parsing.Parser) -> None:
     learning.add_argument(
         "--warm-start",
         action="store_true",
-        help="go on with the momentum of the learning before, which the file keeps",
+        help="go on with the momentum of the previous run, which the file keeps",
     )
     learning.add_argument(
         "--max-memory",
@@ -267,7 +267,7 @@ def _check_classes(args: argparse.Namespace, images: EdgeImages, learner: EdgeLe
 def _note_of_absent(
     console: Console, data: str, added: list[str], images: EdgeImages, learner: EdgeLearner
 ) -> None:
-    """Tell of new classes that no image has: such a one would be in the file, and not learned."""
+    """Warn of new classes without images: they would be in the file, but not learned."""
     classes = learner.classes if images.class_names is None else images.class_names
     ids = () if images.labels is None else set(images.labels.tolist())
     here = [classes[i] for i in ids if i < len(classes)]
@@ -331,7 +331,7 @@ def _options(args: argparse.Namespace, console: Console) -> LearnOptions:
 
 @contextlib.contextmanager
 def _resumable(args: argparse.Namespace, console: Console) -> Iterator[None]:
-    """Tell about a checkpoint that is there, and after an interruption how to go on from it."""
+    """Report an existing checkpoint, and after an interruption how to go on from it."""
     checkpoint = outputs.checkpoint_of(args.out)
     if checkpoint.exists() and not args.resume:
         console.note(f"note: {checkpoint} is left by an interrupted run; starting anew instead")

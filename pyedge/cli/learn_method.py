@@ -1,4 +1,4 @@
-"""Which way `pyedge learn` takes by what its command line says, and what came of it."""
+"""How `pyedge learn` learns, by its command line, and a summary of the result."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _OF_STEPS = (
 
 
 def method_of(args: argparse.Namespace, console: Console, learner: EdgeLearner) -> str:
-    """Choose the way of learning, as `learn` does, by what the command line says.
+    """Choose how to learn, as `learn` does, by the command line.
 
-    Raises UsageError for options that have no meaning for it.
+    Raises UsageError for options that have no meaning for that.
     """
     named = [f"--{name.replace('_', '-')}" for name in _OF_STEPS if name in args.given]
     wrong = {
@@ -74,7 +74,7 @@ def method_of(args: argparse.Namespace, console: Console, learner: EdgeLearner) 
 
 
 def summary(result: LearnResult, method: str, images: int) -> str:
-    """Say what a run did, and how good its best validation was."""
+    """Describe what a run did, and its best validation."""
     rows = [row for row in result.history if row["step"] == result.best_step]
     best = rows[0] if rows and "val_accuracy" in rows[0] else None
     if method == "statistics":

@@ -1,4 +1,4 @@
-"""`pyedge learn --memory`: a file of old images that is replayed, and then has new ones as well."""
+"""`pyedge learn --memory`: old images in a file are replayed, and new ones added to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_options(group: argparse._ActionsContainer) -> None:
         "--memory",
         metavar="FILE",
         help="a few images of each class, replayed in every batch so that old classes are not "
-        "forgotten; images of DATA are kept in it afterwards (made if it is not there)",
+        "forgotten; images of DATA are added to it afterwards (made if it does not exist)",
     )
     group.add_argument(
         "--per-class",
@@ -35,7 +35,7 @@ def add_options(group: argparse._ActionsContainer) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Make sure, before anything is learned, that the memory can be written and hides no input."""
+    """Check, before anything is learned, that the memory can be written and overwrites no input."""
     path = args.memory
     if path is None:
         if args.per_class is not None:
@@ -61,7 +61,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def opened(args: argparse.Namespace) -> Memory | None:
-    """Read the memory, or make an empty one; None where none is asked for."""
+    """Read the memory, or make an empty one; None if none is asked for."""
     if args.memory is None:
         return None
     from pyedge.edge.replay_memory import Memory, read_memory
@@ -75,7 +75,7 @@ def opened(args: argparse.Namespace) -> Memory | None:
 
 
 def keep(memory: Memory, learner: EdgeLearner, images: EdgeImages, val: Any, seed: int) -> None:
-    """Let a memory choose from what was learned, without the share that was validated on."""
+    """Let a memory choose from the learned images, without those used for validation."""
     from pyedge.edge.batches import hold_back
 
     if isinstance(val, float):

@@ -1,4 +1,4 @@
-"""Names of classes on the command line: lists in which a name may have commas, files of names."""
+"""Class names on the command line: lists in which names may contain commas, files of names."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def add_option(
 
 
 def chosen(values: Sequence[str] | None, known: Sequence[str], option: str) -> list[str]:
-    """Return the names that an option's values stand for.
+    """Return the names in an option's values.
 
-    A value that is itself one of the known classes is that one, commas or not. Raises UsageError
-    for a list or a file that cannot be read.
+    A value that is itself a known class is that class, even if it has commas. Raises UsageError for
+    a list or a file that cannot be read.
     """
     found: list[str] = []
     for value in values or ():
@@ -51,14 +51,14 @@ def chosen(values: Sequence[str] | None, known: Sequence[str], option: str) -> l
 
 
 def ids(values: Sequence[str], classes: Sequence[str], option: str) -> list[int]:
-    """Turn an option's values into class ids, rising. Raises UsageError for a name not there."""
+    """Turn an option's values into rising class ids. Raises UsageError for an unknown name."""
     names = chosen(values, classes, option)
     found = places(names, classes)
     for name, place in zip(names, found, strict=True):
         if place < 0:
             hint = _meant(name, values, classes)
             raise UsageError(
-                f"{option}: no class is called {quoted(name)}{hint}; there are {len(classes)} "
+                f"{option}: no class is named {quoted(name)}{hint}; there are {len(classes)} "
                 f"classes ({listing(classes)})"
             )
     return sorted(set(found))
@@ -82,7 +82,7 @@ def split(text: str, option: str) -> list[str]:
 
 
 def written(option: str, names: Sequence[str]) -> str:
-    """Write an option that stands for these names, to be pasted into a shell."""
+    """Write an option with these names, to be pasted into a shell."""
     items = ",".join(map(_item, names))
     return f"{option}{'=' if items.startswith('-') else ' '}{shlex.quote(items)}"
 
@@ -94,7 +94,7 @@ def _item(name: str) -> str:
 
 
 def _meant(name: str, values: Sequence[str], classes: Sequence[str]) -> str:
-    """Hint at the class that was meant, such as one with a comma that fell apart at it."""
+    """Hint at the class that was meant, such as one that was split at its comma."""
     parted = [c for c in classes if "," in c and name in map(str.strip, c.split(","))]
     whole = [value for value in values if "," in value and name in value]
     parted += [c for value in whole for c in difflib.get_close_matches(value, classes, n=1)]
@@ -110,7 +110,7 @@ def _not_blank(text: str) -> str:
 
 
 def _lines(path: str, option: str) -> list[str]:
-    """Read a file of names, one a line, as Windows or anybody else writes it."""
+    """Read a file of names, one on each line, with the line ends of any system."""
     with open(existing(path), "rb") as file:
         data = file.read()
     try:

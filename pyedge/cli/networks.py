@@ -1,4 +1,4 @@
-"""The networks of a command: built by name or by code of the user's, or opened from a file."""
+"""The networks of a command: built by name or by the user's code, or opened from a file."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def build(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build the network of --model for images c h w, and return it with the builder's arguments.
 
-    The number of classes, the channels and the image size are passed where the builder has a
-    parameter for them and `options` does not say otherwise. Raises UsageError.
+    The number of classes, the channels and the image size are passed if the builder has a parameter
+    for them and `options` does not say otherwise. Raises UsageError.
     """
     c, h, w = shape
     offered = {
@@ -117,12 +117,12 @@ def _check(spec: str, model: Any, classes: int, shape: tuple[int, int, int]) -> 
 
 
 def builder_of(spec: str) -> Build:
-    """Find what --model names. Raises UsageError for what is not there."""
+    """Find the builder that --model names. Raises UsageError if there is none."""
     return own_builder(spec) if ":" in spec else _named_builder(spec)
 
 
 def _named_builder(name: str) -> Build:
-    """Return the builder of a name, with all the parameters that it takes in its signature."""
+    """Return the builder of a name, with all its parameters in its signature."""
     if name not in models.names() and not re.fullmatch(r"wrn_\d+_\d+", name):
         known = ", ".join(models.names())
         depth = re.fullmatch(r"wrn[_-]?(\d+)[_x-]?(\d*)", name)
@@ -233,8 +233,8 @@ def open_network(
 def load_weights(model: nn.Module, path: str) -> tuple[int, list[str]]:
     """Load the weights of a file; return how many tensors it gave, and the names that start afresh.
 
-    See `pyedge.cloud.weights.load`. Raises UsageError where there is no file, FormatError where it
-    does not fit.
+    See `pyedge.cloud.weights.load`. Raises UsageError if there is no file, FormatError if it does
+    not fit.
     """
     existing(path)
     loaded = weights.load_weights(model, path)

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they have one name and one meaning everywhere."""
+"""Options that several commands share, with one name and one meaning everywhere."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def add_splits(parser: argparse._ActionsContainer, *, classes_alone: bool = Fals
         type=word,
         default=None,
         metavar="WHAT",
-        help=f"folders of DATA that are called like train or test: {yes}no: take them for classes; "
-        f"auto: see, and stop where it is not plain (default)",
+        help=f"folders of DATA named like train or test: {yes}no: they are classes; "
+        f"auto: decide, and stop if it is unclear (default)",
     )
 
 
@@ -103,7 +103,7 @@ def add_own_code(parser: argparse.ArgumentParser) -> None:
 
 
 def add_general(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
-    """Add what every command has; `device` False: one that computes on the processor only."""
+    """Add the options of every command; `device` False: without a choice of device."""
     group = parser.add_argument_group("machine and output")
     group.add_argument(
         "--threads", type=parsing.whole(1), metavar="N", help="CPU threads (default: all cores)"
@@ -119,7 +119,7 @@ def add_general(parser: argparse.ArgumentParser, *, device: bool = True) -> None
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add what every command has to one that takes no time on any machine."""
+    """Add the output options of every command, for one that does little work."""
     _add_output(parser.add_argument_group("output"))
 
 
@@ -127,11 +127,11 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object, for programs"
     )
-    group.add_argument("--quiet", action="store_true", help="print the result alone, no progress")
+    group.add_argument("--quiet", action="store_true", help="print only the result, no progress")
 
 
 def add_batch_size(parser: argparse._ActionsContainer, default: int = 128) -> None:
-    """Add --batch-size of a command that only asks a network."""
+    """Add --batch-size for a command that only runs a network."""
     parser.add_argument(
         "--batch-size",
         type=parsing.whole(1),
@@ -181,22 +181,22 @@ def add_compression(parser: parsing.Parser, P: float | None) -> None:
         "--widths",
         type=parsing.widths,
         metavar="LIST",
-        help="say yourself how many filters stay: 14,120,138,... in order, or "
-        "stem=14,groups.0.0.conv1=120 by name, the others as --P says",
+        help="give the number of filters that stay: 14,120,138,... in order, or "
+        "stem=14,groups.0.0.conv1=120 by name, the others by --P",
     )
     group.add_argument(
         "--min-width",
         type=parsing.whole(1),
         default=1,
         metavar="N",
-        help="filters that stay at least (default 1)",
+        help="the least number of filters that stay in a layer (default 1)",
     )
     group.add_argument(
         "--round-to",
         type=parsing.whole(1),
         default=1,
         metavar="N",
-        help="round widths up to a multiple, which some hardware likes (8, 16; default 1)",
+        help="round widths up to a multiple, which suits some hardware (8, 16; default 1)",
     )
     group.add_argument(
         "--keep",
@@ -209,13 +209,13 @@ def add_compression(parser: parsing.Parser, P: float | None) -> None:
         "--head",
         choices=("single", "keep"),
         default="single",
-        help="single: one linear layer in place of VGG's three; keep: leave them (default single)",
+        help="single: one linear layer instead of VGG's three; keep: leave them (default single)",
     )
     group.add_argument(
         "--structure",
         type=parsing.blocks,
         metavar="BLOCKS",
-        help="where the blocks cannot be found: their module names, groups apart by semicolons, "
+        help="if the blocks cannot be found: their module names, groups separated by semicolons, "
         '"layer1.0,layer1.1;layer2.0,layer2.1"',
     )
     group.add_argument(
@@ -223,12 +223,12 @@ def add_compression(parser: parsing.Parser, P: float | None) -> None:
         type=parsing.whole(1),
         default=1024,
         metavar="N",
-        help="training images to measure zeros on, at most (default 1024)",
+        help="at most this many training images to measure zeros on (default 1024)",
     )
 
 
 def add_losses(group: argparse._ArgumentGroup) -> None:
-    """Add what a student is taught with: --no-labels, --lambdas, --norms."""
+    """Add the options of a student's losses: --no-labels, --lambdas, --norms."""
     group.add_argument(
         "--no-labels", action="store_true", help="do not use the names of the class folders"
     )
@@ -248,7 +248,7 @@ def add_losses(group: argparse._ArgumentGroup) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser, *, lr: str) -> None:
-    """Add length, optimizer and the rest of a training run; `lr` explains the default rate."""
+    """Add length, optimizer and other options of a training run; `lr` explains its default."""
     add_length(parser, epochs=20)
     learning = add_learning(parser, lr=lr, batch_size=128)
     learning.add_argument(
@@ -269,7 +269,7 @@ def add_training(parser: argparse.ArgumentParser, *, lr: str) -> None:
 
 
 def add_length(parser: argparse.ArgumentParser, *, epochs: int) -> None:
-    """Add how long to learn, and how often to validate."""
+    """Add options for how long to learn, and how often to validate."""
     length = parser.add_argument_group("length")
     length.add_argument(
         "--epochs",
@@ -296,14 +296,14 @@ def add_length(parser: argparse.ArgumentParser, *, epochs: int) -> None:
     length.add_argument(
         "--resume",
         action="store_true",
-        help="go on where an interrupted run of the same command stopped (OUT.checkpoint)",
+        help="go on from where an interrupted run of the same command stopped (OUT.checkpoint)",
     )
 
 
 def add_learning(
     parser: argparse.ArgumentParser, *, lr: str, batch_size: int
 ) -> argparse._ArgumentGroup:
-    """Add how to learn: rate, batch, optimizer, schedule. Returns the group, for more of it."""
+    """Add rate, batch, optimizer and schedule. Returns the group, so that more can be added."""
     learning = parser.add_argument_group("learning")
     learning.add_argument(
         "--lr", type=parsing.number(0, above=True), metavar="X", help=f"learning rate ({lr})"

@@ -1,4 +1,4 @@
-"""Where a command writes: its result, and the checkpoint beside it while the work goes on."""
+"""Where a command writes: its result, and the checkpoint next to it during the work."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pyedge.files.disk import Note, shown
 
 
 def check_out(out: str, *inputs: str | None, checkpoint: bool = False) -> None:
-    """Make sure, before hours of work, that the result can be written and hides no input.
+    """Check, before hours of work, that the result can be written and overwrites no input.
 
-    checkpoint: the command also keeps a checkpoint beside it.
+    checkpoint: the command also keeps a checkpoint next to it.
     """
     if os.path.isdir(out):
         raise UsageError(f"--out {out} is a folder, wanted the name of a file")
@@ -36,12 +36,12 @@ def check_out(out: str, *inputs: str | None, checkpoint: bool = False) -> None:
 
 
 def checkpoint_of(out: str) -> Path:
-    """Where the training of `out` keeps its state until it is done."""
+    """Return where the training of `out` keeps its state until it is done."""
     return Path(f"{out}.checkpoint")
 
 
 def forget_checkpoint(out: str) -> None:
-    """Remove the checkpoint of a run whose result is written, which no later trouble undoes."""
+    """Remove the checkpoint of a run whose result is written; failing to is only a note."""
     checkpoint = checkpoint_of(out)
     try:
         checkpoint.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Parse command lines: values such as 500k, and errors of one line that suggest what was meant."""
+"""Parse command lines: values such as 500k, and one-line errors that suggest what was meant."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
 class UsageError(Exception):
-    """The command line asks for something that cannot be: exit code 2."""
+    """The command line asks for something impossible: exit code 2."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises UsageError, and knows what a mistyped option might mean."""
+    """An argument parser that raises UsageError, and suggests what a mistyped option may mean."""
 
     def __init__(self, prog: str, description: str, epilog: str = "") -> None:
         super().__init__(
@@ -35,16 +35,16 @@ class Parser(argparse.ArgumentParser):
         self.old_order: Callable[[argparse.Namespace, list[str]], str | None] | None = None
 
     def rename(self, old: str, new: str) -> None:
-        """Take an option under the name that it had in the version before, with a note."""
+        """Accept an option under its name in the previous version, with a note."""
         self._renamed[old] = new
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: None = None
     ) -> argparse.Namespace:
-        """Parse; raise UsageError for what is not understood.
+        """Parse; raise UsageError for anything not understood.
 
-        `given` of the result names the options that the command line has, whatever their values;
-        `notes` are of spellings of the version before.
+        `given` of the result names the options on the command line, whatever their values; `notes`
+        are about spellings of the previous version.
         """
         args, notes = self._today(list(sys.argv[1:] if args is None else args))
         found, extra = self.parse_known_args(args, namespace)
@@ -55,13 +55,13 @@ class Parser(argparse.ArgumentParser):
             unknown = extra[0].partition("=")[0]
             if unknown.startswith("-"):
                 options = [o for action in self._actions for o in action.option_strings]
-                self.error(f"no option is called {unknown}{suggestion(unknown, options)}")
+                self.error(f"no option is named {unknown}{suggestion(unknown, options)}")
             self.error(f"{extra[0]!r} is one argument too many")
         found.given, found.notes = self._given(args, found), notes
         return found
 
     def _today(self, words: list[str]) -> tuple[list[str], list[str]]:
-        """Return the words with options under today's names, and notes of those that were not."""
+        """Return the words with current option names, and notes on those that were old."""
         found, notes = [], []
         options = words.index("--") if "--" in words else len(words)
         for place, word in enumerate(words):
@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
         return found, notes
 
     def _given(self, args: Sequence[str] | None, found: argparse.Namespace) -> frozenset[str]:
-        """Parse again from defaults that nobody can give, to see which of them are replaced."""
+        """Parse again with defaults that nobody can give, to see which options replace them."""
         lists = {a.dest for a in self._actions if isinstance(a, argparse._AppendAction)}
         unset = object()
         again = argparse.Namespace(**{name: unset for name in vars(found) if name not in lists})
@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
         return frozenset(told - {name for name in lists if not getattr(found, name)})
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError with argparse's message, made a little plainer."""
+        """Raise UsageError with argparse's message, slightly simplified."""
         message = message.replace("the following arguments are required", "missing")
         message = re.sub(r"^argument (\S+?)(/\S+)?: ", r"\1: ", message)
         more = "" if "did you mean" in message else f" ({self.prog} --help tells more)"
@@ -91,7 +91,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help texts keep their line breaks; the column of explanations begins early."""
+    """Keep line breaks in help texts, and begin the column of explanations early."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         width = min(100, int(os.environ.get("COLUMNS", "0")) or _terminal_width())
@@ -114,7 +114,7 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
 def existing(path: str, *words: str) -> str:
     """Return the path of something that exists.
 
-    Raises UsageError with the nearest name there, or of the `words` that would do instead.
+    Raises UsageError with the nearest existing name, or the nearest of the accepted `words`.
     """
     if not os.path.exists(path):
         if "://" in path:

@@ -14,9 +14,9 @@ USAGE = "TEACHER DATA [options]"
 DESCRIPTION = """\
 Measure which filters of a teacher are idle, and print what a student would look like.
 
-The teacher sees some of your images once. A filter whose output is zero nearly everywhere can go:
---P is the share of zeros from which on it may. The tables show how many filters stay in each
-layer, and what other choices of P would give. Nothing is written but the pictures you ask for.
+The teacher sees some of your images once. A filter whose output is zero nearly everywhere can go;
+--P is the least share of zeros for that. The tables show how many filters stay in each layer, and
+what other choices of P would give. Only the pictures that you ask for are written.
 """
 
 EXAMPLES = """\

@@ -1,4 +1,4 @@
-"""What `plan` and `compress` have in common: open the teacher, measure its zeros, plan."""
+"""Shared by `plan` and `compress`: open the teacher, measure its zeros, plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyedge predict: what a student takes images for, with numpy alone (and Pillow)."""
+"""pyedge predict: which classes a student sees in images, with only numpy (and Pillow)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 USAGE = "STUDENT IMAGE [IMAGE ...] [options]"
 
 DESCRIPTION = """\
-Tell what a student takes images for, and how sure it is. This needs no torch.
+Tell which classes a student sees in images, and how sure it is. This needs no torch.
 
-A student always answers with one of its classes, also for images of something else. With --unknown
-it also tells which images are like nothing that it knows, if its file has statistics.
+A student always answers with one of its classes, even for images of something else. With --unknown
+it also tells which images are unlike anything that it knows, if its file has statistics.
 """
 
 EXAMPLES = """\
@@ -49,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parsing.whole(1),
         default=1,
         metavar="N",
-        help="tell the N likeliest classes (default 1)",
+        help="show the N likeliest classes (default 1)",
     )
     parser.add_argument(
         "--unknown",
         action="store_true",
-        help="tell which images are of nothing known; needs statistics in the file (pyedge export "
+        help="tell which images show nothing known; needs statistics in the file (pyedge export "
         "--statistics, or pyedge learn --method statistics)",
     )
     options.add_batch_size(parser)
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _check_unknown(path: str, learner: EdgeLearner) -> None:
-    """Refuse what the student cannot tell before images are read."""
+    """Refuse --unknown, before images are read, if the student cannot tell."""
     from pyedge.student.features import features_digest
 
     student = learner.student

@@ -1,7 +1,7 @@
-"""Standard output and standard error as they come: any encoding, closed, or nobody reads on.
+"""Standard output and standard error in any state: any encoding, closed, or without a reader.
 
-Work that is done must be told, and must not fail by the telling. What an encoding lacks is written
-with backslashes; a closed stream is one that goes nowhere.
+Finished work must be reported, and must not fail in the reporting. Characters that an encoding
+lacks are written with backslashes; a closed stream discards its output.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _PATIENT = ("backslashreplace", "replace", "ignore", "xmlcharrefreplace", "namer
 
 
 class Aside:
-    """Standard error, on which nothing depends: where it cannot be written, work goes on without.
+    """Standard error, on which nothing depends: if it cannot be written, work goes on without it.
 
-    Everything but `write` and `flush` is the stream's own.
+    Everything except `write` and `flush` is the stream's own.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -45,7 +45,7 @@ class Aside:
                 self._give_up()
 
     def writelines(self, lines: Any) -> None:
-        """Write one text after the other."""
+        """Write one text after another."""
         for line in lines:
             self.write(line)
 
@@ -59,7 +59,7 @@ class Aside:
 
 @contextlib.contextmanager
 def any_streams() -> Iterator[bool]:
-    """Make both streams take any text while a command runs; gives whether output is closed."""
+    """Make both streams take any text while a command runs; yield whether output is closed."""
     out, err = sys.stdout, sys.stderr
     before = {each: each.errors for each in (out, err) if hasattr(each, "errors")}
     closed = out is None or err is None
@@ -80,7 +80,7 @@ def any_streams() -> Iterator[bool]:
 
 
 def discard(stream: TextIO) -> None:
-    """Let what is still in a broken stream go nowhere: Python flushes it once more as it ends."""
+    """Discard what is left in a broken stream, since Python flushes it once more at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -88,14 +88,14 @@ def discard(stream: TextIO) -> None:
 
 
 def ascii_bytes(stream: TextIO) -> None:
-    """Make a stream write ASCII as bytes of one, so that JSON is JSON for every program."""
+    """Make a stream write ASCII as single bytes, so that JSON is JSON for every program."""
     name = codecs.lookup(getattr(stream, "encoding", None) or "ascii").name
     if "{}".encode(name) != b"{}":  # UTF-16, UTF-32, EBCDIC
         _reconfigure(stream, encoding="utf-8")
 
 
 def visible(text: str) -> str:
-    """Return text with escapes for what moves a terminal's cursor; line breaks and tabs stay."""
+    """Return text with escapes for what moves a terminal's cursor, except line breaks and tabs."""
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if _moves(c) else c for c in text)
@@ -126,7 +126,7 @@ def _flush_or_discard(stream: Any) -> None:
 
 
 def _fill_descriptors() -> None:
-    """Give 0, 1 and 2 to nobody: the next file that is opened would get the streams' writing."""
+    """Occupy descriptors 0, 1 and 2: a file opened there would get the streams' output."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

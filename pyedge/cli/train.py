@@ -13,9 +13,9 @@ USAGE = "DATA --out FILE [options]"
 DESCRIPTION = """\
 Train a classifier, the teacher, on labelled images, and write it to a file.
 
-Images that come in train/ and test/ folders stay so; otherwise a fifth of each class is put aside
-for the test, and a tenth of the rest for validation. The network that is kept is the one of the
-best validation, and what is printed is its accuracy on test images that it never saw.
+Images in train/ and test/ folders stay in these parts; otherwise a fifth of each class is put aside
+for the test, and a tenth of the rest for validation. The network with the best validation is kept,
+and its accuracy on test images that it never saw is printed.
 """
 
 EXAMPLES = """\
@@ -24,7 +24,7 @@ examples:
       Photos of any size, cut to squares of 32 pixels; a small wide ResNet.
   pyedge train cifar-10-binary.tar.gz --model wrn_28_10 --epochs 200 --augment crop,flip,cutout \\
       --out teacher.pt
-      The paper's teacher. It wants a GPU.
+      The paper's teacher. It needs a GPU.
   pyedge train photos --size 64 --model resnet18 --option small_input=no --weights resnet18.pth \\
       --lr 0.01 --out teacher.pt
       Start from weights that you have, here torchvision's (whose first layer is the one of large
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=parsing.whole(8),
         metavar="PIXELS",
-        help="cut and resize images to squares of this side (needed where they differ in size)",
+        help="cut and resize images to squares of this side (needed if they differ in size)",
     )
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -87,8 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from these weights: a file of torch.save or safetensors, of this network under "
-        "any prefix and, where it is certain which is which, any names",
+        help="start from these weights: a file of torch.save or safetensors for this network, "
+        "under any prefix and, if the match is certain, any names",
     )
     options.add_preprocessing(parser)
     options.add_seed(parser, "first weights, order and augmentation")

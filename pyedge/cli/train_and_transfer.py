@@ -1,4 +1,4 @@
-"""What `train` and `transfer` have in common: options, checkpoint, progress, output file."""
+"""Shared by `train` and `transfer`: options, checkpoint, progress, output file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(
     train: Callable[[Score], TrainResult],
     score: Score | None = None,
 ) -> TrainResult:
-    """Run a training that keeps a checkpoint, and tell about each validation."""
+    """Run a training that keeps a checkpoint, and report each validation."""
     checkpoint, log = checkpoint_of(out), EvaluationLog(console)
     if checkpoint.exists() and not resume:
         console.note(f"note: {checkpoint} is left by an interrupted run; starting anew instead")
@@ -74,7 +74,7 @@ def finish(out: str) -> None:
 
 
 def record_of(command: str, args: argparse.Namespace, result: TrainResult | None) -> dict[str, Any]:
-    """Return the entry of a network file that tells of this training."""
+    """Return the entry on this training for a network file's record."""
     entry: dict[str, Any] = {"command": command, "pyedge": pyedge.__version__, "seed": args.seed}
     if result is not None:
         entry.update(
@@ -88,7 +88,7 @@ def record_of(command: str, args: argparse.Namespace, result: TrainResult | None
 
 
 def summary(result: TrainResult, loader: BatchLoader, best: bool, has_val: bool) -> str:
-    """Tell in words how the training went."""
+    """Describe how the training went."""
     early = ", stopped early" if result.stopped_early else ""
     lines = [f"{result.steps} steps of {loader.batch_size} images in {result.seconds:.0f} s{early}"]
     if has_val and best:
@@ -99,5 +99,5 @@ def summary(result: TrainResult, loader: BatchLoader, best: bool, has_val: bool)
 
 
 def tested(evaluation: Evaluation) -> str:
-    """Tell in words what the test showed."""
+    """Describe the result of the test."""
     return f"test accuracy {percent(evaluation.accuracy)} of {evaluation.count} images"

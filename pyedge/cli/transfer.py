@@ -27,9 +27,9 @@ USAGE = "STUDENT --teacher TEACHER DATA --out FILE [options]"
 DESCRIPTION = """\
 Train a student on what its teacher knows of your images, and write it to a file.
 
-The student learns to give the teacher's answers (J_1), to have its maps inside (J_b: in each
-group, those of the teacher's block that is nearest at the moment), and to be right (J_3).
---lambdas weighs the three. Without labels the third is dropped: the teacher alone tells.
+The student learns to give the teacher's answers (J_1), to have its inner maps (J_b: in each group,
+those of the teacher's block that is nearest at the moment), and to be right (J_3). --lambdas weighs
+the three. Without labels the third is dropped, and the student learns from the teacher alone.
 """
 
 EXAMPLES = """\
@@ -40,7 +40,7 @@ examples:
   pyedge transfer trained.pt --teacher teacher.pt photos --only-classes cat --trainable last_conv \\
       --steps 64 --eval-every 4 --result best --out updated.pt
       As on a device: images of one class, and only the last convolution of each group and the
-      classifier learn. The result is the one that is best on this class and on the others.
+      classifier learn. The result is the best one on this class and on the others.
   pyedge transfer student.pt photos --method labels --out independent.pt
       To compare with: the same training on labels alone, without the teacher.
 """
@@ -59,14 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=("transfer", "fitnet", "labels"),
         default="transfer",
-        help="transfer (default); to compare with, fitnet (a hint of the teacher's, then its "
+        help="transfer (default); for comparison, fitnet (a hint of the teacher's, then its "
         "answers) or labels (no teacher)",
     )
     options.add_losses(what)
     names.add_option(
         what,
         "--only-classes",
-        help="learn from images of these classes alone; the result tells of them and the others",
+        help="learn only from images of these classes; the result shows them and the others",
     )
     what.add_argument(
         "--trainable",
@@ -80,14 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--padding",
         choices=("kept", "end"),
         default="kept",
-        help="a student's channel faces the teacher's it comes from (kept, default), or they stand "
-        "in a row (end, the paper)",
+        help="compare a student's channels with the teacher's they come from (kept, default), "
+        "or with the first ones (end, the paper)",
     )
     what.add_argument(
         "--batch-norm",
         choices=("batch", "frozen"),
         default="batch",
-        help="the student's batch norm learns from each batch, or stays as it is (default batch)",
+        help="the student's batch norm learns from each batch, or does not change (default batch)",
     )
     what.add_argument(
         "--result",

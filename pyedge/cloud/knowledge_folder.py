@@ -1,4 +1,4 @@
-"""A pack's folder appears whole or not at all, and takes the place of nothing but a pack."""
+"""A pack's folder appears whole or not at all, and replaces nothing but a pack."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ except ImportError:  # no POSIX: two runs that write one pack at a time are not 
 
 @contextmanager
 def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
-    """Give a folder to write a pack into, which takes the place of `path` at the end.
+    """Yield a folder to write a pack into, which becomes `path` at the end.
 
-    The folder is hidden beside `path` (.NAME.partial), and goes away if anything is raised; what a
-    killed run left there is cleared by the next one. An older pack at `path` is replaced at the
-    end. What the disk cannot promise is warned of (`pyedge.files.disk`). Raises FileExistsError
-    where `path` is anything else, or another run is writing it.
+    The folder is hidden next to `path` (.NAME.partial), and removed after an error; the next run
+    clears what a killed run left there. An older pack at `path` is replaced at the end. A warning
+    tells what the disk cannot promise (`pyedge.files.disk`). Raises FileExistsError if `path` is
+    anything else, or another run is writing it.
     """
     target = Path(os.path.realpath(path))
     aside = _put_aside(target)
@@ -67,7 +67,7 @@ def new_pack(path: str | PathLike[str]) -> Iterator[Path]:
 def check_target(path: str | PathLike[str]) -> None:
     """Raise FileExistsError unless a pack may be put at `path`: nothing there, or a pack.
 
-    And FileNotFoundError where there is no folder to put it into.
+    And FileNotFoundError if there is no folder to put it into.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -90,7 +90,7 @@ def check_target(path: str | PathLike[str]) -> None:
         manifest, _ = read_manifest(target)
     except FormatError as error:
         raise FileExistsError(
-            f"{target}: there is a folder that is no pack, which is not overwritten ({error})"
+            f"{target}: there is a folder that is not a pack, which is not overwritten ({error})"
         ) from error
     foreign = sorted(present - manifest.files.keys() - {MANIFEST})
     if foreign:
@@ -100,9 +100,9 @@ def check_target(path: str | PathLike[str]) -> None:
 
 
 def check_space(path: str | PathLike[str], wanted: int) -> None:
-    """Raise OSError (no space left) where the disk says that less than `wanted` bytes are free.
+    """Raise OSError (no space left) if the disk says that less than `wanted` bytes are free.
 
-    A disk that cannot tell, or says that it has no size at all (some of FUSE), may take them.
+    A disk that cannot tell, or that claims to have no size at all (some FUSE disks), passes.
     """
     folder = Path(os.path.realpath(path)).parent
     try:
@@ -118,7 +118,7 @@ def check_space(path: str | PathLike[str], wanted: int) -> None:
 
 
 def _take(partial: Path) -> int | None:
-    """Make the folder, or empty what a killed run left; hold a lock on it while it is written."""
+    """Make the folder, or empty one that a killed run left; keep it locked while it is written."""
     partial.mkdir(exist_ok=True)
     handle = _locked(partial)
     for _ in range(_TRIES):
@@ -189,7 +189,7 @@ def _put_in_place(partial: Path, target: Path) -> list[Note]:
 
 
 def _put_aside(target: Path) -> list[Path]:
-    """List the packs that stand hidden beside `target` (.NAME.old, .NAME.old1), the latest last."""
+    """List the packs hidden next to `target` (.NAME.old, .NAME.old1), the latest last."""
     first = beside(target, "old")
     try:
         found = [p for p in target.parent.iterdir() if p.name.startswith(first.name)]

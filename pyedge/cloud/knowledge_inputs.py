@@ -1,4 +1,4 @@
-"""Who takes part in making a pack, and whether they fit: teacher, student's file, images."""
+"""The teacher, the student's file and the images of a pack, and whether they fit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pyedge.warning import warn
 
 @dataclass(frozen=True)
 class Pair:
-    """A tapped teacher and the student that learns from it, found to fit each other.
+    """A tapped teacher and the student that learns from it, checked to fit each other.
 
     logits: how many classes the teacher knows. groups: candidate blocks, and their maps h w at
     the student's c channels.
@@ -56,15 +56,15 @@ class Pair:
         return device_of(self.teacher)
 
     def answer(self, images: np.ndarray) -> tuple[Tensor, list[list[Tensor]]]:
-        """Ask the teacher about preprocessed images [n, c, h, w]: its logits, and its maps."""
+        """Return the teacher's logits and maps for preprocessed images [n, c, h, w]."""
         logits, maps = self.teacher(torch.from_numpy(images).to(self.device))
         # a class that the network masks by minus infinity: the number that an export gives it
         return logits.float().masked_fill(logits == -torch.inf, MASKED), maps
 
     def class_names(self, classes: Sequence[str] | None) -> tuple[str, ...]:
-        """Name the teacher's classes: as the caller says, or as the student does.
+        """Return the names of the teacher's classes: given by the caller, or the student's.
 
-        Raises ValueError where that is not one name for each logit.
+        Raises ValueError unless there is one name for each logit.
         """
         names: Sequence[str] = self.student.classes
         if classes is not None:
@@ -87,7 +87,7 @@ class Pair:
 
 
 def teacher_stands_first(first: Any, second: Any) -> bool:
-    """Tell whether (first, second) are (teacher, student), the order of the version before.
+    """Tell whether (first, second) are (teacher, student), the order of the previous version.
 
     Raises TypeError for two students of `pyedge.compress`, each of which can teach the other.
     """
@@ -121,7 +121,7 @@ def student_of(student: Any) -> StudentFile:
 
 
 def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
-    """Take the images as a device would; torch tensors, an ImageSet, a Dataset, a loader, too."""
+    """Take images as a device would, and also torch tensors, ImageSets, Datasets and loaders."""
     if isinstance(images, ImageSet):
         images = images.images
     if isinstance(images, Tensor):
@@ -133,12 +133,12 @@ def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
         images = (_array(split(item, source, labels=False)[0]) for item in Feed(images, source))
     found = EdgeImages.of(images, input_shape, labelled=None)
     if not len(found):
-        raise ValueError("make_knowledge: images: wanted one at least, got none")
+        raise ValueError("make_knowledge: images: wanted at least one, got none")
     return found
 
 
 def _yields_batches(images: Any) -> bool:
-    """Is it a Dataset or a loader, whose items `feed.batch` knows, and not what a device takes?"""
+    """Tell whether this is a Dataset or loader for `feed.batch`, and not what a device takes."""
     if isinstance(images, (Dataset, DataLoader, BatchLoader)):
         return True
     if not isinstance(images, (list, tuple)) or not images:
@@ -153,9 +153,9 @@ def _array(images: Any) -> Any:
 
 
 def fit(teacher: nn.Module, student: StudentFile) -> Pair:
-    """Tap the teacher, run it on one image, and compare what it gives with what the student wants.
+    """Tap the teacher, run it on one image, and check that its output fits the student.
 
-    Raises ValueError where groups, channels or sizes of maps differ, StructureError for a teacher
+    Raises ValueError if groups, channels or sizes of maps differ, StructureError for a teacher
     whose groups cannot be found.
     """
     check_network(teacher, "make_knowledge", "teacher")

@@ -18,7 +18,7 @@ _RUN_ELEMENTS = 1 << 22  # float64 copies are made of this many at a time
 
 
 class StoredMap(NamedTuple):
-    """values [n, h, w, c_s] float16 or int8; times scales [n] they are the map, nearly.
+    """values [n, h, w, c_s] float16 or int8; times scales [n] they are nearly the map.
 
     squares [n]: the squared norm of the whole map, all channels, in float64.
     """
@@ -31,8 +31,8 @@ class StoredMap(NamedTuple):
 def store_map(teacher_map: Tensor, kept: Tensor, dtype: str) -> StoredMap:
     """Cut a map [n, c, h, w] to the channels `kept` [c_s], and round it.
 
-    "float16": a map that would overflow, or lose its digits, is divided by a power of two first,
-    which costs no digit. "int8": values lie in -127..127, with one scale an image. A map of zeros
+    "float16": a map that would overflow, or lose digits, is first divided by a power of two, which
+    costs no digits. "int8": values lie in -127..127, with one scale for each image. A map of zeros
     has scale 1.
     """
     squares = squared_norms(teacher_map)

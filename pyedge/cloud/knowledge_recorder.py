@@ -1,4 +1,4 @@
-"""Recorder: what the teacher says of each batch, into the files of a pack."""
+"""Recorder: writes the teacher's answers to each batch into the files of a pack."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Recorder:
 
     @torch.no_grad()
     def record(self, pair: Pair, images: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-        """Ask the teacher about preprocessed images, and write its answers as these rows.
+        """Run the teacher on preprocessed images, and write its answers as these rows.
 
         Raises ValueError for an answer that is not finite.
         """
@@ -74,7 +74,7 @@ class Recorder:
             )
 
     def finish(self, views: Views, digests: NDArray[np.uint8]) -> None:
-        """Write the small files and the manifest, and bring everything to the disk."""
+        """Write the small files and the manifest, and flush everything to the disk."""
         small: dict[str, NDArray[Any]] = {
             "shift.npy": views.shift,
             "flip.npy": views.flip,

@@ -1,6 +1,6 @@
-"""Views: an image as it is, or shifted and flipped as augmentation does, and how to make it again.
+"""Views: an image unchanged, or shifted and flipped as in augmentation, and how to repeat that.
 
-A view is the preprocessed image, mirrored first where `flip` says so, and then read at
+A view is the preprocessed image, first mirrored if `flip` says so, and then read at
 (y + dy, x + dx) with 0 outside: the engine does the same on the device.
 """
 
@@ -26,7 +26,7 @@ class Views:
     flip: NDArray[np.bool_]
 
     def apply(self, images: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Make the views of these rows out of their preprocessed images [n, c, h, w]."""
+        """Return the views of these rows, made from their preprocessed images [n, c, h, w]."""
         shift, flip = self.shift[rows], self.flip[rows]
         if not (shift.any() or flip.any()):
             return images
@@ -41,9 +41,9 @@ class Views:
 def draw_views(
     images: int, views: int, shape: tuple[int, int, int], augment: Augment, seed: int, plain: bool
 ) -> Views:
-    """Draw the views of images c h w; with `plain`, the first view is the image as it is.
+    """Draw the views of images c h w; with `plain`, the first view is the image itself.
 
-    View v takes the choices that `augment` draws from the seed [seed, v].
+    View v uses the choices that `augment` draws from the seed [seed, v].
     """
     _, h, w = shape
     shifts, flips = [], []

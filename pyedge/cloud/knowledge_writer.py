@@ -1,4 +1,4 @@
-"""The .npy files of a pack, written a few rows at a time: none is ever whole in memory."""
+"""The .npy files of a pack, written a few rows at a time: memory never holds a whole file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ_BYTES = 1 << 20
 class NpyWriter:
     """One .npy file, filled row by row in any order; rows in order are hashed as they pass.
 
-    Written with plain writes: through a memory map, a full disk would end the process by a signal.
+    It uses plain writes: with a memory map, a full disk would end the process by a signal.
     """
 
     def __init__(self, path: Path, spec: Spec) -> None:
@@ -55,7 +55,7 @@ class NpyWriter:
         self._written[rows] = True
 
     def finish(self) -> FileRecord:
-        """Bring the file to the disk, and return its size and digest."""
+        """Flush the file to the disk, and return its size and digest."""
         assert self._written.all()
         for note in sync_file(self._file, self.path):
             note.tell()
@@ -65,7 +65,7 @@ class NpyWriter:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """Give an error the file's name, which those of writing lack."""
+        """Add the file's name to an error, since write errors lack it."""
         try:
             yield
         except OSError as error:

@@ -1,4 +1,4 @@
-"""make_knowledge: write down what a teacher knows about images, for a device that cannot run it."""
+"""make_knowledge: record what a teacher knows about images, for a device that cannot run it."""
 
 from __future__ import annotations
 
@@ -61,30 +61,30 @@ def make_knowledge(
     teacher_batch_norm: str = "frozen",
     progress: bool = True,
 ) -> Knowledge:
-    """Write a knowledge pack: the teacher's answers to images, and its maps where a student looks.
+    """Write a knowledge pack: a teacher's answers to images, and its maps for a student's channels.
 
-    The pack is a folder at `path` that appears whole or not at all; an older pack there is
-    replaced, anything else is not. It serves one structure of student, with these images; labels
-    are neither needed nor kept. Maps are written as they are computed, so a pack may be larger
-    than memory; `knowledge_bytes` tells its size beforehand.
+    The pack is a folder at `path` that appears whole or not at all; it replaces an older pack,
+    but nothing else. It serves one structure of student, with these images; labels are neither
+    needed nor kept. Maps are written as they are computed, so a pack may be larger than memory;
+    `knowledge_bytes` tells its size beforehand.
 
     student: its file (.pyedge), a StudentFile, or the result of `pyedge.compress`. teacher: a
-    network, or `tap_teacher` of one, on the device where it shall compute. images: uint8
+    network, or `tap_teacher` of one, on the device where it is to compute. images: uint8
     [n, c, h, w] or [n, h, w, c], float32 that are preprocessed, an ImageSet, or a folder of class
-    folders. classes: names of the teacher's classes, needed where they are not the student's.
+    folders. classes: names of the teacher's classes, needed if they are not the student's.
 
-    dtype: "float16", or "int8" for half the size: symmetric, with one scale for an image's map.
-    views: how many of each image, the first as it is (unless `plain_view` is False), the others
-    cropped and mirrored as `augment` draws from `seed`; by default Augment with an eighth of the
-    height, mirrored if images have three channels. A cutout cannot be made again on the device: it
-    must be 0. teacher_batch_norm: "frozen", or the statistics of each "batch" of images, which are
-    then taken in random order.
+    dtype: "float16", or "int8" for half the size: symmetric, with one scale for each image's map.
+    views: how many of each image; the first is the image itself (unless `plain_view` is False), the
+    others are cropped and mirrored as `augment` draws from `seed`; by default Augment with an
+    eighth of the height, mirrored if images have three channels. cutout must be 0, since a device
+    cannot repeat it. teacher_batch_norm: "frozen", or the statistics of each "batch" of images,
+    which are then taken in random order.
 
-    uint8 images go to the teacher as the student's file preprocesses them; a warning says where the
-    teacher, or the student before its export, was shown others. Raises ValueError where teacher,
-    student and images do not fit each other, and for answers that are not finite; FileExistsError
-    and, on a full disk, OSError: before the work begins where that can be known, and nothing is
-    left behind.
+    uint8 images are preprocessed for the teacher as the student's file says; a warning says if the
+    teacher, or the student before its export, was shown images on another scale. Raises ValueError
+    if teacher, student and images do not fit each other, and for answers that are not finite;
+    FileExistsError and, on a full disk, OSError, before the work begins if that can be known. After
+    an error nothing is left behind.
     """
     choice(dtype, f"{_WHERE}: dtype", DTYPES)
     choice(teacher_batch_norm, f"{_WHERE}: teacher_batch_norm", BATCH_NORMS)
@@ -142,10 +142,10 @@ def knowledge_bytes(
     dtype: str = "float16",
     views: int = 1,
 ) -> int:
-    """Tell the size of the pack that `make_knowledge` would write, its manifest left out.
+    """Return the bytes of the pack that `make_knowledge` would write, without its manifest.
 
-    images: as there, or just their number. Runs the teacher on one image. A float16 pack gets 4
-    bytes more for an image, view and block if some maps do not fit float16 as they are. Raises as
+    images: as there, or just their number. Runs the teacher on one image. A float16 pack takes 4
+    bytes more for each image, view and block if some maps do not fit float16. Raises as
     `make_knowledge`.
     """
     choice(dtype, "knowledge_bytes: dtype", DTYPES)
@@ -157,7 +157,7 @@ def knowledge_bytes(
 
 
 def _doubt(teacher: nn.Module, file: StudentFile, images: EdgeImages) -> None:
-    """Warn where the teacher is about to be shown images on another scale than it knows."""
+    """Warn if the teacher is about to be shown images on another scale than it knows."""
     Doubts(file.preprocessing).look(images, "make_knowledge")
     rows = np.unique(np.linspace(0, len(images) - 1, 16).astype(np.int64))
     look = Look.of(preprocess(images, rows, file.preprocessing))
@@ -172,7 +172,7 @@ def _doubt(teacher: nn.Module, file: StudentFile, images: EdgeImages) -> None:
 
 
 def _plan(pair: Pair, images: int, dtype: str, views: int) -> Manifest:
-    """Return the manifest of a pack as far as its size goes."""
+    """Return the part of a pack's manifest that decides its size."""
     return Manifest(
         images=images,
         views=views,
@@ -212,9 +212,9 @@ def _checked(augment: Augment | None, shape: tuple[int, int, int]) -> Augment:
 
 
 def _batches(manifest: Manifest, size: int, seed: int | None) -> list[NDArray[np.int64]]:
-    """Cut the rows of each view into batches that differ by one image at most, rows rising.
+    """Cut the rows of each view into batches whose sizes differ by at most one, rows rising.
 
-    With `seed`, images are dealt out at random: folders hold one class after the other, and the
+    With `seed`, images are dealt out at random: folders hold one class after another, and the
     statistics of a batch of one class would not be those of the data.
     """
     n, batches = manifest.images, []

@@ -1,9 +1,9 @@
 """Network files (.pt): a teacher or a student with all it takes to build and to use it again.
 
-A file holds no code, only what a network is built from. Of a teacher that is the name of a builder
-and its arguments; of a student its cut, layer by layer (see `compression.recorded_student`), so
-that it is what it was, whatever pyedge would cut today. Beside them lie the weights, the class
-names, the image shape, the preprocessing. Version 1 had no cut (see `network_v1`).
+A file holds no code, only what a network is built from. For a teacher that is the name of a builder
+and its arguments; for a student its cut, layer by layer (see `compression.recorded_student`), so
+that it stays the same, whatever pyedge would cut today. The file also holds the weights, the class
+names, the image shape and the preprocessing. Version 1 had no cut (see `network_v1`).
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ Build = Callable[..., nn.Module]
 
 
 class OwnCodeError(ValueError):
-    """A network of the user's own code, without which the file cannot be opened."""
+    """The network is built by the user's own code, without which the file cannot be opened."""
 
 
 def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo) -> None:
-    """Write a network to `path`, atomically: the old file or the new one, never a part.
+    """Write a network atomically: `path` holds the old file or the new one, never a part.
 
     Weights of other float dtypes are written as float32. A student with an operation or a layer
-    that files do not hold (a warning names it) is written without its cut, and is cut out of its
-    builder's network again when the file is opened. Raises OSError where writing fails, ValueError
-    for classes that `pyedge.classes.names` refuses, and where `info` is of another kind of network.
+    that files cannot hold (a warning names it) is written without its cut, and is cut out of its
+    builder's network again when the file is opened. Raises OSError if writing fails, ValueError for
+    classes that `pyedge.classes.names` refuses, and if `info` is of another kind of network.
     """
     if isinstance(model, Student) != (info.student is not None):
         raise ValueError(
-            f"save_network: info.student must say how a student was cut, and be None for any other "
+            f"save_network: info.student: wanted StudentSettings for a student, None for any other "
             f"network, got {info.student!r} for a {type(model).__name__}"
         )
     content: dict[str, Any] = {each.name: getattr(info, each.name) for each in fields(info)}
@@ -111,10 +111,10 @@ def load_network(
 ) -> tuple[nn.Module, NetworkInfo]:
     """Build the network of a file of `save_network`, in eval mode on the CPU, with its weights.
 
-    A file never says which code runs: a teacher of the user's own code, or a student of one without
-    a record of its cut, needs `build`, its builder, from the caller. Raises FormatError for a file
-    that is truncated, foreign, of a later version, or does not fit together; OwnCodeError, which is
-    a ValueError, where `build` is missing; FileNotFoundError.
+    A file never decides which code runs: for a teacher built by the user's own code, or its student
+    without a record of its cut, the caller must give the builder as `build`. Raises FormatError for
+    a file that is truncated, foreign, of a later version, or does not fit together; OwnCodeError,
+    which is a ValueError, if `build` is missing; FileNotFoundError.
     """
     found = _read(path)
     info = found.info
@@ -133,14 +133,14 @@ def load_network(
 def read_network(
     path: str | PathLike[str],
 ) -> tuple[NetworkInfo, dict[str, torch.Tensor]]:
-    """Read and check what a network file says, and its weights, without building anything."""
+    """Read and check a network file and its weights, without building anything."""
     found = _read(path)
     return found.info, found.state
 
 
 @dataclass(frozen=True)
 class _Content:
-    """A file's content: `cut` is the record of a student, None where there is none."""
+    """A file's content: `cut` is the record of a student, or None."""
 
     info: NetworkInfo
     state: dict[str, torch.Tensor]
@@ -149,7 +149,7 @@ class _Content:
 
 
 def _interned(value: Any) -> Any:
-    """Make equal texts one object, which pickle writes once: the same network, the same bytes."""
+    """Make equal texts one object, which pickle writes once, so equal networks give equal bytes."""
     if type(value) is str:
         return sys.intern(value)
     if type(value) is dict:
@@ -165,7 +165,7 @@ def _cut_of(student: Student, info: NetworkInfo) -> dict[str, Any] | None:
     except ValueError as error:
         warn(
             "save_network: the student is written without its cut, and opening the file will cut "
-            f"{info.builder} again, as the Torch-Pruning that is installed then does: {error}"
+            f"{info.builder} again, with the Torch-Pruning installed at that time: {error}"
         )
         return None
 
@@ -224,7 +224,7 @@ def _check_fields(path: str | PathLike[str], content: dict[str, Any]) -> None:
     }
     for name, good in wanted.items():
         if not good:
-            raise FormatError(f"{path}: {name} is not what a network file holds there")
+            raise FormatError(f"{path}: {name} has a value that a network file cannot have")
     if content["preprocessing"] == PER_IMAGE:
         content["preprocessing"] = Preprocessing()
         return
@@ -294,7 +294,7 @@ def _built(path: str | PathLike[str], found: _Content, build: Build | None) -> n
 
 
 def _refuse_giants(path: str | PathLike[str], info: NetworkInfo) -> None:
-    """Look at the size of a network before memory is taken for it: the file may be from anybody."""
+    """Check a network's size before memory is taken for it: the file may come from anybody."""
     numbers = list(info.options.values())
     for value in info.options.values():
         numbers += value if isinstance(value, (list, tuple)) else []
@@ -329,7 +329,7 @@ def _described(tensor: torch.Tensor) -> str:
 
 
 def _check_output(path: str | PathLike[str], model: nn.Module, info: NetworkInfo) -> None:
-    """Classify images of zeros: the network must take the shape and know the classes."""
+    """Classify images of zeros, to check that the network takes the shape and has the classes."""
     model.eval()
     if isinstance(model, Student):
         try:

@@ -1,4 +1,4 @@
-"""What is known of a network beside its weights: how it was built, its classes, its past."""
+"""What is known of a network besides its weights: how it was built, its classes, its history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PER_IMAGE = "per-image standardisation"
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """How a student was cut out of its teacher, whatever its weights.
+    """How a student was cut out of its teacher, without its weights.
 
     widths: filters by the name of a convolution, one for each set of coupled filters. keep, head,
     structure: as in `pyedge.plan`.
@@ -53,14 +53,14 @@ class StudentSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInfo:
-    """Everything about a network but its weights.
+    """Everything about a network except its weights.
 
-    builder: a name of `pyedge.models`, or "package.module:function" or "file.py:function" for code
-    of one's own. options: its keyword arguments. classes: names, in the order of the logits.
+    builder: a name of `pyedge.models`, or "package.module:function" or "file.py:function" for your
+    own code. options: its keyword arguments. classes: names, in the order of the logits.
     input_shape: c h w. split_seed: how the data were split into training, validation and test
-    images, so that no later step learns from a test image. preprocessing: what it takes of pixels.
-    student: None for a teacher. record:
-    what happened to the network so far, plain values, one entry a step.
+    images, so that no later step learns from a test image. preprocessing: what the network takes of
+    pixels. student: None for a teacher. record: what was done to the network so far, plain values,
+    one entry for each step.
     """
 
     builder: str
@@ -79,5 +79,5 @@ class NetworkInfo:
 
     @property
     def own_code(self) -> bool:
-        """Whether the builder is code of the user's, which a file must not start by itself."""
+        """Whether the builder is the user's own code, which a file must not run by itself."""
         return ":" in self.builder

@@ -1,8 +1,8 @@
-"""Students of files without a record of their cut: all of version 1, and a few of version 2.
+"""Students from files without a record of their cut: all of version 1, and a few of version 2.
 
-Such a file says how a student was cut, not what came of it. It is cut out of its builder's network
-once more, at the widths in the file, as this pyedge and the Torch-Pruning beside it do that; saved
-again it has a record, and no longer hangs on them.
+Such a file says how a student was cut, but not the result. The student is cut out of its builder's
+network once more, at the widths in the file, by this pyedge and the installed Torch-Pruning; saved
+again it has a record, and no longer depends on them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What images a network was shown: remembered beside it, and compared with those that come next.
+"""Which images a network was shown: remembered with it, and compared with those that come next.
 
-The scale of its images is part of a network as much as its weights are, and no weight tells it. It
-is kept as plain values in an attribute of the module, so that copies and pickles have it; a
-state_dict holds weights alone.
+The scale of its images is as much a part of a network as its weights, but the weights do not tell
+it. It is kept as plain values in an attribute of the module, so that copies and pickles have it; a
+state_dict holds only weights.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def look_at(images: Tensor) -> Look:
 
 
 def shown_to(model: Any) -> Look | None:
-    """Return what is remembered of the images that a network was shown; None for nothing."""
+    """Return what is remembered of the images that a network was shown, or None."""
     return Look.from_dict(getattr(model, _ATTRIBUTE, None))
 
 
 def remember(model: nn.Module, look: Look | None) -> None:
-    """Remember images of a network, in place of those before; even ones tell nothing."""
+    """Remember a network's images instead of earlier ones; images of one value tell nothing."""
     if look is not None and look.uneven:
         setattr(model, _ATTRIBUTE, look.to_dict())
 
@@ -82,13 +82,13 @@ def classes_learned(model: Any) -> tuple[str, ...]:
 
 
 def remember_classes(model: nn.Module, names: Sequence[str] | None) -> None:
-    """Remember what a network's ids mean, where its images' data set named its classes."""
+    """Remember what a network's ids mean, if the data set of its images named its classes."""
     if names:
         setattr(model, _CLASSES, tuple(names))
 
 
 def compare_classes(model: Any, names: Sequence[str] | None, title: str) -> None:
-    """Raise ValueError where a network learned the same classes in another order."""
+    """Raise ValueError if a network learned the same classes in another order."""
     known = classes_learned(model)
     if not names or len(known) != len(names) or set(known) != set(names):
         return
@@ -106,7 +106,7 @@ def forget(model: nn.Module) -> None:
 
 
 def compare(model: Any, look: Look, title: str, whose: str = "the network") -> None:
-    """Warn, once, where images are on another scale than those a network was shown before."""
+    """Warn once if images are on another scale than those a network was shown before."""
     known = shown_to(model)
     if known is None or not differ(known, look):
         return
@@ -121,7 +121,7 @@ def compare(model: Any, look: Look, title: str, whose: str = "the network") -> N
 
 
 class Watch:
-    """Looks at the first batch of a run, and at no other."""
+    """Look at the first batch of a run, and at no other."""
 
     def __init__(self, model: nn.Module, title: str, *, learns: bool) -> None:
         """learns: whether the network is made for these images from now on."""

@@ -27,7 +27,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def width(text: str) -> int:
-    """Count a terminal's columns: two for a letter of East Asia, none for an accent on its own."""
+    """Count a terminal's columns: two for an East Asian letter, none for a combining accent."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
@@ -35,7 +35,7 @@ def width(text: str) -> int:
 
 
 def padded(text: str, columns: int) -> str:
-    """Return text with blanks after it, so that it takes at least so many columns."""
+    """Return text padded with blanks to at least that many columns."""
     return text + " " * (columns - width(text))
 
 

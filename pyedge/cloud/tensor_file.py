@@ -1,4 +1,4 @@
-"""Files of tensors and plain values: written atomically, read without trust."""
+"""Files of tensors and plain values: written atomically, checked when read."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _UNREADABLE = (
 
 
 def write_tensors(path: str | PathLike[str], content: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path`, which holds the old content or the new one.
+    """Write tensors and plain values to `path`, which always holds the old content or the new.
 
-    Raises OSError where that fails; the old file is then untouched.
+    Raises OSError if that fails; the old file is then untouched.
     """
     write_atomically(path, lambda file: torch.save(content, file))
 
@@ -42,7 +42,7 @@ def read_tensors(path: str | PathLike[str], what: str) -> dict[str, Any]:
 
     Every byte is checked against the archive's checksums, nothing but tensors and plain values is
     unpickled, and an archive that would unpack to more than its own size is refused. Raises
-    FormatError for a truncated, altered or foreign file, FileNotFoundError where there is none.
+    FormatError for a truncated, altered or foreign file, FileNotFoundError if there is none.
     """
     try:
         with zipfile.ZipFile(path) as archive:

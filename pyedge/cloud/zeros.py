@@ -9,7 +9,7 @@ from pyedge import kernels
 
 
 def in_kernels(x: Tensor) -> bool:
-    """Tell whether the kernels take this tensor as it lies in memory."""
+    """Tell whether the kernels take this tensor without a copy."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -20,7 +20,7 @@ def in_kernels(x: Tensor) -> bool:
 def zero_count(x: Tensor) -> Tensor:
     """Count the zeros of each filter's map in each image: [n, c, h, w] to [n, c] int32 (Eq. 2).
 
-    A NaN is no zero. Raises ValueError where `x` is not four-dimensional.
+    A NaN is not a zero. Raises ValueError if `x` is not four-dimensional.
     """
     _check_map("zero_count", x)
     if x.numel() and in_kernels(x):
@@ -38,7 +38,7 @@ def zero_count_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     for name, value in (("scale", scale), ("shift", shift)):
         if value.shape != (x.shape[1],):
             raise ValueError(
-                f"zero_count_affine: {name} must be [{x.shape[1]}], one for each channel, "
+                f"zero_count_affine: {name}: wanted [{x.shape[1]}], one for each channel, "
                 f"got {list(value.shape)}"
             )
     if x.numel() and in_kernels(x):
@@ -50,4 +50,4 @@ def zero_count_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def _check_map(name: str, x: Tensor) -> None:
     if x.dim() != 4:
-        raise ValueError(f"{name}: x must be [n, c, h, w], got {tuple(x.shape)}")
+        raise ValueError(f"{name}: x: wanted [n, c, h, w], got {tuple(x.shape)}")

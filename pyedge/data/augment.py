@@ -17,9 +17,9 @@ def standardise(images: Tensor) -> Tensor:
     """Subtract each image's mean and divide by its deviation: [n, c, h, w] -> float32, same shape.
 
     (x - mean) / max(std, 1 / sqrt(c h w)) over all pixels and channels of an image (Sec. 5), so
-    that brightness and contrast of a photo do not matter; the bound keeps an even image at 0. Takes
-    uint8 or floats, on any device; carries no gradient. Floats should be pixels from 0 to 255, too,
-    or the bound flattens images of little contrast. Raises ValueError for other than four
+    that brightness and contrast of a photo do not matter; the bound keeps an image of one colour at
+    0. Takes uint8 or floats, on any device; gives no gradient. Floats should also be pixels from 0
+    to 255, or the bound flattens images of little contrast. Raises ValueError unless there are four
     dimensions.
     """
     if images.dim() != 4:
@@ -39,7 +39,7 @@ def _standardise_on_device(images: Tensor) -> Tensor:
 
 
 class Draw(NamedTuple):
-    """The random choices for n images; `part` takes those of some of them."""
+    """The random choices for n images; `part` returns those for some of them."""
 
     shift: np.ndarray  # [n, 2] offset of the crop in the padded image
     flip: np.ndarray  # [n] bool
@@ -56,8 +56,8 @@ class Augment:
 
     The defaults are the paper's for CIFAR-10 (Sec. 5): 4 pixels of padding, flips with probability
     0.5, cutout of 16x16 (DeVries & Taylor 2017: the centre anywhere, so part of the square may lie
-    outside). Padding and cutout are 0: on standardised images, as the loader applies it, that is
-    the image's mean. A part is switched off by 0 or False; mirrored digits or letters are none.
+    outside). Padding and cutout are 0: on standardised images, to which the loader applies them,
+    that is the image's mean. 0 or False switches a part off: mirrored digits are not digits.
     """
 
     crop_padding: int = 4
@@ -67,12 +67,12 @@ class Augment:
     def __post_init__(self) -> None:
         if self.crop_padding < 0 or self.cutout < 0:
             raise ValueError(
-                f"Augment: crop_padding and cutout must not be negative, got "
+                f"Augment: crop_padding and cutout: wanted numbers from 0, got "
                 f"{self.crop_padding} and {self.cutout}"
             )
 
     def draw(self, n: int, h: int, w: int, random: np.random.Generator) -> Draw:
-        """Draw the choices for n images of h x w; the same number of draws for any settings."""
+        """Draw the choices for n images of h x w, with the same number of draws in any setting."""
         return Draw(
             random.integers(0, 2 * self.crop_padding + 1, size=(n, 2)),
             random.random(n) < 0.5,
@@ -80,14 +80,14 @@ class Augment:
         )
 
     def apply(self, images: np.ndarray, draw: Draw) -> np.ndarray:
-        """Apply drawn choices to [n, c, h, w] of any dtype: a new array, the input untouched.
+        """Apply drawn choices to [n, c, h, w] of any dtype; return a new array.
 
-        Raises ValueError where the cutout would cover every image whole.
+        Raises ValueError if the cutout would always cover the whole image.
         """
         n, _, h, w = images.shape
         if self.cutout >= 2 * min(h, w):
             raise ValueError(
-                f"Augment: cutout must be below {2 * min(h, w)} for images of {h} x {w}, "
+                f"Augment: cutout: wanted less than {2 * min(h, w)} for images of {h} x {w}, "
                 f"or nothing is left of them, got {self.cutout}"
             )
         if self.crop_padding:

@@ -76,7 +76,7 @@ class BatchLoader:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Name the classes of the dataset."""
+        """The names of the dataset's classes."""
         return self.dataset.classes
 
     def __len__(self) -> int:
@@ -92,9 +92,9 @@ class BatchLoader:
     def shard(self, rank: int, world: int) -> BatchLoader:
         """Make the loader of one process among `world`: its part of every batch.
 
-        The parts of a batch, in the order of ranks, are the batch of the unsharded loader,
-        augmentation included; `batch_size` stays that of the whole. Parts differ by one image at
-        most. Raises ValueError where a rank would get no image of some batch.
+        The parts of a batch, in the order of ranks, are the batch of the unsharded loader, with its
+        augmentation; `batch_size` is that of the whole. The sizes of parts differ by at most one.
+        Raises ValueError if a rank would get no image of some batch.
         """
         if not 0 <= rank < world:
             raise ValueError(f"BatchLoader.shard: wanted 0 <= rank < world, got {rank}, {world}")
@@ -140,7 +140,7 @@ class BatchLoader:
 def _ahead(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
     """Run an iterator on a thread, `depth` items ahead of the consumer.
 
-    Its error is raised here, in its place. The thread ends when the consumer stops early: closing
+    Its error is raised here, at the same item. If the consumer stops early the thread ends: closing
     this generator sets `stop`, which the thread sees between two attempts to hand over an item.
     """
     items: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)

@@ -1,4 +1,4 @@
-"""CIFAR-10's official files: 10,000 images a batch, binary or python (pickled)."""
+"""CIFAR-10's official files: batches of 10,000 images, binary or python (pickled)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 scans of 8x8 pixels that lie inside a dependency."""
+"""scikit-learn's digits: 1,797 scans of 8x8 pixels that come with a dependency."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def load_digits(
 ) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Load the digits as (train, val, test): images uint8 [n, 1, 8, 8], classes "0" to "9".
 
-    Split by class with the seed: `test_fraction` of all are tested on, `val_fraction` of what is
-    left picks the epoch. The scans' 17 grey levels 0..16 become 0, 15, ..., 240.
-    Raises ImportError with the install line where scikit-learn is missing.
+    Split by class with the seed: `test_fraction` of all is the test set, `val_fraction` of the rest
+    the validation set. The scans' 17 grey levels 0..16 become 0, 15, ..., 240.
+    Raises ImportError with the install command if scikit-learn is missing.
     """
     try:
         from sklearn.datasets import load_digits as load

@@ -31,14 +31,14 @@ class Contents:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def warn(self, path: str, sets: Collection[ImageSet]) -> None:
-        """Warn of what is in none of the `sets` that came of it."""
+        """Warn of everything that is in none of the resulting `sets`."""
         self.left_out.warn(path, sum(map(len, sets)))
 
 
 def read_contents(path: str | os.PathLike[str], size: int | None) -> Contents:
     """Read every image and every CIFAR-10 batch below a path; archives take one pass."""
     if size is not None and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"size must be a positive number of pixels, got {size!r}")
+        raise ValueError(f"size: wanted a positive number of pixels, got {size!r}")
     found = Contents()
 
     def images() -> Iterator[Entry]:
@@ -74,7 +74,7 @@ def split_folders(
 ) -> tuple[dict[str | None, ImageSet], Mapping[str, str]]:
     """Arrange images by split and class: {"train": ..., "test": ...}, {None: ...} without splits.
 
-    Also returns what the splits' folders are called. Raises FormatError as
+    Also returns the names of the splits' folders. Raises FormatError as
     `pyedge.images.class_folders.arrange`, which explains `splits` and `only_classes`, ValueError
     for images that differ in size.
     """
@@ -94,7 +94,7 @@ def split_folders(
 
 
 def every_image(path: str, found: Contents) -> ImageSet:
-    """Return all images, wherever they lie, in the order of their names, as one class."""
+    """Return all images, wherever they are, in the order of their names, as one class."""
     files = [(name, 0) for name in sorted(found.images)]
     one = Arrangement(("unlabelled",), {None: files})
     _check_one_size(path, found, one)

@@ -1,4 +1,4 @@
-"""A set of labelled images that lies in memory as one uint8 tensor."""
+"""A set of labelled images, held in memory as one uint8 tensor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImageSet(Dataset):
             if not isinstance(given, Tensor):
                 hint = f"; torch.from_numpy({name})" if isinstance(given, np.ndarray) else ""
                 raise TypeError(
-                    f"ImageSet: {name} must be a torch tensor, not {type(given).__name__}{hint}"
+                    f"ImageSet: {name}: wanted a torch tensor, got {type(given).__name__}{hint}"
                 )
         if images.dtype != torch.uint8 or labels.dtype != torch.int64:
             raise TypeError(
@@ -46,7 +46,7 @@ class ImageSet(Dataset):
         names = checked_names(classes, "ImageSet: classes")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
             raise ValueError(
-                f"ImageSet: labels must lie in 0..{len(names) - 1} for {len(names)} classes, "
+                f"ImageSet: labels: wanted ids in 0..{len(names) - 1} for {len(names)} classes, "
                 f"got {int(labels.min())}..{int(labels.max())}"
             )
         self.images = images
@@ -69,7 +69,7 @@ class ImageSet(Dataset):
         return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
 
     def class_ids(self, wanted: Sequence[int | str]) -> tuple[int, ...]:
-        """Turn class ids or names into ids, in the order given; ValueError for one not there."""
+        """Turn class ids or names into ids, in the order given; ValueError for an unknown one."""
         if isinstance(wanted, str):
             raise TypeError(f"ImageSet: wanted a list of classes, got the text {wanted!r}")
         if not isinstance(wanted, Iterable):
@@ -80,7 +80,7 @@ class ImageSet(Dataset):
                 place = places([item], self.classes)[0]
                 if place < 0:
                     raise ValueError(
-                        f"ImageSet: no class is called {quoted(item)}; there are "
+                        f"ImageSet: no class is named {quoted(item)}; there are "
                         f"{listing(self.classes)}{nearly(item, self.classes)}"
                     )
                 ids.append(place)
@@ -93,20 +93,20 @@ class ImageSet(Dataset):
         return tuple(ids)
 
     def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> ImageSet:
-        """Take the images at these positions, in this order, or where a mask is True (a copy)."""
+        """Return a copy of the images at these positions, in order, or where a mask is True."""
         index = torch.from_numpy(rows_of(indices, len(self), "ImageSet.subset"))
         return ImageSet(self.images[index], self.labels[index], self.classes)
 
     def only_classes(self, ids: Sequence[int | str]) -> ImageSet:
-        """Take the images of these classes (ids or names); labels and class names stay."""
+        """Return the images of these classes (ids or names); ids and class names do not change."""
         wanted = torch.tensor(self.class_ids(ids), dtype=torch.int64)
         return self.subset(torch.isin(self.labels, wanted).nonzero().flatten())
 
     def split(self, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         """Split by class: `train, val = images.split(0.1)` puts a tenth of each class into val.
 
-        The second set gets `fraction` of each class, rounded, though at least one image and never
-        all (a class of a single image stays in the first). The choice depends on the seed alone.
+        The second set gets `fraction` of each class, rounded, but at least one image and never all
+        (a class of a single image stays in the first). The choice depends only on the seed.
         """
         first, second = stratified_split(self.labels.numpy(), fraction, seed)
         return self.subset(first), self.subset(second)
@@ -119,9 +119,7 @@ def _class_id(item: Any) -> int:
             raise TypeError
         return operator.index(item)
     except TypeError:
-        raise TypeError(
-            f"ImageSet: a class must be a whole number or a name, got {item!r}"
-        ) from None
+        raise TypeError(f"ImageSet: class: wanted a whole number or a name, got {item!r}") from None
 
 
 def stratified_split(
@@ -130,9 +128,9 @@ def stratified_split(
     """Split positions 0..n-1 by label; see `ImageSet.split`. Both parts come in rising order."""
     share = plain_number(fraction)
     if isinstance(share, bool) or not isinstance(share, (int, float)):
-        raise TypeError(f"split: fraction must be a number in [0, 1), got {fraction!r}")
+        raise TypeError(f"split: fraction: wanted a number in [0, 1), got {fraction!r}")
     if not 0 <= share < 1:
-        raise ValueError(f"split: fraction must lie in [0, 1), got {fraction!r}")
+        raise ValueError(f"split: fraction: wanted a number in [0, 1), got {fraction!r}")
     fraction, seed = share, whole(seed, "split: seed", 0)
     random = np.random.default_rng(seed)
     second = []

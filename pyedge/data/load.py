@@ -1,4 +1,4 @@
-"""From a path, or a name, to image sets: recognises what lies there."""
+"""From a path, or a name, to image sets: recognises what is there."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def load_folder(path: Path, size: int | None = None, *, splits: bool | None = No
 
     Classes are the folders' names in alphabetical order. With `size`, shorter sides are resized
     to it and the centre is cut out; without, all images must have one size. Images become RGB.
-    splits=False takes the folders for classes, also where they are called like splits.
+    splits=False takes all folders as classes, even if they are named like splits.
 
-    Warns, once, of files that are left out, with number and reason. Raises FormatError for broken
-    images and archives, empty class folders and images outside of them; ValueError for images that
+    Warns once of files that are left out, with number and reason. Raises FormatError for broken
+    images and archives, empty class folders and images outside them; ValueError for images that
     differ in size; FileNotFoundError.
     """
     splits = splits_word(splits, "load_folder")
@@ -49,8 +49,8 @@ def load_cifar10(path: Path) -> tuple[ImageSet, ImageSet]:
 
     `path` is the official binary or python archive (cifar-10-binary.tar.gz,
     cifar-10-python.tar.gz), the folder unpacked from it, or a folder or tar archive with
-    train/<class>/<image> and test/<class>/<image>. Pickles run nothing. Raises FormatError for
-    what is missing, truncated or broken; FileNotFoundError.
+    train/<class>/<image> and test/<class>/<image>. Pickles cannot run code. Raises FormatError for
+    anything missing, truncated or broken; FileNotFoundError.
     """
     found = read_contents(path, None)
     if found.batches:
@@ -66,7 +66,7 @@ def load_cifar10(path: Path) -> tuple[ImageSet, ImageSet]:
 
 
 class Parts(NamedTuple):
-    """A dataset in three, and a line about where they come from, where that is not plain."""
+    """A data set in three parts, and a line on where they come from if that is not obvious."""
 
     train: ImageSet
     val: ImageSet
@@ -87,17 +87,17 @@ def load_dataset(
 
     - "digits": scikit-learn's digits;
     - CIFAR-10's official files (`load_cifar10`);
-    - train/ and test/ with class folders, and perhaps val/, or what others call them: training_set,
-      seg_test, Validation. Official splits stay untouched; without val/, `val_fraction` of each
-      class of train becomes val. With val/ and no test/ (ImageNet's habit) val/ is the test set,
-      and val comes out of train;
+    - train/ and test/ with class folders, and perhaps val/, or similar names: training_set,
+      seg_test, Validation. Official splits are kept; without val/, `val_fraction` of each class of
+      train becomes val. With val/ and no test/ (as in ImageNet) val/ is the test set, and val is
+      taken out of train;
     - plain class folders: `test_fraction` of each class is test, `val_fraction` of the rest val.
 
-    Splits depend on the seed alone. `size` as in `load_folder`; digits and CIFAR-10's files have
-    theirs. `splits`: None looks for folders called like splits, and raises FormatError where it is
-    not plain what they are; False takes the folders for classes whatever they are called; True
-    takes those called like splits for splits, and leaves the folders beside them out. Warns of what
-    is left out, and of a test set that lacks classes. Raises as `load_folder`.
+    Splits depend only on the seed. `size` as in `load_folder`; digits and CIFAR-10's files have
+    their own. `splits`: None looks for folders named like splits, and raises FormatError if it is
+    unclear what they are; False takes all folders as classes, whatever their names; True takes
+    those named like splits as splits, and leaves out the folders next to them. Warns of what is
+    left out, and of a test set that lacks classes. Raises as `load_folder`.
     """
     return load_parts(
         *(path, size, seed, splits), val_fraction=val_fraction, test_fraction=test_fraction
@@ -149,7 +149,7 @@ def load_parts(
 def load_unlabelled(path: Path, size: int | None) -> ImageSet:
     """Load every image below `path` in the order of their names; all labels are 0.
 
-    Raises as `load_folder`, and lays down no rule for folders.
+    Raises as `load_folder`, but images may lie in any folders.
     """
     found = read_contents(path, size)
     if not found.images:
@@ -160,7 +160,7 @@ def load_unlabelled(path: Path, size: int | None) -> ImageSet:
 
 
 def _read_batches(path: str, found: Contents) -> tuple[ImageSet, ImageSet]:
-    """Read CIFAR-10's files, and warn of images beside them; its own other files are no news."""
+    """Read CIFAR-10's files, and warn of images next to them, but not of its own other files."""
     beside = LeftOut()
     for image in sorted(found.images):
         beside.add(image, "beside the batches of CIFAR-10")
@@ -169,7 +169,7 @@ def _read_batches(path: str, found: Contents) -> tuple[ImageSet, ImageSet]:
 
 
 def _one_part(path: str, folders: Collection[str], told: str) -> str:
-    """Say how to have one part split, where others are missing."""
+    """Say how to have one part split, if others are missing."""
     if len(folders) == 1 and not told:
         return "splits=False (--splits no) splits it"
     named = ", ".join(shown(name) for name in sorted(folders))
@@ -177,7 +177,7 @@ def _one_part(path: str, folders: Collection[str], told: str) -> str:
 
 
 def _told(folders: Mapping[str, str], cut: Sequence[str]) -> str:
-    """Say which folders the parts are, where other names than ours were understood."""
+    """Say which folders the parts are, if they have other names than ours."""
     if all(folder.lower() in (split, "valid") for split, folder in folders.items()) and (
         "test" in folders
     ):

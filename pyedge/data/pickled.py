@@ -1,8 +1,8 @@
 """Read the dicts of CIFAR's python archive without letting a pickle run anything.
 
 A pickle is a program: it may import and call. This reader first checks the opcodes (data only, no
-absurd memo), and then lets through four names, none of which reaches numpy or the standard
-library: each stands for a few lines below.
+absurd memo), and then allows four names, none of which reaches numpy or the standard library: each
+is replaced by a few lines below.
 """
 
 from __future__ import annotations

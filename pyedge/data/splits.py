@@ -34,7 +34,7 @@ def _by_class(
     others = [i for i in range(len(dataset.classes)) if i not in ids]
     if not ids or not others:
         raise ValueError(
-            f"{function}: {argument} must name some, but not all, of the "
+            f"{function}: {argument}: wanted some, but not all, of the "
             f"{len(dataset.classes)} classes, got {list(wanted)!r}"
         )
     return dataset.only_classes(others), dataset.only_classes(sorted(ids))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 DESCRIPTION = """\
 Train a teacher, cut students out of it, let them learn a new category and recognise categories
-that they were never shown, and write what came out as a table, report.json and report.html.
+that they were never shown, and write the results as a table, report.json and report.html.
 
 Without arguments: scikit-learn's digits (1,797 scans of 8 x 8 pixels), three seeds, a few minutes
 on two cores. With --data: CIFAR-10's archives, or any folder or archive of class folders.
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", default="digits", help='"digits" (default) or a path')
     parser.add_argument(
-        "--size", type=int, help="side in pixels that photographs are brought to (default 32)"
+        "--size", type=int, help="side in pixels to which photographs are resized (default 32)"
     )
     parser.add_argument(
         "--seeds", type=int, default=3, help="how many runs to average over (default 3)"
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo"), help="folder for the report (default demo)"
     )
     parser.add_argument(
-        "--workers", type=int, help="processes at a time (default: one a processor)"
+        "--workers", type=int, help="processes at a time (default: one for each processor)"
     )
     parser.add_argument(
         "--json", action="store_true", help="print the report as JSON instead of tables"

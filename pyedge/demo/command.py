@@ -21,10 +21,10 @@ from pyedge.files.atomic import check_folder, write_atomically
 def run_command(args: argparse.Namespace) -> int:
     """Run the demonstration that `args` asks for, and return the exit code."""
     if args.seeds < 1:
-        raise ValueError(f"demo: --seeds must be at least 1, got {args.seeds}")
+        raise ValueError(f"demo: --seeds: wanted at least 1, got {args.seeds}")
     workers = available_cpus() if args.workers is None else args.workers
     if workers < 1:
-        raise ValueError(f"demo: --workers must be at least 1, got {workers}")
+        raise ValueError(f"demo: --workers: wanted at least 1, got {workers}")
     try:
         check_folder(args.out)
     except OSError as error:
@@ -56,7 +56,7 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def say(text: str) -> None:
-    """Tell how far the work is, beside the output."""
+    """Report progress, apart from the output."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -67,7 +67,7 @@ def _size(args: argparse.Namespace) -> int | None:
 
 
 def _data_name(data: Any) -> str:
-    """The name of the data, without the folders of the machine that it lies on."""
+    """Return the name of the data, without this machine's folders."""
     return str(data) if data == "digits" else Path(data).name
 
 

@@ -1,8 +1,8 @@
 """The device's part of the main job, one seed at a time: a new category, and unseen ones.
 
 The students learn on the edge engine, in a process that cannot import torch, from what the teacher
-has written down. The same is done in torch, to compare with. Each function is one job that runs in
-a process of its own; all figures are of test images that no training and no choice has seen.
+has recorded. The same is done in torch for comparison. Each function is one job that runs in its
+own process; all figures are of test images that no training and no choice has seen.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from pyedge.student.archive import write_student
 
 
 def new_classes(classes: int, seed: int) -> list[int]:
-    """The category that arrives later: another one for each seed, the last one first."""
+    """Return the category that arrives later: another for each seed, beginning with the last."""
     return [(classes - 1 - seed) % classes]
 
 
 def seen_classes(classes: int, seed: int) -> list[int]:
-    """The two categories that the device has images of: another pair for each seed."""
+    """Return the two categories that the device has images of: another pair for each seed."""
     first = 2 * seed % classes
     return sorted({first, (first + 1) % classes})
 
 
 def incremental_job(job: Job) -> dict[str, Any]:
-    """Nine categories first, then images of the tenth alone (Table 4), in each way to learn them.
+    """Learn nine categories, then only images of the tenth (Table 4), in each way to learn.
 
-    Those that take steps take the same number at the same rate, in the same layers, and all are
-    measured after the last one. Transfer leaves the labels (J_3) out: the teacher knows the new
-    category, and labels that are all the same are what drives out the old ones. Replay has some old
-    images beside, and joint training, which no device can do, all of them.
+    Ways that take steps take the same number at the same rate, in the same layers, and all are
+    measured after the last step. Transfer leaves out the labels (J_3): the teacher knows the new
+    category, and labels that are all the same would drive out the old ones. Replay also has some
+    old images, and joint training, which no device can do, all of them.
     """
     start = begin(job)
     train_set, val_set, test_set = load_sets(job.folder)
@@ -120,7 +120,7 @@ def _incremental_in_torch(
 
 
 def unseen_job(job: Job) -> dict[str, Any]:
-    """Images of two categories; the other eight are asked for (Table 7), ten answers possible.
+    """Learn from images of two categories; test the other eight (Table 7), with ten answers.
 
     transfer has no labels. independent has labels and no teacher. fitnet has both, in torch.
     "inherited" is the student as it was cut, and "fresh" is transfer to a student whose weights
@@ -199,7 +199,7 @@ class _Device:
     def knowledge(
         self, teacher: nn.Module, student: Path, augment: dict[str, Any], **more: Any
     ) -> Path:
-        """Write down what the teacher knows of the images, in several views of each."""
+        """Record what the teacher knows of the images, in several views of each."""
         preset = self._job.preset
         make_knowledge(
             student,
@@ -259,7 +259,7 @@ class _Device:
         )
 
     def task(self, student: Path, *lessons: EdgeLesson) -> EdgeTask:
-        """Make a task of lessons, one after the other."""
+        """Make a task of lessons, one after another."""
         return EdgeTask(str(student), self._test, lessons, self._job.threads)
 
     def do(self, tasks: list[EdgeTask]) -> list[tuple[Any, dict[str, Any]]]:
@@ -272,5 +272,5 @@ def _edge_options(job: Job) -> dict[str, Any]:
 
 
 def _shifts(augment: dict[str, Any]) -> dict[str, Any]:
-    """What the engine itself does to images that are learned from labels alone."""
+    """Return how the engine itself augments images that are learned from labels alone."""
     return {"crop_padding": augment["crop_padding"], "flip": augment["flip"]}

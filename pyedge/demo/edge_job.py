@@ -24,7 +24,7 @@ from pyedge.edge.learner import EdgeLearner  # noqa: E402
 
 
 def work(task: dict[str, Any]) -> dict[str, Any]:
-    """Let a student take the lessons of a task, if any, and tell what it is worth then."""
+    """Let a student take the lessons of a task, if any, and evaluate it."""
     learner = EdgeLearner(task["student"], threads=task["threads"])
     answer: dict[str, Any] = {}
     for lesson in task["lessons"]:

@@ -1,4 +1,4 @@
-"""Send tasks to the device's process, which has numpy alone, and read its answers."""
+"""Send tasks to the device's process, which has only numpy, and read its answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyedge.runs.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class EdgeLesson:
-    """What a student learns from at once, all by paths of files.
+    """What a student learns from in one call, all as paths of files.
 
     options are keywords of EdgeLearner.learn. knowledge: the folder of a pack, memory: a file of
     pyedge.Memory, or None.
@@ -34,9 +34,9 @@ class EdgeLesson:
 
 @dataclass(frozen=True)
 class EdgeTask:
-    """A student, the lessons that it takes on the device one after the other, and its test.
+    """A student, the lessons that it takes on the device one after another, and its test.
 
-    Without lessons the student is tested as it is.
+    Without lessons the student is tested unchanged.
     """
 
     student: str
@@ -52,9 +52,9 @@ def save_images(images: ImageSet, path: Path) -> str:
 
 
 def on_device(folder: Path, tasks: Sequence[EdgeTask]) -> list[tuple[Evaluation, dict[str, Any]]]:
-    """Do tasks in a process that cannot import torch: for each its evaluation, and more about it.
+    """Do tasks in a process that cannot import torch; return each one's evaluation and more.
 
-    Raises RuntimeError with the process's own words where it fails.
+    Raises RuntimeError with the process's own message if it fails.
     """
     (folder / "tasks.json").write_text(json.dumps([asdict(task) for task in tasks]))
     done = subprocess.run(

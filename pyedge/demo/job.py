@@ -1,4 +1,4 @@
-"""A job of the demonstration: what it is given, and what several jobs do alike."""
+"""A job of the demonstration: its inputs, and what several jobs share."""
 
 from __future__ import annotations
 
@@ -109,5 +109,5 @@ def options_of(job: Job, schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 def tested(model: nn.Module, images: ImageSet) -> Evaluation:
-    """What a network does with test images."""
+    """Evaluate a network on test images."""
     return evaluate(model, in_order(images))

@@ -1,4 +1,4 @@
-"""report.html: one file with its pictures inside, that a person reads."""
+"""report.html: one file for people, with its pictures inside."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def write_page(report: dict[str, Any], table: str, pictures: Path) -> str:
         _image(as_png(figure_compression(report)), "accuracy against parameters"),
         f"<h2>A new category, without losing the old ones (P = {P:g})</h2>",
         _p(
-            "The student learnt all categories but one, then sees images of the missing one alone "
+            "The student learnt all categories but one, then sees only images of the missing one "
             f"(here: {new}). Both ways take the same steps, rate and layers (the last convolution "
             "of each group and the classifier) and are measured after the last step. With transfer "
-            "the teacher, who knows the new category, is followed instead of the labels. The "
+            "the teacher, which knows the new category, is followed instead of the labels. The "
             "student learns on the edge engine, in a process that has no torch, from what the "
-            "teacher has written down about the images; rows marked (torch) are the same in torch. "
+            "teacher has recorded about the images; rows marked (torch) are the same in torch. "
             "From statistics it takes no step: the file holds sums of the old categories' "
             "features, the device adds those of the new images, and one solve gives the "
             "classifier. Replay has a few images of each old category, joint training all of them."

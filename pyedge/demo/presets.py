@@ -12,14 +12,14 @@ _INCREMENTAL = {"steps": 64, "lr": 0.01, "batch_norm": "frozen", "trainable": "l
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that the protocol's result depends on, beside the images and the seed.
+    """Everything that the protocol's result depends on besides the images and the seed.
 
-    Lengths are steps where a field says steps, else epochs. augment and unseen_augment are the
+    Lengths are steps if the field's name says so, else epochs. augment and unseen_augment are the
     arguments of pyedge.data.Augment. unseen_augment is for transfer without labels: the teacher
-    answers for the distorted image too, so even a mirrored digit teaches. What the device learns
-    from has no cutout, which the engine does not do; knowledge_views distorted views of each image
-    are written down for it, as knowledge_dtype. lambdas weigh J_1, J_b
-    and J_3 wherever a whole student learns from its teacher.
+    answers for the distorted image, so even a mirrored digit teaches. The device learns without
+    cutout, which the engine does not do; knowledge_views distorted views of each image are recorded
+    for it, as knowledge_dtype. lambdas weigh J_1, J_b and J_3 wherever a whole student learns from
+    its teacher.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The cloud's part of the main job, one seed at a time: the teacher, and students of every size.
 
-Each function is one job that runs in a process of its own. All figures are of test images that
-no training and no choice has seen.
+Each function is one job that runs in its own process. All figures are of test images that no
+training and no choice has seen.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def teacher_job(job: Job) -> dict[str, Any]:
 
 
 def compression_job(job: Job) -> dict[str, Any]:
-    """Cut a student for each threshold; train it with transfer, and on labels alone."""
+    """Cut a student for each threshold; train it with transfer, and on labels only."""
     start = begin(job)
     train_set, val_set, test_set = load_sets(job.folder)
     teacher = load_teacher(job, train_set)

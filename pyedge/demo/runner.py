@@ -1,4 +1,4 @@
-"""Run the protocol's jobs in processes, two stages: the teachers, then all that needs one."""
+"""Run the protocol's jobs in processes, in two stages: the teachers, then what needs them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def run_protocol(
 ) -> dict[str, list[dict[str, Any]]]:
     """Run every job for every seed, and return {"teacher": [a result for each seed], ...}.
 
-    Processes share nothing but a scratch folder, which is gone afterwards. Each of them computes
-    with one thread when there are more jobs than processors.
+    Processes share only a scratch folder, which is removed afterwards. Each computes with one
+    thread when there are more jobs than processors.
     """
     start = time.time()
     # a waiting thread that spins takes the processor from the job that it waits for
@@ -60,7 +60,7 @@ def run_protocol(
 
 
 def available_cpus() -> int:
-    """The processors that this process may use."""
+    """Return the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

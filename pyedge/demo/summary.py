@@ -176,7 +176,7 @@ def incremental_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
 
 
 def incremental_verdict(report: dict[str, Any]) -> str:
-    """Say which way is right most often over all categories, of those that a device can take."""
+    """Say which of the ways that a device can take is right most often over all categories."""
     found = report["incremental"]
     can = [way for way in INCREMENTAL if way != "joint"]
     best = max(can, key=lambda way: found[way]["weighted"])
@@ -195,7 +195,7 @@ def unseen_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str
 
 
 def _in_torch(way: str) -> str:
-    """The name of a row that tells what torch makes of the same."""
+    """Return the name of the row for the same in torch."""
     return f"{EXPLAINED[way]} (torch)"
 
 
@@ -212,7 +212,7 @@ def as_text(report: dict[str, Any]) -> str:
             text_table(*compression_rows(report)),
             "",
             "What follows is learned on the edge engine, in a process without torch, from what the",
-            "teacher has written down; rows marked (torch) are the same in torch, to compare with.",
+            "teacher has recorded; rows marked (torch) are the same in torch, for comparison.",
             "",
             f"A new category, from its images alone (student of P = {P:g})",
             text_table(*incremental_rows(report)),

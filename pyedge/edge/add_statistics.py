@@ -1,4 +1,4 @@
-"""pyedge.add_statistics: a student that knows the statistics of its features."""
+"""pyedge.add_statistics: give a student the statistics of its features."""
 
 from __future__ import annotations
 
@@ -45,23 +45,25 @@ def add_statistics(
 ) -> StudentFile:
     """Return a student with the features of labelled images added to its statistics.
 
-    student: a StudentFile, its file or a learner, which stays as it is; `write_student` writes the
-    result. images, labels: as `EdgeLearner.evaluate` takes them. No answer changes by it.
+    student: a StudentFile, its file or a learner, which is not changed; `write_student` writes the
+    result. images, labels: as `EdgeLearner.evaluate` takes them. The student's answers stay the
+    same.
 
-    held: images of the same kind that the student was not trained on, with labels as (images,
-    labels) or of their own: they choose the form of the classifier, tell how sure it may be, and
-    from which distance on an image is of nothing known. Without them some of `images` do, left out
-    of the sums one by one; what a student was trained on looks surer than it is.
+    held: images of the same kind that the student was not trained on, as (images, labels) or with
+    labels of their own. They choose the form of the classifier, its temperature, and the distance
+    from which an image counts as unknown. Without them some of `images` are used for this, each
+    left out of the sums in turn; answers to images that a student was trained on look surer than
+    they should.
 
-    expand: let the classifier read so many random features besides (RanPAC, McDonnell et al. 2023),
-    a projection made from `seed` that the file does not hold: what is solved for then draws curved
-    borders between classes. No answer changes by it. "auto", the default of `pyedge.export`: as
-    many as docs/learning.md says, where statistics are begun and the classifier reads few features.
-    They are scaled by these images: devices whose statistics are to be merged must begin with one
-    file that has them.
+    expand: let the classifier also read this many random features (RanPAC, McDonnell et al. 2023),
+    a projection made from `seed`, which the file does not hold; a classifier solved from them draws
+    curved borders between classes. The student's answers stay the same. "auto", the default of
+    `pyedge.export`: as many as docs/learning.md says, if statistics are begun and the classifier
+    reads few features. The random features are scaled by these images, so devices whose statistics
+    are to be merged must all begin with one file that already has them.
 
-    forgettable: keep the second moments of each class apart, so that `forget` can take any of them
-    out: f (f + 1) / 2 numbers of 8 bytes a class, in the place of once.
+    forgettable: keep second moments for each class apart, so that `forget` can take out any class:
+    f (f + 1) / 2 numbers of 8 bytes for each class, instead of once.
 
     Raises ValueError and TypeError as `EdgeLearner.evaluate` does, and for too few images.
     """
@@ -86,21 +88,21 @@ def with_described(
     forgettable: bool,
     where: str,
 ) -> StudentFile:
-    """Do what `add_statistics` does, with labelled images; messages begin with `where`."""
+    """Do the work of `add_statistics` with labelled images; messages begin with `where`."""
     forgettable = flag(forgettable, f"{where}: forgettable")
     if not len(given):
-        raise ValueError(f"{where}: images: wanted one at least, got none")
+        raise ValueError(f"{where}: images: wanted at least one, got none")
     doubts = Doubts(student.preprocessing)
     doubts.look(given, where)
     if held is not None:
         if not len(held):
-            raise ValueError(f"{where}: held: wanted one image at least, got none")
+            raise ValueError(f"{where}: held: wanted at least one image, got none")
         doubts.look(held, f"{where}: held")
         _tell_of_shared(given, held, where)
         if len(held) < LEAST_HELD:
             warn(
-                f"{where}: held has {len(held)} images, too few to tell how sure an answer may be "
-                f"and what is unknown; wanted {LEAST_HELD} at least"
+                f"{where}: held: wanted at least {LEAST_HELD} images, to tell how sure an answer "
+                f"is and what is unknown, got {len(held)}"
             )
     student = without_stale(student, where)
     engine = student.engine()
@@ -110,8 +112,8 @@ def with_described(
         wide = with_expansion(student, features, width, seed, where)
         if student.statistics is not None:
             warn(
-                f"{where}: expand={width} gives the classifier other features than the student's "
-                "statistics are of; they are begun anew"
+                f"{where}: expand={width} changes the features that the classifier reads, so the "
+                "student's statistics are begun anew"
             )
         student = wide
         entry = {"command": "expand", "width": width, "seed": seed}
@@ -125,18 +127,18 @@ def with_described(
 
 
 def _tell_of_shared(given: EdgeImages, held: EdgeImages, where: str) -> None:
-    """Warn of images that are held and counted, too: their answers look surer than they are."""
+    """Warn of held images that are also counted: answers to them look surer than they should."""
     counted = {each.tobytes() for each in image_digests(given)}
     shared = sum(each.tobytes() in counted for each in image_digests(held))
     if shared:
         warn(
             f"{where}: {shared} of the {len(held)} images of held are among the {len(given)} that "
-            "the statistics count; held must be others, or answers look surer than they are"
+            "the statistics count; hold others, or answers look surer than they should"
         )
 
 
 def _holding(engine: Engine, student: StudentFile, aside: EdgeImages, where: str) -> StudentFile:
-    """Hold these images in the place of those that the sums count."""
+    """Hold these images instead of those that the sums count."""
     statistics = student.statistics
     assert statistics is not None
     assert aside.labels is not None
@@ -145,7 +147,7 @@ def _holding(engine: Engine, student: StudentFile, aside: EdgeImages, where: str
     lacking = [name for name in names if name not in statistics.classes]
     if lacking:
         raise ValueError(
-            f"{where}: held has images of {listing(lacking)}, of which the statistics know nothing"
+            f"{where}: held has images of {listing(lacking)}, which the statistics do not know"
         )
     values = rounded(features, statistics.step).values
     found = held_alone(values, aside.labels, student.classes, statistics)

@@ -1,8 +1,8 @@
 """Learning in closed form: a forward pass, sums, and one solve.
 
-After any number of calls the classifier is that of all images of all times at once, to the rounding
-of the features (Zhuang et al. 2022; Hayes and Kanan 2020): old classes are not forgotten, because
-their sums are still there.
+After any number of calls the classifier equals one solved from all images seen so far at once, up
+to the rounding of the features (Zhuang et al. 2022; Hayes and Kanan 2020): old classes are not
+forgotten, because their sums are still there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import kind_of
 from pyedge.classes.matching import listing
 from pyedge.edge.answers import PREDICT_BATCH, evaluation, logits_of
 from pyedge.edge.features import features_of
@@ -49,7 +50,7 @@ def summed(
 ) -> Statistics:
     """Return the statistics of the images at `rows`, labels int64 [rows], on the student's grid.
 
-    Second moments are of each class alone.
+    Each class has second moments of its own.
     """
     found = on_grid(engine, student, images, rows, batch, where)
     return of_values(
@@ -63,7 +64,7 @@ def summed(
 
 
 def _together(student: StudentFile, more: Statistics, where: str, forgettable: bool) -> Statistics:
-    """Add sums to the student's own; not `forgettable` ones into those that classes share."""
+    """Add sums to the student's; unless `forgettable`, to the second moments that classes share."""
     known = [] if student.statistics is None else [student.statistics]
     try:
         whole = merged([*known, more])
@@ -73,7 +74,7 @@ def _together(student: StudentFile, more: Statistics, where: str, forgettable: b
 
 
 class OnGrid(NamedTuple):
-    """Features as whole numbers, int32 [n, f]; of what, and of which step."""
+    """Features as whole numbers, int32 [n, f], with their digest and step."""
 
     values: NDArray[np.int32]
     digest: str
@@ -90,7 +91,7 @@ def on_grid(
 ) -> OnGrid:
     """Return the features of the images at `rows`, on the grid of the student's statistics.
 
-    Of a student without statistics, on the one that these features ask for.
+    A student without statistics has no grid yet: one is chosen for these features.
     """
     try:
         features = features_of(engine, images, batch, rows)
@@ -102,7 +103,7 @@ def on_grid(
     if found.clipped:
         warn(
             f"{where}: {found.clipped} of {features.size} features are far larger than any that "
-            "the statistics were begun with, and were cut: are these images like the others?"
+            "the statistics were begun with, and were clipped: are these images like the others?"
         )
     digest = features_digest(student) if known is None else known.digest
     return OnGrid(found.values, digest, step)
@@ -120,7 +121,7 @@ def learn_statistics(
 ) -> tuple[StudentFile, LearnResult]:
     """Add the images of a lesson to the student's statistics, and solve for its classifier.
 
-    Without labels the class that the teacher takes an image for is its label.
+    Without labels, an image's label is the class that the teacher predicts for it.
     """
     began = time.perf_counter()
     footprint = Footprint.at_rest(engine, student)
@@ -167,11 +168,11 @@ def with_statistics(
 
 
 def without_stale(student: StudentFile, where: str) -> StudentFile:
-    """Return the student without statistics of other features than it computes, with a warning."""
+    """Return the student, without its statistics if its features have changed since; warn then."""
     known = student.statistics
     if known is None or known.digest == features_digest(student):
         return student
-    warn(f"{where}: the statistics were of other features, and are begun anew")
+    warn(f"{where}: the features have changed since the statistics, which are begun anew")
     return dataclasses.replace(student, statistics=None, head={})
 
 
@@ -186,10 +187,10 @@ def with_added(
 ) -> StudentFile:
     """Return the student with labelled images added to its statistics, or to new ones.
 
-    Its head is as before: `with_settings` says what these say of it.
+    Its head is unchanged; `with_settings` updates it.
     """
     if not len(images):
-        raise ValueError(f"{where}: images: wanted one at least, got none")
+        raise ValueError(f"{where}: images: wanted at least one, got none")
     assert images.labels is not None
     student = without_stale(student, where)
     footprint = Footprint.at_rest(engine, student)
@@ -205,7 +206,7 @@ def forgotten(student: StudentFile, what: Any) -> StudentFile:
     """Return the student without a class, or without statistics that were added to its own."""
     if not isinstance(what, (str, Statistics)):
         raise TypeError(
-            f"forget: wanted the name of a class, or Statistics, not {type(what).__name__}"
+            f"forget: what: wanted the name of a class, or Statistics, got {kind_of(what)}"
         )
     known = check_fresh(student, "forget")
     try:
@@ -230,9 +231,9 @@ def with_classifier(engine: Engine, student: StudentFile) -> Engine:
 def after_steps(
     engine: Engine, before: StudentFile, student: StudentFile, lesson: Lesson
 ) -> StudentFile:
-    """Return a student that has learned by steps, without statistics that are stale by that.
+    """Return a student that has learned by steps, without statistics that the steps made stale.
 
-    They are made anew from the images of a memory and of the lesson, where there is a memory.
+    If there is a memory, they are made anew from its images and those of the lesson.
     """
     known = before.statistics
     if known is None or known.digest == features_digest(student):

@@ -20,19 +20,19 @@ Logits = NDArray[np.float32]
 
 
 class Prediction(NamedTuple):
-    """What a student takes images for: ids int64 [n], probabilities float32 [n, classes]."""
+    """The classes that a student predicts: ids int64 [n], probabilities float32 [n, classes]."""
 
     ids: NDArray[np.int64]
     probabilities: NDArray[np.float32]
 
 
 class OpenPrediction(NamedTuple):
-    """What a student takes images for, and whether they are of anything that it knows.
+    """The classes that a student predicts, and whether the images show anything that it knows.
 
     ids int64 [n], probabilities float32 [n, classes]: as in Prediction. distances float32 [n]: how
     much farther the features are from the nearest class than from all classes taken together
-    (relative Mahalanobis distance, Ren et al. 2021). unknown bool [n]: whether that is more than
-    95 % of known images have.
+    (relative Mahalanobis distance, Ren et al. 2021). unknown bool [n]: whether this distance is
+    larger than that of 95 % of known images.
     """
 
     ids: NDArray[np.int64]
@@ -44,7 +44,7 @@ class OpenPrediction(NamedTuple):
 def logits_of(
     engine: Engine, images: EdgeImages, batch: int, classes: int, rows: Rows | None = None
 ) -> Logits:
-    """Return the logits of the images at `rows` (None: of all), float32 [n, classes]."""
+    """Return the logits of the images at `rows` (None: all of them), float32 [n, classes]."""
     if rows is None:
         rows = np.arange(len(images), dtype=np.int64)
     found = np.empty((len(rows), classes), dtype=np.float32)
@@ -57,12 +57,12 @@ def logits_of(
 
 
 def prediction(logits: Logits) -> Prediction:
-    """Take the largest logit, the first of equal ones, and the softmax of them all."""
+    """Return the class of the largest logit (the first of equal ones) and the softmax."""
     return Prediction(logits.argmax(axis=1), np.exp(_log_softmax(logits)).astype(np.float32))
 
 
 def evaluation(logits: Logits, labels: NDArray[np.int64]) -> Evaluation:
-    """Count what images of each class were taken for."""
+    """Count which classes the images of each class were predicted as."""
     n, classes = logits.shape
     confusion = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)

@@ -1,4 +1,4 @@
-"""The batches of a run: which images, which views and which shifts, from seed, epoch and place.
+"""The batches of a run: images, views and shifts, decided by seed, epoch and place.
 
 Nothing here has a state, so a resumed run sees the batches that the interrupted one would have
 seen. Order, shifts and flips are those of `pyedge.data.BatchLoader` with the same seed.
@@ -24,8 +24,8 @@ class Batch:
 
     rows int64 [n]: places of the images. views int64 [n]: which of the pack's views. shift int32
     [n, 2] (dy, dx) and flip bool [n] are the engine's: mirrored first, then read from that offset.
-    remembered int64 [m]: places of a memory's images that stand behind them, whose shift and flip
-    are behind theirs too.
+    remembered int64 [m]: places of a memory's images, which follow the others in the batch; their
+    shift and flip follow too.
     """
 
     rows: Rows
@@ -39,10 +39,10 @@ class Batch:
 class Batches:
     """The batches of every epoch over the images at `rows`.
 
-    The last batch of an epoch has what remains, but is left out where it has fewer than `least`
-    images (batch statistics of one image are none). `views` of a pack, or None without one.
-    With `replay` a batch has `size` images in all, and an epoch ends when each new one has been
-    in one.
+    The last batch of an epoch has what remains, but is left out if it has fewer than `least`
+    images (one image has no batch statistics). `views`: how many the pack has, or None without a
+    pack. With `replay` a batch has `size` images in all, and an epoch ends when each new image has
+    been in a batch.
     """
 
     rows: Rows
@@ -68,7 +68,7 @@ class Batches:
         return self.rows[np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))]
 
     def batch(self, order: Rows, epoch: int, index: int) -> Batch:
-        """Return a batch of an epoch, whose `order` is that of `epoch`."""
+        """Return a batch of an epoch; `order` is what `epoch` returned for it."""
         rows = order[index * self._new :][: self._new]
         if self.replay is not None and len(order) < self._new:
             rows = np.resize(rows, self._new)  # few images, which have their share all the same
@@ -93,9 +93,9 @@ class Batches:
 def hold_back(
     count: int, labels: NDArray[np.int64] | None, share: float, seed: int
 ) -> tuple[Rows, Rows]:
-    """Split 0..count - 1 into (to learn from, held back), a share of each class where labelled.
+    """Split 0..count - 1 into (to learn from, held back); with labels, a share of each class.
 
-    Raises ValueError where either part would be empty.
+    Raises ValueError if either part would be empty.
     """
     order = np.random.default_rng([seed]).permutation(count)
     groups = [order]

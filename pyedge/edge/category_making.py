@@ -1,4 +1,4 @@
-"""pyedge.make_category: a class for devices that have no image of it."""
+"""pyedge.make_category: a class for devices that have no images of it."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def make_category(
     detail: str = "mean",
     rank: int = _RANK,
 ) -> Statistics:
-    """Write a category file: what a class adds to the statistics of a student, without an image.
+    """Write a category file: what a class adds to a student's statistics, without any image.
 
-    student: a StudentFile, its file or a learner, which stays as it is. A device takes the file
-    (`EdgeLearner.add_category`) if its student computes the same features: the same weights before
-    the classifier. images: of this one class, as `EdgeLearner.predict` takes them. name: of the
-    class. path: written atomically.
+    student: a StudentFile, its file or a learner, which is not changed. A device accepts the
+    category (`EdgeLearner.add_category`) if its student computes the same features: the same
+    weights before the classifier. images: of this one class, as `EdgeLearner.predict` takes them.
+    name: of the class. path: written atomically.
 
-    detail: "mean" writes how many images there are and the mean of their features, 4 bytes a
-    feature: of how they spread, the device then knows what its other classes tell. "low_rank" adds
-    the `rank` directions in which they spread most, 2 bytes a feature each, and one number for all
+    detail: "mean" writes the number of images and the mean of their features, 4 bytes a feature;
+    for how the features spread, the device then relies on its other classes. "low_rank" adds the
+    `rank` directions in which they spread most, 2 bytes a feature each, and one number for all
     others. "full" adds all second moments, 4 bytes for each pair of features, twice, and the
     features of up to 20 images, with which the device calibrates.
 
-    Returns what the file holds, as `pyedge.read_category` gives it. Raises ValueError and TypeError
-    as `EdgeLearner.predict` does, for no image, images of several classes, a name that no file
-    holds, and a student whose statistics are stale; OSError where writing fails.
+    Returns what the file holds, as `pyedge.read_category` does. Raises ValueError and TypeError as
+    `EdgeLearner.predict` does, and for no image, images of several classes, a name that a file
+    cannot hold, and a student whose statistics are stale; OSError if writing fails.
     """
     choice(detail, f"{_WHERE}: detail", DETAILS)
     rank = whole(rank, f"{_WHERE}: rank", 1, MOST_FEATURES)
@@ -83,7 +83,7 @@ def make_category(
 
 def _check_one_class(images: EdgeImages) -> None:
     if not len(images):
-        raise ValueError(f"{_WHERE}: images: wanted one at least, got none")
+        raise ValueError(f"{_WHERE}: images: wanted at least one, got none")
     if images.labels is None:
         return
     ids = np.unique(images.labels).tolist()
@@ -91,5 +91,5 @@ def _check_one_class(images: EdgeImages) -> None:
         names = images.class_names
         called = [str(each) if names is None else names[each] for each in ids]
         raise ValueError(
-            f"{_WHERE}: images: wanted those of one class, got {len(ids)}: {listing(called)}"
+            f"{_WHERE}: images: wanted images of one class, got {len(ids)}: {listing(called)}"
         )

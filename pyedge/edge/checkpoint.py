@@ -1,4 +1,4 @@
-"""Checkpoints of a run on the device: one file, written atomically, read without trust."""
+"""Checkpoints of a run on the device: one file, written atomically and checked when read."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Where a run stands. Arrays that never change are left out: they are the student's.
+    """Where a run stands. Arrays that learning does not change are left out: the student has them.
 
     identity: what decides the result, as text by name. state: plain values. now and best: arrays
-    by name, as they are and as they were at the best evaluation. optimizer: its slots.
+    by name, current and as of the best evaluation. optimizer: its slots.
     """
 
     identity: Mapping[str, str]
@@ -38,9 +38,9 @@ class Checkpoint:
 
 
 def write_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> None:
-    """Write to `path`, which holds the old checkpoint or the new one, never a part.
+    """Write to `path`, which always holds either the old checkpoint or the new one, never a part.
 
-    Raises OSError where that fails, on a full disk for example; the old file is then untouched.
+    Raises OSError if that fails, for example on a full disk; the old file is then untouched.
     """
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -60,7 +60,7 @@ def write_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint) -> None:
 def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """Read a file of `write_checkpoint`.
 
-    Raises FormatError for a truncated, altered or foreign file, OSError where it cannot be opened.
+    Raises FormatError for a truncated, altered or foreign file, OSError if it cannot be opened.
     """
     with open_archive(path, _WHAT) as archive:
         document = archive.document()
@@ -94,7 +94,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
 def check_same_run(
     path: str | PathLike[str], there: Mapping[str, str], here: Mapping[str, str]
 ) -> None:
-    """Raise FormatError that names a difference between a checkpoint's run and this one."""
+    """Raise FormatError, naming a difference, if a checkpoint is of another run than this one."""
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
             raise FormatError(

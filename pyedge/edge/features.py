@@ -19,9 +19,9 @@ Floats = NDArray[np.float32]
 def features_and_logits(
     engine: Engine, images: EdgeImages, batch: int, rows: Rows | None = None
 ) -> tuple[Floats, Floats]:
-    """Return features and logits of the images at `rows` (None: of all), `batch` at a time.
+    """Return features and logits of the images at `rows` (None: all of them), `batch` at a time.
 
-    float32 [n, f] and [n, classes], by one pass of a student's engine. Raises ValueError where a
+    float32 [n, f] and [n, classes], from one pass of a student's engine. Raises ValueError if a
     feature is not finite.
     """
     if rows is None:

@@ -66,7 +66,7 @@ def largest_batch(
 ) -> int:
     """Return the largest batch up to `wanted` that stays within `limit` bytes; None: no limit.
 
-    Raises ValueError where not even `least` images do.
+    Raises ValueError if not even `least` images fit.
     """
     if limit is None or needed_bytes(engine, wanted, training) <= limit:
         return wanted
@@ -85,11 +85,11 @@ def largest_batch(
 
 
 def training_batch(engine: Measured, limit: int | None, wanted: int, least: int) -> int:
-    """Return the batch to learn with, and warn where it is smaller than wanted."""
+    """Return the batch size to learn with, and warn if it is smaller than wanted."""
     size = largest_batch(engine, limit, wanted, training=True, least=least)
     if size < wanted:
         warn(
             f"max_memory={limit:,} bytes hold batches of {size} images, not of {wanted}; learning "
-            f"takes smaller batches"
+            f"uses the smaller batches"
         )
     return size

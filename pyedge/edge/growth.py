@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 def with_classes(
     student: StudentFile, names: Sequence[str], where: str = "add_classes"
 ) -> StudentFile:
-    """Return the student with classes appended; the ids of those it has stay what they are.
+    """Return the student with classes appended; the ids of its present classes do not change.
 
-    A new class begins with the mean of the rows that are there, weight and bias: its logit is then
-    the mean of the old ones, which is never above their largest. So no answer changes before the
-    new class is learned, whatever the offset of the logits is. Zero weights have no such bound:
-    where all logits of an image are negative, they would win it. Where something stands between
-    the classifier and the logits (a mask, an adjustment, a temperature), the mean is that of the
-    logits that are not masked, and the new class has their mean scale and shift. The optimizer's
-    slots no longer fit and are dropped.
+    A new class begins with the mean of the existing rows, weight and bias: its logit is then the
+    mean of the old ones, which never exceeds their largest. So no answer changes before the new
+    class is learned, whatever the offset of the logits. Zero weights have no such bound: they would
+    win every image whose logits are all negative. If something stands between the classifier and
+    the logits (a mask, an adjustment, a temperature), the mean is taken over the logits that are
+    not masked, and the new class has their mean scale and shift. The optimizer's slots no longer
+    fit and are dropped.
 
-    Raises, beginning with `where`, ValueError for a name that is there already, given twice, or
-    that `pyedge.classes.names` refuses; TypeError for a name that is no text, and for a set.
+    Raises ValueError for a name that the student has already, that is given twice, or that
+    `pyedge.classes.names` refuses; TypeError for a name that is not text, and for a set. Messages
+    begin with `where`.
     """
     added = checked_names(names, where, known=student.classes)
     if not added:

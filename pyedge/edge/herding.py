@@ -15,10 +15,11 @@ Rows = NDArray[np.int64]
 def herded(features: NDArray[np.float32], weights: NDArray[np.float64], count: int) -> Rows:
     """Choose up to `count` images whose mean stays near the mean of all, int64 [count].
 
-    Herding as in iCaRL (Rebuffi et al. 2017, Alg. 4): features [n, f] of length 1, their mean
-    brought to length 1, and one image after the other so that the mean of those chosen comes
-    nearest to it. Any number from the front is again such a choice. weights [n]: how many images
-    each stands for in the mean. Sums are in float64, ties go to the first.
+    Herding as in iCaRL (Rebuffi et al. 2017, Alg. 4): features [n, f] and their mean are scaled to
+    length 1, and images are chosen one at a time, each so that the mean of those chosen so far
+    comes nearest to it. The first few of a choice are therefore the choice for that number.
+    weights [n]: how many images each stands for in the mean. Sums are in float64, ties go to the
+    first.
     """
     lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     unit = features / np.maximum(lengths, np.finfo(np.float64).tiny)
@@ -40,8 +41,8 @@ def herded(features: NDArray[np.float32], weights: NDArray[np.float64], count: i
 def drawn(digests: Digests, seed: int, count: int) -> Rows:
     """Choose up to `count` images at random, int64 [count].
 
-    Each has a number of its own from the seed and its digest, and the smallest win. So the choice
-    depends neither on the order of the images nor on how they come in parts.
+    Seed and digest give each image a number, and the smallest are chosen. So the choice does not
+    depend on the order of the images or on how they are divided over calls.
     """
     key = seed.to_bytes(8, "little")
     numbers = [

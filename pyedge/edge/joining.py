@@ -1,4 +1,4 @@
-"""A student that takes over statistics from elsewhere: of one class, or of other devices."""
+"""Adding statistics from elsewhere to a student: of one class, or from other devices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyedge.arguments import kind_of
 from pyedge.classes.matching import listing, places, quoted
 from pyedge.edge.analytic import with_statistics
 from pyedge.edge.growth import with_classes
@@ -31,13 +32,13 @@ def with_category(student: StudentFile, given: Any, name: str | None) -> Student
     category = _taken(given, read_category, where)
     if len(category.classes) != 1:
         raise ValueError(
-            f"{where}: wanted statistics of one class, these are of "
+            f"{where}: category: wanted statistics of one class, got "
             f"{len(category.classes)}: {listing(category.classes)}; merge takes several"
         )
     _check_same_features(student, [category], where)
     called = category.classes[0] if name is None else name
     if not isinstance(called, str):
-        raise TypeError(f"{where}: name: wanted text, got {type(called).__name__}")
+        raise TypeError(f"{where}: name: wanted text, got {kind_of(called)}")
     place = places([called], student.classes)[0]
     if place >= 0:
         called = student.classes[place]
@@ -62,12 +63,12 @@ def with_merged(student: StudentFile, given: Any) -> tuple[StudentFile, tuple[st
         given = [given]
     if not isinstance(given, Iterable):
         raise TypeError(
-            f"{where}: wanted Statistics or files of them, one or several, not "
-            f"{type(given).__name__}"
+            f"{where}: statistics: wanted Statistics or files of them, one or several, got "
+            f"{kind_of(given)}"
         )
     many = [_taken(each, read_statistics, where) for each in given]
     if not many:
-        raise ValueError(f"{where}: wanted statistics to merge, there are none")
+        raise ValueError(f"{where}: statistics: wanted at least one, got none")
     _check_same_features(student, many, where)
     names = sorted({name for each in many for name in each.classes})
     added = [n for n, at in zip(names, places(names, student.classes), strict=True) if at < 0]
@@ -90,7 +91,7 @@ def _taken(given: Any, read: Any, where: str) -> Statistics:
         found: Statistics = read(given)
         return found
     if not isinstance(given, Statistics):
-        raise TypeError(f"{where}: wanted Statistics or a file, not {type(given).__name__}")
+        raise TypeError(f"{where}: wanted Statistics or a file, got {kind_of(given)}")
     return given
 
 
@@ -100,8 +101,8 @@ def _check_same_features(student: StudentFile, many: Sequence[Statistics], where
         if each.digest != digest:
             raise ValueError(
                 f"{where}: the statistics of {listing(each.classes)} are of other features than "
-                "this student computes: they were made with a student of other weights before the "
-                "classifier"
+                "this student computes: they were made with a student whose weights before the "
+                "classifier differ"
             )
 
 

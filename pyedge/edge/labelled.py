@@ -1,4 +1,4 @@
-"""Images with labels, which are given the ids of a student's classes."""
+"""Images with labels, turned into the ids of a student's classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) -> EdgeImages:
-    """Take images with labels, and give these the student's ids. Raises ValueError without."""
+    """Return images whose labels are the student's ids. Raises ValueError without labels."""
     labels = None if labels is True else labels
     names, where = classes_of(images), f"{title}: labels"
     classes = len(names or student.classes)
@@ -29,10 +29,10 @@ def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) 
         found = EdgeImages.of(images, student.input_shape)
         if labels is not None:
             if found.labels is not None and not isinstance(images, EdgeImages):
-                raise ValueError(f"{title}: labels are given, and images has labels of its own")
+                raise ValueError(f"{title}: labels: wanted None, as images has labels, got labels")
             found = found.labelled(ids_or_names(labels, where, count=len(found), classes=classes))
     if found.labels is None:
-        raise ValueError(f"{title}: wanted labels, of {len(found)} images")
+        raise ValueError(f"{title}: wanted labels of {len(found)} images, got none")
     if names and is_dataset(images):
         found = dataclasses.replace(found, class_names=None)  # only those used need be known
     if found.class_names is None and names and not numbered(student.classes):
@@ -43,9 +43,9 @@ def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) 
 def _named(
     images: EdgeImages, names: tuple[str, ...], student: StudentFile, title: str
 ) -> EdgeImages:
-    """Name the ids of a data set that names its classes, perhaps in another order than a student.
+    """Name the ids of a data set that names its classes, perhaps in another order than a student's.
 
-    It may have classes of which no image is here. Raises ValueError for one that the student does
+    It may have classes without an image here. Raises ValueError for a class that the student does
     not know, since ids would then mean something else.
     """
     assert images.labels is not None

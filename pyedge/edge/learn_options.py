@@ -28,8 +28,8 @@ class LearnOptions(LossOptions):
 
     Length: `epochs`, or `steps` if given, of `batch_size` images; the last batch of an epoch has
     what remains. `optimizer`, `lr`, `momentum`, `weight_decay`, `schedule` with its `gamma`,
-    `milestones` and `warmup_steps`, and `clip`: as in TrainOptions, at the rate that a device
-    wants. With `warm_start` the optimizer goes on with the momentum that the last `learn` ended
+    `milestones` and `warmup_steps`, and `clip`: as in TrainOptions, with a default `lr` that suits
+    a device. With `warm_start` the optimizer goes on with the momentum that the last `learn` ended
     with, which `save` keeps; otherwise it begins with none.
 
     `lambdas` are the weights of J_1, J_b and J_3 (Sec. 4.1); `norms`: l2 norms of maps over the
@@ -37,17 +37,17 @@ class LearnOptions(LossOptions):
 
     `trainable`: "last_conv" (the last convolution of each group and the classifier, Sec. 4.1),
     "classifier", "all", or names of layers; None: what the student's file says. `batch_norm`:
-    "frozen" (running statistics, which stay as they are) or "batch" (batch statistics; the running
-    ones follow).
+    "frozen" (running statistics, which do not change) or "batch" (batch statistics; the running
+    ones are updated).
 
-    `crop_padding` pixels of shift and `flip` change each image a little each time, as
+    `crop_padding` (pixels of shift) and `flip` change each image a little each time, as
     pyedge.data.Augment does; with knowledge the views of the pack do that instead.
 
     Validation runs after each epoch, or every `eval_every` steps; `patience` stops the run after
-    so many evaluations without a better one, and with `keep_best` the weights of the best one are
+    that many evaluations without a better one, and with `keep_best` the weights of the best one are
     the result. `checkpoint` names a file that is written at each evaluation and every
-    `checkpoint_every` steps; `resume=True` goes on from it if it is there, and ends in the bits of
-    an uninterrupted run. `progress` shows a bar where standard error is a terminal.
+    `checkpoint_every` steps; `resume=True` goes on from it if it exists, and gives the result of
+    an uninterrupted run, bit for bit. `progress` shows a bar if standard error is a terminal.
 
     Raises ValueError for a value out of range and TypeError for one of another type; the message
     names the argument.
@@ -79,5 +79,5 @@ class LearnOptions(LossOptions):
 
 
 def with_overrides(options: LearnOptions | None, overrides: dict[str, Any]) -> LearnOptions:
-    """Return `options` (default: `LearnOptions()`) with the keywords of a caller laid over them."""
+    """Return `options` (default: `LearnOptions()`), overridden by a caller's keywords."""
     return run_options.with_overrides(LearnOptions, options, overrides)

@@ -1,4 +1,4 @@
-"""EdgeLearner: a student that learns, predicts and is saved where there is no torch."""
+"""EdgeLearner: a student that learns, predicts and is saved without torch."""
 
 from __future__ import annotations
 
@@ -56,23 +56,24 @@ class EdgeLearner(Summing):
     """A student on the device, from a file of `pyedge.export` or a StudentFile.
 
     `threads`: how many threads it computes with (None: what pyedge.kernels is set to); results do
-    not depend on it, and no other learner sees it. `max_memory`: bytes that weights, optimizer and
-    a batch may take together; batches are made smaller where they would take more.
+    not depend on it, and other learners are not affected. `max_memory`: bytes that weights,
+    optimizer and a batch may take together; batches are made smaller if they would take more.
 
-    Any number of threads may call one learner. Each answer is that of a moment before or after
-    another call: calls take turns, and those that come while `learn` runs are answered with what
-    the learner was before it. For that a second engine is made, the first time, and kept until
-    `learn` is done: it takes the weights once more, and what a batch of predictions does. Where
-    `max_memory` has no room for it, the call waits. A second engine is made, too, where two threads
-    ask at once, unless `max_memory` is given; it is kept until the learner has changed. `learn` and
-    `add_classes` wait for each other. Inside a call of the same learner (in `score`, in an iterable
-    of images) a call that would wait for ever is a RuntimeError.
+    Any number of threads may call one learner. Calls take turns, so each answer is that of the
+    learner before or after another call, never in between. Calls that come while `learn` runs are
+    answered by the learner as it was before. For that a second engine is made at the first such
+    call and kept until `learn` is done: it takes as much memory as the weights and a batch of
+    predictions. If `max_memory` has no room for it, the call waits. A second engine is also made
+    when two threads ask at once, unless `max_memory` is given; it is kept until the learner
+    changes. `learn` and `add_classes` wait for each other. A call from inside another call of the
+    same learner (from `score`, or from an iterable of images) raises RuntimeError if it would wait
+    for ever.
 
-    `copy.copy`, `copy.deepcopy` and `pickle` give a learner of its own, which shares the read-only
+    `copy.copy`, `copy.deepcopy` and `pickle` give an independent learner. It shares the read-only
     weights until one of the two learns; copies compute side by side. In the child of a fork a
-    learner goes on as it was before whatever other threads were doing with it.
+    learner goes on as it was before any call that another thread had begun.
 
-    Raises FormatError for a file that is damaged or none, OSError where it cannot be opened,
+    Raises FormatError for a file that is damaged or not a student, OSError if it cannot be opened,
     ValueError for a StudentFile that could not be written.
     """
 
@@ -90,7 +91,7 @@ class EdgeLearner(Summing):
             max_memory = whole(max_memory, "EdgeLearner: max_memory", 1)
         if not isinstance(student, (str, PathLike, StudentFile)):
             raise TypeError(
-                "EdgeLearner: student: wanted the path of a file of pyedge.export, or a "
+                "EdgeLearner: student: wanted the path of a file from pyedge.export, or a "
                 f"StudentFile, got {kind_of(student)}"
             )
         given = student.apart() if isinstance(student, StudentFile) else read_student(student)
@@ -115,7 +116,7 @@ class EdgeLearner(Summing):
 
     @property
     def student(self) -> StudentFile:
-        """The student as `save` would write it, in a copy: its arrays are read-only."""
+        """A copy of the student as `save` would write it; its arrays are read-only."""
         student, shown = self._turns.student, self._shown
         if shown is None or shown[0] is not student:
             self._shown = shown = student, student.apart()
@@ -123,12 +124,12 @@ class EdgeLearner(Summing):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes; the place of a name is its id."""
+        """The names of the classes, in the order of their ids."""
         return tuple(self._turns.student.classes)
 
     @property
     def trainable(self) -> tuple[str, ...]:
-        """The names of the layers that `learn` trains where it is not told others."""
+        """The names of the layers that `learn` trains unless it is given others."""
         return trainable_layers(self._turns.student, None)
 
     @property
@@ -140,7 +141,7 @@ class EdgeLearner(Summing):
     def memory_bytes(self, batch_size: int = 64, training: bool = True) -> int:
         """Return the bytes that a batch takes, weights and optimizer included.
 
-        Training is that of `trainable` with frozen batch norm.
+        For training: with the layers of `trainable`, and with frozen batch norm.
         """
         batch_size = whole(batch_size, "memory_bytes: batch_size", 1)
 
@@ -150,7 +151,7 @@ class EdgeLearner(Summing):
         return self._turns.answer("memory_bytes", told)
 
     def memory(self, batch_size: int = 64, training: bool = True) -> int:
-        """Return `memory_bytes`, under the name that it had before."""
+        """Return `memory_bytes`; this is its old name."""
         deprecated("EdgeLearner: memory is called memory_bytes now")
         return self.memory_bytes(batch_size, training)
 
@@ -170,16 +171,16 @@ class EdgeLearner(Summing):
     ) -> Prediction | OpenPrediction:
         """Return (ids int64 [n], probabilities float32 [n, classes]) of images.
 
-        With `unknown` an OpenPrediction, which tells as well how far each image lies from all that
-        the student's statistics know, and whether that is too far to be any of it; ValueError for a
-        student without statistics, or with stale ones.
+        With `unknown=True`, return an OpenPrediction, which also tells how far each image lies from
+        everything that the student's statistics know, and whether that is too far to be any of it;
+        ValueError for a student without statistics, or with stale ones.
 
-        `images`: whatever EdgeImages.of takes: an array uint8 or float32 [n, c, h, w] or
+        `images`: anything that EdgeImages.of takes: an array uint8 or float32 [n, c, h, w] or
         [n, h, w, c], an image file, a list of image files, a folder or an archive (in the order of
-        the names; of class folders, class by class), an iterable. No images give no answers. Raises
+        the names; class folders one after another), an iterable. No images give no answers. Raises
         ValueError and TypeError for images that do not fit the student, FormatError for files that
-        are none; warns, once, of numbers that do not look like pixels or like what the student's
-        preprocessing makes of them.
+        are not images; warns once of numbers that look neither like pixels nor like what the
+        student's preprocessing makes of them.
         """
         if not unknown:
             return prediction(self._logits("predict", images, batch_size))
@@ -191,7 +192,7 @@ class EdgeLearner(Summing):
     def logits(self, images: Any, *, batch_size: int = PREDICT_BATCH) -> NDArray[np.float32]:
         """Return the student's logits, float32 [n, classes]; images as in `predict`.
 
-        Of a network that ends in a softmax, or in its logarithm, they are what goes into that.
+        For a network that ends in a softmax or log-softmax, they are its input.
         """
         return self._logits("logits", images, batch_size)
 
@@ -199,24 +200,24 @@ class EdgeLearner(Summing):
     def evaluate(
         self, images: Any, labels: Any = None, *, batch_size: int = PREDICT_BATCH
     ) -> Evaluation:
-        """Classify labelled images: accuracy, by class, on old and new classes.
+        """Classify labelled images: accuracy in all, by class, and on old and new classes.
 
-        `labels`: ids [n], names [n], or None where the images carry their own (a folder of class
+        `labels`: ids [n], names [n], or None if the images carry their own (a folder of class
         folders). Raises ValueError without images or labels, and for labels out of range.
         """
         given = labelled_images(self._turns.student, images, labels, "evaluate")
         if not len(given):
-            raise ValueError("evaluate: images: wanted one at least, got none")
+            raise ValueError("evaluate: images: wanted at least one, got none")
         assert given.labels is not None
         return evaluation(self._logits("evaluate", given, batch_size), given.labels)
 
     @keywords()
     def add_classes(self, names: Sequence[str]) -> None:
-        """Append classes; the ids of those that are there stay. They are to be learned next.
+        """Append classes, to be learned next; the ids of the present ones do not change.
 
-        No answer changes by it: a new class begins with the mean of the old logits. Raises
-        ValueError for a name that is there already, or that no file could hold; TypeError for what
-        is no list of text.
+        No answer changes: the logit of a new class begins as the mean of the old ones. Raises
+        ValueError for a name that the student has already, or that a file could not hold; TypeError
+        for anything but a list of text.
         """
 
         def grow() -> None:
@@ -231,7 +232,7 @@ class EdgeLearner(Summing):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the student with its optimizer's state, atomically: the old file or the new one.
 
-        Raises OSError where that fails, on a full disk for example.
+        Raises OSError if that fails, for example on a full disk.
         """
         write_student(self._turns.student, path)
 
@@ -251,39 +252,39 @@ class EdgeLearner(Summing):
         options: LearnOptions | None = None,
         **overrides: Unpack[LearnSettings],
     ) -> LearnResult:
-        """Learn from images: from labels, from what a teacher left about them, or from both.
+        """Learn from images with labels, with a teacher's knowledge of them, or with both.
 
         `method`: "statistics" adds the features of the images to the student's statistics and
         solves for the classifier: one forward pass, and no old class is forgotten. Without labels
         the teacher's answers are the labels. New classes have second moments of their own, so that
         `forget` can take them out again, unless `forgettable` is False, which takes less room.
-        "transfer" and "labels" take steps, from `knowledge` and from labels; where these change
-        the features, statistics are made anew from `memory` and these images, or dropped, and a
-        warning says so. "auto" is "statistics" where the student has them and nothing is given that
-        only steps have a use for (`memory`, options of steps).
+        "transfer" and "labels" take training steps, from `knowledge` and from labels; if these
+        change the features, the statistics are made anew from `memory` and these images, or
+        dropped, and a warning says so. "auto" is "statistics" if the student has them and nothing
+        is given that only steps can use (`memory`, options of steps).
 
-        `images`: whatever EdgeImages.of takes. `labels`: ids or names [n]; `labelled`: the images
-        carry their own. Without either the teacher alone tells (Sec. 4.2). `knowledge`: a Knowledge
-        or its folder, made for this student; it may know more images than these, and its classes
-        are matched by name. Without it J_1 and J_b are dropped, without labels J_3. With several
-        views in the pack each step draws one for each image.
+        `images`: anything that EdgeImages.of takes. `labels`: ids or names [n]; `labelled`: the
+        images carry their own. Without either, the student learns from the teacher alone
+        (Sec. 4.2). `knowledge`: a Knowledge or its folder, made for this student; it may know more
+        images than these, and its classes are matched by name. Without it J_1 and J_b are dropped,
+        without labels J_3. With several views in the pack each step draws one for each image.
 
-        `memory`: a Memory, or its file, of old classes and new ones; its images stand beside
-        the new ones in each batch so that every class has an equal share. Of them J_3 takes the
-        labels, J_1 the logits of this student as it was before, and J_b nothing. A batch has
-        `batch_size` images in all; an epoch is one pass over the new ones.
+        `memory`: a Memory, or its file, of old and new classes; each batch mixes its images with
+        the new ones so that every class has an equal share. For them J_3 uses the labels, J_1 the
+        logits of this student from before the call, and J_b nothing. A batch has `batch_size`
+        images in all; an epoch is one pass over the new ones.
 
         `val`: (images, labels) to validate on, a folder, or a share of `images` that is held back;
-        without labels the held-back ones count as right where the student answers as the teacher.
-        `score` ranks evaluations (default: accuracy); it may ask the learner, which answers as it
-        was before. Arrays of images are read where they lie, until this returns.
+        without labels a held-back image counts as right if student and teacher agree on it.
+        `score` ranks evaluations (default: accuracy); it may call the learner, which answers as it
+        was before. Arrays of images are not copied: leave them unchanged until this returns.
 
-        Other keywords are fields of LearnOptions and go over `options`. The result depends on them,
-        the student and the images alone, bit for bit, not on the number of threads.
+        Other keywords are fields of LearnOptions and override `options`. The result depends only on
+        them, the student and the images, bit for bit, not on the number of threads.
 
-        Raises ValueError and TypeError for what does not fit, DivergedError where a loss is not
-        finite, FormatError for a checkpoint that is damaged or of another run, OSError where one
-        cannot be written. Whatever is raised, the learner is then as it was before.
+        Raises ValueError and TypeError for arguments that do not fit, DivergedError if a loss is
+        not finite, FormatError for a checkpoint that is damaged or of another run, OSError if one
+        cannot be written. After any error the learner is as it was before.
         """
         chosen = with_overrides(options, dict(overrides))
         check_score(score, "learn")
@@ -292,7 +293,7 @@ class EdgeLearner(Summing):
         for name, value in (("patience", chosen.patience), ("score", score)):
             if value is not None and val is None:
                 raise ValueError(
-                    f"learn: val: wanted images, to tell better from worse for {name}, got None"
+                    f"learn: val: wanted images, which {name} needs to rank evaluations, got None"
                 )
 
         def learned() -> LearnResult:

@@ -46,9 +46,9 @@ class Validation:
 class Lesson:
     """What a run learns from: the images at `rows`, each with what is known of it.
 
-    labels int64 [n], or None. places int64 [n]: where the pack has each image, and `columns`,
+    labels int64 [n], or None. places int64 [n]: where the pack has each image, and `columns`:
     where its logits have each of the student's classes; None without knowledge (or without J_1).
-    replay: the images of a memory that stand beside them, or None.
+    replay: the images of a memory that are mixed with them, or None.
     """
 
     images: EdgeImages
@@ -61,7 +61,7 @@ class Lesson:
     replay: Replay | None = None
 
     def known(self, rows: Rows, views: Rows | None, options: LearnOptions) -> dict[str, Any]:
-        """Return what `Engine.step` is told about images beside their pixels."""
+        """Return what `Engine.step` is told about images besides their pixels."""
         told: dict[str, Any] = {}
         if self.labels is not None and options.lambdas[2]:
             told["labels"] = self.labels[rows]
@@ -87,7 +87,7 @@ class Lesson:
         )
 
     def teacher_labels(self) -> Labels:
-        """Return the class that the teacher takes each image for, int64 [n]."""
+        """Return the class that the teacher predicts for each image, int64 [n]."""
         return _told(self.knowledge, self.places, self.columns)
 
     def digests(self) -> dict[str, str]:
@@ -115,32 +115,36 @@ def lesson(
     options: LearnOptions,
     memory: Any = None,
 ) -> Lesson:
-    """Take what `EdgeLearner.learn` was given, and check that it fits together and the student.
+    """Check that the arguments of `EdgeLearner.learn` fit each other and the student; return them.
 
-    Raises ValueError or TypeError that says what does not.
+    Raises ValueError or TypeError that says what does not fit.
     """
     shape = student.input_shape
     given = _given(student, images, labels)
     if not len(given):
-        raise ValueError("learn: images: wanted one at least, got none")
+        raise ValueError("learn: images: wanted at least one, got none")
     pack = _pack(knowledge)
     known = given.labels if labels is not None else None
     if pack is None and known is None:
         raise ValueError(
-            "learn: wanted labels, knowledge, or both; labelled=True takes those that images carry"
+            "learn: wanted labels, knowledge, or both, got neither; labelled=True takes the labels "
+            "that images carry"
         )
     places = columns = None
     if pack is not None:
         pack.check(student)
         if tuple(pack.input_shape) != tuple(shape):
-            raise ValueError(f"learn: knowledge is of images of {list(pack.input_shape)}")
+            raise ValueError(
+                f"learn: knowledge: wanted a pack of images {list(shape)}, got one of "
+                f"{list(pack.input_shape)}"
+            )
         places = pack.locate(given)
         if options.lambdas[0]:
             columns = _columns(pack, student)
             check_masks(student, pack, places, columns)
         if options.crop_padding or options.flip:
             raise ValueError(
-                "learn: crop_padding and flip change images that the pack does not know; make a "
+                "learn: crop_padding and flip make images that the pack does not know; make a "
                 "pack with several views instead"
             )
     rows: Rows = np.arange(len(given), dtype=np.int64)
@@ -166,9 +170,9 @@ def lesson(
 
 
 def told_labels(labels: Any, labelled: Any) -> Any:
-    """Return labels, True for those that the images carry, or None: what `learn` was told.
+    """Return labels as `learn` was given them, True for those that the images carry, or None.
 
-    A flag for labels is what the version before took.
+    The version before took a flag for labels.
     """
     if type(labels).__name__ in ("bool", "bool_"):
         deprecated("learn: labels that the images carry are labelled=True now, not labels=True")
@@ -177,7 +181,7 @@ def told_labels(labels: Any, labelled: Any) -> Any:
     if labels is None:
         return True if labelled else None
     if labelled:
-        raise ValueError("learn: labelled: wanted False where labels are given, got True")
+        raise ValueError("learn: labelled: wanted False if labels are given, got True")
     return labels
 
 
@@ -185,8 +189,8 @@ def _with_memory(found: Lesson, student: StudentFile, memory: Any, options: Lear
     images, labels = remembered(memory, student, found.images)
     if not {"J_1", "J_3"} & set(found.parts(options)):
         raise ValueError(
-            f"learn: lambdas={options.lambdas} leave J_b alone, and the images of memory have no "
-            "maps of the teacher's; J_1 or J_3 must remain"
+            f"learn: lambdas={options.lambdas} leave only J_b, and the images of memory have no "
+            "maps of the teacher's; give J_1 or J_3 a weight"
         )
     new = found.labels
     if new is None:
@@ -218,17 +222,17 @@ def _columns(pack: Knowledge, student: StudentFile) -> Rows:
         return pack.columns(student.classes)
     except ValueError as error:
         raise ValueError(
-            f"{error}; lambdas with 0 for J_1 learn without the teacher's answers"
+            f"{error}; to learn without the teacher's answers, give J_1 weight 0 in lambdas"
         ) from None
 
 
 def _told(pack: Knowledge | None, places: Rows | None, columns: Rows | None) -> Labels:
-    """Without labels, validation counts how often the student answers as the teacher does."""
+    """Return the teacher's answers, which validation counts as right if there are no labels."""
     assert pack is not None
     assert places is not None
     if columns is None:
         raise ValueError(
-            "learn: without labels the teacher's answers are wanted: J_1 needs a weight in lambdas"
+            "learn: without labels the teacher's answers are needed: give J_1 a weight in lambdas"
         )
     found = pack.batch(places, 0, columns)["logits"]
     return np.asarray(found.argmax(axis=1), dtype=np.int64)
@@ -247,7 +251,7 @@ def _validation(student: StudentFile, val: Any) -> Validation:
             f"EdgeImages, got {type(val).__name__}"
         )
     if not len(found):
-        raise ValueError("learn: val: wanted one image at least, got none")
+        raise ValueError("learn: val: wanted at least one image, got none")
     assert found.labels is not None
     return Validation(found, np.arange(len(found), dtype=np.int64), found.labels)
 

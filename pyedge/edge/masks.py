@@ -1,4 +1,4 @@
-"""Classes that a network masks: their logit is one low number, whatever the image."""
+"""Classes that a network masks: their logit is the same low number for every image."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _LOOKED_AT = 8  # images of a pack
 
 
 def refuse_masked_labels(student: StudentFile, images: EdgeImages) -> None:
-    """A class whose logit is one number for all images cannot be learned, nor fails by itself."""
+    """Refuse labels of masked classes: they cannot be learned, and learning would not fail."""
     assert images.labels is not None
     masked = np.flatnonzero(terms(student).masked)
     found = masked[np.isin(masked, images.labels)]
     if len(found):
         raise ValueError(
             f"learn: labels name {quoted(student.classes[found[0]])}, which the student's network "
-            "masks: its logit is the same number for every image, whatever is learned; export the "
-            "student without that mask"
+            "masks: its logit stays the same number for every image; export the student without "
+            "that mask"
         )
 
 
 def check_masks(student: StudentFile, pack: Knowledge, places: Rows, columns: Rows | None) -> None:
-    """Refuse a pack of a teacher that masks other classes: J_1 would be made of the masks alone."""
+    """Refuse a pack whose teacher masks other classes: the masks alone would make up J_1."""
     rows = places[:_LOOKED_AT]
     logits = pack.batch(rows, np.zeros(len(rows), np.int64), columns)["logits"]
     if len(logits) < 2:
@@ -48,7 +48,7 @@ def check_masks(student: StudentFile, pack: Knowledge, places: Rows, columns: Ro
         if masks.any():
             names = [student.classes[i] for i in np.flatnonzero(masks)]
             raise ValueError(
-                f"learn: the {who} masks {listing(names)}, the {other} does not, so that their "
-                "logits cannot be compared; mask them in both or in neither, or leave J_1 out "
-                "with lambdas=(0, 10, 1)"
+                f"learn: the {who} masks {listing(names)}, the {other} does not, so their logits "
+                "cannot be compared; mask them in both or in neither, or leave J_1 out with "
+                "lambdas=(0, 10, 1)"
             )

@@ -1,6 +1,6 @@
 """Memory files: the images that a device keeps, in a zip of graph.json and one .npy array.
 
-Read without trust, as a student's file is: what it says is checked before anything is unpacked.
+Like a student's file, it may come from anybody: it is checked before anything is unpacked.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def write_kept(
     kept: Mapping[str, Remembered],
     images: NDArray[Any],
 ) -> None:
-    """Write a memory's settings and what it keeps to `path`, atomically: the same images, joined.
+    """Write a memory's settings and what it keeps to `path`, atomically; `images`: all its images.
 
-    Raises OSError where that fails.
+    Raises OSError if that fails.
     """
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -59,7 +59,7 @@ def read_kept(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Reme
     """Read settings, which may be any plain values, and what a memory keeps.
 
     Raises FormatError for a file that is truncated, altered, foreign or of a later version, OSError
-    where it cannot be opened.
+    if it cannot be opened.
     """
     with open_archive(path, _WHAT) as archive:
         document = archive.document()
@@ -83,7 +83,7 @@ def read_kept(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Reme
 
 
 def _classes(archive: Archive, listed: Any) -> dict[str, tuple[int, int]]:
-    """Return how many images of each class there are, and how many it was chosen from."""
+    """Return how many images of each class there are, and from how many they were chosen."""
     if not isinstance(listed, list):
         archive.fail("classes must be a list")
     found: dict[str, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Which way of learning a call of `learn` takes: from statistics, a teacher, or labels."""
+"""Which way a call of `learn` learns: from statistics, a teacher, or labels."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def chosen_method(
     options: LearnOptions | None,
     overrides: Mapping[str, Any],
 ) -> str:
-    """Return "statistics", "transfer" or "labels"; ValueError for what cannot be.
+    """Return "statistics", "transfer" or "labels"; ValueError if the arguments do not allow it.
 
-    "auto" takes the statistics where the student has some, since they keep what it knows; but where
-    a memory or an option of steps is given (`epochs`, `lr`, ...), steps are meant. Without
-    statistics it is the teacher where there is knowledge, else labels.
+    "auto" is "statistics" if the student has some, since they keep what it knows, unless a memory
+    or an option of steps (`epochs`, `lr`, ...) is given: then steps are meant. Steps, and students
+    without statistics, use "transfer" if there is knowledge, else "labels".
     """
     choice(method, "learn: method", METHODS)
     of_steps = sorted(set(overrides) - set(_FOR_ALL))
@@ -40,11 +40,13 @@ def chosen_method(
     if method == "statistics":
         if options is not None or of_steps:
             what = of_steps[0] if of_steps else "options"
-            raise ValueError(f'learn: {what} has no meaning for method="statistics", without steps')
+            raise ValueError(
+                f'learn: {what} has no meaning for method="statistics", which takes no steps'
+            )
         if memory is not None:
             raise ValueError(
-                'learn: method="statistics" has no use for memory: the sums remember; the other '
-                "methods replay it"
+                'learn: method="statistics" has no use for memory, since the sums remember; the '
+                "other methods replay it"
             )
     elif method == "transfer":
         if knowledge is None:

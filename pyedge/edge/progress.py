@@ -14,7 +14,7 @@ _PAUSE = 0.1  # seconds between two drawings: more often than that nobody reads
 
 
 class ProgressBar:
-    """Show where a run stands on standard error; silent unless that is a terminal."""
+    """Show a run's progress on standard error; silent unless that is a terminal."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ProgressBar:
         self._validation = f"  val {accuracy:.4f} (best {self._best:.4f})"
 
     def close(self) -> None:
-        """Leave the last state where it stands, and go to the next line."""
+        """Leave the last state on the screen, and go to the next line."""
         if self._length:
             self._stream.write("\n")
             self._stream.flush()

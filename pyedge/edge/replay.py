@@ -1,14 +1,14 @@
-"""Replay: a memory's images beside new ones in every batch, so that all classes have a share.
+"""Replay: every batch mixes a memory's images with new ones, so that all classes have a share.
 
 The rule. A step takes `batch_size` images in all. Each class that the new images or the memory have
-gets an equal share of it; a class that both have gets its share from both, as they have images. So
-the number of new images in a batch is batch_size times the mean over the classes of
+gets an equal share of it; a class that both have gets its share from both, in proportion to their
+images. So the number of new images in a batch is batch_size times the mean over the classes of
 new / (new + remembered), at least one, and at least one image is remembered. The remembered ones
-are taken one after another, each from the class that the batch has fewest images of, at random
-among equals; which images of a class is drawn anew for each batch. Where there are fewer images
-than a share asks for, they stand in a batch more than once. All of it is a function of seed, epoch
-and place, as the batches are. (Avalanche's balanced replay fills a batch evenly from its memory,
-too, but adds it to a batch of new images.)
+are taken one after another, each from the class of which the batch has the fewest images, at random
+among equals; which images of a class they are is drawn anew for each batch. If a class has fewer
+images than its share asks for, they are in a batch more than once. Like the batches, all of this is
+a function of seed, epoch and place. (Avalanche's balanced replay also fills a batch evenly from its
+memory, but adds it to a batch of new images.)
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ LEAST = 2  # images in a batch: one new, one remembered
 class Replay:
     """What is remembered: images [m, c, h, w] with labels int64 [m], the student's ids.
 
-    new_labels int64 [n]: the class of each image of the lesson; where nobody says, the teacher's
-    answer. share: of a batch, that new images have. answers float32 [m, classes]: the student's
+    new_labels int64 [n]: the class of each image of the lesson, or the teacher's answer without
+    labels. share: the new images' share of a batch. answers float32 [m, classes]: the student's
     logits before it learned, None until they are known.
     """
 
@@ -84,10 +84,10 @@ class Replay:
         return np.concatenate(parts).astype(np.int64)
 
     def with_answers(self, logits: NDArray[np.float32]) -> Replay:
-        """Take the student's logits before it learns, which J_1 holds remembered images to.
+        """Take the student's logits before it learns: J_1's targets for remembered images.
 
-        Where the largest is another class's than the label's the two change places, as in
-        knowledge adjustment (Wen et al. 2019): what was wrong is not taught again.
+        If the largest logit is not the label's, the two are exchanged, as in knowledge adjustment
+        (Wen et al. 2019): a wrong answer is not taught again.
         """
         answers, rows = logits.copy(), np.arange(len(logits))
         said = logits.argmax(axis=1)
@@ -100,10 +100,10 @@ class Replay:
         return np.concatenate([new.planar(rows), self.images.array[places]])
 
     def beside(self, told: dict[str, Any], places: Rows) -> dict[str, Any]:
-        """Return what `Engine.step` is told of a batch, once images at `places` stand behind it.
+        """Return what `Engine.step` is told of a batch to which the images at `places` are added.
 
-        J_3 has their labels, J_1 the student's own logits from before, and J_b passes over them:
-        they have no maps of the teacher's.
+        For these, J_3 has their labels, J_1 the student's own logits from before, and J_b leaves
+        them out: they have no maps of the teacher's.
         """
         found, more = dict(told), len(places)
         if found.get("labels") is not None:
@@ -139,7 +139,7 @@ class Replay:
 def remembered(
     memory: Memory | str | os.PathLike[str], student: StudentFile, new: EdgeImages
 ) -> tuple[EdgeImages, Labels]:
-    """Return the images of a memory or its file, with the student's ids, to stand beside new ones.
+    """Return the images of a memory or its file, with the student's ids, to mix with new ones.
 
     Raises TypeError and ValueError that say what does not fit.
     """
@@ -153,7 +153,7 @@ def remembered(
         )
     if not len(memory):
         raise ValueError(
-            "learn: memory: wanted one image at least, got none; Memory.add puts some in"
+            "learn: memory: wanted at least one image, got none; Memory.add puts some in"
         )
     if memory.input_shape != tuple(student.input_shape):
         raise ValueError(

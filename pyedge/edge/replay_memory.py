@@ -32,16 +32,17 @@ MOST_SEED = (1 << 63) - 1
 
 
 class Memory:
-    """A few images of each class, with their labels by name, in pixels as the student takes them.
+    """A few images of each class, with their class names, in the pixels that the student takes.
 
-    `per_class`: how many of a class at most. `max_bytes`: what all images may take together; where
+    `per_class`: the most images kept of a class. `max_bytes`: what all images may take together; if
     they would take more, every class keeps fewer, and the least important go first. `choose`:
-    "herding" takes the images whose mean feature is nearest to that of all that were shown (iCaRL,
-    Rebuffi et al. 2017), by the features of the student that they are added with; "random" takes
-    the same images in whatever order and parts they come, for one `seed`.
+    "herding" keeps the images whose mean feature is nearest to that of all images shown (iCaRL,
+    Rebuffi et al. 2017), by the features of the student that they are added with; "random" keeps a
+    random choice, which for one `seed` does not depend on the order of the images or on how they
+    are divided over calls.
 
     uint8 pixels are kept as they are. float32 images, which are preprocessed already, are kept as
-    float32, which is four times the bytes; a memory holds one of the two.
+    float32, at four times the bytes; a memory holds only one of the two kinds.
 
     Raises ValueError for a number out of range or an unknown way to choose, TypeError for another
     type.
@@ -72,7 +73,7 @@ class Memory:
         max_bytes: int | None = None,
         seed: int = 0,
     ) -> Memory:
-        """Make a memory of what one kept before, as `read_memory` does."""
+        """Make a memory from what another one kept, as `read_memory` does."""
         memory = cls(per_class, choose=choose, max_bytes=max_bytes, seed=seed)
         memory._kept = {name: kept[name] for name in sorted(kept)}
         return memory
@@ -93,12 +94,12 @@ class Memory:
 
     @property
     def per_class(self) -> int:
-        """How many images of a class are kept at most."""
+        """The most images that are kept of a class."""
         return self._per_class
 
     @property
     def max_bytes(self) -> int | None:
-        """How many bytes the images may take at most."""
+        """The most bytes that the images may take together."""
         return self._max_bytes
 
     @property
@@ -113,7 +114,7 @@ class Memory:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes that it has images of, in the order of the names."""
+        """The names of the classes that it has images of, sorted."""
         return tuple(self._kept)
 
     @property
@@ -123,12 +124,12 @@ class Memory:
 
     @property
     def seen(self) -> dict[str, int]:
-        """How many different images of each class it has chosen from."""
+        """From how many different images of each class it has chosen."""
         return {name: each.seen for name, each in self._kept.items()}
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the images."""
+        """How many bytes the images take."""
         return sum(each.images.nbytes for each in self._kept.values())
 
     @property
@@ -144,7 +145,7 @@ class Memory:
 
     @property
     def images(self) -> NDArray[Any]:
-        """The images [n, c, h, w] in a copy: class by class, the most important first."""
+        """A copy of the images [n, c, h, w]: class by class, the most important first."""
         if not self._kept:
             return np.empty((0, 0, 0, 0), np.uint8)
         return np.concatenate([each.images for each in self._kept.values()])
@@ -156,20 +157,20 @@ class Memory:
 
     @keywords(title="Memory.add", renamed={"learner": "student"})
     def add(self, student: AnyStudent, images: Any, labels: Any = None) -> dict[str, int]:
-        """Choose from labelled images, and from those of their classes that are kept already.
+        """Choose from labelled images and from those already kept of their classes.
 
-        `student`: whose classes the labels are of and, for herding, whose features decide; an
-        EdgeLearner, a StudentFile or the path of one. images, labels: as for
-        `EdgeLearner.evaluate`. An image that is there twice counts once. What a memory keeps of a
-        class stands for all that it was chosen from. Returns how many images of each class are
-        kept now; warns where `max_bytes` lets it keep fewer than before. Raises ValueError and
-        TypeError for images that fit neither the student nor those that are here, or too small a
-        `max_bytes`; the memory is then as it was.
+        `student`: an EdgeLearner, a StudentFile or the path of one; the labels are of its classes,
+        and its features decide for herding. images, labels: as for `EdgeLearner.evaluate`. An image
+        given twice counts once. What a memory keeps of a class stands for all the images that it
+        was chosen from. Returns how many images of each class are kept now; warns if `max_bytes`
+        lets it keep fewer than before. Raises ValueError and TypeError for images that do not fit
+        the student or the memory's images, or for too small a `max_bytes`; the memory is then
+        unchanged.
         """
         student = student_of(student, "Memory.add")
         given = labelled_images(student, images, labels, "Memory.add")
         if not len(given):
-            raise ValueError("Memory.add: images: wanted one at least, got none")
+            raise ValueError("Memory.add: images: wanted at least one, got none")
         assert given.labels is not None
         self._check_kind(given)
         kept = dict(self._kept)
@@ -182,11 +183,11 @@ class Memory:
 
     @keywords(title="Memory.remove")
     def remove(self, name: str) -> None:
-        """Forget the images of a class. Raises ValueError for one that it has none of."""
+        """Forget the images of a class. Raises ValueError if it has none of that class."""
         found = self._name(name) if isinstance(name, str) else name
         if found not in self._kept:
             raise ValueError(
-                f"Memory.remove: no image is of {quoted(name)}; there are {listing(self.classes)}"
+                f"Memory.remove: no image is of {quoted(name)}; it has {listing(self.classes)}"
                 f"{nearly(name, self.classes) if isinstance(name, str) else ''}"
             )
         # a dict of its own: a copy of this memory may have the old one
@@ -194,7 +195,7 @@ class Memory:
 
     @keywords(title="Memory.limit")
     def limit(self, per_class: int | None = None, max_bytes: int | None = None) -> dict[str, int]:
-        """Set other bounds (None: as it is), and keep what they allow; return how many that is."""
+        """Set other bounds (None: unchanged); return how many images of each class are kept now."""
         if per_class is None:
             per_class = self._per_class
         if max_bytes is None:
@@ -210,13 +211,13 @@ class Memory:
 
     @keywords(title="Memory.save")
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the memory, atomically: the old file or the new one. Raises OSError."""
+        """Write the memory atomically: `path` holds the old file or the new one. Raises OSError."""
         settings = {name: getattr(self, name) for name in SETTINGS}
         write_kept(path, settings, self._kept, self.images)
 
     @property
     def kept(self) -> dict[str, Remembered]:
-        """What there is of each class."""
+        """What is kept of each class."""
         return dict(self._kept)
 
     @property
@@ -224,7 +225,7 @@ class Memory:
         return next((each.images for each in self._kept.values()), None)
 
     def _name(self, name: str) -> str:
-        """Return a class's name as it is spelled here already."""
+        """Return a class's name in the spelling that the memory has."""
         (place,) = places([name], self.classes)
         return name if place < 0 else self.classes[place]
 
@@ -232,8 +233,8 @@ class Memory:
         if self.input_shape not in (None, given.shape):
             assert self.input_shape is not None
             raise ValueError(
-                f"Memory.add: images are of {list(given.shape)} c h w, this memory's of "
-                f"{list(self.input_shape)}"
+                f"Memory.add: images: wanted {list(self.input_shape)} c h w, as the memory has, "
+                f"got {list(given.shape)}"
             )
         if self.dtype not in (None, given.array.dtype):
             raise TypeError(
@@ -242,8 +243,8 @@ class Memory:
             )
         if self.dtype is None and given.array.dtype == np.float32:
             warn(
-                "Memory.add: images are float32, preprocessed already, and are kept so: four times "
-                "the bytes of uint8 pixels"
+                "Memory.add: images are float32, preprocessed already, and are kept as float32: "
+                "four times the bytes of uint8 pixels"
             )
 
     def _chosen(
@@ -279,12 +280,12 @@ class Memory:
         }
         if most < self._per_class and max(self.counts.values(), default=0) != before:
             warn(
-                f"{where}: max_bytes={self._max_bytes:,} hold {most} images a class of "
-                f"{len(kept)}, not {self._per_class}"
+                f"{where}: max_bytes={self._max_bytes:,} holds {most} images a class for "
+                f"{len(kept)} classes, not {self._per_class}"
             )
 
     def _most(self, kept: Mapping[str, Remembered], where: str) -> int:
-        """Return how many images of a class fit: as many of each, where it has them."""
+        """Return how many images of a class fit: the same for every class that has as many."""
         if self._max_bytes is None or not kept:
             return self._per_class
         size = math.prod(next(iter(kept.values())).images.shape[1:])
@@ -295,8 +296,8 @@ class Memory:
             most -= 1
         if not most:
             raise ValueError(
-                f"{where}: max_bytes={self._max_bytes:,} hold no image of each of {len(kept)} "
-                f"classes, which take {len(kept) * size:,}"
+                f"{where}: max_bytes={self._max_bytes:,} has no room for an image of each of "
+                f"{len(kept)} classes, which take {len(kept) * size:,}"
             )
         if most == int(counts.max()):
             return self._per_class
@@ -307,12 +308,12 @@ class Memory:
 def read_memory(path: str | PathLike[str]) -> Memory:
     """Read a memory that `Memory.save` wrote.
 
-    The file may be from anybody: all it says is checked before memory is taken for it. Raises
-    FormatError for a file that is truncated, altered, foreign or of a later version, OSError where
-    it cannot be opened.
+    The file may come from anybody: it is checked before memory is taken for its contents. Raises
+    FormatError for a file that is truncated, altered, foreign or of a later version, OSError if it
+    cannot be opened.
     """
     if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"read_memory: path: wanted that of a file, got {kind_of(path)}")
+        raise TypeError(f"read_memory: path: wanted a file's path, got {kind_of(path)}")
     settings, kept = read_kept(path)
     try:
         memory = Memory.of(kept, **settings)
@@ -333,7 +334,7 @@ def _bounds(per_class: Any, max_bytes: Any, where: str) -> tuple[int, int | None
 
 
 def _constant(images: NDArray[Any]) -> NDArray[Any]:
-    """Return images in memory of their own, which nobody writes to."""
+    """Return a read-only copy of images."""
     own = np.array(images, order="C")
     own.flags.writeable = False
     return own

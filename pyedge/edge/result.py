@@ -1,4 +1,4 @@
-"""Where a run of the learner stands, and what came of it."""
+"""The state of a run of the learner, and its result."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pyedge.runs.state import RunState
 class LearnResult:
     """Hold the outcome of `EdgeLearner.learn`.
 
-    `history` has one row an evaluation: step, epoch, lr, seconds, loss, its parts by name, `pairs`
-    (for each group, how often each teacher block was chosen), and val_accuracy, val_loss, val_score
-    where there were images to validate on. `best_epoch` and `best_step` tell which weights the
-    learner has now, `best_score` their score. `batch_size` is what was learned with: less than
-    asked for where max_memory wanted it so.
+    `history` has one row for each evaluation: step, epoch, lr, seconds, loss, its parts by name,
+    `pairs` (for each group, how often each teacher block was chosen), and val_accuracy, val_loss,
+    val_score if there were images to validate on. `best_epoch` and `best_step` tell which weights
+    the learner has now, `best_score` their score. `batch_size` is what was used: less than asked
+    for if max_memory had no room for more.
     """
 
     history: list[dict[str, Any]]
@@ -38,7 +38,7 @@ class LearnResult:
 
 @dataclass
 class LearnState(RunState):
-    """Where a run of the learner stands, as plain values."""
+    """The state of a run of the learner, as plain values."""
 
     done: bool = False
     window: Window = field(default_factory=Window)
@@ -49,9 +49,9 @@ class LearnState(RunState):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], total: int, batches: int) -> LearnState:
-        """Make the state again; TypeError, KeyError or ValueError for what is none.
+        """Make the state from its dict; TypeError, KeyError or ValueError if it is not one.
 
-        `total` steps and `batches` an epoch are those of the run that shall go on.
+        `total` (steps) and `batches` (an epoch) are those of the run that is to go on.
         """
         plain = {**content, "window": Window.from_dict(content["window"])}
         for each in dataclasses.fields(cls):

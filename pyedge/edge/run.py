@@ -39,7 +39,7 @@ Score = Callable[[Evaluation], float]
 
 
 class Run:
-    """Lets an engine, whose trainable layers and optimizer are set, learn a lesson.
+    """Make an engine, whose trainable layers and optimizer are set, learn a lesson.
 
     `changing` names the arrays that learning changes, `identity` what decides the result.
     """
@@ -75,7 +75,7 @@ class Run:
         self._lr = 0.0
 
     def fit(self) -> LearnResult:
-        """Learn to the end; the engine then has the weights that are the result."""
+        """Learn to the end; the engine's weights are then the result."""
         path = self._options.checkpoint
         if path is not None:
             remove_leftovers(path)

@@ -1,4 +1,4 @@
-"""A student's classifier, made of its statistics."""
+"""A student's classifier, solved from its statistics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TO_CHOOSE = 2
 
 
 def check_fresh(student: StudentFile, where: str) -> Statistics:
-    """Return the student's statistics; ValueError where it has none, or they are stale."""
+    """Return the student's statistics; ValueError if it has none, or they are stale."""
     if student.statistics is None:
         raise ValueError(
             f"{where}: the student has no statistics; pyedge.export(statistics=images) or "
@@ -53,9 +53,8 @@ def check_fresh(student: StudentFile, where: str) -> Statistics:
 def solve(student: StudentFile, statistics: Statistics, where: str) -> StudentFile:
     """Return the student with these statistics, and the classifier that they give.
 
-    Its form is the one that the student's head names, or else the best for the images held. Raises
-    ValueError, beginning with `where`, where there is no solution, and for a class that nobody has
-    described.
+    Its form is the one that the student's head names, or else the best for the held images. Raises
+    ValueError, beginning with `where`, if there is no solution, or if nothing is known of a class.
     """
     found = terms(student)
     open_classes = [student.classes[j] for j in np.flatnonzero(~found.masked)]
@@ -78,9 +77,9 @@ def solve(student: StudentFile, statistics: Statistics, where: str) -> StudentFi
 
 
 def with_settings(student: StudentFile, statistics: Statistics) -> StudentFile:
-    """Return the student with these statistics and what they say of a head, but no new classifier.
+    """Return the student with these statistics and the head that they imply; same classifier.
 
-    Where they are of too few images to say anything, its head says nothing.
+    If they are of too few images for that, the head is empty.
     """
     described = _described(student, statistics)
     settings: dict[str, Any] = {}
@@ -92,16 +91,16 @@ def with_settings(student: StudentFile, statistics: Statistics) -> StudentFile:
 
 
 def distances(student: StudentFile, where: str) -> Distances:
-    """Make what tells how far images are from all that a student's statistics know.
+    """Return a measure of how far images are from everything that a student's statistics know.
 
-    Raises ValueError where there are none, or too few images are held to say what is too far.
+    Raises ValueError if it has no statistics, or too few held images to say what is too far.
     """
     statistics = check_fresh(student, where)
     threshold = student.head.get("threshold")
     if threshold is None:
         raise ValueError(
-            f"{where}: unknown=True needs a threshold, and too few images are held to find one: "
-            "wanted statistics of more images"
+            f"{where}: unknown=True needs a threshold, and too few images are held to find one; "
+            "add statistics of more images"
         )
     gaussian = Gaussian.of(statistics, _described(student, statistics))
     rows, _ = _solved_for(student, gaussian, student.head)
@@ -109,7 +108,7 @@ def distances(student: StudentFile, where: str) -> Distances:
 
 
 def _described(student: StudentFile, statistics: Statistics) -> list[str]:
-    """Name the classes that are not masked, and of which something is known."""
+    """Name the classes that are not masked and of which something is known."""
     masked = terms(student).masked
     return [
         name
@@ -121,10 +120,10 @@ def _described(student: StudentFile, statistics: Statistics) -> list[str]:
 def _settings(
     student: StudentFile, statistics: Statistics, gaussian: Gaussian, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what a head is: its form, its temperature, and the threshold of what is unknown.
+    """Return a head: its form, its temperature, and the threshold of what is unknown.
 
-    A form that was chosen once stays, so that what is solved depends on the sums alone; of images
-    that are too few to choose by, it is DEFAULT_FORM. Nothing is said where too few are held.
+    A form that was chosen once stays, so that the solution depends on the sums alone; with too few
+    images to choose by, it is DEFAULT_FORM. The head is empty if too few are held.
     """
     held = Held.of(statistics, gaussian, classes)
     if len(held.labels) < LEAST_HELD:
@@ -147,7 +146,7 @@ def _settings(
 def _solved_for(
     student: StudentFile, gaussian: Gaussian, settings: Mapping[str, Any]
 ) -> tuple[Matrix | None, Form]:
-    """Return what a classifier is solved for: rows that make its features (None: all), and form."""
+    """Return which rows make the features to solve for (None: all), and the classifier's form."""
     if few(gaussian):
         return own_features(student), FORM_OF_FEW
     if not settings:

@@ -39,10 +39,10 @@ def learn_lesson(
     score: Score | None,
     takes: Callable[[int], None],
 ) -> tuple[StudentFile, LearnResult]:
-    """Let an engine of `student` learn, and return the student that it is then.
+    """Make an engine of `student` learn, and return the student that results.
 
-    `takes` is told the bytes that this needs, beside the student's arrays. Where anything is
-    raised, the engine is to be brought back by `restore_engine`.
+    `takes` is called with the bytes that this needs besides the student's arrays. After any error
+    the caller must reset the engine with `restore_engine`.
     """
     layers = _layers(student, lesson, options)
     changing = arrays_that_change(student.nodes, layers, options.batch_norm)
@@ -93,27 +93,27 @@ def learn_lesson(
 
 
 def restore_engine(student: StudentFile, engine: Engine) -> None:
-    """Make an engine what it was before `learn_lesson`."""
+    """Return an engine to its state before `learn_lesson`."""
     for name in engine.array_names:
         engine.set_array(name, student.arrays[name])
     _rest(engine, student)
 
 
 def _rest(engine: Engine, student: StudentFile) -> None:
-    """Leave the engine as a student's file makes it, so that `memory` tells of that."""
+    """Leave the engine as a student's file makes it, so that `memory` counts it so."""
     engine.set_trainable(list(student.trainable))
     engine.set_batch_norm("frozen")
 
 
 def _layers(student: StudentFile, lesson: Lesson, options: LearnOptions) -> tuple[str, ...]:
-    """Name the layers that learn: of those asked for, the ones that the losses reach."""
+    """Name the layers that learn: those asked for that the losses reach."""
     layers = trainable_layers(student, options.trainable)
     if set(lesson.parts(options)) == {"J_b"}:
         reached = reached_from(student.nodes, student.taps)
         layers = tuple(name for name in layers if name in reached)
         if not layers:
             raise ValueError(
-                f"learn: trainable={options.trainable!r} leaves nothing that J_b could train"
+                f"learn: trainable={options.trainable!r} leaves nothing that J_b can train"
             )
     return layers
 
@@ -129,17 +129,17 @@ def _optimizer(options: LearnOptions) -> dict[str, Any]:
 
 
 def _go_on(engine: Engine, student: StudentFile, optimizer: Mapping[str, Any]) -> None:
-    """Give the engine the optimizer's slots of the learning before."""
+    """Give the engine the optimizer's slots of the previous `learn`."""
     if student.optimizer.get("kind") != optimizer["kind"]:
         raise ValueError(
             f"learn: warm_start cannot go on from {student.optimizer.get('kind')} with "
-            f"{optimizer['kind']}"
+            f"{optimizer['kind']}; use the same optimizer"
         )
     try:
         engine.set_state(dict(student.state))
     except ValueError as error:
         raise ValueError(
-            f"learn: warm_start cannot go on, other layers learned before: {error}"
+            f"learn: warm_start cannot go on, since other layers learned before: {error}"
         ) from error
 
 
@@ -159,7 +159,7 @@ def _batches(
         wanted = min(options.batch_size, len(lesson.rows) + len(lesson.replay.images))
         if wanted < least:
             raise ValueError(
-                f"learn: memory needs {least} images in a batch, a new one and one of its own; "
+                f"learn: memory needs {least} images in a batch, a new one and a remembered one; "
                 f"got batch_size={options.batch_size}"
             )
     if wanted < least:
@@ -182,7 +182,7 @@ def _batches(
 def _identity(
     student: StudentFile, lesson: Lesson, options: LearnOptions, batches: Batches
 ) -> dict[str, str]:
-    """Tell what decides the result of a run, for its checkpoint; nothing without one."""
+    """Return what decides the result of a run, for its checkpoint; nothing without one."""
     if options.checkpoint is None:
         return {}
     warm = weights_digest(student.state) if options.warm_start else "none"
@@ -208,8 +208,8 @@ def _already_learned(
 ) -> Checkpoint | None:
     """Return the checkpoint of a finished run whose result is this student.
 
-    A process that is killed between saving the student over itself and removing the checkpoint
-    comes back here with a student that has learned already.
+    A process that was killed after it had overwritten the student, but before it removed the
+    checkpoint, comes back here with a student that has learned already.
     """
     path = options.checkpoint
     if not options.resume or path is None or not Path(path).exists() or not student.record:
@@ -228,7 +228,7 @@ def _entry(
     identity: Mapping[str, str],
     result: LearnResult,
 ) -> dict[str, Any]:
-    """Return what the student's record says of a run; no time, so that the file's bits are one."""
+    """Return the student's record of a run; without a time, so that equal runs give equal files."""
     more = {} if lesson.replay is None else {"memory": len(lesson.replay.images)}
     return {
         **more,

@@ -1,4 +1,4 @@
-"""A student, in whichever form a caller has it."""
+"""A student, in any form that a caller may have it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyedge.student.file import StudentFile
 
 
 class Learner(Protocol):
-    """An EdgeLearner, of which the student alone matters."""
+    """An EdgeLearner, of which only the student matters."""
 
     @property
     def student(self) -> StudentFile:
@@ -22,7 +22,7 @@ AnyStudent = StudentFile | Learner | str | os.PathLike[str]
 
 
 def student_of(given: Any, where: str) -> StudentFile:
-    """Return the student of a StudentFile, the path of a file, or a learner. Raises TypeError."""
+    """Return the student of a StudentFile, a file's path, or a learner; TypeError for others."""
     if isinstance(given, (str, os.PathLike)):
         return read_student(given)
     found = given if isinstance(given, StudentFile) else getattr(given, "student", None)

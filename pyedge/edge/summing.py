@@ -1,4 +1,4 @@
-"""What a learner does with its statistics: add to them, take over others', forget."""
+"""What a learner does with its statistics: add to them, merge those of others, forget."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class Summing:
-    """The part of EdgeLearner that works on statistics; whatever fails leaves it as it was."""
+    """The part of EdgeLearner that works on statistics; after any error it is unchanged."""
 
     _turns: Turns
     _doubts: Doubts
 
     @property
     def statistics(self) -> Statistics | None:
-        """The statistics of what the classifier reads, or None; `pyedge.merge_statistics`."""
+        """The statistics of what the classifier reads, or None; see `pyedge.merge_statistics`."""
         return self._turns.student.statistics
 
     @keywords()
     def add_statistics(self, images: Any, labels: Any = None, *, forgettable: bool = True) -> None:
-        """Add images to the statistics, or begin them; no answer changes before `learn` does it.
+        """Add images to the statistics, or begin them; answers do not change until `learn`.
 
         Raises as `learn` does; stale statistics are begun anew.
         """
@@ -54,16 +54,16 @@ class Summing:
     def add_category(
         self, category: str | PathLike[str] | Statistics, *, name: str | None = None
     ) -> None:
-        """Learn a class of which there is no image here, from a file of `pyedge.make_category`.
+        """Learn a class without any image of it, from a file of `pyedge.make_category`.
 
         `category`: the file, or Statistics of one class. Its class is appended to the student's,
-        its sums to the statistics, and the classifier is solved anew. `name`: what the class is
-        called here. A class that the student has, but knows no image of, is learned; one that it
-        knows images of must be named by `name`, and then has these images besides.
+        its sums are added to the statistics, and the classifier is solved anew. `name`: what the
+        class is called here. A class that the student has, but has seen no image of, is learned; if
+        the student has seen images of it, `name` must name it, and these images are added to them.
 
         `forget(pyedge.read_category(file))` takes it out again. Raises ValueError for statistics of
-        other features, for a class that is known and not named, for a masked class, and for a
-        student without statistics; FormatError for a file that is damaged or none.
+        other features, for a known class that `name` does not name, for a masked class, and for a
+        student without statistics; FormatError for a file that is damaged or not a category.
         """
 
         def added() -> None:
@@ -78,13 +78,13 @@ class Summing:
     ) -> tuple[str, ...]:
         """Add statistics of other devices to the student's own, and solve for its classifier.
 
-        `statistics`: Statistics or files of `pyedge.write_statistics`, one or several, each of what
-        a device has seen beyond what is counted here (`pyedge.subtract_statistics`): what is given
-        twice counts twice. Classes are told apart by name; those that the student does not know are
-        appended, and returned. The sums do not depend on the order.
+        `statistics`: Statistics or files of `pyedge.write_statistics`, one or several. Each must
+        hold only what a device has seen beyond what is counted here (`pyedge.subtract_statistics`):
+        what is given twice counts twice. Classes are matched by name; those that the student does
+        not know are appended, and returned. The sums do not depend on the order.
 
-        Raises ValueError for statistics of other features, for a masked class, and where a class of
-        the student would be left of which nothing is known; FormatError for a damaged file.
+        Raises ValueError for statistics of other features, for a masked class, and if nothing is
+        known of some class of the student; FormatError for a damaged file.
         """
 
         def joined() -> tuple[str, ...]:
@@ -96,12 +96,12 @@ class Summing:
 
     @keywords()
     def forget(self, what: str | Statistics) -> None:
-        """Take a class, by its name, or statistics that were added before, out again.
+        """Forget a class, by its name, or statistics that were added before.
 
-        The sums are then those of never having seen it, to the last bit, and the classifier is
-        solved anew from them. A class is taken from the student's classes too: the ids of those
-        behind it become one less. Raises ValueError for a class whose second moments are pooled
-        with others, for statistics that were never added, and where nothing would be left.
+        The sums are then as if it had never been seen, to the last bit, and the classifier is
+        solved anew from them. A forgotten class is also removed from the student's classes: the ids
+        of those after it become one less. Raises ValueError for a class whose second moments are
+        pooled with others, for statistics that were never added, and if nothing would be left.
         """
 
         def gone() -> None:

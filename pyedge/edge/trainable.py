@@ -1,4 +1,4 @@
-"""Which layers of a student learn, and which of its arrays that changes."""
+"""Which layers of a student learn, and which of its arrays change by it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def trainable_layers(
     """Return the names of the nodes that learn, in the graph's order.
 
     "last_conv": the last convolution of each group and the classifier (Sec. 4.1); "classifier";
-    "all": whatever has weights; None: what the student's file says, and last_conv where it says
-    nothing. A name stands for its node, or for all nodes of the module of that name. Raises
-    ValueError for a name that is none, and where nothing is left to learn.
+    "all": everything that has weights; None: what the student's file says, or "last_conv" if it
+    says nothing. A name stands for its node, or for all nodes of the module of that name. Raises
+    ValueError for an unknown name, and if nothing is left to learn.
     """
     can = [node["name"] for node in student.nodes if node["op"] in LEARNS]
     if trainable is None:
@@ -42,17 +42,17 @@ def trainable_layers(
         for name in trainable:
             below = {each for each in can if each == name or each.startswith(f"{name}.")}
             if not below:
-                raise ValueError(f"learn: the student has no layer {name!r} that could learn")
+                raise ValueError(f"learn: trainable: the student has no layer {name!r} to train")
             wanted |= below
     if not wanted:
-        raise ValueError(f"learn: trainable={trainable!r} leaves nothing to learn")
+        raise ValueError(f"learn: trainable: wanted at least one layer, got {trainable!r}")
     return tuple(name for name in can if name in wanted)
 
 
 def reached_from(nodes: Sequence[Node], ends: Sequence[int]) -> set[str]:
-    """Return the names of all nodes that the nodes at `ends` are computed from, these included.
+    """Return the names of all nodes that the nodes at `ends` are computed from, with these.
 
-    A loss on inner maps alone has no gradient for what lies behind them; those layers must not be
+    A loss on inner maps alone has no gradient for the layers after them; these must not be
     trained, or weight decay alone would move them.
     """
     needed = set(ends)

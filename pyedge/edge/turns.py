@@ -1,17 +1,17 @@
 """Turns: a learner's student and its engine, for several threads, callbacks, forks and copies.
 
-An engine serves one call at a time: its buffers, which are most of what it takes, belong to the
-call that runs. So threads take turns, with two engines at the most, of which the second is made
-where two calls come at once: to hand one engine from thread to thread costs a tenth of a small
-batch, to wake the next one, and with two nobody waits for that. Buffers for each call would take
-several times the memory that a device was said to need; where `limit` says how much there is, there
-is one engine alone. Where nobody else is there the locks cost some tenths of a microsecond
-(python -m bench.learner_threads measures both).
+An engine serves one call at a time: its buffers, which are most of its memory, belong to the call
+that runs. So threads take turns. There are at most two engines; the second is made when two calls
+come at once. Handing one engine from thread to thread costs a tenth of a small batch, to wake the
+next thread, and with two engines nobody waits for that. Buffers for each call would take several
+times the memory that a device is said to need; if `limit` is given, there is only one engine. With
+a single thread the locks cost some tenths of a microsecond (python -m bench.learner_threads
+measures both).
 
-Three locks. `_changing` is held from beginning to end by what makes another student, `learn` and
-`add_classes`. `_answering` is held for the time of one answer by whoever computes with the engine
-that answers; while one is away to learn, that is a second one. `_beside` is held by who computes
-with the spare engine, and never waited for.
+Three locks. `_changing` is held from beginning to end by calls that change the student: `learn` and
+`add_classes`. `_answering` is held for one answer by the thread that computes with the engine that
+answers; while one engine is away to learn, that is a second one. `_beside` is held by the thread
+that computes with the spare engine, and never waited for.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LOOK_S = 1.0  # who waits for an engine to come back looks by himself too
 
 @dataclass
 class _Loan:
-    """The engine is away to learn: for which thread, and what memory is left meanwhile."""
+    """The engine is away to learn: for which thread, and how much memory is left meanwhile."""
 
     thread: int
     answer_bytes: int  # what a second engine takes to answer for one image
@@ -49,7 +49,7 @@ class _Loan:
 
 
 class Turns:
-    """Who may use a learner's engine, and the student that it is.
+    """A learner's student, and whose turn it is to use the engine.
 
     `threads`: of the engine, None: the process's. `limit`: bytes that all of it may take, or None.
     The student's arrays are made read-only: copies share them.
@@ -78,7 +78,7 @@ class Turns:
 
     @property
     def student(self) -> StudentFile:
-        """The student as it is; while it learns, as it was before."""
+        """The current student; while it learns, the one from before."""
         return self._student
 
     def __copy__(self) -> Turns:
@@ -91,9 +91,9 @@ class Turns:
         return Turns, (self._student, self._threads, self._limit)
 
     def answer(self, call: str, body: Callable[[StudentFile, Engine, int | None], T]) -> T:
-        """Return body(student, engine, bytes that it may take), which leaves both as they are.
+        """Return body(student, engine, bytes that it may take), which must not change either.
 
-        While the student learns, both are what they were before.
+        While the student learns, both are as they were before.
         """
         if self._limit is None and self._beside.acquire(blocking=False):
             try:
@@ -112,7 +112,7 @@ class Turns:
                 self._answerer = before
 
     def _answer_beside(self, body: Callable[[StudentFile, Engine, int | None], T]) -> T:
-        """Answer with an engine of its own, while another thread has the one that answers."""
+        """Answer with a spare engine, while another thread has the one that answers."""
         student, spare = self._student, self._spare
         if spare is None or spare[0] is not student:
             self._spare = spare = student, self._new_engine(student)
@@ -124,7 +124,7 @@ class Turns:
         if mine in (self._changer, self._answerer):
             raise RuntimeError(
                 f"{call}: called from inside another call of the same learner (by score, by an "
-                "iterable of images, by the handler of a signal); wait until that has returned"
+                "iterable of images, by a signal handler); call it after that has returned"
             )
         with self._changing:
             self._changer = mine
@@ -137,7 +137,7 @@ class Turns:
                 self._changer = None
 
     def replace(self, student: StudentFile) -> None:
-        """Take another student, and an engine of it, which is made before anything changes."""
+        """Change to another student and its engine, which is made before anything changes."""
         engine = self._new_engine(_read_only(student))
         with self._answering:
             self._student, self._engine, self._spare = student, engine, None
@@ -147,10 +147,10 @@ class Turns:
         body: Callable[[StudentFile, Engine, Callable[[int], None]], tuple[StudentFile, T]],
         restore: Callable[[StudentFile, Engine], None],
     ) -> T:
-        """Let body(student, engine, takes) make another student, and return what else it does.
+        """Change to the student that body(student, engine, takes) makes; return its other result.
 
-        It tells `takes` the bytes that it needs beside the student's arrays. Whatever it raises,
-        the student stays, and `restore` brings the engine back to it, or a new one is made.
+        It calls `takes` with the bytes that it needs besides the student's arrays. If it raises,
+        the student stays, and `restore` resets the engine to it, or a new one is made.
         """
         with self._answering:
             engine, _ = self._engine_that_answers("learn")
@@ -197,7 +197,7 @@ class Turns:
                 raise RuntimeError(
                     f"{call}: called from inside learn of another learner, while this one learns "
                     f"and its max_memory={self._limit:,} bytes have no room for a second engine; "
-                    "to wait here might be to wait for ever"
+                    "waiting here could last for ever"
                 )
             if self._loan.thread == threading.get_ident():
                 raise RuntimeError(
@@ -216,7 +216,7 @@ class Turns:
         return engine
 
     def _after_fork(self) -> None:
-        """In the child, let go of what threads held that are not there any more."""
+        """In the child of a fork, release what its parent's other threads held."""
         here = threading.get_ident()
         if self._changer != here:  # its loan, if it has one, is over by that
             self._changer = None

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, locked, and read without trust."""
+"""Files: written whole or not at all, locked, and checked when read."""

@@ -1,8 +1,8 @@
 """Atomic writing: a file holds the old content or the new one, never a part of either.
 
-Where a disk cannot promise that (`pyedge.files.disk`), the file is written as safely as the disk
-allows, and a warning says what is not promised. An error is raised only where the new content is
-not there.
+If a disk cannot promise that (`pyedge.files.disk`), the file is written as safely as the disk
+allows, and a warning says what is not promised. An error is raised only if the new content was not
+written.
 """
 
 from __future__ import annotations
@@ -36,17 +36,16 @@ Write = Callable[[BinaryIO], object]
 
 
 def write_atomically(path: str | bytes | PathLike[Any], write: Write) -> None:
-    """Let `write` fill a new file, and put it in the place of `path` once it is on the disk.
+    """Let `write` fill a new file, and replace `path` with it once it is on the disk.
 
-    The file is written beside, flushed to the disk and renamed. A new file has the permissions of
-    any new file, one that was there keeps its own, and its owner where that is allowed; other hard
-    links to it keep the old content. A symbolic link stays, and what it points to is written.
-    Devices and pipes are written to, not replaced.
+    The file is written next to `path`, flushed to the disk and renamed. A new file has the usual
+    permissions of a new file; a replaced one keeps its own, and its owner if that is allowed; other
+    hard links to it keep the old content. A symbolic link stays, and the file that it points to is
+    written. Devices and pipes are written to, not replaced.
 
-    Whatever `write` raises goes through, and so does the OSError of a full disk, and those of
-    `find_target`; the old file is then untouched and the new one gone. A disk that cannot sync,
-    rename or set modes gives a warning and the file. A Ctrl-C waits until the file is written; see
-    `hold_interrupt`.
+    Errors of `write` and `find_target` and the OSError of a full disk are raised; the old file is
+    then untouched and the new one removed. On a disk that cannot sync, rename or set modes the file
+    is written, with a warning. A Ctrl-C waits until the file is written; see `hold_interrupt`.
     """
     with hold_interrupt():
         target = find_target(path)
@@ -59,7 +58,8 @@ def write_atomically(path: str | bytes | PathLike[Any], write: Write) -> None:
 class Target:
     """Where a path leads. before: what is there now, None for a new file.
 
-    stream: it cannot be replaced by another file: a device, a pipe, an open file without a name.
+    stream: whether it cannot be replaced by another file: a device, a pipe, an open file without a
+    name.
     """
 
     path: Path
@@ -70,12 +70,12 @@ class Target:
 def find_target(path: str | bytes | PathLike[Any]) -> Target:
     """Follow `path` to what `write_atomically` will write, without touching anything.
 
-    Raises OSError where nothing can be written: a folder, a link that leads to itself, a file that
-    is read-only, no folder to put a new one into.
+    Raises OSError if nothing can be written there: a folder, a link that leads to itself, a
+    read-only file, no folder to put a new file into.
     """
     name = os.fsdecode(path)
     if not name:
-        raise FileNotFoundError(errno.ENOENT, "an empty path names no file", name)
+        raise FileNotFoundError(errno.ENOENT, "wanted a file's path, got an empty one", name)
     if name.endswith(tuple(filter(None, (os.sep, os.altsep)))):
         raise IsADirectoryError(errno.EISDIR, "is a folder's name, wanted a file's", name)
     target = Path(os.path.realpath(name))
@@ -97,19 +97,19 @@ def find_target(path: str | bytes | PathLike[Any]) -> Target:
 
 
 def check_folder(path: str | PathLike[str]) -> None:
-    """Raise OSError unless `path` is a folder to write into, or one that can be made."""
+    """Raise OSError unless `path` is a folder to write into, or can be made one."""
     target = Path(os.path.realpath(path))
     if os.path.islink(path) and not target.exists():  # no folder can be made of it
         raise NotADirectoryError(errno.ENOTDIR, "is a link that leads nowhere", os.fspath(path))
     place = next(place for place in (target, *target.parents) if os.path.lexists(place))
     if not place.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(place))
+        raise NotADirectoryError(errno.ENOTDIR, "is not a folder", str(place))
     if not os.access(place, os.W_OK):
         raise PermissionError(errno.EACCES, "the folder cannot be written to", str(place))
 
 
 def beside(target: Path, end: str) -> Path:
-    """Name something hidden beside `target`: .NAME.END, where a long NAME is cut."""
+    """Return a hidden path next to `target`: .NAME.END, with a long NAME cut."""
     stem = target.name
     if len(os.fsencode(stem)) > _LONGEST_STEM:
         while len(os.fsencode(stem)) > _LONGEST_STEM:
@@ -119,10 +119,10 @@ def beside(target: Path, end: str) -> Path:
 
 
 def remove_leftovers(path: str | bytes | PathLike[Any]) -> None:
-    """Remove what processes that were killed while they wrote `path` have left beside it.
+    """Remove what processes that were killed while writing `path` have left next to it.
 
-    Only for a file that belongs to one process at a time: one that is writing has such a file too.
-    Does nothing on a disk that is read-only.
+    Only for a file that one process at a time writes: a process that is writing has such a file
+    too. Does nothing on a read-only disk.
     """
     target = Path(os.path.realpath(os.fsdecode(path)))
     prefix = beside(target, "").name
@@ -133,7 +133,7 @@ def remove_leftovers(path: str | bytes | PathLike[Any]) -> None:
 
 
 def _send(target: Target, write: Write) -> list[Note]:
-    """Write to a device or a pipe, which gets the whole content and no seeking."""
+    """Write to a device or a pipe, which gets the whole content without seeking."""
     content = _in_memory(write)
     try:
         with open(target.path, "wb") as file:
@@ -163,7 +163,7 @@ class _Output(io.FileIO):
 
 
 def _fill(target: Target, write: Write) -> list[Note]:
-    """Write a file beside the target and rename it."""
+    """Write a file next to the target and rename it."""
     path = target.path
     try:
         descriptor, new = _new_file(target)
@@ -197,10 +197,10 @@ def _fill(target: Target, write: Write) -> list[Note]:
 
 
 def _new_file(target: Target) -> tuple[int, Path]:
-    """Make a file beside the target, which others may open only where they may open the target.
+    """Make a file next to the target, which others may open only if they may open the target.
 
-    The system takes the umask off the mode by itself: to read the umask is to change it for a
-    moment, for all threads.
+    The system applies the umask by itself; reading the umask here would change it for a moment, for
+    all threads.
     """
     mode = 0o666 if target.before is None else stat.S_IMODE(target.before.st_mode) & 0o777
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -211,7 +211,7 @@ def _new_file(target: Target) -> tuple[int, Path]:
 
 
 def _overwrite(target: Target, content: bytes, reason: OSError) -> list[Note]:
-    """Write over a file that cannot be replaced; if that fails, its old content is put back."""
+    """Overwrite a file that cannot be replaced; if that fails, put its old content back."""
     path = target.path
     with open(path, "r+b" if target.before is not None else "xb", buffering=0) as file:
         old = file.read() if target.before is not None else b""
@@ -231,9 +231,9 @@ def _overwrite(target: Target, content: bytes, reason: OSError) -> list[Note]:
                 file.truncate(len(old))
             raise
     text = (
-        f"{shown(path)} is written, but over the old file and not in its place ({reason.strerror}, "
-        "as for a file that is a mount point or lies in a folder that is not yours): had the "
-        "process been killed meanwhile, a part of each would be there"
+        f"{shown(path)} is written, but by overwriting the old file ({reason.strerror}, as for a "
+        "file that is a mount point or lies in a folder that is not yours): had the process been "
+        "killed meanwhile, the file would hold parts of both"
     )
     return [*notes, Note("in place", text)]
 
@@ -252,8 +252,8 @@ def hold_interrupt() -> Iterator[None]:
     """Let a Ctrl-C (SIGINT) that comes inside the block take effect at its end.
 
     A KeyboardInterrupt may otherwise come between any two lines, or inside a library that turns it
-    into an error of its own. A second one takes effect at once, should the block hang. Signals
-    reach the main thread only: in others, and where SIGINT is ignored, the block is a plain one.
+    into an error of its own. A second Ctrl-C takes effect at once, in case the block hangs. Signals
+    reach only the main thread: in others, and if SIGINT is ignored, this does nothing.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

@@ -1,8 +1,8 @@
-"""What a disk is asked for beside its bytes: to keep them through a power cut, modes, owners.
+"""What a disk is asked for besides its bytes: to keep them through a power cut, modes, owners.
 
-Many disks cannot: network and virtual ones, FUSE, a phone's shared storage, vfat. That is a note
-here and no error, since the bytes are written; notes are given as warnings, once a process for each
-kind. A disk that fails (EIO, no space) is no such case: those errors are raised.
+Many disks cannot: network and virtual ones, FUSE, a phone's shared storage, vfat. That is not an
+error here but a note, since the bytes are written; notes are given as warnings, each kind once a
+process. A disk that fails (EIO, no space) is another matter: those errors are raised.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _said: set[str] = set()  # the kinds of note that this process has given
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a disk does not promise. kind: each is told once a process."""
+    """Something that a disk does not promise. kind: each kind is told once a process."""
 
     kind: str
     text: str
@@ -51,9 +51,9 @@ class Note:
 
 
 def sync_file(file: BinaryIO, path: str | os.PathLike[str]) -> list[Note]:
-    """Bring what is written to `file` to the disk, and return what the disk did not promise.
+    """Flush what is written to `file` to the disk, and return what the disk did not promise.
 
-    Raises OSError where the disk fails.
+    Raises OSError if the disk fails.
     """
     try:
         file.flush()
@@ -75,7 +75,7 @@ def sync_file(file: BinaryIO, path: str | os.PathLike[str]) -> list[Note]:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> list[Note]:
-    """Make the names in a folder last through a power cut, and return what was not promised.
+    """Make the names in a folder survive a power cut, and return what was not promised.
 
     Never raises: the names are there already. Only POSIX can open a folder for this.
     """
@@ -100,7 +100,7 @@ def sync_folder(folder: str | os.PathLike[str]) -> list[Note]:
 
 
 def keep_owner_and_mode(descriptor: int, before: os.stat_result, path: Path) -> list[Note]:
-    """Give an open file the owner and mode of the file that it replaces, as far as is allowed."""
+    """Give an open file the owner and mode of the file that it replaces, as far as allowed."""
     if not hasattr(os, "fchown"):  # Windows
         return []
     notes = []
@@ -136,13 +136,13 @@ def keep_owner_and_mode(descriptor: int, before: os.stat_result, path: Path) -> 
 
 
 def shown(path: str | bytes | os.PathLike[str]) -> str:
-    """Write a path that any output can print, also one that is no UTF-8."""
+    """Return a path as text that any output can print, even if it is not UTF-8."""
     return os.fsencode(later_name(path)).decode(errors="backslashreplace")
 
 
 @contextmanager
 def renamed_later(folder: Path, target: Path) -> Iterator[None]:
-    """Inside the block, name what lies in `folder` as it will be called: in `target`."""
+    """Inside the block, name files in `folder` as they will be called later: in `target`."""
     token = _later.set((folder, target))
     try:
         yield

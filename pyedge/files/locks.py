@@ -11,7 +11,7 @@ from types import TracebackType
 class ForkSafeLock:
     """A lock that its thread may take again, and that is open in the child of a fork.
 
-    A thread that held it at the fork is not there in the child, and would never give it back.
+    A thread that held it at the fork does not exist in the child, and would never release it.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Archives: a zip of one JSON document and of .npy arrays, as `numpy.load` opens it, but no pickle.
+"""Archives: a zip of a JSON document and .npy arrays, which `numpy.load` opens without pickle.
 
-Written atomically, and the same content always gives the same bytes. Read without trust: a member's
-size, dtype and shape are known before it is unpacked, and its CRC is checked as it is.
+Written atomically, and the same content always gives the same bytes. Checked when read: a member's
+size, dtype and shape are known before it is unpacked, and its CRC is checked meanwhile.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def write_archive(
 ) -> None:
     """Write graph.json (`document`) and each array as NAME.npy, atomically.
 
-    Raises OSError where that fails, ValueError for what JSON does not hold or an array of a dtype
+    Raises OSError if that fails, ValueError for values that JSON cannot hold or an array of a dtype
     that is not one of `DTYPES`; an old file is then untouched.
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
@@ -97,8 +97,8 @@ def write_archive(
             for name, array in arrays.items():
                 if array.dtype.name not in DTYPES:
                     raise ValueError(
-                        f"write_archive: {name} must have one of the dtypes {', '.join(DTYPES)}, "
-                        f"not {array.dtype}"
+                        f"write_archive: {name}: wanted one of the dtypes {', '.join(DTYPES)}, "
+                        f"got {array.dtype}"
                     )
                 stream = io.BytesIO()
                 # little-endian on any machine; ascontiguousarray would make a scalar an array [1]
@@ -125,7 +125,7 @@ class Archive:
         self._members: dict[str, zipfile.ZipInfo] = {}
 
     def check_members(self, size: int) -> None:
-        """Look at the list of contents: no member twice, none packed, none larger than the file."""
+        """Check the list of members: none twice, none compressed, none larger than the file."""
         members = self._archive.infolist()
         if len(members) > _MOST_MEMBERS:
             self.fail(f"holds {len(members)} members, more than any file of this kind")
@@ -133,7 +133,7 @@ class Archive:
             if member.filename in self._members:
                 self.fail(f"holds {member.filename!r} twice")
             if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-                self.fail(f"{member.filename!r} is packed or encrypted; members must be stored")
+                self.fail(f"{member.filename!r} is compressed or encrypted; members must be stored")
             if member.compress_size != member.file_size:
                 self.fail(f"{member.filename!r} has two sizes")
             self._members[member.filename] = member
@@ -151,7 +151,7 @@ class Archive:
         if member is None:
             self.fail(f"not {self._what} (no graph.json in it)")
         if member.file_size > _LONGEST_DOCUMENT:
-            self.fail(f"graph.json has {member.file_size} bytes, too many to be true")
+            self.fail(f"graph.json has {member.file_size} bytes, too many for such a file")
         try:
             text = self._bytes("graph.json").decode()
             document = json.loads(
@@ -171,7 +171,7 @@ class Archive:
         return document
 
     def check_names(self, arrays: Mapping[str, ArraySpec]) -> None:
-        """Compare the members with the arrays that there must be, and with how long they are."""
+        """Compare the members with the arrays that the file must have, and with their sizes."""
         expected = {"graph.json"} | {f"{name}.npy" for name in arrays}
         for name in sorted(expected ^ self._members.keys()):
             self.fail(
@@ -189,7 +189,7 @@ class Archive:
         try:
             shape, fortran, dtype = _header(stream)
         except _NO_HEADER as error:
-            raise FormatError(f"{self._path}: {name}.npy has no header of numpy's") from error
+            raise FormatError(f"{self._path}: {name}.npy has no numpy header") from error
         wanted = np.dtype(spec.dtype).newbyteorder("<")
         if dtype != wanted or shape != spec.shape or (fortran and len(shape) > 1):
             order = " in Fortran order" if fortran else ""
@@ -215,7 +215,8 @@ class Archive:
 def open_archive(path: str | PathLike[str], what: str) -> Iterator[Archive]:
     """Open an archive; `what` names the kind of file wanted, for the messages.
 
-    Raises FormatError for what is no archive or a truncated one, OSError where it cannot be opened.
+    Raises FormatError for a file that is not an archive or is truncated, OSError if it cannot be
+    opened.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -267,7 +268,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _finite(text: str) -> float:

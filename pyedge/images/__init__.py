@@ -1,1 +1,1 @@
-"""Images as people have them, to arrays that a student takes. numpy alone; Pillow decodes files."""
+"""Images in any usual form, to arrays that a student takes. Needs numpy; Pillow decodes files."""

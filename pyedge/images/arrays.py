@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 def array_of(source: Any, channels: int) -> NDArray[Any] | None:
-    """Return `source` as an array where it is one in another form, None where it is not.
+    """Return `source` as a numpy array if it is an array in another form, else None.
 
-    Tensors on any device, with gradients or without; pandas' series of arrays; Pillow's images, as
+    Tensors on any device, with or without gradients; pandas series of arrays; Pillow images, as
     their files would be read; lists of numbers, whole ones from 0 to 255 as uint8 and others as
-    float32. Raises TypeError for what looks like images and cannot be: tables, masked pixels.
+    float32. Raises TypeError for what looks like images but cannot be: tables, masked pixels.
     """
     if isinstance(source, np.ma.MaskedArray):
         if np.ma.is_masked(source):
@@ -32,8 +32,8 @@ def array_of(source: Any, channels: int) -> NDArray[Any] | None:
     if type(source).__module__.partition(".")[0] == "pandas":
         if getattr(source, "ndim", 0) != 1:
             raise TypeError(
-                f"EdgeImages: images must not be a table of {type(source).__name__}, which has no "
-                f"height and width; pass table.to_numpy().reshape(n, c, h, w)"
+                f"EdgeImages: images: wanted an array, got a table, {type(source).__name__}, with "
+                f"no height and width; pass table.to_numpy().reshape(n, c, h, w)"
             )
         return array_of(source.to_numpy(), channels)
     if isinstance(source, (list, tuple)):
@@ -44,25 +44,25 @@ def array_of(source: Any, channels: int) -> NDArray[Any] | None:
 
 
 def rows_of(rows: Any, count: int, where: str) -> NDArray[np.int64]:
-    """Return places among `count`, in the order given; of a mask [count], where it is True.
+    """Return places among `count`, in the order given, or where a mask [count] is True.
 
-    Raises TypeError for what is neither, ValueError for another shape and places out of range.
+    Raises TypeError for anything else, ValueError for another shape and places out of range.
     """
     given = _tensor(rows) if hasattr(rows, "detach") else np.asarray(rows)
     if given.dtype.kind == "b":
         if given.shape != (count,):
-            raise ValueError(f"{where}: a mask must have shape ({count},), not {given.shape}")
+            raise ValueError(f"{where}: wanted a mask of shape ({count},), got {given.shape}")
         return np.flatnonzero(given)
     if given.size and given.dtype.kind not in "iu":
         raise TypeError(
             f"{where}: wanted places, whole numbers, or a mask of True and False, got {rows!r:.80}"
         )
     if given.ndim != 1:
-        raise ValueError(f"{where}: places must have shape (n,), not {given.shape}")
+        raise ValueError(f"{where}: wanted places of shape (n,), got {given.shape}")
     found = given.astype(np.int64)
     if len(found) and not -count <= int(found.min()) <= int(found.max()) < count:
         raise ValueError(
-            f"{where}: places must lie in 0..{count - 1}, got {found.min()}..{found.max()}"
+            f"{where}: wanted places in 0..{count - 1}, got {found.min()}..{found.max()}"
         )
     return found
 
@@ -76,31 +76,31 @@ def _tensor(source: Any) -> NDArray[Any]:
 
 
 def _picture(source: Any, channels: int) -> NDArray[np.uint8]:
-    """Take one image of Pillow's: uint8 [h, w, c]."""
+    """Return one Pillow image as uint8 [h, w, c]."""
     from pyedge.images.decode import brightness, pixels_of
 
     try:
         pixels = pixels_of(source)
     except ValueError as error:
-        raise TypeError(f"EdgeImages: an image of Pillow's {error}") from error
+        raise TypeError(f"EdgeImages: a Pillow image {error}") from error
     return pixels if channels != 1 else brightness(pixels)
 
 
 def _together(parts: Sequence[Any], channels: int) -> NDArray[Any]:
     arrays = [array_of(part, channels) for part in parts]
     if not all(isinstance(each, np.ndarray) and each.dtype != object for each in arrays):
-        raise TypeError("EdgeImages: images must be numbers or arrays, not Python objects")
+        raise TypeError("EdgeImages: images: wanted numbers or arrays, not Python objects")
     shapes = sorted({each.shape for each in arrays if each is not None})
     if len(shapes) > 1:
         raise ValueError(
-            f"EdgeImages: images must all have one shape, got {list(shapes[0])} and "
+            f"EdgeImages: images: wanted all of one shape, got {list(shapes[0])} and "
             f"{list(shapes[1])}"
         )
     return np.stack([each for each in arrays if each is not None])
 
 
 def _numbers(source: Sequence[Any]) -> NDArray[Any] | None:
-    """Take nested lists of Python's numbers, which have no dtype of their own."""
+    """Return nested lists of Python numbers, which have no dtype, as an array."""
     depth, leaf = 0, source
     while isinstance(leaf, list) and leaf:
         depth, leaf = depth + 1, leaf[0]

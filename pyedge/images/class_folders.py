@@ -1,4 +1,4 @@
-"""Which split and which class an image file belongs to, by its place among the folders."""
+"""Which split and class an image file belongs to, by its place among the folders."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def arrange(
     splits: bool | None = None,
     only_classes: bool = False,
 ) -> Arrangement:
-    """Arrange the relative names of image files, in which / stands between folders.
+    """Arrange the relative names of image files, with / between folders.
 
-    Folders that merely wrap all others (archives often have one) are skipped, above the splits and
-    below them. The class is the folder below the split; folders below the class do not matter.
+    Folders that merely wrap all others (archives often have one) are skipped, above and below the
+    splits. The class is the folder below the split; folders below the class do not matter.
 
-    `splits`: None looks for folders that are called like splits, and stops where it is not plain
-    what they are; False takes the folders for classes whatever they are called; True takes those
-    that are called like splits for splits, and leaves the others out. With `only_classes`, for
-    readers that take no splits, a single folder called like one is a wrapper, and a folder called
-    like one is a class where it holds images as the classes beside it do.
+    `splits`: None looks for folders named like splits, and raises an error if it is unclear what
+    they are; False takes all folders as classes, whatever their names; True takes folders named
+    like splits as splits, and leaves the others out. With `only_classes`, for readers that take no
+    splits, a single folder named like a split is a wrapper, and a folder named like a split is a
+    class if it holds images as the classes next to it do.
 
     Images without labels (a test/ of loose images) go to `left_out`. Raises LayoutError, which is a
     FormatError, for images outside class folders, for empty class folders, for classes that train
@@ -56,7 +56,7 @@ def arrange(
     found = {} if splits is False else splits_among(layout.top)
     if splits is True and not found:
         raise LayoutError(
-            f"{path}: splits=True, but no folder is called train, val or test; there are "
+            f"{path}: splits=True, but no folder is named train, val or test; there are "
             f"{', '.join(shown(name) for name in sorted(layout.top)[:8])}"
         )
     beside = set(layout.top) - set(found)
@@ -78,7 +78,7 @@ def _whole(layout: Layout) -> dict[str | None, Members]:
 
 
 def _by_class(layout: Layout, above: Sequence[str], depth: int) -> Members:
-    """Return the images of each class below the folders `above`; the classes are at `depth`."""
+    """Return the images of each class below the folders `above`; class folders are at `depth`."""
     found: dict[str, list[str]] = {}
     for place in layout.files(above[0]) if above else layout.places:
         if len(place) <= depth + 1:

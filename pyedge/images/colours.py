@@ -1,4 +1,4 @@
-"""Whatever colours and depths an image has, to RGB of 8 bits, or a word why that cannot be told."""
+"""Any colours and depths of an image to 8-bit RGB, or the reason why that is impossible."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _OTHERS = ("1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX")
 
 
 class UnclearError(ValueError):
-    """A good image that is refused all the same; the text goes on after its name."""
+    """A sound image that is refused anyway; the text continues after its name."""
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, str | None]:
     """Return an image as RGB, and a word for what is odd about it ("dim", "clear"), or None.
 
-    Raises UnclearError for depths and colours whose numbers do not say which of them is white.
+    Raises UnclearError for depths and colours whose numbers do not tell which value is white.
     """
     image.load()
     if image.mode in _SIXTEEN or (image.mode == "I" and image.format in ("PNG", "PPM")):
@@ -32,7 +32,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, str | None]:
         low, high = image.getextrema()
         kind = "whole numbers of 32 bits" if image.mode == "I" else "floats"
         raise UnclearError(
-            f"has {kind} (mode {image.mode}) from {low:.6g} to {high:.6g}, which do not say what "
+            f"has {kind} (mode {image.mode}) from {low:.6g} to {high:.6g}, which do not tell what "
             "is white; save it with 8 or 16 bits a pixel"
         )
     if image.mode in _ALPHA or "transparency" in image.info:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _ODDITIES = {
-    "frames": "has several frames or pages, of which only the first is taken",
-    "clear": "is transparent all over, which is taken for white",
+    "frames": "has several frames or pages, of which only the first is used",
+    "clear": "is transparent all over, and becomes white",
     "dim": "has 16 bits a pixel and nothing above 4095, so it becomes nearly black; images of 12 "
     "bits must be multiplied by 16, or saved with 8",
     "bits": "no pixel of these images is above 1 where 255 is white; save images of 0 and 1 with "
@@ -36,11 +36,11 @@ _ODDITIES = {
 _TASK = 64
 _NAMED = 5  # broken images that an error names
 
-Decoded = list[tuple[str, "_Image | str | FormatError"]]  # str: why it is no image
+Decoded = list[tuple[str, "_Image | str | FormatError"]]  # str: why it is not an image
 
 
 def require_pillow() -> None:
-    """Raise ImportError with the install line where Pillow is missing."""
+    """Raise ImportError with the install command if Pillow is missing."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
@@ -52,12 +52,12 @@ def require_pillow() -> None:
 def decode(name: str, data: bytes, size: int | None = None) -> np.ndarray:
     """Decode one image file to uint8 [h, w, 3].
 
-    Greyscale, palette, CMYK and LAB images become RGB, 16 bits become 8 by division by 256 (12 by
-    16), transparent images lie on white, the camera's orientation is applied, and of several frames
-    the first is taken; colour profiles are not. With `size`, the shorter side is resized to it and
-    the centre size x size is cut out. Raises FormatError that names the file where it is broken,
-    claims more pixels than Pillow calls safe (PIL.Image.MAX_IMAGE_PIXELS), or has numbers that do
-    not say which of them is white: 32 bits, floats.
+    Greyscale, palette, CMYK and LAB images become RGB; 16 bits become 8 by division by 256 (12 by
+    16); transparent images are put on white; the camera's orientation is applied, colour profiles
+    are not; of several frames the first is used. With `size`, the shorter side is resized to it and
+    the central size x size is cut out. Raises FormatError, naming the file, if it is broken, claims
+    more pixels than Pillow calls safe (PIL.Image.MAX_IMAGE_PIXELS), or has numbers that do not tell
+    which value is white: 32 bits, floats.
     """
     return _decoded(name, data, size).pixels
 
@@ -70,12 +70,12 @@ class _Image(NamedTuple):
 
 
 def _decoded(name: str, data: bytes, size: int | None) -> _Image:
-    """Do as `decode`."""
+    """Do the work of `decode`; return the oddities too."""
     if not data:
         raise FormatError(f"{name}: not an image, or a broken one: it is empty")
     reason = foreign(data[:HEAD_BYTES])
     if reason is not None:
-        raise FormatError(f"{name}: no image that can be read: {reason}")
+        raise FormatError(f"{name}: not an image that can be read: {reason}")
     # A decoder that is fed foreign bytes raises what it likes: OSError, SyntaxError, struct.error,
     # ZeroDivisionError, DecompressionBombError, ...
     try:
@@ -117,14 +117,14 @@ def _why(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
-        return "its bytes are of no format that is read"
+        return "its bytes are not of a format that is read"
     return str(error) or type(error).__name__
 
 
 def _has_frames(image: Image.Image) -> bool:
     """Tell whether there are more frames than the first.
 
-    The second image of a photo (MPO) is a preview or a depth map, and nobody's loss.
+    The second image of a photo (MPO) is a preview or a depth map, which nobody misses.
     """
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
@@ -171,12 +171,12 @@ def decode_all(
     threads: int | None = None,
     left_out: LeftOut | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Decode files as they come: yields (name, uint8 [h, w, 3]) in the order of `entries`.
+    """Decode files one after another: yield (name, uint8 [h, w, 3]) in the order of `entries`.
 
-    `threads` defaults to the number of cores (8 at most): Pillow lets go of the GIL while it
-    decodes. Only a few tasks are in flight, so an archive is not held in memory. With `left_out`,
-    files that are surely something else than an image (a web page called .jpg) go there; without,
-    they raise FormatError as broken images do. That names all of them, after the last.
+    `threads` defaults to the number of cores (at most 8): Pillow releases the GIL while it decodes.
+    Only a few tasks are in flight, so an archive is not held in memory. With `left_out`, files that
+    are surely not images (a web page named .jpg) go there; without it, they raise FormatError as
+    broken images do. The error comes after the last file, and counts all of them.
     """
     require_pillow()
     _warn_of_truncated()
@@ -230,7 +230,7 @@ def decode_all(
 
 
 class _Oddities:
-    """What is odd about the files of one reading: said once, at its end."""
+    """What is odd about the files of one reading: told once, at its end."""
 
     def __init__(self) -> None:
         self._files = 0
@@ -252,22 +252,22 @@ class _Oddities:
 
 
 def brightness(image: np.ndarray) -> np.ndarray:
-    """Turn [h, w, 3] to [h, w, 1] as Pillow does: ITU-R 601, rounded; grey stays what it is."""
+    """Turn [h, w, 3] into [h, w, 1] as Pillow does: ITU-R 601, rounded; grey does not change."""
     r, g, b = (image[..., i].astype(np.uint32) for i in range(3))
     grey = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16
     return grey.astype(np.uint8)[..., None]
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
-    """Return an image of Pillow's as a file of it would be read, uint8 [h, w, 3].
+    """Return a Pillow image as its file would be read, uint8 [h, w, 3].
 
-    Raises ValueError for numbers that do not say which of them is white.
+    Raises ValueError for numbers that do not tell which value is white.
     """
     return np.asarray(to_rgb(image)[0])
 
 
 def _all_of(broken: Sequence[tuple[str, FormatError]]) -> FormatError:
-    """Return one error for all broken images: who mends one would only meet the next."""
+    """Return one error for all broken images, since fixing one would only lead to the next."""
     (_, first), *others = broken
     if not others:
         return first

@@ -1,4 +1,4 @@
-"""Digests of images: which they are, whatever their memory layout."""
+"""Digests of images: they identify images in any memory layout."""
 
 from __future__ import annotations
 

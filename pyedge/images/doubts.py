@@ -1,4 +1,4 @@
-"""Say once what images look like that a student was not made for."""
+"""Warn once of images that look unlike those a student was made for."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _WANTED = {
 
 
 class Doubts:
-    """What the caller of one learner was told of; each kind is told once."""
+    """What the caller of one learner was warned of; each kind is told once."""
 
     def __init__(self, preprocessing: Mapping[str, Any]) -> None:
         self._preprocessing = preprocessing
         self._told: set[str] = set()
 
     def look(self, images: EdgeImages, function: str) -> None:
-        """Warn where images do not look like pixels, or like what the preprocessing makes of them.
+        """Warn if images look neither like pixels nor like what the preprocessing makes of them.
 
         uint8: not above 1, several of them. float32: as `pixels.contradicts` tells.
         """
@@ -48,7 +48,7 @@ def _doubt(images: EdgeImages, preprocessing: Mapping[str, Any]) -> str | None:
         if preprocessing["kind"] == "image" or not only_bits(images):
             return None  # standardised, 0 and 1 are the same as 0 and 255
         return (
-            "are uint8 and none of them has a pixel above 1, wanted pixels from 0 to 255; for "
+            "are uint8 and none has a pixel above 1; wanted pixels from 0 to 255; for "
             "images of 0 and 1 pass images * 255"
         )
     rows = np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(np.int64))
@@ -66,7 +66,7 @@ def _doubt(images: EdgeImages, preprocessing: Mapping[str, Any]) -> str | None:
 
 
 def _outside(span: tuple[float, float] | None, preprocessing: Mapping[str, Any]) -> bool:
-    """Tell whether any image, of all there are, leaves what the widest channel may hold."""
+    """Tell whether any of all the images has a value beyond what the widest channel may hold."""
     if span is None or preprocessing["kind"] == "image":
         return False
     least, most = limits(preprocessing)
@@ -74,7 +74,7 @@ def _outside(span: tuple[float, float] | None, preprocessing: Mapping[str, Any])
 
 
 def wanted(preprocessing: Mapping[str, Any]) -> str:
-    """Say what a preprocessing makes of pixels."""
+    """Describe what a preprocessing makes of pixels."""
     kind = preprocessing["kind"]
     if kind != "channel":
         return _WANTED[kind]
@@ -83,7 +83,7 @@ def wanted(preprocessing: Mapping[str, Any]) -> str:
 
 
 def only_bits(images: EdgeImages) -> bool:
-    """Tell whether uint8 images are of 0 and 1 alone; the first of ordinary ones tells already."""
+    """Tell whether uint8 images hold only 0 and 1; with ordinary ones the first image decides."""
     if len(images) < 4:
         return False  # a dark photo or two
     rows = np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(np.int64))

@@ -1,7 +1,7 @@
-"""Images as the device takes them: arrays of pixels, with labels or without.
+"""Images as the device takes them: arrays of pixels, with or without labels.
 
 Two dtypes: uint8 pixels, which the engine preprocesses on their way in, and float32 images that
-are preprocessed already (`doubts` tells of those that do not look it). Two layouts: [n, c, h, w]
+are preprocessed already (`doubts` warns if they do not look so). Two layouts: [n, c, h, w]
 and [n, h, w, c], told apart by the student's input shape. Neither is copied, so a memory-mapped
 array may be larger than memory.
 """
@@ -30,8 +30,8 @@ class EdgeImages:
     """Images, and what is known of them.
 
     array: uint8 or float32, C-contiguous, [n, c, h, w], or [n, h, w, c] with channels_last.
-    labels: int64 [n], or None. class_names: what the labels stand for, where that is known. span:
-    the lowest and the highest value of float32 images, where that is known.
+    labels: int64 [n], or None. class_names: what the labels stand for, if known. span: the lowest
+    and the highest value of float32 images, if known.
 
     Make one with `of`, which checks everything.
     """
@@ -53,15 +53,15 @@ class EdgeImages:
         channels_last: bool | None = None,
         labelled: bool | None = True,
     ) -> EdgeImages:
-        """Take images from whatever they come in, for a student of `input_shape` c h w.
+        """Take images in any form, for a student of `input_shape` c h w.
 
-        source: an array (`from_array`), or what is one in another form (`arrays.array_of`); a
-        folder of class folders, an archive of one, or one image file (`from_folder`), which need
-        labels unless `labelled` is False or None (take them where they are); an array file (.npy,
-        .npz); paths of image files, alone or as (path, label) (`pyedge.images.named_files`); an
-        iterable of (image, label), (images, labels), or images alone (`from_iterable`); a data set
-        of torch's kind, such as an ImageSet; or EdgeImages. labels: for arrays, paths, EdgeImages
-        and images alone.
+        source: an array (`from_array`), or an array in another form (`arrays.array_of`); a folder
+        of class folders, an archive of one, or one image file (`from_folder`), which need labels
+        unless `labelled` is False, or None (labels if there are any); an array file (.npy, .npz);
+        paths of image files, alone or as (path, label) (`pyedge.images.named_files`); an iterable
+        of (image, label), (images, labels), or images alone (`from_iterable`); a data set like
+        torch's, such as an ImageSet; or EdgeImages. labels: for arrays, paths, EdgeImages and
+        images alone.
         """
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
@@ -94,8 +94,8 @@ class EdgeImages:
             if labels is None:
                 return cls.from_folder(source, input_shape, labelled=labelled)
             raise ValueError(
-                f"EdgeImages: images at a path ({os.fspath(source)}) have their labels by their "
-                f"class folders; for others, pass a list of paths with the labels"
+                f"EdgeImages: images at a path ({os.fspath(source)}) get their labels from their "
+                f"class folders; for other labels, pass a list of paths with the labels"
             )
         array = array_of(source, checked_shape(input_shape)[0])
         if array is not None:
@@ -124,13 +124,12 @@ class EdgeImages:
         *,
         channels_last: bool | None = None,
     ) -> EdgeImages:
-        """Take an array uint8 or float32, [n, c, h, w] or [n, h, w, c] (grey: [n, h, w], too).
+        """Take an array uint8 or float32, [n, c, h, w] or [n, h, w, c] (for grey also [n, h, w]).
 
-        channels_last says which of the two where the shape does not. labels: whole numbers [n], or
-        names. The memory is used as it lies; an array with gaps in it, such as every second image,
-        is copied, and so is one of the other byte order. Raises TypeError for other dtypes,
-        ValueError for shapes that do not fit the student, NaN and infinity, and labels that do not
-        fit the images.
+        channels_last tells the layout if the shape does not. labels: whole numbers [n], or names.
+        The array is not copied, unless it has gaps, such as every second image of another, or the
+        other byte order. Raises TypeError for other dtypes, ValueError for shapes that do not fit
+        the student, NaN and infinity, and labels that do not fit the images.
         """
         shape = checked_shape(input_shape)
         given = array_of(array, shape[0])
@@ -162,9 +161,9 @@ class EdgeImages:
     ) -> EdgeImages:
         """Collect (image, label), (images, labels), or images alone, each as in `from_array`.
 
-        Anything that numpy takes for an array will do. All of it is held in memory, so the
-        iterable must come to an end. Raises as `from_array`, and ValueError where only some of the
-        items have labels or where there are no items.
+        An image may be anything that numpy makes an array of. All images are held in memory, so the
+        iterable must be finite. Raises as `from_array`, and ValueError if only some of the items
+        have labels or if there are no items.
         """
         shape = checked_shape(input_shape)
         arrays: list[NDArray[Any]] = []
@@ -193,7 +192,7 @@ class EdgeImages:
                         f"{len(labels[-1])} labels"
                     )
         if not arrays:
-            raise ValueError("EdgeImages: images: wanted one at least, got none")
+            raise ValueError("EdgeImages: images: wanted at least one, got none")
         if labels and len(labels) != len(arrays):
             raise ValueError(
                 f"EdgeImages: {len(labels)} of {len(arrays)} items have labels, wanted all or none"
@@ -207,7 +206,7 @@ class EdgeImages:
 
     @classmethod
     def _from_dataset(cls, source: Any, shape: Shape, channels_last: bool | None) -> EdgeImages:
-        """Take an ImageSet whole, with its classes, and other data sets image by image."""
+        """Take an ImageSet as a whole, with its classes; other data sets image by image."""
         if not all(hasattr(source, each) for each in ("images", "labels", "classes")):
             items = (source[i] for i in range(len(source)))
             return cls.from_iterable(items, shape, channels_last=channels_last)
@@ -229,10 +228,10 @@ class EdgeImages:
         return (c, a, b) if self.channels_last else (a, b, c)
 
     def labelled(self, labels: Any) -> EdgeImages:
-        """Give the images labels: whole numbers from 0, [n], or the names of their classes.
+        """Return the images with labels: whole numbers from 0, [n], or the names of their classes.
 
-        In an array, a list, or a column of a table, which counts by position. Raises TypeError for
-        labels of another kind, ValueError for another number of them.
+        They come in an array, a list, or a column of a table, taken by position. Raises TypeError
+        for labels of another kind, ValueError for another number of labels than images.
         """
         given = ids_or_names(labels, "EdgeImages: labels", count=len(self))
         if given.dtype.kind != "U":
@@ -243,7 +242,7 @@ class EdgeImages:
         )
 
     def with_classes(self, classes: Sequence[str]) -> EdgeImages:
-        """Give the labels the ids that a student has for them, by name where names are known.
+        """Return the images with a student's ids as labels, matched by name if names are known.
 
         Raises ValueError for a class that the student does not know and for labels out of range.
         """
@@ -265,34 +264,34 @@ class EdgeImages:
         return replace(self, labels=ids[self.labels], class_names=known)
 
     def only_classes(self, names: Sequence[str]) -> EdgeImages:
-        """Take the images of these classes (a copy); ValueError for a name that is not there."""
+        """Return a copy of the images of these classes; ValueError for an unknown name."""
         if self.labels is None or self.class_names is None:
-            raise ValueError("EdgeImages: these images have no names of classes to choose by")
+            raise ValueError("EdgeImages: these images have no class names to choose by")
         if isinstance(names, str):
             raise TypeError(f"EdgeImages: wanted a list of names, got the text {names!r}")
         if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"EdgeImages: only_classes wants a list of names, got {names!r:.80}")
+            raise TypeError(f"EdgeImages: only_classes: wanted a list of names, got {names!r:.80}")
         for name in absent(names, self.class_names):
             raise ValueError(
-                f"EdgeImages: no class is called {quoted(name)}; there are "
+                f"EdgeImages: no class is named {quoted(name)}; there are "
                 f"{listing(self.class_names)}{nearly(name, self.class_names)}"
             )
         ids = places(names, self.class_names)
         return self.subset(np.flatnonzero(np.isin(self.labels, ids)))
 
     def subset(self, rows: Any) -> EdgeImages:
-        """Take the images at these places, in this order, or where a mask is True (a copy)."""
+        """Return a copy of the images at these places, in this order, or where a mask is True."""
         rows = rows_of(rows, len(self), "EdgeImages.subset")
         labels = None if self.labels is None else self.labels[rows]
         return replace(self, array=self.array[rows], labels=labels, span=None)
 
     def planar(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        """Return the images at these places as C-contiguous [n, c, h, w] of their own dtype."""
+        """Return the images at these places, C-contiguous [n, c, h, w], in their own dtype."""
         part = self.array[rows]
         return np.ascontiguousarray(part.transpose(0, 3, 1, 2) if self.channels_last else part)
 
     def chunks(self) -> list[slice]:
-        """Places of a few images each, which together are all."""
+        """Yield the places of all images, a few at a time."""
         length = max(1, _CHUNK_BYTES // max(1, self.array[:1].nbytes))
         return [slice(i, i + length) for i in range(0, len(self), length)]
 
@@ -315,7 +314,7 @@ class EdgeImages:
 
 
 def is_dataset(source: Any) -> bool:
-    """Tell whether a source is a data set of torch's kind, which is asked for item after item."""
+    """Tell whether a source is a data set like torch's, which gives one item after another."""
     return (
         hasattr(source, "__len__")
         and hasattr(source, "__getitem__")

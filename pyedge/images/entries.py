@@ -1,4 +1,4 @@
-"""The files that a folder or an archive gives, and which of them are chosen."""
+"""The files in a folder or an archive, and which of them are chosen."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Entry(NamedTuple):
 
 
 class Choice:
-    """Which files are taken: images, and those whose names `also` wants; the others are noted.
+    """Which files are taken: images, and those whose names `also` accepts; the others are noted.
 
-    A folder and an archive ask the same questions, so that both give the same images.
+    Folders and archives ask the same questions, so that both give the same images.
     """
 
     def __init__(self, also: Callable[[str], bool], left_out: LeftOut) -> None:
@@ -39,7 +39,7 @@ class Choice:
         return self._entered[name]
 
     def looks_at(self, name: str) -> bool:
-        """Tell whether a file may be taken, as far as its place and its name say so."""
+        """Tell whether a file may be taken, judging by its place and name."""
         folder, _, base = name.rpartition("/")
         if file_kinds.is_junk(base, folder=False) or not self.enters(folder):
             return False
@@ -54,11 +54,11 @@ class Choice:
         return reason is None
 
     def by_name(self, name: str) -> bool:
-        """Tell whether a file is taken for its name alone."""
+        """Tell whether a file is taken by its name alone."""
         return file_kinds.is_image(name) or self._also(name.rpartition("/")[2])
 
     def takes(self, name: str, head: bytes) -> bool:
-        """Tell whether a file that may be taken is, by its first bytes."""
+        """Tell by its first bytes whether a file that may be taken is taken."""
         reason = None if self.by_name(name) else file_kinds.refused_by_content(name, head)
         if reason is not None:
             self.left_out.add(name, reason)

@@ -1,7 +1,7 @@
-"""What a file is: an image that is read, something else with a word for it, or junk.
+"""What a file is: an image that is read, something else that has a name, or junk.
 
-The extension decides where it says something, the first bytes where it does not: a JPEG without an
-extension is an image, and a web page that was saved as .jpg is none.
+The extension decides if it says something, else the first bytes: a JPEG without an extension is an
+image, and a web page saved as .jpg is not.
 """
 
 from __future__ import annotations
@@ -94,16 +94,16 @@ _CIFAR_BATCH = re.compile(r"(data_batch_[1-5]|test_batch)(\.bin)?")
 
 
 def suffix_of(name: str) -> str:
-    """Return the extension in small letters, with its dot, or "" without one."""
+    """Return the extension in lower case, with its dot, or "" without one."""
     base = name.rsplit("/", 1)[-1]
     stem, dot, end = base.rpartition(".")
     return f".{end.lower()}" if stem and dot else ""
 
 
 def is_junk(part: str, folder: bool) -> bool:
-    """Tell whether a name is one that nobody means, so that no word is lost on it.
+    """Tell whether a file is junk by its name, so that nobody need be told of it.
 
-    Hidden folders count where it is known what they are; hidden files where they are no images.
+    Known hidden folders count as junk, and hidden files that are not images.
     """
     lower = part.lower()
     if folder:
@@ -117,7 +117,7 @@ def is_junk(part: str, folder: bool) -> bool:
 
 
 def is_hidden(part: str) -> bool:
-    """Tell whether a name is hidden by its dot."""
+    """Tell whether a name is hidden by a leading dot."""
     return part.startswith(".") and part not in (".", "..")
 
 
@@ -129,7 +129,7 @@ def is_image(name: str) -> bool:
 
 
 def refused_by_name(name: str) -> str | None:
-    """Say why a file is no image whatever its bytes are, or None where the bytes decide."""
+    """Say why a file is not an image whatever its bytes are, or None if the bytes decide."""
     suffix = suffix_of(name)
     if suffix in _OPTIONAL_SUFFIXES:
         return _OPTIONAL[_OPTIONAL_SUFFIXES[suffix]]
@@ -146,7 +146,7 @@ def raw(name: str) -> str | None:
 
 
 def refused_by_content(name: str, head: bytes) -> str | None:
-    """Say why a file without an image's extension is none, or None where its bytes are an image.
+    """Say why a file without an image's extension is not an image, or None if its bytes are one.
 
     `head`: its first HEAD_BYTES bytes.
     """
@@ -157,9 +157,9 @@ def refused_by_content(name: str, head: bytes) -> str | None:
 
 
 def foreign(head: bytes) -> str | None:
-    """Name what a file is that surely is no image that can be read; None for all others.
+    """Name what a file is if it surely is not an image that can be read, else None.
 
-    This is for files with an image's extension, which otherwise are images, or broken ones.
+    For files with an image's extension; all others of these are images, or broken ones.
     """
     found = format_of(head)
     if found is not None and not decodes(found):
@@ -199,7 +199,7 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 
 
 def format_of(head: bytes) -> str | None:
-    """Name an image's format as Pillow does, by its first bytes; None for anything else."""
+    """Return Pillow's name of an image's format, by its first bytes; None for anything else."""
     for magic, name in (
         (b"\xff\xd8\xff", "JPEG"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -234,7 +234,7 @@ _PLUGINS = (("JPEG2000", "Jpeg2KImagePlugin", "jpg_2000"), ("AVIF", "AvifImagePl
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Return the formats that are decoded here, of Pillow's; HEIF where pillow-heif is installed.
+    """Return the Pillow formats that are decoded here; HEIF if pillow-heif is installed.
 
     Raises ImportError without Pillow.
     """
@@ -253,7 +253,7 @@ def formats() -> tuple[str, ...]:
 
 
 def decodes(name: str) -> bool:
-    """Tell whether a format is decoded here; yes without Pillow, which the first image asks for."""
+    """Tell whether a format is decoded here; yes without Pillow: the first image asks for it."""
     if name in _FORMATS:
         return True
     try:

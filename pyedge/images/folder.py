@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Read(NamedTuple):
-    """What was read: pixels [n, h, w, c], and where they lie in class folders, their classes."""
+    """What was read: pixels [n, h, w, c], and their classes if they lie in class folders."""
 
     array: Pixels
     labels: NDArray[np.int64] | None
@@ -40,16 +40,16 @@ def read_folder(
     """Read every image below `path` as uint8 [n, h, w, c] of the student's size.
 
     `path` is a folder, a .zip or tar archive of one, or one image. With `labelled`, classes are
-    the folders' names in alphabetical order, the same as those of `pyedge.data.load_folder`, and so
-    are the pixels: shorter sides are resized and the centre is cut out (for a student whose input
-    is square; others take images of their own size alone). A student of one channel gets the
-    brightness. Without `labelled`, images may lie anywhere, in the order of their names; None takes
-    labels where the images lie in class folders. `splits`: see
+    the folders' names in alphabetical order. Classes and pixels are those of
+    `pyedge.data.load_folder`: shorter sides are resized and the centre is cut out (for a student
+    with a square input; others take only images of their own size). A student of one channel gets
+    the brightness. Without `labelled`, images may lie anywhere, and are taken in the order of their
+    names; None takes labels if the images lie in class folders. `splits`: see
     `pyedge.images.class_folders.arrange`.
 
-    Warns, once, of files that are left out, with number and reason. Raises FormatError that names
-    the file for a broken image, images outside of class folders and folders without images;
-    ValueError for other sizes; ImportError without Pillow; FileNotFoundError.
+    Warns once of files that are left out, with number and reason. Raises FormatError, naming the
+    file, for a broken image, images outside class folders and folders without images; ValueError
+    for other sizes; ImportError without Pillow; FileNotFoundError.
     """
     name = path_text(path)
     splits = splits_word(splits, "EdgeImages")
@@ -84,7 +84,7 @@ def read_folder(
 
 
 def no_images(path: str, left_out: LeftOut) -> FormatError:
-    """Return the error for a place without images, with what is there instead."""
+    """Return the error for a place without images; it tells what is there instead."""
     told = f"; left out: {left_out.told()}" if left_out else ""
     return FormatError(f"{path}: no images (.jpg, .png, ...) in it{told}")
 
@@ -92,7 +92,7 @@ def no_images(path: str, left_out: LeftOut) -> FormatError:
 def check_all_there(
     path: str, labels: NDArray[np.int64], classes: Sequence[str], left_out: LeftOut
 ) -> None:
-    """Raise FormatError for a class whose files have all turned out to be no images."""
+    """Raise FormatError for a class of which no file has turned out to be an image."""
     lost = sorted(set(range(len(classes))) - set(labels.tolist()))
     if lost:
         raise FormatError(
@@ -125,7 +125,7 @@ def decode_entries(
 ) -> tuple[list[str], Pixels]:
     """Decode files in the `order` of their names, as `read_folder` does: uint8 [n, h, w, c].
 
-    Returns the names of those that are images, and the images; the others go to `left_out`.
+    Returns the names of the images, and the images; other files go to `left_out`.
     """
     c, h, w = shape
     array = np.empty((len(order), h, w, c), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""How images lie in folders, below what wraps them all; and the ways in which that is unclear."""
+"""How images lie in folders below any wrappers, and the ways in which that can be unclear."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class LooseError(LayoutError):
 class Layout:
     """Images by their places below the folders that merely wrap all others.
 
-    top: the folders there, and for each the folders in it that have images. `unwrap` False leaves
-    a single folder what it is where its name is among `never`.
+    top: the folders there, and for each the folders in it that have images. With `unwrap` False, a
+    single folder is not a wrapper if its name is among `never`.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Layout:
             self.left_out.add(self.name(place), reason)
 
     def loose(self, place: Place) -> LooseError:
-        """Return the error for an image in no class folder."""
+        """Return the error for an image that is not in a class folder."""
         return LooseError(
-            f"{self.path}: {shown(self.name(place))} lies in no class folder; wanted "
+            f"{self.path}: {shown(self.name(place))} is not in a class folder; wanted "
             f"<class>/<image> or train/<class>/<image> and test/<class>/<image>{self._hint()}"
         )
 
     def _hint(self) -> str:
-        """Say what other layout this seems to be, by the files that are no images."""
+        """Say what other layout this seems to be, judging by the files that are not images."""
         others = [name.lower() for name in self.left_out.names]
         detection = (
             "a layout for detection, which says where things are: cut them out, or sort the "
@@ -89,15 +89,15 @@ class Layout:
         if tables:
             return (
                 f"; labels in a table ({shown(tables[0])}) are not read: move each image to a "
-                f"folder called like its class"
+                f"folder named after its class"
             )
         return ""
 
     def check_beside(self, found: Mapping[str, str], only_these: bool) -> None:
-        """Stop where folders beside the splits make it unclear what is meant.
+        """Raise LayoutError if folders next to the splits make it unclear what is meant.
 
-        found: the top folders that are called like splits. Those beside them are left out where
-        nobody has labelled their images, or with `only_these`.
+        found: the top folders named like splits. The folders next to them are left out if their
+        images have no labels, or with `only_these`.
         """
         train = [name for name, split in found.items() if split == "train" and self.top[name]]
         others = []
@@ -131,7 +131,7 @@ class Layout:
                 )
 
     def check_no_traps(self) -> None:
-        """Stop where no folder is called like a split, and the folders yet are hardly classes."""
+        """Raise LayoutError if no folder is named like a split, but these are hardly classes."""
         names = set(self.top)
         self.check_no_masks(names)
         for name, inside in self.top.items():
@@ -163,7 +163,7 @@ class Layout:
             )
 
     def check_no_masks(self, classes: Collection[str]) -> None:
-        """Raise LayoutError for images and masks of them in place of classes."""
+        """Raise LayoutError for images and their masks instead of classes."""
         if are_masks(classes):
             raise LayoutError(
                 f"{self.path}: {_some(classes)} is a layout for segmentation, where pictures tell "
@@ -186,9 +186,9 @@ class Layout:
         return f"splits=False (--splits no) takes all {n} for classes ({_some(self.top)})"
 
     def inner(self, folder: str, split: str) -> int:
-        """Tell at which depth the classes of a split are: folders that only wrap are skipped.
+        """Return the depth of a split's classes, below folders that only wrap.
 
-        They are images/ and names of the same split, as in train/train_images/<class>.
+        Such are images/ and names of the same split, as in train/train_images/<class>.
         """
         files, depth = self.files(folder), 1
         while all(len(place) > depth + 1 for place in files):
@@ -200,7 +200,7 @@ class Layout:
         return depth
 
     def common_wrapper(self, depths: Mapping[str, int]) -> bool:
-        """Tell whether one more folder, of one name, wraps the same classes in all splits."""
+        """Tell whether another folder of the same name wraps the same classes in all splits."""
         wrappers, inside = set(), []
         for split, depth in depths.items():
             files = self.files(split)

@@ -1,4 +1,4 @@
-"""The files below a folder, links followed, in the order of their names."""
+"""The files below a folder, in the order of their names; links are followed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyedge.images.entries import Choice, Entry
 
 
 def walk_folder(root: Path, choice: Choice) -> Iterator[Entry]:
-    """Yield the folders and the chosen files below `root`; OSError where one cannot be listed."""
+    """Yield the folders and the chosen files below `root`; OSError if one cannot be listed."""
     seen: set[str] = set()
     waiting = [("", os.path.realpath(root))]  # relative name, and where that really is
     links: list[tuple[str, str]] = []  # looked into at last, so that a class is found in its place

@@ -1,7 +1,7 @@
-"""Labels as programs have them: arrays, lists, columns of a table; ids, names, one-hot rows.
+"""Labels in any usual form: arrays, lists, columns of a table; ids, names, one-hot rows.
 
-What can only mean one thing is taken; anything else is refused, with the place where it stands.
-Neither torch nor pandas is needed to take what comes from them.
+Labels that can only mean one thing are taken; anything else is refused, with its place. Neither
+torch nor pandas is needed to take what comes from them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def ids_or_names(
 ) -> NDArray[Any]:
     """Return labels as ids, int64 [n], or as the names of their classes, an array of text [n].
 
-    where: what a message begins with. count: of the images, where it is known. classes: how many
-    there are; with it ids must lie below, one-hot rows must have as many columns, and True and
-    False are taken for the ids of two. A table's column counts by position, whatever its index.
+    where: what a message begins with. count: the number of images, if known. classes: the number of
+    classes, if known; ids must then be less, one-hot rows must have as many columns, and True and
+    False are the ids if there are two. A table's column is taken by position, whatever its index.
 
-    Raises TypeError for labels of another kind, ValueError for shapes, numbers and values that no
-    label can have.
+    Raises TypeError for labels of another kind, ValueError for shapes, numbers and values that
+    labels cannot have.
     """
     given = _flat(_array(labels, where), where, count, classes)
     if given.dtype.kind == "U":
@@ -38,7 +38,7 @@ def ids_or_names(
 
 
 def check_range(ids: Any, where: str, classes: int | None) -> None:
-    """Check that ids, an array or tensor of whole numbers, lie among `classes`."""
+    """Check that ids, an array or tensor of whole numbers, are less than `classes`."""
     if classes is None or not len(ids):
         return
     least, most = int(ids.min()), int(ids.max())
@@ -49,7 +49,7 @@ def check_range(ids: Any, where: str, classes: int | None) -> None:
 
 
 def refuse_masked(labels: Any, where: str) -> None:
-    """Raise TypeError for labels of numpy's masked arrays that are masked: nobody knows them."""
+    """Raise TypeError for masked labels in a numpy masked array: nobody knows what they are."""
     parts = labels if isinstance(labels, (list, tuple)) else (labels,)
     masked = sum(int(np.ma.count_masked(part)) for part in parts if np.ma.isMaskedArray(part))
     if masked:
@@ -60,7 +60,7 @@ def refuse_masked(labels: Any, where: str) -> None:
 
 
 def _array(labels: Any, where: str) -> NDArray[Any]:
-    """Whatever holds the labels, as an array."""
+    """Return labels as an array, whatever they are in."""
     refuse_masked(labels, where)
     if isinstance(labels, (str, bytes, Mapping, Set, Iterator)) or labels is None:
         raise TypeError(
@@ -83,7 +83,7 @@ def _array(labels: Any, where: str) -> NDArray[Any]:
         if 0 < texts < len(labels):  # numpy would make text of the numbers
             other = next(i for i, label in enumerate(labels) if not isinstance(label, str))
             raise TypeError(
-                f"{where}: wanted names alone, or ids alone, got {labels[other]!r} at {other} "
+                f"{where}: wanted only names, or only ids, got {labels[other]!r} at {other} "
                 f"among {texts} names"
             )
     try:
@@ -96,7 +96,7 @@ def _array(labels: Any, where: str) -> NDArray[Any]:
 
 
 def _flat(given: NDArray[Any], where: str, count: int | None, classes: int | None) -> NDArray[Any]:
-    """Bring [n, 1] and one-hot rows to [n], and objects to what they are."""
+    """Turn [n, 1] and one-hot rows into [n], and Python objects into names or numbers."""
     if given.dtype.kind == "T":  # numpy's text of any length
         given = given.astype(str)
     if given.dtype.kind == "O":
@@ -112,7 +112,7 @@ def _flat(given: NDArray[Any], where: str, count: int | None, classes: int | Non
 
 
 def _plain(given: NDArray[Any], where: str) -> NDArray[Any]:
-    """An array of Python objects: names or whole numbers, and nothing that is missing."""
+    """Turn an array of Python objects into names or whole numbers; none may be missing."""
     flat = given.reshape(-1).tolist()
     for place, value in enumerate(flat):
         missing = value is None or type(value).__name__ in ("NAType", "NaTType")
@@ -152,7 +152,7 @@ def _whole(given: NDArray[Any], where: str, classes: int | None) -> Ids:
     if kind == "b":
         if classes != 2:
             raise TypeError(
-                f"{where}: wanted whole numbers or names, got bool, which labels two classes alone"
+                f"{where}: wanted whole numbers or names, got bool, which labels only two classes"
                 f"{'' if classes is None else f' ({classes} are known)'}"
             )
         return given.astype(np.int64)
@@ -167,5 +167,5 @@ def _whole(given: NDArray[Any], where: str, classes: int | None) -> Ids:
     if kind not in "iu":
         raise TypeError(f"{where}: wanted whole numbers or names, got {given.dtype}")
     if int(given.max()) > np.iinfo(np.int64).max:
-        raise ValueError(f"{where} hold {int(given.max())}, which is no class id")
+        raise ValueError(f"{where}: wanted class ids, got {int(given.max())}")
     return given.astype(np.int64)

@@ -12,7 +12,7 @@ Shape = tuple[int, int, int]  # c h w
 
 
 class Placed(NamedTuple):
-    """An array without gaps, and which axis of it holds the channels."""
+    """An array without gaps, and which of its axes holds the channels."""
 
     array: NDArray[Any]
     channels_last: bool
@@ -34,7 +34,7 @@ def checked_shape(input_shape: Sequence[int]) -> Shape:
 def checked_dtype(array: Any) -> NDArray[Any]:
     """Return an array of uint8 or float32 in this machine's byte order; TypeError for others.
 
-    Other dtypes are not converted, since their numbers may mean anything: the message says what
+    Other dtypes are not converted, since their numbers may mean anything; the message says what
     they are and what to do.
     """
     if not isinstance(array, np.ndarray):
@@ -69,7 +69,7 @@ def _advice(array: NDArray[Any]) -> str:
 
 
 def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Placed:
-    """Tell which axis holds the channels, and make sure that the memory has no gaps."""
+    """Find which axis holds the channels, and make sure that the memory has no gaps."""
     c, h, w = shape
     first, last = array.shape[1:] == (c, h, w), array.shape[1:] == (h, w, c)
     if array.shape[1:] == (h, w) and c == 1:
@@ -85,7 +85,7 @@ def place(array: NDArray[Any], shape: Shape, channels_last: bool | None) -> Plac
         )
     if first and last and shape != (1, 1, 1):
         raise ValueError(
-            f"EdgeImages: images of {c} x {h} x {w} do not show which side is the channels; pass "
+            f"EdgeImages: images of {c} x {h} x {w} do not tell which axis is the channels; pass "
             f"channels_last=True or False"
         )
     if first and array.flags.c_contiguous:

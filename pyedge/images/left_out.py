@@ -1,4 +1,4 @@
-"""What a reading of images leaves out, and the one sentence that says so."""
+"""What is left out when images are read, and the one warning that tells of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NAMED = 3  # names that are shown for each reason
 
 
 class LeftOut:
-    """Collect files that are not taken, each with the reason; `warn` tells of all at once."""
+    """Collect files that are left out, each with the reason; `warn` tells of all at once."""
 
     def __init__(self) -> None:
         self._by_reason: dict[tuple[str, str], list[str]] = {}
@@ -34,7 +34,7 @@ class LeftOut:
         self._by_reason.setdefault((kind, reason), []).append(name)
 
     def told(self) -> str:
-        """Write "1 .heic (why: a/b.heic), 2 .txt (why: ...)"; "" where nothing was left out."""
+        """Write "1 .heic (why: a/b.heic), 2 .txt (why: ...)"; "" if nothing was left out."""
         parts = []
         for (kind, reason), names in self._by_reason.items():
             some = ", ".join(shown(name) for name in names[:_NAMED])
@@ -43,7 +43,7 @@ class LeftOut:
         return ", ".join(parts)
 
     def warn(self, path: str, taken: int) -> None:
-        """Warn, once for a reading, where anything was left out of what was not taken."""
+        """Warn, once for each reading, if anything was left out."""
         if not self:
             return
         n = len(self)
@@ -54,6 +54,6 @@ class LeftOut:
 
 
 def shown(name: str) -> str:
-    """Return a file's name as it can be printed: bytes that are not UTF-8 become \\xNN."""
+    """Return a file's name in printable form: bytes that are not UTF-8 become \\xNN."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

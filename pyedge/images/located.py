@@ -1,4 +1,4 @@
-"""A path that somebody gave for images: where it is, or what may have been meant."""
+"""A path that was given for images: where it is, or what may have been meant."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pyedge.images.left_out import shown
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    """Return a path as text; TypeError for anything that is no path."""
+    """Return a path as text; TypeError for anything that is not a path."""
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str):
-        raise TypeError(f"images: a path must be a str or a Path, not {type(path).__name__}")
+        raise TypeError(f"images: path: wanted a str or a Path, got {type(path).__name__}")
     return name
 
 
 def located(path: str | os.PathLike[str]) -> Path:
     """Return a path that exists.
 
-    Raises FileNotFoundError that names what lies near, ValueError for an address or for nothing.
+    Raises FileNotFoundError that names similar paths, ValueError for an address or an empty path.
     """
     name = path_text(path)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", name) and not os.path.exists(name):
         raise ValueError(
-            f"images: {name} is an address; download it first, wanted a file or folder of this "
-            f"machine"
+            f"images: path: wanted a file or folder on this machine, got the address {name}; "
+            f"download it first"
         )
     if not name.strip():
-        raise ValueError("images: the path is empty; the current folder is '.'")
+        raise ValueError("images: path: wanted one, got an empty text; the current folder is '.'")
     found = Path(name)
     if os.path.lexists(found) and not found.exists():
         raise FileNotFoundError(f"{shown(name)}: a link to something that is not there")
@@ -42,7 +42,7 @@ def located(path: str | os.PathLike[str]) -> Path:
 
 
 def _hint(missing: Path) -> str:
-    """Say what may have been meant by a path that is not there."""
+    """Say what may have been meant by a path that does not exist."""
     name = str(missing)
     if name.startswith("~"):
         return "; ~ is the shell's: os.path.expanduser"

@@ -1,4 +1,4 @@
-"""Images that are given by the paths of their files: a list of photos, or one file of an array."""
+"""Images given by paths: a list of image files, or one file of an array."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from pyedge.images.sources import single
 
 
 class Paths(NamedTuple):
-    """Paths of image files, and a label of each, or None."""
+    """Paths of image files, and a label for each, or None."""
 
     files: list[str]
     labels: list[Any] | None
 
 
 def is_array_file(source: Any) -> bool:
-    """Tell whether a source is the path of a file of numpy's."""
+    """Tell whether a source is the path of a numpy file."""
     return _is_path(source) and os.fspath(source).lower().endswith((".npy", ".npz"))
 
 
 def read_arrays(path: str | os.PathLike[str], *, named: bool = True) -> tuple[Any, Any]:
     """Read .npy, or .npz with images and perhaps labels: (images, labels or None).
 
-    Labels that are ids become names where the file says, in `classes` or `class_names`, which class
-    each id is; not `named`, they stay as they are. Nothing is unpickled. Raises FormatError for a
-    file that is damaged, has no such array, or names its classes otherwise.
+    Labels that are ids become names if the file says in `classes` or `class_names` which class each
+    id is; with `named` False they stay ids. Nothing is unpickled. Raises FormatError for a file
+    that is damaged, has no such array, or names its classes in another way.
     """
     name = str(located(path))
     try:
@@ -49,7 +49,7 @@ def read_arrays(path: str | os.PathLike[str], *, named: bool = True) -> tuple[An
             return content, None
         with content:
             if "images" not in content.files:
-                raise FormatError(f"{name}: has no array called images, but {content.files}")
+                raise FormatError(f"{name}: has no array named images, but {content.files}")
             images = content["images"]
             labels = content["labels"] if "labels" in content.files else None
             key = next((key for key in ("classes", "class_names") if key in content.files), "")
@@ -57,14 +57,14 @@ def read_arrays(path: str | os.PathLike[str], *, named: bool = True) -> tuple[An
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
         if isinstance(error, FormatError):
             raise
-        raise FormatError(f"{name}: not an array of numpy's, or a damaged one") from error
+        raise FormatError(f"{name}: not a numpy array, or a damaged one") from error
     if labels is None or names is None:
         return images, labels
     return images, _by_names(labels, names, name, key)
 
 
 def _by_names(labels: Any, names: Any, path: str, key: str) -> Any:
-    """Return labels as names, of a file at `path` that names its classes in `key`."""
+    """Return labels as names, from a file at `path` that names its classes in `key`."""
     if names.ndim != 1 or names.dtype.kind != "U":
         raise FormatError(
             f"{path}: {key} must be a list of names, one for each class, got {names.dtype} "
@@ -82,16 +82,17 @@ def _by_names(labels: Any, names: Any, path: str, key: str) -> Any:
 
 
 def paths_in(source: Any) -> Any:
-    """Return Paths where `source` gives paths of files, one by one or with labels; else itself.
+    """Return Paths if `source` gives paths of files, alone or with labels; else `source` itself.
 
-    An iterator that is looked into comes back whole. Raises TypeError for bytes and open files.
+    An iterator that has been looked into is returned complete. Raises TypeError for bytes and open
+    files.
     """
     if isinstance(source, (bytes, bytearray, io.IOBase)):
         kind = "bytes" if isinstance(source, (bytes, bytearray)) else "an open file"
-        raise TypeError(f"EdgeImages: images must be a path, an array or an iterable, not {kind}")
+        raise TypeError(f"EdgeImages: images: wanted a path, an array or an iterable, not {kind}")
     if isinstance(source, (Mapping, Set)):
         raise TypeError(
-            f"EdgeImages: images must be in an order, a {type(source).__name__} has none"
+            f"EdgeImages: images: wanted an order, which a {type(source).__name__} has not"
         )
     if _is_path(source) or not isinstance(source, Iterable):
         return source
@@ -123,8 +124,8 @@ def _paths(items: Sequence[Any]) -> Paths:
     for i, item in enumerate(items):
         if not _is_item(item):
             raise TypeError(
-                f"EdgeImages: item {i} is {type(item).__name__}, and those before it are paths of "
-                f"image files"
+                f"EdgeImages: item {i}: wanted the path of an image file, as those before, got "
+                f"{type(item).__name__}"
             )
         path, *label = (item,) if _is_path(item) else item
         files.append(os.fspath(path))
@@ -141,10 +142,13 @@ def read_paths(paths: Paths, shape: Shape, labels: Any = None) -> tuple[NDArray[
 
     Returns the pixels, [n, h, w, c], and the labels: those given, or the paths' own, or None.
 
-    Raises FormatError for what is no image, FileNotFoundError, ValueError for a folder among them.
+    Raises FormatError for a file that is not an image, FileNotFoundError, ValueError for a folder
+    among them.
     """
     if labels is not None and paths.labels is not None:
-        raise ValueError("EdgeImages: labels are given twice, beside the paths and with them")
+        raise ValueError(
+            "EdgeImages: labels: wanted them once, got labels besides those given with the paths"
+        )
     entries = [_entry(path) for path in paths.files]
     side = shape[1] if shape[1] == shape[2] else None
     array = np.empty((len(entries), *shape[1:], shape[0]), dtype=np.uint8)
@@ -164,5 +168,5 @@ def _entry(path: str) -> Entry:
     if file_kinds.format_of(head) is None and not file_kinds.is_image(found.name):
         reason = file_kinds.refused_by_name(found.name)
         reason = reason or file_kinds.refused_by_content(found.name, head)
-        raise FormatError(f"{path}: no image that can be read: {reason}")
+        raise FormatError(f"{path}: not an image that can be read: {reason}")
     return single(found, head)._replace(name=str(path))

@@ -1,9 +1,9 @@
 """What float images look like, and whether a preprocessing can have made them.
 
-A network takes any numbers and answers something. Pixels from 0 to 255, the same over 255, and
-images that are standardised one by one are all float32, and only one of them is what a network was
-trained on. What can be told for certain from the numbers is told here; a dark, a bright, an even or
-an augmented image is none of it.
+A network answers to any numbers. Pixels from 0 to 255, the same divided by 255, and images that are
+standardised one by one are all float32, and a network was trained on only one of these. Here is
+found what the numbers show for certain; that an image is dark, bright, even or augmented shows
+nothing.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _SHARES = ("offset", "spread", "standardised", "foreign", "clipped")
 
 @dataclass(frozen=True)
 class Look:
-    """Numbers of float images.
+    """Figures of float images.
 
-    images: how many there were. uneven: how many of those looked at are not of one value; what
-    follows is of these. low, high: the extremes of each channel, of all. offset: an image's mean
-    without its sign, on average. spread: its deviation, on average. standardised: the share that
-    has mean 0 and deviation 1. foreign: the share that no standardising of one image gives.
-    clipped: the share whose lowest value is the lowest of all, as of pixels that are black.
+    images: how many there were. uneven: how many of those looked at are not of a single value; the
+    figures that follow are of these. low, high: the extremes of each channel, over all. offset: the
+    mean of |an image's mean|. spread: the mean of the images' deviations. standardised: the share
+    that has mean 0 and deviation 1. foreign: the share that standardising one image cannot give.
+    clipped: the share whose lowest value is the lowest of all, as with pixels that are black.
     whole: whether all values are n / 255 for whole n.
     """
 
@@ -51,7 +51,7 @@ class Look:
 
     @classmethod
     def of(cls, images: Floats, most: int = _LOOKED_AT) -> Look:
-        """Look at some of the images [n, c, h, w], evenly spaced, `most` at most."""
+        """Look at up to `most` of the images [n, c, h, w], evenly spaced."""
         n, c = images.shape[:2]
         size = int(np.prod(images.shape[1:]))
         if not n or not size:
@@ -89,7 +89,7 @@ class Look:
         return min(self.low, default=0.0), max(self.high, default=0.0)
 
     def between(self, low: float, high: float) -> bool:
-        """Tell whether all values lie from low to high, but for rounding."""
+        """Tell whether all values lie from low to high, except for rounding."""
         least, most = self.span
         return least >= low - 1e-3 and most <= high + 1e-3
 
@@ -128,11 +128,11 @@ def _finite(value: Any) -> float:
 def _foreign(
     mean: NDArray[np.float64], deviation: NDArray[np.float64], low: Floats, high: Floats
 ) -> NDArray[np.bool_]:
-    """Tell which images were not standardised one by one, not even augmented afterwards.
+    """Tell which images were not standardised one by one, even if they were augmented afterwards.
 
-    Mean 0 has both signs in every image, and deviation 1 a value of 1 or -1. Padding and cutout, of
-    some quarter of an image each, put 0 in the place of pixels: the mean moves a little, and the
-    deviation falls.
+    With mean 0 every image has both signs, and with deviation 1 a value of at least 1 or at most
+    -1. Padding and cutout, of some quarter of an image each, replace pixels by 0: the mean moves a
+    little, and the deviation falls.
     """
     one_sign = (low >= 0) | (high <= 0)
     within = (low >= -1) & (high <= 1) & (deviation < 0.9)
@@ -143,7 +143,7 @@ def _foreign(
 def kind_of(look: Look) -> str | None:
     """Tell which preprocessing images come from: "image", "none" (0 to 1), "pixels" (0 to 255).
 
-    "other" is none of these; None where the images do not tell.
+    "other" is none of these; None if the images do not tell.
     """
     if not look.uneven:
         return None
@@ -168,7 +168,7 @@ def _alike(look: Look) -> bool:
 
 
 def contradicts(look: Look, preprocessing: Mapping[str, Any]) -> bool:
-    """Tell whether images can for certain not come from pixels by this preprocessing.
+    """Tell whether images certainly do not come from pixels by this preprocessing.
 
     preprocessing: kind "image", "none" or "channel", with mean and deviation (docs/format.md).
     """
@@ -208,7 +208,7 @@ def _over_255(look: Look, on_levels: bool) -> bool:
 def limits(preprocessing: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the least and the most that kind "none" or "channel" gives, for each channel.
 
-    There is room for what resizing overshoots.
+    This leaves room for overshoots of resizing.
     """
     mean, deviation, _ = _numbers(preprocessing)
     return (-_OVERSHOOT - mean) / deviation, (1 + _OVERSHOOT - mean) / deviation
@@ -217,7 +217,7 @@ def limits(preprocessing: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArr
 def _numbers(
     preprocessing: Mapping[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
-    """Return mean and deviation, and whether what they give is among n / 255."""
+    """Return mean and deviation, and whether the values that they give are n / 255."""
     mean = np.asarray(preprocessing["mean"] or [0.0], np.float64)
     deviation = np.asarray(preprocessing["deviation"] or [1.0], np.float64)
     steps = np.concatenate([1 / deviation, 255 * mean / deviation])
@@ -225,7 +225,7 @@ def _numbers(
 
 
 def differ(known: Look, new: Look) -> bool:
-    """Tell whether images are for certain on another scale than those known before."""
+    """Tell whether images are certainly on another scale than those known before."""
     a, b = kind_of(known), kind_of(new)
     if a == b == "other" and _alike(known) and _alike(new):
         ends = [abs(x - y) for x, y in zip(known.span, new.span, strict=True)]

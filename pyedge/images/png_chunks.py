@@ -1,6 +1,6 @@
-"""PNG files whose pixels are whole and whose metadata is not.
+"""PNG files whose pixels are intact and whose metadata is not.
 
-Pillow gives up a PNG for a broken colour profile or comment; other programs pass over these parts
+Pillow refuses a PNG with a broken colour profile or comment; other programs skip these parts
 ("ancillary chunks", PNG specification, Sec. 4.7).
 """
 
@@ -13,10 +13,10 @@ _TIFF = (b"II*\0", b"MM\0*")  # what EXIF begins with
 
 
 def without_damage(data: bytes) -> bytes | None:
-    """Return a PNG without its metadata, or None for what is no PNG, or has nothing to leave out.
+    """Return a PNG without its metadata; None if it is not a PNG or has nothing to leave out.
 
-    What decides the pixels stays as it is, so damage there is still found: all critical chunks, the
-    transparency, and a whole EXIF, which has the camera's orientation.
+    What decides the pixels is kept, so damage there is still found: all critical chunks, the
+    transparency, and an intact EXIF, which has the camera's orientation.
     """
     if not data.startswith(_SIGNATURE):
         return None

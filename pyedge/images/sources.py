@@ -1,7 +1,7 @@
 """Folders, archives and single images as one stream of named files; nothing is unpacked to disk.
 
-An archive's names are only ever compared and split, never opened, so a name such as ../../etc/x
-can do no harm.
+Names in an archive are only compared and split, never opened, so a name such as ../../etc/x can do
+no harm.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _OTHER_ARCHIVES = (
 
 
 def no_others(name: str) -> bool:
-    """Want no files beside images."""
+    """Accept no files besides images."""
     return False
 
 
@@ -69,12 +69,12 @@ def walk(
 ) -> Iterator[Entry]:
     """Yield the folders and images of a folder or an archive, or one image.
 
-    Archives are .zip, .tar, .tar.gz, .tar.xz and .tar.bz2, by their bytes. `also` tells by their
-    base names which other files to yield. What file managers leave behind (Thumbs.db, .DS_Store,
-    __MACOSX, @eaDir, ...) is passed over; all else that is not yielded goes to `left_out`, with the
-    reason. Raises FileNotFoundError for a path that is not there, OSError for a folder that cannot
-    be read, FormatError for an archive that is truncated, altered, encrypted, of another kind, or
-    none.
+    Archives are .zip, .tar, .tar.gz, .tar.xz and .tar.bz2, recognised by their bytes. `also` tells
+    by a file's base name whether to yield it, too. What file managers leave behind (Thumbs.db,
+    .DS_Store, __MACOSX, @eaDir, ...) is skipped; everything else that is not yielded goes to
+    `left_out`, with the reason. Raises FileNotFoundError for a path that does not exist, OSError
+    for a folder that cannot be read, FormatError for a file that is not an archive of these kinds,
+    or is truncated, altered or encrypted.
     """
     root = located(path)
     choice = Choice(also, LeftOut() if left_out is None else left_out)
@@ -91,15 +91,15 @@ def walk(
 
 
 def single(path: Path, head: bytes) -> Entry:
-    """Return the one image that a file is; FormatError for one that is of another kind."""
+    """Return a file as one image; FormatError for a file of another kind."""
     reason = file_kinds.foreign(head) or file_kinds.raw(path.name)
     if reason is not None:
-        raise FormatError(f"{path}: no image that can be read: {reason}")
+        raise FormatError(f"{path}: not an image that can be read: {reason}")
     return Entry(path.name, path.read_bytes)
 
 
 def _refuse_other(path: Path, head: bytes) -> None:
-    """Raise FormatError for a file that is surely no archive of a kind that is read."""
+    """Raise FormatError for a file that surely is not an archive of a kind that is read."""
     for magic, kind in _OTHER_ARCHIVES:
         if head.startswith(magic):
             raise FormatError(
@@ -111,7 +111,7 @@ def _refuse_other(path: Path, head: bytes) -> None:
     wanted = "wanted a folder, an image, or an archive (.zip, .tar, .tar.gz, .tar.xz)"
     suffix = file_kinds.suffix_of(path.name)
     if head.startswith(b"\x93NUMPY"):
-        raise FormatError(f"{path}: an array of numpy's; pass numpy.load({str(path)!r})")
+        raise FormatError(f"{path}: a numpy array; pass numpy.load({str(path)!r})")
     if suffix in (".txt", ".csv", ".tsv", ".json", ".lst"):
         raise FormatError(
             f"{path}: a {suffix} file; {wanted}. For images that it lists, pass a list of their "
@@ -119,7 +119,7 @@ def _refuse_other(path: Path, head: bytes) -> None:
         )
     reason = file_kinds.refused_by_name(path.name) or file_kinds.foreign(head)
     if reason is not None:
-        raise FormatError(f"{path}: no image that can be read: {reason}; {wanted}")
+        raise FormatError(f"{path}: not an image that can be read: {reason}; {wanted}")
     try:  # the oldest tar archives have no mark, but a checksum
         tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except tarfile.HeaderError:
@@ -132,13 +132,13 @@ def _is_zip(head: bytes) -> bool:
 
 
 def _is_tar(head: bytes) -> bool:
-    """Tell by its first bytes whether a file is, or may be packed, a tar archive."""
+    """Tell by its first bytes whether a file is a tar archive, or may be a compressed one."""
     packed = any(head.startswith(magic) for magic, _ in _OPENERS)
     return packed or head[257:262] == b"ustar"
 
 
 class _Recorder:
-    """A read-only file that remembers the last block read: the one that made tarfile stop."""
+    """A read-only file that remembers the last block read: the one at which tarfile stopped."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -156,8 +156,8 @@ class _Recorder:
 def _walk_archive(path: Path, head: bytes, choice: Choice) -> Iterator[Entry]:
     """Yield the folders and the chosen files of a zip or tar archive that begins with `head`.
 
-    Raises FormatError for one that is truncated, altered, encrypted, or none; it is read to its
-    end, so that its checksums are checked.
+    Raises FormatError for one that is truncated, altered, encrypted, or not an archive; it is read
+    to its end, so that its checksums are checked.
     """
     what = "zip" if _is_zip(head) else "tar"
     with path.open("rb") as raw:
@@ -182,7 +182,7 @@ def _give(data: bytes) -> Callable[[], bytes]:
 
 
 def _plain(name: str) -> str:
-    """Return a name without what says nothing: ./cat/1.png, cat//1.png, and . alone is nothing."""
+    """Return a name without empty parts and dots: ./cat/1.png, cat//1.png; "." gives ""."""
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
@@ -267,8 +267,8 @@ def _zip_entries(raw: BinaryIO, choice: Choice) -> Iterator[Entry]:
 def _zip_name(member: zipfile.ZipInfo) -> str:
     """Return a member's name as it was meant.
 
-    Some programs write UTF-8 without saying so (macOS), or \\ between folders (older ones of
-    Windows).
+    Some programs write UTF-8 without saying so (macOS), or \\ between folders (older Windows
+    programs).
     """
     name = member.filename
     if not member.flag_bits & 0x800:

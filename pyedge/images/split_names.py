@@ -1,4 +1,4 @@
-"""Which folders are called like splits: train, training_set, seg_test, Validation, test2017."""
+"""Which folders are named like splits: train, training_set, seg_test, Validation, test2017."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ _TOKEN = re.compile(r"[^\W\d_]+")
 
 
 def splits_word(splits: Any, function: str) -> bool | None:
-    """Return what `splits` says: None, True or False, or the words of the command line for them.
+    """Return `splits` as None, True or False; the command line has words for these.
 
-    Raises ValueError for anything else, 0 and 1 among it.
+    Raises ValueError for anything else, also for 0 and 1.
     """
     words = {"auto": None, "yes": True, "no": False}
     if splits is None or isinstance(splits, bool):
@@ -81,7 +81,7 @@ def splits_word(splits: Any, function: str) -> bool | None:
     if isinstance(splits, str) and splits in words:
         return words[splits]
     raise ValueError(
-        f'{function}: splits must be None ("auto"), True ("yes") or False ("no"), got {splits!r}'
+        f'{function}: splits: wanted None ("auto"), True ("yes") or False ("no"), got {splits!r}'
     )
 
 
@@ -90,7 +90,7 @@ def _tokens(name: str) -> list[str]:
 
 
 def _glued(word: str) -> str | None:
-    """Tell the split of trainset, testdata, imgtrain: a split's word and a filler as one word."""
+    """Return the split of trainset, testdata, imgtrain: a split's word and a filler in one word."""
     for split_word, split in _WORDS.items():
         for rest in (word.removeprefix(split_word), word.removesuffix(split_word)):
             if rest != word and rest in _FILLERS:
@@ -99,13 +99,13 @@ def _glued(word: str) -> str | None:
 
 
 def is_container(name: str) -> bool:
-    """Tell whether a folder's name says no more than that there are images: images, img_data."""
+    """Tell whether a folder's name says only that it has images: images, img_data."""
     tokens = set(_tokens(name))
     return bool(tokens & _CONTAINERS) and tokens <= _FILLERS
 
 
 def are_masks(names: Collection[str]) -> bool:
-    """Tell whether folders are images and a picture of where things are for each: images, masks."""
+    """Tell whether folders are images and their segmentation masks, by name: images, masks."""
     masks = [name for name in names if set(_tokens(name)) & _MASKS]
     rest = [name for name in names if name not in masks]
     return bool(masks) and bool(rest) and all(is_container(name) for name in rest)
@@ -119,7 +119,7 @@ def is_unlabelled(name: str) -> bool:
 
 
 def _split_and_rest(name: str) -> tuple[str | None, tuple[str, ...]]:
-    """Return the split that a name speaks of, and the words of it that say something else."""
+    """Return the split that a name means, and the other words in the name."""
     found, rest = set(), []
     for word in _tokens(name):
         split = _WORDS.get(word) or _glued(word)
@@ -133,10 +133,10 @@ def _split_and_rest(name: str) -> tuple[str | None, tuple[str, ...]]:
 
 
 def splits_among(names: Collection[str]) -> dict[str, str]:
-    """Return the split of each of these folders that is called like one: {"seg_test": "test"}.
+    """Return the split of each of these folders that is named like one: {"seg_test": "test"}.
 
-    Words beside the split's must be fillers (training_set), or the same in two splits at least
-    (signs_train, signs_test): steam_train and express_train are no splits.
+    Other words in the name must be fillers (training_set), or the same in at least two splits
+    (signs_train, signs_test): steam_train and express_train are not splits.
     """
     found: dict[str, str] = {}
     others: dict[tuple[str, ...], dict[str, str]] = {}

@@ -1,1 +1,1 @@
-"""What a teacher knows of some images, in a folder: a pack, read where there is no torch."""
+"""Packs: what a teacher knows of some images, in a folder that is read without torch."""

@@ -3,13 +3,13 @@
 A pack is a folder. manifest.json names everything; the arrays lie in files that `numpy.load` opens,
 for V views of N images, row v * N + i for view v of image i:
 
-    logits.npy          float32 [V*N, classes]          what the teacher answers
-    maps.<g>.<k>.npy    float16 or int8 [V*N, h, w, c]  block k of group g, where the student looks
+    logits.npy          float32 [V*N, classes]          the teacher's answers
+    maps.<g>.<k>.npy    float16 or int8 [V*N, h, w, c]  block k of group g, at kept channels
     scales.<g>.<k>.npy  float32 [V*N]                   what a map is multiplied by; int8 always,
-                                                        float16 where a map does not fit as it is
+                                                        float16 only if a map does not fit
     norms.<g>.npy       float64 [k, V*N]                squared norms of the maps in full width
-    shift.npy           int32 [V*N, 2], flip.npy bool [V*N]   how a view comes out of its image
-    images.npy          uint8 [N, 16]                   digests that tell the images
+    shift.npy           int32 [V*N, 2], flip.npy bool [V*N]   how a view is made from its image
+    images.npy          uint8 [N, 16]                   digests that identify the images
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Spec(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the array, its header left out."""
+        """The bytes of the array without its header."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def header(self) -> bytes:
-        """The .npy header, always the same for one dtype and shape; data begin at 64 n."""
+        """The .npy header, the same for equal dtype and shape; data begin at a multiple of 64."""
         descr = np.dtype(self.dtype).newbyteorder("<").str
         text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {self.shape}, }}"
         length = -(-(10 + len(text) + 1) // 64) * 64
@@ -64,7 +64,7 @@ class Spec(NamedTuple):
 
 
 class GroupSpec(NamedTuple):
-    """One group: how many candidate blocks it has, and their maps h w at c of their channels."""
+    """One group: its number of candidate blocks, and their maps: h, w and c of their channels."""
 
     blocks: int
     shape: tuple[int, int, int]
@@ -104,7 +104,7 @@ class Manifest:
         return self.views * self.images
 
     def arrays(self) -> dict[str, Spec]:
-        """Return every file that the pack may have but scales of float16 maps."""
+        """Return every file that the pack must have: all but the scales of float16 maps."""
         found = {
             "logits.npy": Spec("float32", (self.rows, len(self.classes))),
             "shift.npy": Spec("int32", (self.rows, 2)),
@@ -153,8 +153,8 @@ class Manifest:
 def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
     """Read and check a pack's manifest; return it with its bytes.
 
-    Raises FormatError for anything that a pack of this version does not say, FileNotFoundError
-    where there is no such folder.
+    Raises FormatError for anything that is not in a pack of this version, FileNotFoundError if
+    there is no such folder.
     """
     path = folder / MANIFEST
     if not folder.exists():
@@ -164,7 +164,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
     with path.open("rb") as file:
         data = file.read(_LONGEST_MANIFEST + 1)
     if len(data) > _LONGEST_MANIFEST:
-        raise FormatError(f"{path}: too large to be true")
+        raise FormatError(f"{path}: too large for a manifest")
     try:
         content = json.loads(data.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -180,7 +180,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _checked(path: Path, content: dict[str, Any]) -> Manifest:
@@ -199,10 +199,10 @@ def _checked(path: Path, content: dict[str, Any]) -> Manifest:
     }
     for name, good in wanted.items():
         if not good:
-            raise FormatError(f"{path}: {name} is not what a knowledge pack says there")
+            raise FormatError(f"{path}: {name} has a value that a knowledge pack cannot have")
     unknown = sorted(content.keys() - wanted.keys() - {"format", "version"})
     if unknown:
-        raise FormatError(f"{path}: says {unknown[0]!r}, which is unknown")
+        raise FormatError(f"{path}: has an unknown entry {unknown[0]!r}")
     c, h, w = content["input_shape"]
     manifest = Manifest(
         images=content["images"],
@@ -222,7 +222,7 @@ def _checked(path: Path, content: dict[str, Any]) -> Manifest:
         raise FormatError(f"{path}: lacks {name}")
     for name, record in manifest.files.items():
         if name not in possible or record.bytes != possible[name].file_bytes:
-            raise FormatError(f"{path}: {name} of {record.bytes} bytes is no part of this pack")
+            raise FormatError(f"{path}: {name} of {record.bytes} bytes is not part of this pack")
     return manifest
 
 

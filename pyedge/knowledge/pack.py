@@ -1,7 +1,7 @@
-"""Knowledge: what a teacher left about a set of images, read from a pack on the device.
+"""Knowledge: what a teacher knows of a set of images, read from a pack on the device.
 
-A pack (see `pyedge.knowledge.format`) stands in for the teacher, which no device could run.
-Its maps are memory-mapped and go to the engine as they lie, so a pack may be larger than memory.
+A pack (see `pyedge.knowledge.format`) stands in for the teacher, which no device could run. Its
+maps are memory-mapped and go to the engine without a copy, so a pack may be larger than memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import kind_of
 from pyedge.classes.matching import absent, places, unknown
 from pyedge.errors import FormatError
 from pyedge.files.disk import UNSUPPORTED, Note, shown
@@ -34,25 +35,23 @@ class DeviceStudent(Protocol):
 
     @property
     def structure_digest(self) -> str:
-        """Digest of the structure, weights and classes left out."""
+        """The digest of the structure, without weights and classes."""
         ...
 
 
 class Knowledge:
     """A knowledge pack, open for reading.
 
-    Raises FormatError for a pack that is truncated, altered, of a later version, or none at all,
-    and FileNotFoundError. To see that nothing was altered, every byte is read once; `verify=False`
-    trusts the contents of a pack that was verified before, and only checks what it says of itself
-    against the sizes of its files.
+    Raises FormatError for a pack that is truncated, altered, of a later version, or not a pack at
+    all, and FileNotFoundError. To detect changes, every byte is read once; `verify=False` trusts
+    the contents of a pack that was verified before, and only checks its manifest against the sizes
+    of its files.
     """
 
     @keywords(title="Knowledge")
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
         if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(
-                f"Knowledge: path: wanted the folder of a pack, got {type(path).__name__}"
-            )
+            raise TypeError(f"Knowledge: path: wanted the folder of a pack, got {kind_of(path)}")
         self.path = Path(path)
         self._manifest, data = read_manifest(self.path)
         self.digest = hashlib.sha256(data).hexdigest()
@@ -108,7 +107,7 @@ class Knowledge:
 
     @property
     def groups(self) -> tuple[GroupSpec, ...]:
-        """For each group the number of the teacher's blocks, and h w c of their maps."""
+        """For each group, the number of the teacher's blocks, and h w c of their maps."""
         return self._manifest.groups
 
     @property
@@ -129,18 +128,19 @@ class Knowledge:
     def check(self, student: DeviceStudent) -> None:
         """Raise ValueError unless the pack was made for a student of this structure.
 
-        Weights and classes may have changed since: a student goes on learning, and gets classes.
+        Weights and classes may have changed since: a student goes on learning and gets new classes.
         """
         if student.structure_digest != self._manifest.student:
             raise ValueError(
-                f"{self.path}: made for another student than this one; its layers, widths and kept "
-                f"channels must be the same, its weights and classes may have changed"
+                f"{self.path}: made for another student than this one; layers, widths and kept "
+                f"channels must be the same, while weights and classes may have changed"
             )
 
     def check_images(self, images: Any) -> None:
         """Raise ValueError unless these are the pack's images, in its order.
 
-        images: whatever `EdgeImages.of` takes. `locate` finds images in another order, or some.
+        images: anything that `EdgeImages.of` takes. `locate` finds images in another order, or only
+        some of them.
         """
         given = self._images(images)
         if len(given) != self.count:
@@ -154,9 +154,10 @@ class Knowledge:
             )
 
     def locate(self, images: Any) -> NDArray[np.int64]:
-        """Find images in the pack, by their pixels: the index of each, int64 [n].
+        """Find images in the pack by their pixels; return the index of each, int64 [n].
 
-        images: whatever `EdgeImages.of` takes, in any order; the pack may know more than these.
+        images: anything that `EdgeImages.of` takes, in any order; the pack may know more than
+        these.
         Raises ValueError for an image that the pack does not know.
         """
         digests = image_digests(self._images(images))
@@ -172,7 +173,7 @@ class Knowledge:
         return found
 
     def columns(self, classes: tuple[str, ...] | list[str]) -> NDArray[np.int64]:
-        """Return where the teacher's logits have each of a student's classes, int64 [classes].
+        """Return the place of each of a student's classes in the teacher's logits, int64 [classes].
 
         Raises ValueError for a class that the teacher does not know.
         """
@@ -189,13 +190,14 @@ class Knowledge:
         view: NDArray[np.int64] | int = 0,
         columns: NDArray[np.int64] | None = None,
     ) -> dict[str, Any]:
-        """Return what `Engine.step` takes of the teacher for some images, each in a view.
+        """Return what `Engine.step` takes from the teacher for some images, each in one view.
 
-        image_index [n]: places in the pack. view [n], or one for all. columns: of `columns`, for a
-        student whose classes are not the teacher's in its order. The result has logits [n, classes]
-        and norms (for each group float64 [k, n], squared), shift [n, 2] and flip [n] or None where
-        no image is changed, and maps (for each group and block the whole memory-mapped array and
-        its scales, or None) with map_rows [n]. Raises TypeError and ValueError for a bad index.
+        image_index [n]: places in the pack. view [n], or one for all. columns: the result of
+        `columns`, for a student whose classes are not the teacher's in the same order. The result
+        has logits [n, classes] and norms (for each group float64 [k, n], squared), shift [n, 2] and
+        flip [n], or None if no image is changed, and maps (for each group and block the whole
+        memory-mapped array and its scales, or None) with map_rows [n]. Raises TypeError and
+        ValueError for a bad index.
         """
         rows = self._rows(image_index, view)
         logits = self._arrays["logits.npy"][rows]
@@ -228,7 +230,7 @@ class Knowledge:
                 )
         if image.ndim != 1 or views.shape not in ((), image.shape):
             raise ValueError(
-                f"{function}: image_index: wanted shape [n] and view the same, or be one number; "
+                f"{function}: image_index: wanted shape [n], and view the same or one number, "
                 f"got {list(image.shape)} and {list(views.shape)}"
             )
         return views.astype(np.int64) * self.count + image.astype(np.int64)
@@ -262,7 +264,7 @@ class Knowledge:
         return digest.hexdigest()
 
     def _check_small(self) -> None:
-        """Read what decides where the engine reads: it must not leave the images."""
+        """Check what decides where the engine reads: it must stay inside the images."""
         _, h, w = self.input_shape
         flip = np.array(self._arrays["flip.npy"]).view(np.uint8)
         if (flip > 1).any():
@@ -281,11 +283,11 @@ class Knowledge:
                 part = flat[start : start + _CHECK_ROWS]
                 good = np.isfinite(part).all() and (name.startswith("logits") or (part >= 0).all())
                 if not good:
-                    raise FormatError(f"{self.path / name}: holds a number that cannot be")
+                    raise FormatError(f"{self.path / name}: holds an impossible number")
 
 
 def _open_same(path: str, digest: str) -> Knowledge:
-    """Open a pack that was verified before, in another process for example."""
+    """Open a pack that was verified before, for example in another process."""
     found = Knowledge(path, verify=False)
     if found.digest != digest:
         raise FormatError(f"{path}: another pack than the one that was copied from there")
@@ -293,7 +295,7 @@ def _open_same(path: str, digest: str) -> Knowledge:
 
 
 def _memory_map(path: Path, spec: Spec) -> NDArray[Any]:
-    """Map a file into memory, once its size and header are what they must be."""
+    """Map a file into memory, after checking its size and header."""
     if not path.is_file():
         raise FormatError(f"{path}: is missing")
     size = path.stat().st_size
@@ -301,7 +303,7 @@ def _memory_map(path: Path, spec: Spec) -> NDArray[Any]:
         raise FormatError(f"{path}: has {size} bytes, wanted {spec.file_bytes}; truncated?")
     with path.open("rb") as file:
         if file.read(len(spec.header)) != spec.header:
-            raise FormatError(f"{path}: does not begin as a .npy file of {spec.dtype} must")
+            raise FormatError(f"{path}: does not begin like a .npy file of {spec.dtype}")
     start = len(spec.header)
     try:
         return np.memmap(path, dtype=spec.dtype, mode="r", offset=start, shape=spec.shape)

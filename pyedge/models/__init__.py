@@ -50,24 +50,24 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def names() -> tuple[str, ...]:
-    """List the names that `create` takes (beside them, any `wrn_<depth>_<width>`)."""
+    """List the names that `create` takes; it also takes any `wrn_<depth>_<width>`."""
     return tuple(_BUILDERS)
 
 
 def create(name: str, **options: Any) -> nn.Module:
     """Build a network by name: `create("wrn_16_4", num_classes=10)`.
 
-    `options` go to the builder of that name. Raises ValueError for a name that is not known, and
-    TypeError for an option that this network does not take.
+    `options` go to the builder of that name. Raises ValueError for an unknown name, and TypeError
+    for an option that this network does not take.
     """
     if not isinstance(name, str):
-        raise TypeError(f"create: name must be text such as 'wrn_16_4', got {name!r:.80}")
+        raise TypeError(f"create: name: wanted text such as 'wrn_16_4', got {name!r:.80}")
     builder = _BUILDERS.get(name)
     if builder is None:
         sized = re.fullmatch(r"wrn_(\d+)_(\d+)", name)
         if sized is None:
             raise ValueError(
-                f"create: name must be wrn_<depth>_<width> or one of {', '.join(names())}, "
+                f"create: name: wanted wrn_<depth>_<width> or one of {', '.join(names())}, "
                 f"got {name!r}"
             )
         builder = partial(wrn, int(sized[1]), int(sized[2]))

@@ -12,7 +12,7 @@ from pyedge.models.layers import PadShortcut, conv3x3
 class BasicBlock(nn.Module):
     """Conv, BN, ReLU, conv, BN, added to the block's input, ReLU.
 
-    Where the shape changes the input comes through a projection (1x1 conv and BN) or, with
+    If the shape changes, the input goes through a projection (1x1 conv and BN) or, with
     `projection=False`, through the parameter-free "option A".
     """
 
@@ -42,7 +42,7 @@ class BasicBlock(nn.Module):
 
 
 def basic_groups(blocks: Sequence[int], width: int, projection: bool) -> tuple[nn.Sequential, int]:
-    """Make groups of `width`, 2 width, 4 width ... channels, and tell the last one's width.
+    """Make groups of `width`, 2 width, 4 width ... channels; return them and the last width.
 
     blocks: how many each group has. Every group but the first halves the resolution.
     """

@@ -36,5 +36,5 @@ def cifar_resnet(
     """
     check_positive("cifar_resnet", num_classes=num_classes, in_channels=in_channels, width=width)
     if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"cifar_resnet: depth must be 6 n + 2 for n >= 1, got {depth!r}")
+        raise ValueError(f"cifar_resnet: depth: wanted 6 n + 2 for n >= 1, got {depth!r}")
     return CifarResNet((depth - 2) // 6, width, num_classes, in_channels)

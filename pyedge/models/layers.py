@@ -1,4 +1,4 @@
-"""What the teachers share: the parameter-free shortcut, initialisation, checks of arguments."""
+"""Parts shared by the teachers: the parameter-free shortcut, initialisation, argument checks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check_positive(function: str, **values: int | Sequence[int]) -> None:
         for number in value if isinstance(value, Sequence) else (value,):
             if not isinstance(number, int) or number < 1:
                 raise ValueError(
-                    f"{function}: {name} must be positive whole numbers, got {value!r}"
+                    f"{function}: {name}: wanted positive whole numbers, got {value!r}"
                 )
 
 

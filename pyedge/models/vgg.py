@@ -72,10 +72,10 @@ def _vgg(
         check_positive(name, hidden=hidden)
     if not isinstance(input_size, int) or input_size < 32:
         raise ValueError(
-            f"{name}: input_size must be at least 32 (five max pools halve it), got {input_size!r}"
+            f"{name}: input_size: wanted at least 32 (five max pools halve it), got {input_size!r}"
         )
     if not 0 <= dropout < 1:
-        raise ValueError(f"{name}: dropout must lie in [0, 1), got {dropout!r}")
+        raise ValueError(f"{name}: dropout: wanted a number in [0, 1), got {dropout!r}")
     return VGG(depths, num_classes, batch_norm, input_size, hidden, in_channels, width, dropout)
 
 

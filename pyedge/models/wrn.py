@@ -12,8 +12,8 @@ from pyedge.models.layers import PadShortcut, check_positive, conv3x3, global_po
 class PreActBlock(nn.Module):
     """BN, ReLU, conv, BN, ReLU, conv, added to the block's input.
 
-    Every use of ReLU is its own module, and none is in place: taps and profiles hook them, and
-    must see the maps before and after.
+    Every ReLU is its own module, and none is in place: taps and profiles hook them, and must see
+    the maps before and after.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, dropout: float, shortcut: str) -> None:
@@ -90,10 +90,10 @@ def wrn(
 ) -> WideResNet:
     """Build WRN-depth-width: [n, in_channels, h, w] -> logits [n, num_classes].
 
-    `widths` (one a group, the second and later halve the resolution) replaces
+    `widths` (one for each group; the second and later groups halve the resolution) replaces
     (16, 32, 64) * width. `shortcut="pad"` is the paper's: without parameters, an average pool where
-    the resolution falls and zeros for the channels that are added; `"projection"` is Zagoruyko's
-    1x1 convolution. Batch norm stands before each conv of a block, and once before the classifier.
+    the resolution falls and zeros for the added channels; `"projection"` is Zagoruyko's 1x1
+    convolution. Batch norm comes before each conv of a block, and once before the classifier.
 
     Raises ValueError unless depth = 6 n + 4 (n blocks of two convs in each of three groups; with
     G `widths`, depth = 2 G n + 4) and every size is positive.
@@ -102,13 +102,13 @@ def wrn(
     sizes = tuple(widths) if widths is not None else (16 * width, 32 * width, 64 * width)
     check_positive("wrn", widths=sizes)
     if shortcut not in ("pad", "projection"):
-        raise ValueError(f"wrn: shortcut must be 'pad' or 'projection', got {shortcut!r}")
+        raise ValueError(f"wrn: shortcut: wanted 'pad' or 'projection', got {shortcut!r}")
     if not 0 <= dropout < 1:
-        raise ValueError(f"wrn: dropout must lie in [0, 1), got {dropout!r}")
+        raise ValueError(f"wrn: dropout: wanted a number in [0, 1), got {dropout!r}")
     convs = 2 * len(sizes)
     if not sizes or depth <= 4 or (depth - 4) % convs:
         raise ValueError(
-            f"wrn: with {len(sizes)} groups depth must be {convs} n + 4 for n >= 1, got {depth!r}"
+            f"wrn: depth: wanted {convs} n + 4 for n >= 1 with {len(sizes)} groups, got {depth!r}"
         )
     if shortcut == "pad" and any(b < a for a, b in zip((stem, *sizes), sizes, strict=False)):
         raise ValueError(

@@ -1,1 +1,1 @@
-"""What a run of learning is, on either side: its options, its state, its figures."""
+"""Training runs, on the device or in the cloud: options, state, figures."""

@@ -1,4 +1,4 @@
-"""Evaluation: what a classifier did on labelled images, on either side."""
+"""Evaluation: how a classifier did on labelled images, on the device or in the cloud."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold what a classifier did on labelled images; everything follows from the confusion.
+    """Hold how a classifier did on labelled images; everything follows from the confusion matrix.
 
     `confusion` [classes, classes] int64 counts images by true class (row) and predicted class: a
     torch tensor from `pyedge.evaluate`, a numpy array from `EdgeLearner.evaluate`. `loss` is the
@@ -41,10 +41,10 @@ class Evaluation:
         return tuple(map(_share, self.confusion.diagonal(), rows))
 
     def accuracy_on(self, classes: Iterable[int]) -> float:
-        """Return the accuracy on the images of some classes, the argmax taken over all classes.
+        """Return the accuracy on the images of some classes, with the argmax over all classes.
 
         This is how old, new and unseen categories are scored: the network may answer with any
-        class. NaN where no image belongs to them. Raises ValueError for a class out of range.
+        class. NaN if no image belongs to them. Raises ValueError for a class out of range.
         """
         index = sorted(set(classes))
         total = self.confusion.shape[0]
@@ -80,7 +80,7 @@ class Evaluation:
 
 
 def check_score(score: Any, function: str) -> None:
-    """Raise TypeError for a `score` that cannot be called; None is the accuracy."""
+    """Raise TypeError for a `score` that cannot be called; None means the accuracy."""
     if score is not None and not callable(score):
         raise TypeError(
             f"{function}: score: wanted a function that takes an Evaluation and returns a number, "
@@ -89,7 +89,7 @@ def check_score(score: Any, function: str) -> None:
 
 
 def scored(score: Callable[[Evaluation], Any] | None, found: Evaluation, function: str) -> float:
-    """Return an evaluation's score; TypeError for what is no number, ValueError for NaN."""
+    """Return an evaluation's score; TypeError if it is not a number, ValueError for NaN."""
     if score is None:
         return found.accuracy
     given = score(found)
@@ -98,7 +98,9 @@ def scored(score: Callable[[Evaluation], Any] | None, found: Evaluation, functio
             raise TypeError
         value = float(given)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{function}: score must return a number, got {given!r:.80}") from None
+        raise TypeError(
+            f"{function}: score: wanted it to return a number, got {given!r:.80}"
+        ) from None
     if math.isnan(value):
         raise ValueError(
             f"{function}: score returned NaN, which is neither better nor worse than a number; a "

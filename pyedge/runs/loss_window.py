@@ -1,4 +1,4 @@
-"""Window: what the loss parts and the chosen teacher blocks were between two evaluations."""
+"""Window: the loss parts and the chosen teacher blocks between two evaluations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Window:
-    """Sums the losses and counts the pairs of the steps since the last evaluation."""
+    """Sum the losses and count the pairs of the steps since the last evaluation."""
 
     steps: int = 0
     sums: dict[str, float] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Window:
             counter[k] += 1
 
     def row(self) -> dict[str, Any]:
-        """Return the means and the counts, as they stand in a row of the history."""
+        """Return the means and the counts, as a row of the history has them."""
         means: dict[str, Any] = {name: total / self.steps for name, total in self.sums.items()}
         means["pairs"] = [{str(k): c[k] for k in sorted(c)} for c in self.pairs]
         return means
@@ -39,7 +39,7 @@ class Window:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Window:
-        """Make a window again from what `to_dict` gave; TypeError, KeyError, ValueError if not."""
+        """Make a window from what `to_dict` gave; TypeError, KeyError, ValueError if it is not."""
         pairs = [Counter({int(k): int(n) for k, n in each.items()}) for each in content["pairs"]]
         sums = {str(name): float(value) for name, value in content["sums"].items()}
         return cls(int(content["steps"]), sums, pairs)

@@ -1,7 +1,7 @@
-"""RunOptions: the settings that every training run has, on either side; and its learning rates.
+"""RunOptions: settings of every training run, on the device or in the cloud, and learning rates.
 
-Each field is a keyword, too, of the functions that take the options. The dicts of types beside the
-classes say so to editors and type checkers; tests/project/test_signatures.py compares the two.
+Each field is also a keyword of the functions that take the options. The typed dicts next to the
+classes tell editors and type checkers so; tests/project/test_signatures.py compares the two.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEFAULT_LAMBDAS: Lambdas = (1.0, 10.0, 1.0)
 
 
 class RunSettings(TypedDict, total=False):
-    """The fields of RunOptions as keywords, but for `trainable`, whose type differs."""
+    """The fields of RunOptions as keywords, except `trainable`, whose type differs."""
 
     epochs: int
     steps: int | None
@@ -62,7 +62,7 @@ class RunOptions:
     """Hold what TrainOptions and LearnOptions share, and check it.
 
     A subclass adds fields, checks them in `_check`, and names in `without_effect` the fields that
-    do not change what the weights become: a resumed run may set those anew.
+    do not affect the resulting weights: a resumed run may change those.
     """
 
     epochs: int = 10
@@ -180,7 +180,7 @@ class RunOptions:
         choice(getattr(self, name), f"{self._title}: {name}", allowed)
 
     def replace(self: Options, **overrides: Any) -> Options:
-        """Return a copy with some fields changed. Raises TypeError for a name that is no field."""
+        """Return a copy with some fields changed. TypeError for a name that is not a field."""
         known = tuple(f.name for f in dataclasses.fields(self))
         for name in overrides:
             if name not in known:
@@ -188,7 +188,7 @@ class RunOptions:
         return dataclasses.replace(self, **overrides)
 
     def fingerprint(self) -> dict[str, str]:
-        """Return what decides the result of a run, as text, to compare with a checkpoint's."""
+        """Return what decides the result of a run, as text, to compare with a checkpoint."""
         return {
             f.name: repr(getattr(self, f.name))
             for f in dataclasses.fields(self)
@@ -198,7 +198,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions(RunOptions):
-    """Hold what a student is taught with besides, on either side: how J_1, J_b and J_3 weigh."""
+    """Hold the settings of a student's losses, on both sides: the weights of J_1, J_b and J_3."""
 
     lambdas: tuple[float, float, float] = DEFAULT_LAMBDAS
     norms: str = "batch"
@@ -221,7 +221,7 @@ class LossOptions(RunOptions):
 def with_overrides(
     kind: type[Options], options: Options | None, overrides: dict[str, Any]
 ) -> Options:
-    """Return `options` (default: all of them) with the keywords of a caller laid over them."""
+    """Return `options` (default: the defaults), overridden by a caller's keywords."""
     if options is None:
         return kind(**overrides)
     if not isinstance(options, kind):
@@ -232,7 +232,7 @@ def with_overrides(
 def learning_rate(
     options: RunOptions, step: int, epoch: int, total_steps: int, total_epochs: int
 ) -> float:
-    """Return the learning rate of a step: a pure function, so that a resumed run needs no state."""
+    """Return the learning rate of a step: a pure function, so a resumed run needs no state."""
     if step < options.warmup_steps:
         return options.lr * (step + 1) / (options.warmup_steps + 1)
     if options.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""RunState: where a training run stands, on either side, and which of its weights are the best."""
+"""RunState: the state of a training run, and which of its weights are the best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyedge.runs.run_options import RunOptions
 
 @dataclass
 class RunState:
-    """Where a run stands; all of it is in a checkpoint."""
+    """The state of a run; a checkpoint holds all of it."""
 
     step: int = 0
     epoch: int = 0
@@ -24,10 +24,10 @@ class RunState:
     seconds: float = 0.0
 
     def judge(self, score: float | None, epoch: int, options: RunOptions) -> bool:
-        """Take note of an evaluation, and tell whether the weights of now are to be kept.
+        """Record an evaluation, and tell whether to keep the present weights.
 
         `score` None: there was nothing to validate on, and the last weights are the best. Sets
-        `stopped_early` where too many evaluations were no better.
+        `stopped_early` if too many evaluations were no better.
         """
         better = score is None or self.best_score is None or score > self.best_score
         if better:

@@ -1,1 +1,1 @@
-"""Statistics of a student's features: whole numbers that add up, and classifiers made of them."""
+"""Statistics of a student's features, in whole numbers, and classifiers solved from them."""

@@ -1,4 +1,4 @@
-"""Which form a solved classifier takes, and how sure it may be."""
+"""The form of a solved classifier, and the temperature of its answers."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Labels = NDArray[np.int64]
 
 
 def few(gaussian: Gaussian) -> bool:
-    """Are these too few images for random features, and for a form that was chosen of many?"""
+    """Tell whether these are too few images for random features and for choosing a form."""
     return bool(gaussian.counts.min() < FEW or gaussian.freedom < gaussian.means.shape[1])
 
 
 def balanced(labels: Labels, classes: int) -> Matrix:
-    """Return a weight for each image such that each class that is there counts alike; sum 1."""
+    """Return a weight for each image, so that each class present counts alike; their sum is 1."""
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     weights = 1 / counts[labels]
     return weights / weights.sum()
@@ -54,9 +54,9 @@ def log_loss(logits: Matrix, labels: Labels, temperature: float = 1.0) -> float:
 def temperature_of(logits: Matrix, labels: Labels) -> float:
     """Return what to divide logits by so that their softmax is calibrated (Guo et al. 2017).
 
-    The loss is convex in the inverse of the temperature; a golden section on its logarithm finds
-    the least between 1e-3 and 1e3. With few images, all of them right, that would be absolute
-    certainty: one image more than there are counts as wrong in every way that it can.
+    The loss is convex in the inverse of the temperature; a golden-section search on its logarithm
+    finds the minimum between 1e-3 and 1e3. A few images, all answered right, would give absolute
+    certainty; so one extra image counts as wrong in every possible way.
     """
     n, classes = logits.shape
     low, high = math.log(1e-3), math.log(1e3)
@@ -92,11 +92,11 @@ def calibration_error(probabilities: NDArray[np.floating], labels: Labels, bins:
 
 
 def chosen_form(gaussian: Gaussian, held: Held) -> Form:
-    """Choose a classifier by the images held, each left out of the sums.
+    """Choose a classifier by the held images, each left out of the sums.
 
-    Of those whose share of right answers, each class counting alike, is within a standard error of
-    the best one's, the one of least loss at its own temperature: some 200 images say no more. Of
-    fewer than five classes DEFAULT_FORM.
+    Among the forms whose share of right answers (each class counting alike) is within a standard
+    error of the best, the one with the least loss at its own temperature: some 200 images cannot
+    tell more. DEFAULT_FORM for fewer than five classes.
     """
     if len(gaussian.counts) < _LEAST_CLASSES:
         return DEFAULT_FORM

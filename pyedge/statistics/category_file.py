@@ -1,4 +1,4 @@
-"""Category files: what one class adds to a student's statistics, in few bytes or whole.
+"""Category files: what one class adds to a student's statistics, in a few bytes or in full.
 
 A zip of graph.json and .npy arrays; docs/format.md describes it.
 """
@@ -50,7 +50,7 @@ _ARRAYS = {
 
 
 class Category(NamedTuple):
-    """What a category file holds: how much of its class, and statistics of it."""
+    """What a category file holds: its level of detail, and the statistics of its class."""
 
     detail: str
     statistics: Statistics
@@ -66,7 +66,7 @@ def write_category(
     detail: str,
     rank: int,
 ) -> Statistics:
-    """Write what values int32 [n, f] say of a class, atomically; return what `read` will give."""
+    """Write the statistics of values int32 [n, f] atomically; return what reading will give."""
     count = len(values)
     whole = of_values(
         values, np.zeros(count, np.int64), (name,), digest=digest, step=step, pooled=False
@@ -104,15 +104,15 @@ def write_category(
 def read_category(path: str | PathLike[str]) -> Statistics:
     """Read the statistics of one class, as `make_category` returned them, to the last bit.
 
-    The file may be from anybody: all it says is checked before memory is taken for it. Raises
+    The file may come from anybody: it is checked before memory is taken for its contents. Raises
     FormatError for a file that is truncated, altered, foreign, of a later version, or does not fit
-    together; OSError where it cannot be opened.
+    together; OSError if it cannot be opened.
     """
     return read_whole(path).statistics
 
 
 def read_whole(path: str | PathLike[str]) -> Category:
-    """Read as `read_category` does, and tell how much of its class the file says."""
+    """Read as `read_category` does; also return the file's level of detail."""
     checked_path(path, "read_category")
     with open_archive(path, "a category file of pyedge") as archive:
         document = archive.document()
@@ -128,7 +128,7 @@ def read_whole(path: str | PathLike[str]) -> Category:
 
 
 def _statistics(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Statistics:
-    """Make statistics of a document that fits together, and of its arrays; checked."""
+    """Make checked statistics from a document that fits together and from its arrays."""
     count = document["count"]
     held = np.empty((0, 0), np.int32)
     if document["detail"] == "full":
@@ -159,7 +159,7 @@ def _statistics(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
 
 
 def _specs(archive: Archive, document: dict[str, Any]) -> dict[str, ArraySpec]:
-    """Read which arrays there must be; refuse a document that does not fit together."""
+    """Return which arrays the file must have; refuse a document that does not fit together."""
     if document.get("format") != FORMAT:
         archive.fail("not a category file of pyedge")
     version, detail = document.get("version"), document.get("detail")

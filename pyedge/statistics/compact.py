@@ -1,7 +1,7 @@
-"""A class in few bytes: its mean on a finer grid, and its spread by a few directions.
+"""A class in a few bytes: its mean on a finer grid, and its spread in a few directions.
 
-What is read back is whole numbers that no machine computes otherwise than another: products and
-sums of them alone, in int64 or exact in float64.
+What is read back is the same whole numbers on every machine: it takes only products and sums, in
+int64 or exact in float64.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Spread(NamedTuple):
 
 
 def mean_of(sums: Sums, count: int) -> Mean:
-    """Return the mean of a class, as fine as int32 holds it.
+    """Return the mean of a class, as fine as int32 can hold it.
 
-    `sums_of` gives the sums back to the last bit where there are fewer images than 2^shift.
+    `sums_of` gives the exact sums back if there are fewer images than 2^shift.
     """
     largest = int(np.abs(sums).max(initial=0)) // count + 1
     shift = min(max(31 - largest.bit_length(), 0), MOST_SHIFT)
@@ -55,7 +55,7 @@ def sums_of(mean: Mean, count: int) -> Sums:
 
 
 def spread_of(values: Values, rank: int) -> Spread:
-    """Describe how values int32 [n, f] spread around their mean, by `rank` directions at most."""
+    """Describe how values int32 [n, f] spread around their mean, in at most `rank` directions."""
     n, features = values.shape
     away = values.astype(np.float64)
     away -= away.mean(axis=0)
@@ -77,8 +77,8 @@ def spread_of(values: Values, rank: int) -> Spread:
 def moments_of(sums: Sums, count: int, spread: Spread) -> Sums:
     """Return second moments with these sums and this spread, int64 [f (f + 1) / 2].
 
-    sums sums^T / count is rounded down, at most by 1; as much as that can take from a variance is
-    given to the diagonal, so that no variance is negative. ValueError where int64 has no room.
+    sums sums^T / count is rounded down, by less than 1; the diagonal gets back as much as that can
+    take from a variance, so that no variance is negative. ValueError if int64 has no room.
     """
     features = len(sums)
     factors = spread.factors.astype(np.float64)

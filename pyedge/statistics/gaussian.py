@@ -1,4 +1,4 @@
-"""What statistics say of the features: a mean for each class, and how they spread around it."""
+"""What statistics say of the features: a mean for each class, and the spread around it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Gaussian:
     """Classes as clouds of one shape.
 
     counts float64 [c], means [c, f]: of each class. within [f, f]: the covariance around them,
-    pooled over the classes. freedom: how many images that is made of, less one a class.
+    pooled over the classes. freedom: the number of images in it, less one for each class.
     """
 
     counts: Matrix
@@ -32,7 +32,7 @@ class Gaussian:
     def of(cls, statistics: Statistics, classes: Sequence[str]) -> Gaussian:
         """Describe `classes`, in this order.
 
-        Raises ValueError for a class that nobody has described, and for too few images.
+        Raises ValueError if nothing is known of a class, and for too few images.
         """
         rows = np.array(places(classes, statistics.classes), dtype=np.int64)
         missing = [name for name, row in zip(classes, rows, strict=True) if row < 0]
@@ -49,13 +49,13 @@ class Gaussian:
         if freedom < 1:
             raise ValueError(
                 f"the spread of the features is not known from {int(number.sum())} images of "
-                f"{len(number)} classes: wanted two images of a class at least, and better many"
+                f"{len(number)} classes: wanted at least two images of a class, and better many"
             )
         scatter = scatter_of(statistics, described)
         return cls(counts, means, scatter * (statistics.step**2 / freedom), freedom)
 
     def projected(self, rows: Matrix | None) -> Gaussian:
-        """Describe rows @ features, rows [p, f], in the place of the features; None: themselves."""
+        """Describe rows @ features instead of the features, rows [p, f]; None: the features."""
         if rows is None:
             return self
         return replace(self, means=self.means @ rows.T, within=rows @ self.within @ rows.T)
@@ -67,7 +67,7 @@ class Gaussian:
 
 
 def scatter_of(statistics: Statistics, members: NDArray[np.bool_]) -> Matrix:
-    """Return the sum of squares around the means of some classes, all those of their groups.
+    """Return the sum of squares around the means of some classes, which must fill their groups.
 
     float64 [f, f], in squares of the grid's step.
     """

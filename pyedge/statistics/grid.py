@@ -1,10 +1,11 @@
 """The grid of whole numbers on which features are summed.
 
-Sums of float numbers depend on their order. So a feature is rounded to a multiple of a step, a
-power of two, and everything after that is whole numbers: sums of first and second moments are the
-same whatever the order, the split, the device and its threads, and what was added can be taken out
-again to the last bit. 20 bits and room for features 16 times as large as the largest one seen when
-the step was chosen leave an error of 2^-17 of that one, far below that of float32 convolutions.
+Sums of floating-point numbers depend on their order. So a feature is rounded to a multiple of a
+step, a power of two, and everything after that is whole numbers: sums of first and second moments
+do not depend on the order, the split, the device or its threads, and what was added can be taken
+out again to the last bit. With 20 bits, and room for features 16 times as large as the largest one
+seen when the step was chosen, the error is 2^-17 of that largest one, far below that of float32
+convolutions.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Sums = NDArray[np.int64]
 
 
 class Rounded(NamedTuple):
-    """Features on the grid, int32 [n, f], and how many numbers were too large for it."""
+    """Features on the grid, int32 [n, f], and how many were too large for it."""
 
     values: Values
     clipped: int
@@ -44,7 +45,7 @@ def step_for(features: NDArray[np.float32]) -> float:
 
 
 def good_step(step: Any) -> bool:
-    """Tell whether this is a step that `step_for` could have chosen."""
+    """Tell whether `step_for` could have chosen this step."""
     if not isinstance(step, float) or not 0 < step < math.inf:
         return False
     mantissa, exponent = math.frexp(step)
@@ -57,12 +58,12 @@ def rounded(features: NDArray[np.float32], step: float) -> Rounded:
 
 
 def packed_size(features: int) -> int:
-    """Return how many numbers the upper triangle of a square matrix has."""
+    """Return how many numbers are in the upper triangle of a square matrix, with its diagonal."""
     return features * (features + 1) // 2
 
 
 def diagonal(features: int) -> NDArray[np.int64]:
-    """Return where a packed triangle has the diagonal, int64 [f]."""
+    """Return the places of the diagonal in a packed triangle, int64 [f]."""
     i = np.arange(features, dtype=np.int64)
     return i * features - i * (i - 1) // 2
 

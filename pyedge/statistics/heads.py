@@ -1,19 +1,20 @@
 """Classifiers in closed form: the nearest mean, the linear discriminant, ridge regression.
 
-All need the mean of each class and the covariance around the means, pooled over the classes, and no
-image. With f the features, mu_k the mean of class k and S the covariance:
+All need only the mean of each class and the covariance around the means, pooled over the classes,
+but no images. With f the features, mu_k the mean of class k and S the covariance:
 
 - "mean": the logit of class k is -|f - mu_k|^2 / 2, less what is the same for all classes.
 - "discriminant": -(f - mu_k)^T S^-1 (f - mu_k) / 2 (Fisher 1936; as streaming LDA, Hayes and Kanan
   2020). S is shrunk towards a multiple of the identity.
-  In both, the squared distance is less by tr(S^-1 S_0) / (n_k + 1), S_0 the covariance before it is
-  shrunk (tr S_0 / (n_k + 1) for the mean). For a mean of n_k images it is too large by about that:
-  without it a class of a few images loses to those of many (Moran and Murphy 1979). On average it
-  is tr(S^-1 S_0) / n_k; the whole of that, for one image, would be paid by the other classes.
+  In both, tr(S^-1 S_0) / (n_k + 1) is taken off the squared distance, S_0 being the covariance
+  before it is shrunk (tr S_0 / (n_k + 1) for the mean). With a mean of n_k images the distance is
+  too large by about that much: otherwise a class of a few images loses to those of many (Moran and
+  Murphy 1979). On average the excess is tr(S^-1 S_0) / n_k, but taking off all of that for a class
+  of one image would be at the cost of the other classes.
 - "ridge": least squares from f and a constant to 1 for the class and 0 for the others (Zhuang et
-  al. 2022), each image weighted such that classes count alike however many images they have. Where
-  they have the same number it is ridge regression on all images to the last digit; where not, the
-  covariance of each is taken for the pooled one.
+  al. 2022), each image weighted so that classes count alike however many images they have. If they
+  have the same number, this is exactly ridge regression on all images; if not, each class is taken
+  to have the pooled covariance.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Head(NamedTuple):
 
 
 class Form(NamedTuple):
-    """Which classifier, and how much its covariance is shrunk, from 0 to 1."""
+    """The kind of classifier, and how much its covariance is shrunk, from 0 to 1."""
 
     kind: str
     shrinkage: float
@@ -51,9 +52,9 @@ def shrunk(within: Matrix, shrinkage: float) -> Matrix:
 
 
 def inverse_times(matrix: Matrix, columns: Matrix) -> Matrix:
-    """Solve matrix @ x = columns, of a matrix that must be positive definite.
+    """Solve matrix @ x = columns for a positive definite matrix.
 
-    Raises ValueError where it is not.
+    Raises ValueError if it is not.
     """
     try:
         factor = np.linalg.cholesky(matrix)
@@ -62,13 +63,13 @@ def inverse_times(matrix: Matrix, columns: Matrix) -> Matrix:
         return np.asarray(np.linalg.solve(matrix, columns), np.float64)
     except np.linalg.LinAlgError:
         raise ValueError(
-            "the statistics have no solution: the features of the images do not differ, or the "
+            "the statistics have no solution: all images have the same features, or the "
             "sums are damaged"
         ) from None
 
 
 def uncertainty(gaussian: Gaussian, form: Form) -> Matrix:
-    """Return how much is taken off the squared distances to each class, [c]."""
+    """Return what is taken off the squared distances to each class, [c]."""
     if form.kind == "mean":
         return np.trace(gaussian.within) / (gaussian.counts + 1)
     within = shrunk(gaussian.within, form.shrinkage)
@@ -76,7 +77,7 @@ def uncertainty(gaussian: Gaussian, form: Form) -> Matrix:
 
 
 def solved(gaussian: Gaussian, form: Form) -> Head:
-    """Return the classifier of a form; ValueError where the equations have no solution."""
+    """Return the classifier of a form; ValueError if the equations have no solution."""
     means = gaussian.means
     if form.kind == "mean":
         return Head(means, -0.5 * ((means**2).sum(axis=1) - uncertainty(gaussian, form)))

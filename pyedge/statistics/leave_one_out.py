@@ -1,9 +1,9 @@
-"""What a classifier would have answered for an image, had that image not been in the sums.
+"""What a classifier would have answered for an image if that image had not been in the sums.
 
-Some images of each class are held: their features are kept. Their answers choose the form of the
-classifier, tell how sure it may be, and how far from everything known an image may be. All of it in
-closed form (Cook and Weisberg 1982, Sec. 2.2): without the image, the mean of its class and the
-covariance change by one outer product.
+Some images of each class are held: their features are kept. The answers to them decide the form of
+the classifier, its temperature, and how far from everything known an image may be. All of it is in
+closed form (Cook and Weisberg 1982, Sec. 2.2): leaving out an image changes the mean of its class
+and the covariance by one outer product.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pyedge.statistics.sums import Statistics
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Images of which the class is known: features float64 [h, f], labels int64 [h].
+    """Held images and their classes: features float64 [h, f], labels int64 [h].
 
-    counted bool [h]: whether the sums count them, and are to be asked as if they did not.
+    counted bool [h]: whether the sums count an image, which must then be left out of them.
     """
 
     features: Matrix
@@ -31,17 +31,17 @@ class Held:
     counted: NDArray[np.bool_]
 
     def counts(self, gaussian: Gaussian) -> tuple[Matrix, Matrix]:
-        """Return n / (n - 1) for each image's class, and 1 / n; 1 and 0 where it is not counted."""
+        """Return n / (n - 1) and 1 / n for each image's class; 1 and 0 if it is not counted."""
         n = gaussian.counts[self.labels]
         return np.where(self.counted, n / np.maximum(n - 1, 1), 1.0), self.counted / n
 
     def projected(self, rows: Matrix | None) -> Held:
-        """Take rows @ features, rows [p, f], in the place of the features; None: themselves."""
+        """Use rows @ features instead of the features, rows [p, f]; None: the features."""
         return self if rows is None else replace(self, features=self.features @ rows.T)
 
     @classmethod
     def of(cls, statistics: Statistics, gaussian: Gaussian, classes: Sequence[str]) -> Held:
-        """Take those held of `classes` that have more than the one image."""
+        """Take the held images of `classes`, except those that are the only one of their class."""
         places = {name: i for i, name in enumerate(classes)}
         number = np.array([places.get(name, -1) for name in statistics.classes], dtype=np.int64)
         labels = number[statistics.held_of]

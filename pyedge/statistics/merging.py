@@ -1,4 +1,4 @@
-"""Statistics added up and taken apart again, to the last bit and in any order."""
+"""Adding statistics up and taking them apart again, to the last bit and in any order."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _MOST_SHIFT = 8  # between two grids: more would leave no room in the sums
 
 
 def merged(many: Sequence[Statistics], held: int = HELD) -> Statistics:
-    """Add statistics of the same features up; the result does not depend on their order.
+    """Add up statistics of the same features; the result does not depend on their order.
 
-    Those on grids of different steps are brought to the finest, exactly. Groups of classes that
-    share a class become one. Raises ValueError for other features, and where the sums have no room.
+    Statistics on grids of different steps are brought to the finest, exactly. Groups that share a
+    class become one. Raises ValueError for other features, and if the sums have no room.
     """
     first = many[0]
     for each in many[1:]:
         if each.digest != first.digest or each.features != first.features:
             raise ValueError(
-                "statistics are of other features than these: the students' weights before the "
+                "the statistics are of different features: the students' weights before the "
                 "classifier differ, or random features were begun anew on one of them"
             )
     step = min(each.step for each in many)
@@ -72,8 +72,8 @@ def merge_statistics(statistics: Iterable[Statistics]) -> Statistics:
     """Add up the statistics of several devices with the same student.
 
     The sums are those of all their images at once, to the last bit and in any order (Zhuang et al.
-    2024). Classes are told apart by name. Raises TypeError for what is no Statistics, ValueError
-    for none at all, and for those of other features.
+    2024). Classes are matched by name. Raises TypeError for anything but Statistics, ValueError for
+    an empty list, and for statistics of different features.
     """
     found = list(statistics)
     for place, each in enumerate(found):
@@ -82,7 +82,7 @@ def merge_statistics(statistics: Iterable[Statistics]) -> Statistics:
                 f"merge_statistics: item {place}: wanted Statistics, got {kind_of(each)}"
             )
     if not found:
-        raise ValueError("merge_statistics: statistics: wanted some to merge, got none")
+        raise ValueError("merge_statistics: statistics: wanted at least one, got none")
     try:
         return merged(found)
     except ValueError as error:
@@ -91,11 +91,11 @@ def merge_statistics(statistics: Iterable[Statistics]) -> Statistics:
 
 @keywords()
 def subtract_statistics(whole: Statistics, part: Statistics) -> Statistics:
-    """Take statistics out of others that they were added to, to the last bit.
+    """Subtract statistics from others that they were added to, to the last bit.
 
-    What a device has learned since is `subtract_statistics(learner.statistics, before)`: it can be
-    sent and merged, and counts nothing twice. Of images that are held, those stay that `part` does
-    not hold. Raises TypeError for what is no Statistics, ValueError for what cannot have been
+    `subtract_statistics(learner.statistics, before)` is what a device has learned since `before`:
+    it can be sent and merged, and counts nothing twice. Held images that `part` does not hold stay.
+    Raises TypeError for anything but Statistics, ValueError for statistics that cannot have been
     added.
     """
     for name, each in (("whole", whole), ("part", part)):
@@ -108,7 +108,7 @@ def subtract_statistics(whole: Statistics, part: Statistics) -> Statistics:
 
 
 def without(whole: Statistics, part: Statistics) -> Statistics:
-    """Take out what was added before; ValueError where it cannot have been."""
+    """Take out what was added before; ValueError if it cannot have been."""
     if part.digest != whole.digest or part.features != whole.features:
         raise ValueError("the statistics are of other features than the student's")
     lacking = [name for name in part.classes if name not in whole.classes]
@@ -122,7 +122,7 @@ def without(whole: Statistics, part: Statistics) -> Statistics:
     for name in _OF_CLASSES:
         left[name][rows] -= getattr(part, name)
     if (left["counts"] < 0).any() or (left["described"] < 0).any():
-        raise ValueError("the statistics count more images than there are: they were never added")
+        raise ValueError("they count more images than the statistics have: they were never added")
     if (left["sums"][left["counts"] == 0] != 0).any():
         raise ValueError("the statistics have other sums than what was added")
     if (left["described"] > left["counts"]).any():
@@ -148,13 +148,13 @@ def without(whole: Statistics, part: Statistics) -> Statistics:
 
 
 def without_class(whole: Statistics, name: str) -> Statistics:
-    """Take a class out, as if it had never been; ValueError where that is not possible."""
+    """Take a class out, as if it had never been added; ValueError if that is impossible."""
     if name not in whole.classes:
         raise ValueError(f"nothing is known of {listing([name])}")
     if name not in whole.forgettable():
         raise ValueError(
-            f"the second moments of {listing([name])} are pooled with those of other classes, and "
-            "cannot be told apart"
+            f"the second moments of {listing([name])} are pooled with those of other classes, so "
+            "it cannot be taken out"
         )
     row = whole.classes.index(name)
     left = {each: getattr(whole, each).copy() for each in ("counts", "described", "moments")}
@@ -165,10 +165,10 @@ def without_class(whole: Statistics, name: str) -> Statistics:
 
 
 def joined(whole: Statistics, names: Sequence[str]) -> Statistics:
-    """Put the second moments of these classes into the sum that several classes share.
+    """Add the second moments of these classes to the sum that several classes share.
 
-    Where there is no such sum yet, they get one together. Less to keep, and what is put there
-    cannot be forgotten by its name.
+    If there is no such sum yet, they get one together. This takes less room, but these classes can
+    no longer be forgotten by name.
     """
     shared = np.bincount(whole.groups[whole.groups >= 0], minlength=len(whole.moments)) > 1
     mine = [g for n, g in zip(whole.classes, whole.groups, strict=True) if n in names and g >= 0]
@@ -183,7 +183,7 @@ def joined(whole: Statistics, names: Sequence[str]) -> Statistics:
 
 
 def _on_grid(each: Statistics, step: float) -> Statistics:
-    """Write the same sums as multiples of a finer step; exact."""
+    """Express the same sums exactly as multiples of a finer step."""
     factor = round(each.step / step)
     if factor == 1:
         return each
@@ -200,7 +200,7 @@ def _on_grid(each: Statistics, step: float) -> Statistics:
 
 
 def _check_room_on_grid(many: Sequence[Statistics], step: float) -> None:
-    """Raise ValueError where the second moments would not fit into an int64, all together."""
+    """Raise ValueError if the sum of all second moments would not fit into an int64."""
     coarsest = max(each.step for each in many)
     if coarsest / step > 1 << _MOST_SHIFT:
         raise ValueError(
@@ -219,13 +219,13 @@ def _check_room_on_grid(many: Sequence[Statistics], step: float) -> None:
                 "statistics are on"
             )
     if most >= 2.0**62:
-        raise ValueError("statistics of too many images: their sums have no room for more")
+        raise ValueError("statistics of too many images: the sums have no room for more")
 
 
 def _merged_groups(
     many: Sequence[Statistics], rows: Sequence[Sums], classes: int, features: int
 ) -> tuple[Sums, Sums]:
-    """Join the groups that share a class, and add their second moments up."""
+    """Join the groups that share a class, and add up their second moments."""
     parent = list(range(classes))
 
     def root(i: int) -> int:
@@ -285,7 +285,7 @@ def _holding(whole: Statistics, stays: NDArray[np.bool_]) -> Statistics:
 
 
 def _compact(whole: Statistics) -> Statistics:
-    """Drop classes without images and groups without classes, and refuse what cannot be."""
+    """Drop classes without images and groups without classes."""
     stays = whole.counts > 0
     groups = np.where(whole.described > 0, whole.groups, -1)[stays]
     used = np.unique(groups[groups >= 0])

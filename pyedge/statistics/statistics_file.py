@@ -18,10 +18,9 @@ VERSION = 1
 
 @keywords(old_order=path_comes_first)
 def write_statistics(statistics: Statistics, path: str | PathLike[str]) -> None:
-    """Write statistics to `path`, atomically: the old file or the new one, never a part.
+    """Write statistics atomically: `path` holds the old file or the new one, never a part.
 
-    Raises FormatError for statistics that `read_statistics` would refuse, OSError where writing
-    fails.
+    Raises FormatError for statistics that `read_statistics` would refuse, OSError if writing fails.
     """
     checked_path(path, "write_statistics")
     if not isinstance(statistics, Statistics):
@@ -45,9 +44,9 @@ def write_statistics(statistics: Statistics, path: str | PathLike[str]) -> None:
 def read_statistics(path: str | PathLike[str]) -> Statistics:
     """Read statistics; their arrays are read-only.
 
-    The file may be from anybody: all it says is checked before memory is taken for it. Raises
+    The file may come from anybody: it is checked before memory is taken for its contents. Raises
     FormatError for a file that is truncated, altered, foreign, of a later version, or does not fit
-    together; OSError where it cannot be opened.
+    together; OSError if it cannot be opened.
     """
     checked_path(path, "read_statistics")
     with open_archive(path, "a statistics file of pyedge") as archive:

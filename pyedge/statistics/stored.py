@@ -1,4 +1,4 @@
-"""Statistics in a file: which arrays there are, and checks of what a file says.
+"""Statistics in a file: its arrays, and checks of its contents.
 
 Each check raises ValueError that names the field and what is wrong with it.
 """
@@ -26,7 +26,7 @@ HEAD_FIELDS = ("kind", "shrinkage", "temperature", "threshold")
 
 
 def document_of(statistics: Statistics) -> dict[str, Any]:
-    """Return what a document says of statistics: plain values."""
+    """Return what a file's document says of statistics, in plain values."""
     return {
         "digest": statistics.digest,
         "step": statistics.step,
@@ -39,7 +39,7 @@ def document_of(statistics: Statistics) -> dict[str, Any]:
 
 
 def specs_of(document: Any) -> dict[str, ArraySpec]:
-    """Read which arrays there must be; ValueError where they cannot belong together."""
+    """Return which arrays the file must have; ValueError if they cannot belong together."""
     if not isinstance(document, Mapping) or document.keys() != {
         "digest",
         "step",
@@ -66,7 +66,7 @@ def specs_of(document: Any) -> dict[str, ArraySpec]:
 
 
 def check_source(digest: Any, step: Any, where: str) -> None:
-    """Check what says of which features sums are, and on which grid."""
+    """Check the digest and the grid of the features that were summed."""
     if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise ValueError(f"{where}: digest must be 64 hexadecimal digits")
     if not good_step(step):
@@ -99,7 +99,7 @@ def _check_shapes(specs: Mapping[str, ArraySpec], classes: int) -> None:
 
 
 def loaded(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Statistics:
-    """Make statistics of a document that `specs_of` has read, and of its arrays; checked."""
+    """Make checked statistics from a document that `specs_of` has read, and from its arrays."""
     found = Statistics(
         digest=document["digest"],
         step=document["step"],
@@ -111,10 +111,10 @@ def loaded(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> S
 
 
 def check_values(found: Statistics) -> None:
-    """Check that the sums can be sums: counts, sizes, groups, and no negative variance."""
+    """Check that the sums are possible: counts, sizes, groups, and no negative variance."""
     counts, described, groups = found.counts, found.described, found.groups
     if (counts < 1).any() or float(counts.astype(np.float64).sum()) > MOST_IMAGES:
-        raise ValueError(f"statistics: counts must be from 1, and {MOST_IMAGES} together at most")
+        raise ValueError(f"statistics: counts must be from 1, and at most {MOST_IMAGES} together")
     if (described < 0).any() or (described > counts).any():
         raise ValueError("statistics: described must lie between 0 and counts")
     if ((groups >= 0) != (described > 0)).any() or (groups < -1).any():
@@ -155,7 +155,7 @@ def _semidefinite(matrix: NDArray[np.float64]) -> bool:
 
 
 def check_head(head: Any) -> None:
-    """Check how a classifier is made of statistics."""
+    """Check a head: how a classifier is made from statistics."""
     if not isinstance(head, Mapping) or not (head.keys() <= set(HEAD_FIELDS)):
         raise ValueError(f"head must have {', '.join(HEAD_FIELDS)} alone")
     if not head:

@@ -1,8 +1,8 @@
 """Statistics: for each class the count, the sum and the second moments of its features.
 
-All of it whole numbers (`grid`), so that what is added in any order is the same, and what was added
-can be taken out. Second moments are kept for groups of classes: for one class alone, which can then
-be forgotten, or pooled for several. A class can be known by its count and its sum alone.
+All are whole numbers (`grid`), so that the order of adding does not matter, and what was added can
+be taken out. Second moments are kept for groups of classes: for a single class, which can then be
+forgotten, or pooled for several. A class may also be known only by its count and its sum.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Statistics:
     digest: of what computes the features (`pyedge.student.features.features_digest`). step: a
     feature is step times a whole number. classes: names, in the order of the rows. counts, sums:
     int64 [c] and [c, f], over all images of a class. described, described_sums: int64 [c] and
-    [c, f], over those of them whose second moments are there. groups: int64 [c], which row of
-    `moments`, int64 [g, f (f + 1) / 2], has them, together with those of other classes of the same
-    number; -1: none. held, held_of, held_counted: int32 [h, f], int64 [h] and bool [h], features of
-    some images, whose they are, and whether the sums count them.
+    [c, f], over those of them whose second moments are known. groups: int64 [c], the row of
+    `moments`, int64 [g, f (f + 1) / 2], that has them; classes with the same row share it; -1:
+    none. held, held_of, held_counted: int32 [h, f], int64 [h] and bool [h]: features of some
+    images, the class of each, and whether the sums count it.
     """
 
     digest: str
@@ -54,12 +54,12 @@ class Statistics:
 
     @property
     def features(self) -> int:
-        """How many features there are."""
+        """The number of features."""
         return self.sums.shape[1]
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all sums and of what is held."""
+        """The bytes of all sums and of the held features."""
         return sum(array.nbytes for array in self.arrays().values())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -67,12 +67,12 @@ class Statistics:
         return {name: getattr(self, name) for name in ARRAYS}
 
     def apart(self) -> Statistics:
-        """Return the same with arrays that nobody can write to; those that are so are shared."""
+        """Return the same with read-only arrays; those that already are read-only are shared."""
         own: dict[str, Any] = {name: constant(array) for name, array in self.arrays().items()}
         return replace(self, **own)
 
     def count(self, name: str) -> int:
-        """How many images of a class there are; 0 for one that is not known."""
+        """Return how many images of a class there are; 0 for an unknown class."""
         return int(self.counts[self.classes.index(name)]) if name in self.classes else 0
 
     def forgettable(self) -> tuple[str, ...]:
@@ -108,10 +108,10 @@ def of_values(
     pooled: bool,
     held: int = HELD,
 ) -> Statistics:
-    """Sum the values of images, int32 [n, f], with labels int64 [n] into `names`.
+    """Sum the values of images, int32 [n, f]; labels int64 [n] are places in `names`.
 
-    `pooled`: second moments are those of all classes together, else of each alone. `held`: how many
-    images a class are kept.
+    `pooled`: keep the second moments of all classes together, else for each class. `held`: how many
+    images of each class are kept.
     """
     used = np.unique(labels)
     classes = tuple(names[each] for each in used)
@@ -148,10 +148,10 @@ def of_values(
 
 
 def held_alone(values: Values, labels: Sums, names: Sequence[str], whole: Statistics) -> Statistics:
-    """Return the statistics with these images held in the place of others, and not counted.
+    """Return the statistics holding these images instead of others, without counting them.
 
-    They are of classes that `whole` knows. What a student was trained on looks surer than it is;
-    images that it was not trained on tell the truth.
+    They are of classes that `whole` knows. A student looks surer than it should on images that it
+    was trained on, so others are held.
     """
     known = {name: i for i, name in enumerate(whole.classes)}
     owners = np.array([known[names[each]] for each in labels], dtype=np.int64)
@@ -162,9 +162,9 @@ def held_alone(values: Values, labels: Sums, names: Sequence[str], whole: Statis
 
 
 def chosen_to_hold(values: Values, count: int) -> Sums:
-    """Choose which images are kept: the same whatever their order, and as good as at random.
+    """Choose which images are kept, as good as at random but independent of their order.
 
-    And whatever the grid: the same features on a finer one are multiples of these.
+    The grid does not matter either: on a finer one the same features are multiples of these.
     """
     bits = np.bitwise_or.reduce(values, axis=1) if values.size else np.ones(len(values), np.int32)
     plain = values // np.maximum(bits & -bits, 1)[:, None]
@@ -174,7 +174,7 @@ def chosen_to_hold(values: Values, count: int) -> Sums:
 
 
 def check_room(found: Statistics) -> None:
-    """Raise ValueError where there are more images than an int64 has room for."""
+    """Raise ValueError for more images than an int64 has room for."""
     images = int(found.counts.sum())
     if images > MOST_IMAGES:
         raise ValueError(
@@ -183,7 +183,7 @@ def check_room(found: Statistics) -> None:
 
 
 def constant(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array that nobody can write to: itself, if neither it nor what it views can be."""
+    """Return a read-only array: this one, if neither it nor what it views can be written to."""
     part: Any = array
     while isinstance(part, np.ndarray) and not part.flags.writeable:
         part = part.base

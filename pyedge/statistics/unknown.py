@@ -1,8 +1,8 @@
-"""What is like nothing known: distances from the statistics, and from which on they are too large.
+"""Images unlike anything known: their distance from the statistics, and when it is too large.
 
 The squared Mahalanobis distance to the nearest class (Lee et al. 2018) is large for many images
-that are only unusual; less the distance to all classes taken as one cloud (Ren et al. 2021) it
-tells what is unlike each class, but not unlike images altogether.
+that are merely unusual. With the distance to all classes taken as one cloud subtracted (Ren et al.
+2021) it finds images that are unlike every class, though not unlike images in general.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Distances:
     """Relative Mahalanobis distances of features, and the threshold of what is known."""
 
     def __init__(self, gaussian: Gaussian, threshold: float, rows: Matrix | None = None) -> None:
-        """Measure to these classes, in rows @ features (None: in the features)."""
+        """Measure distances to these classes, in rows @ features (None: in the features)."""
         self.threshold = threshold
         gaussian = gaussian.projected(rows)
         self._rows = None if rows is None else rows.T.astype(np.float32)
@@ -45,7 +45,7 @@ class Distances:
 
 
 def threshold_of(gaussian: Gaussian, held: Held) -> float:
-    """Return the distance that the share COVERAGE of the held images does not exceed."""
+    """Return the distance that a share COVERAGE of the held images does not exceed."""
     nearest = left_out_distances(gaussian, held, _SHRINKAGE).min(axis=1)
     found = nearest - _left_out_background(gaussian, held)
     return float(np.quantile(found, COVERAGE, method="higher"))

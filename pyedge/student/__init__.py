@@ -1,4 +1,4 @@
-"""A student: its graph, its file, and what is made of it. numpy alone."""
+"""A student: its graph, its file, and changes to it. Needs only numpy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Give what this module held before it was a room, with a warning; until version 0.2."""
+    """Return what this module held before it became a folder, with a warning; until version 0.2."""
     if name != "StudentFile":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pyedge.student.file import StudentFile

@@ -1,6 +1,7 @@
 """Student files (.pyedge): all that a device needs to predict with a student and to teach it.
 
-A zip of graph.json and .npy arrays; docs/format.md describes it. numpy alone reads and writes it.
+A zip of graph.json and .npy arrays, described in docs/format.md. It takes only numpy to read and
+write.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _LATER = ("statistics", "head", "made")
 
 @keywords(old_order=path_comes_first)
 def write_student(student: StudentFile, path: str | PathLike[str]) -> None:
-    """Write a student to `path`, atomically: the old file or the new one, never a part.
+    """Write a student atomically: `path` holds the old file or the new one, never a part.
 
-    Raises FormatError for a student that `read_student` would refuse, OSError where writing fails.
+    Raises FormatError for a student that `read_student` would refuse, OSError if writing fails.
     """
     checked_path(path, "save")
     if not isinstance(student, StudentFile):
@@ -82,9 +83,9 @@ def write_student(student: StudentFile, path: str | PathLike[str]) -> None:
 def read_student(path: str | PathLike[str]) -> StudentFile:
     """Read a student; its arrays are read-only.
 
-    The file may be from anybody: all it says is checked before memory is taken for it, and nothing
-    in it is executed. Raises FormatError for a file that is truncated, altered, foreign, of a later
-    version, or does not fit together; OSError where it cannot be opened.
+    The file may come from anybody: it is checked before memory is taken for its contents, and
+    nothing in it is executed. Raises FormatError for a file that is truncated, altered, foreign, of
+    a later version, or does not fit together; OSError if it cannot be opened.
     """
     checked_path(path, "read_student")
     with open_archive(path, "a student of pyedge") as archive:
@@ -140,7 +141,7 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
 
 
 def _seeds(made: Any) -> tuple[dict[str, int], set[str]]:
-    """Take the seeds of what is made, for `check_made`, and what is stored all the same."""
+    """Return the seeds of arrays that are made, for `check_made`, and which are stored anyway."""
     if not isinstance(made, dict):
         raise ValueError("made must hold seeds by the names of arrays")
     for name, entry in made.items():
@@ -153,7 +154,7 @@ def _seeds(made: Any) -> tuple[dict[str, int], set[str]]:
 
 
 def _still_made(student: StudentFile) -> dict[str, int]:
-    """Return which arrays are what their seed makes, and not what learning has made of them."""
+    """Return which arrays are still what their seed makes, unchanged by learning."""
     return {
         name: seed
         for name, seed in student.made.items()

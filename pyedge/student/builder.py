@@ -1,4 +1,4 @@
-"""GraphBuilder: puts a student file's graph together, node by node, with its arrays."""
+"""GraphBuilder: builds a student file's graph, node by node, with its arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_RESAMPLED = 32
 
 
 class GraphBuilder:
-    """Adds nodes, with checks of every shape. Nodes are known by their index."""
+    """Add nodes, and check every shape. Nodes are referred to by their index."""
 
     def __init__(self, input_shape: Sequence[int]) -> None:
         self.nodes: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ class GraphBuilder:
         return self._checker.layers[index].shape
 
     def add(self, op: str, name: str, inputs: Sequence[int], **fields: Any) -> int:
-        """Add a node under `name`, or a name near it if that is taken; return its index.
+        """Add a node under `name`, or a similar name if that is taken; return its index.
 
         An array becomes an entry of `arrays` under the node's name and the field's. Raises
         ValueError for fields that do not fit together.
@@ -66,7 +66,7 @@ class GraphBuilder:
     def affine(
         self, name: str, source: int, weight: NDArray[Any] | float, bias: NDArray[Any] | float
     ) -> int:
-        """Scale and shift by constants, together with a constant affine right before."""
+        """Scale and shift by constants, merged with a constant affine right before it."""
         c = self.shape(source)[0]
         scale = np.broadcast_to(np.asarray(weight, np.float64), c)
         shift = np.broadcast_to(np.asarray(bias, np.float64), c)
@@ -120,7 +120,7 @@ class GraphBuilder:
         return self.add(op, name, [source], **window)
 
     def shift(self, name: str, source: int, down: Pair, across: Pair) -> int:
-        """Add zeros around a map, or where a number is negative, cut: (before, after) each.
+        """Add zeros around a map, or cut where a number is negative: (before, after) each.
 
         A symmetric padding and a depthwise convolution whose window holds a single 1 do both.
         """
@@ -137,8 +137,8 @@ class GraphBuilder:
     def resample(self, name: str, source: int, rows: NDArray[Any], columns: NDArray[Any]) -> int:
         """Apply rows [h_out, h] and columns [w_out, w] to the two sides of every channel's map.
 
-        Whatever is linear and separable can be said so: unequal windows, mirrored borders. Each
-        side takes two convolutions in groups: one puts every line of the map into a channel of its
+        Everything linear and separable can be written so: unequal windows, mirrored borders. Each
+        side takes two grouped convolutions: one puts every line of the map into a channel of its
         own, one adds them up again. Raises ValueError for large maps, where this would be slow.
         """
         for axis, matrix in enumerate((rows, columns)):
@@ -162,7 +162,7 @@ class GraphBuilder:
         return source
 
     def is_never_negative(self, index: int) -> bool:
-        """Is the output of a node zero or more, whatever the images?"""
+        """Tell whether a node's output is zero or more for all images."""
         node = self.nodes[index]
         if node["op"] in ("relu", "relu6"):
             return True
@@ -170,9 +170,9 @@ class GraphBuilder:
         return node["op"] in passes and all(map(self.is_never_negative, node["inputs"]))
 
     def pruned(self, wanted: Sequence[int]) -> tuple[list[dict[str, Any]], list[int]]:
-        """Drop nodes that nothing wanted depends on; return the rest and the wanted's new places.
+        """Drop nodes that no wanted node needs; return the others, and the wanted's new indices.
 
-        `arrays` then holds those of the rest.
+        `arrays` then holds only the arrays of those others.
         """
         needed, stack = {0}, list(wanted)
         while stack:

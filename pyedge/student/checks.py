@@ -1,4 +1,4 @@
-"""What a sound student is: checks of a `StudentFile`, for files that are read and to be written.
+"""Checks that a `StudentFile` is sound, after reading a file and before writing one.
 
 Each raises ValueError that names the field and what is wrong with it.
 """
@@ -23,7 +23,7 @@ from pyedge.student.made_weights import MOST as MOST_MADE
 
 
 def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> None:
-    """Check all that can be said without the values of the arrays."""
+    """Check everything that does not need the values of the arrays."""
     layers = infer_layers(student.nodes, arrays, student.input_shape)
     by_name = {layer.name: layer for layer in layers}
     _check_classes(student.classes, _logits(student, layers))
@@ -42,7 +42,7 @@ def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> 
 
 
 def check_values(student: StudentFile) -> None:
-    """Check the values of the arrays, once they are there."""
+    """Check the values of the arrays."""
     for part, arrays in (("arrays", student.arrays), ("state", student.state)):
         for name, array in arrays.items():
             if not good_name(name):
@@ -76,7 +76,7 @@ def check_values(student: StudentFile) -> None:
 
 
 def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
-    """Check which arrays are made from a seed: weights of linear layers, of a size to be true."""
+    """Check which arrays are made from a seed: weights of linear layers, of a plausible size."""
     if not isinstance(made, Mapping):
         raise ValueError("made must hold seeds by the names of arrays")
     for name, seed in made.items():
@@ -92,7 +92,7 @@ def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
 
 
 def _check_expansion(student: StudentFile) -> None:
-    """Check that what is made from a seed stands where `with_expansion` puts it."""
+    """Check that weights made from a seed are where `with_expansion` puts them."""
     for name in student.made:
         at = next((i for i, node in enumerate(student.nodes) if node.get("weight") == name), 0)
         chain = student.nodes[max(at - 1, 0) : at + 3]

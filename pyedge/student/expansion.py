@@ -1,9 +1,9 @@
-"""More features for a classifier: random projections of those that there are, and a ReLU.
+"""More features for a classifier: random projections of its features, and a ReLU.
 
 A linear classifier of many random features draws curved borders between classes (Rahimi and Recht
-2007; RanPAC, McDonnell et al. 2023). The engine runs them as a frozen affine, which makes the
-features alike in size, a frozen linear layer and a ReLU. The projection is made from a seed. It
-passes the features themselves as well, so that a trained classifier answers as before.
+2007; RanPAC, McDonnell et al. 2023). The engine runs them as a frozen affine, which brings the
+features to one scale, a frozen linear layer and a ReLU. The projection is made from a seed. It also
+passes on the features themselves, so that a trained classifier answers as before.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Expand = int | Literal["auto"] | None
 def random_features(student: StudentFile, expand: Expand, images: int, where: str) -> int | None:
     """Return how many random features a classifier is to get, or None.
 
-    "auto": some where the classifier reads few features, no statistics are there yet, and enough
-    images to scale the features by. Raises ValueError and TypeError for what is neither a number
-    from 1 nor "auto" nor None.
+    "auto": some, if the classifier reads few features, the student has no statistics yet, and there
+    are enough images to scale the features by. Raises ValueError and TypeError for anything but a
+    number from 1, "auto" or None.
     """
     if expand is None:
         return None
@@ -52,7 +52,7 @@ def random_features(student: StudentFile, expand: Expand, images: int, where: st
 
 
 def _by_channels(student: StudentFile) -> bool:
-    """Is each feature a channel? Those of a flattened map of several pixels are not."""
+    """Tell whether each feature is a channel: not so for a flattened map of several pixels."""
     layers = student.layers()
     at = classifier_of(student)["inputs"][0]
     while student.nodes[at]["op"] in ("relu", "relu6"):
@@ -66,11 +66,12 @@ def _by_channels(student: StudentFile) -> bool:
 def with_expansion(
     student: StudentFile, features: NDArray[np.float32], width: int, seed: int, where: str
 ) -> StudentFile:
-    """Return a student whose classifier reads `width` random features beside its features.
+    """Return a student whose classifier also reads `width` random features.
 
-    features float32 [n, f]: those of many images, to bring to mean 0 and deviation 1. No answer
-    changes, but for rounding: the classifier's weights of the random features are zeros. Raises
-    ValueError and TypeError for a seed that cannot be, and for a student that has such features.
+    features float32 [n, f]: those of many images, by which all are scaled to mean 0 and deviation
+    1. No answer changes, except for rounding: the classifier's weights of the random features are
+    zeros. Raises ValueError and TypeError for an invalid seed, and for a student that has random
+    features already.
     """
     seed = whole(seed, f"{where}: seed", 0, (1 << 63) - 1)
     if student.made:
@@ -89,14 +90,14 @@ def with_expansion(
     mean = features.mean(axis=0, dtype=np.float64)
     if len(features) < _LEAST_IMAGES:
         raise ValueError(
-            f"{where}: expand={width}: wanted {_LEAST_IMAGES} images at least, to scale the "
+            f"{where}: expand={width}: wanted at least {_LEAST_IMAGES} images, to scale the "
             f"features by, got {len(features)}"
         )
     deviation = features.std(axis=0, dtype=np.float64)
     # a feature that hardly ever differs would be noise, blown up
     spread = float(deviation.max())
     if spread == 0:
-        raise ValueError(f"{where}: expand={width}: the features of the images do not differ")
+        raise ValueError(f"{where}: expand={width}: all images have the same features")
     deviation = np.maximum(deviation, 1e-2 * spread)
     node = classifier_of(student)
     at = student.nodes.index(node)
@@ -146,10 +147,10 @@ def with_expansion(
 
 
 def own_features(student: StudentFile) -> NDArray[np.float64] | None:
-    """Return rows [f, F] that make the features themselves of the F that the classifier reads.
+    """Return rows [f, F] that give the features themselves from the F that the classifier reads.
 
-    Brought to mean 0 and deviation 1 as `with_expansion` does it; None without an expansion, and
-    for one whose projection has learned.
+    They are scaled to mean 0 and deviation 1, as in `with_expansion`. None without an expansion,
+    and for one whose projection has learned.
     """
     for name in student.made:
         weight = student.arrays[name]
@@ -162,7 +163,7 @@ def own_features(student: StudentFile) -> NDArray[np.float64] | None:
 
 
 def with_bias(student: StudentFile) -> tuple[StudentFile, Node]:
-    """Return a student whose classifier adds a constant, of 0 if it had none, and its node."""
+    """Return a student whose classifier has a bias (zeros if it had none), and its node."""
     node = classifier_of(student)
     if node["bias"] is not None:
         return student, node
@@ -176,6 +177,6 @@ def with_bias(student: StudentFile) -> tuple[StudentFile, Node]:
 
 
 def _spread(weights: NDArray[np.float64], width: int) -> NDArray[np.float32]:
-    """Write weights of features as those of their positive and negative parts, and of no others."""
+    """Spread weights of features over their positive and negative parts; other weights are 0."""
     none = np.zeros((len(weights), width))
     return np.concatenate([weights, -weights, none], axis=1).astype(np.float32)

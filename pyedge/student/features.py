@@ -34,10 +34,10 @@ def upstream(student: StudentFile) -> list[int]:
 
 
 def features_digest(student: StudentFile) -> str:
-    """Tell features apart: a SHA-256 over all that computes them, weights and preprocessing.
+    """Return a SHA-256 that tells features apart: over the weights and preprocessing they need.
 
-    The classifier and what stands behind it do not count. Statistics of one digest are of the same
-    features, up to the rounding of one machine or another.
+    The classifier and what comes after it do not count. Statistics with one digest are of the same
+    features, up to the rounding of different machines.
     """
     digest = hashlib.sha256()
     there = upstream(student)

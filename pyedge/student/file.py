@@ -24,7 +24,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def _structural(node: Node, of_tail: bool) -> dict[str, Any]:
-    """Return what of a node is structure, and stays as classes and constants are added."""
+    """Return the parts of a node that are structure: new classes or a bias do not change them."""
     found = {k: v for k, v in node.items() if k != "channels" or not of_tail}
     bias = found.get("bias")
     if bias is not None and bias.rstrip("_") == f"{node['name']}{ADDED_BIAS}":
@@ -38,15 +38,15 @@ class StudentFile:
 
     nodes: the graph, in the order of execution (docs/format.md). arrays: float32 weights by name;
     positions of channel_pad are int32. input_shape: c h w. output: index of the node with the
-    logits: the classifier's, or what scales, shifts, masks or reorders its outputs.
+    logits: the classifier, or a node that scales, shifts, masks or reorders its outputs.
     taps: for each group, the index of its block's output. kept: for each group, int64 positions
     of the block's channels among the teacher's, of which there are teacher_channels. last_convs,
     classifier, trainable: names of nodes. classes: names, in the order of the logits.
     preprocessing: kind ("none", "image" or "channel"), mean and deviation (one number a channel
-    for "channel", else empty). optimizer: settings of the optimizer, plain values, and state, its
-    slots; both may be empty. record: what happened to the student so far, plain values.
+    for "channel", else empty). optimizer: the optimizer's settings, plain values; state: its
+    slots; both may be empty. record: what was done to the student so far, plain values.
     statistics: of the features that the classifier reads, or None. head: how a classifier is made
-    of them (`pyedge.statistics`), plain values. made: arrays that a file need not hold, by name,
+    from them (`pyedge.statistics`), plain values. made: arrays that a file need not hold, by name,
     with the seed that makes them (`pyedge.student.made_weights`).
     """
 
@@ -72,14 +72,14 @@ class StudentFile:
     made: Mapping[str, int] = field(default_factory=dict)
 
     def layers(self) -> list[Layer]:
-        """Tell shape, parameters and multiply-accumulates of every node, in order."""
+        """Return shape, parameters and multiply-accumulates of every node, in order."""
         specs = {name: ArraySpec.of(array) for name, array in self.arrays.items()}
         return infer_layers(self.nodes, specs, self.input_shape)
 
     def tail(self) -> tuple[Node, ...]:
         """Return the nodes between the classifier and the logits, in order; most students: none.
 
-        Raises ValueError where they are not affines and channel pads behind the classifier.
+        Raises ValueError if they are not affines and channel pads after the classifier.
         """
         found: list[Node] = []
         node = self.nodes[self.output]
@@ -88,15 +88,15 @@ class StudentFile:
             node = self.nodes[node["inputs"][0]]
         if node["op"] != "linear" or node["name"] != self.classifier:
             raise ValueError(
-                f"output must be the classifier, a linear node, or affines and channel pads behind "
+                f"output must be the classifier, a linear node, or affines and channel pads after "
                 f"it: {self.classifier!r} is named, {node['name']!r} ({node['op']}) was found"
             )
         return tuple(reversed(found))
 
     def apart(self) -> StudentFile:
-        """Return the same student in containers of its own, with arrays that nobody can write to.
+        """Return the same student in new containers, with arrays that nobody can write to.
 
-        Arrays that are so already are shared, others copied.
+        Read-only arrays are shared, others are copied.
         """
         return replace(
             self,
@@ -119,11 +119,11 @@ class StudentFile:
 
     @property
     def structure_digest(self) -> str:
-        """Tell students apart by how they are built, in 64 hexadecimal digits of a SHA-256.
+        """Return a SHA-256 of how the student is built, in 64 hexadecimal digits.
 
-        Weights do not count, since they change as the student learns, nor do the classes and the
-        rows of the classifier and of what stands behind it, since classes are added, nor random
-        features that the classifier reads. Other positions of channel_pad are structure.
+        Weights do not count, since they change as the student learns. Neither do the classes, the
+        rows of the classifier and of what comes after it, since classes are added, or the random
+        features that the classifier reads. The other positions of channel_pad are structure.
         """
         if self.made:
             plain = without_projection(self.nodes, self.arrays, self.output, self.taps, self.made)
@@ -156,7 +156,7 @@ class StudentFile:
     def engine(self) -> Engine:
         """Make an engine with these weights, ready to predict and to train what is trainable.
 
-        The optimizer is the engine's default; its settings and state are the learner's business.
+        The optimizer is the engine's default; the learner sets its settings and state.
         """
         from pyedge.kernels import Engine
 

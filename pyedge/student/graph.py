@@ -1,8 +1,8 @@
 """The graph of a student as plain data: references, shapes, parameters, MACs.
 
-A graph is a list of nodes, dicts in the order of execution; docs/format.md describes them. Whoever
-walks the list with `GraphChecker` knows that every field, reference and shape is sound: ValueError
-names the node and what is wrong. Nothing here looks at the values of an array.
+A graph is a list of nodes, dicts in the order of execution; docs/format.md describes them.
+`GraphChecker` walks the list and checks every field, reference and shape: ValueError names the node
+and what is wrong. Nothing here looks at the values of an array.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Layer:
 def infer_layers(
     nodes: Sequence[Node], arrays: Mapping[str, ArraySpec], input_shape: Sequence[int]
 ) -> list[Layer]:
-    """Check a graph and tell the shape, parameters and MACs of every node.
+    """Check a graph; return the shape, parameters and MACs of every node.
 
-    Raises ValueError that names the node for a field, reference or shape that is not sound, and
-    for an array that no node reads or two do.
+    Raises ValueError, naming the node, for a field, reference or shape that is not sound, and for
+    an array that no node or more than one reads.
     """
     if not isinstance(nodes, (list, tuple)) or not 0 < len(nodes) <= _MOST_NODES:
         raise ValueError(f"nodes must be a list of 1 to {_MOST_NODES} nodes")
@@ -68,7 +68,7 @@ def infer_layers(
 
 
 class GraphChecker:
-    """Walks a graph node by node; `layers` is what is known so far."""
+    """Walk a graph node by node; `layers` is what is known so far."""
 
     def __init__(self, arrays: Mapping[str, ArraySpec], input_shape: Sequence[int]) -> None:
         self.arrays = arrays
@@ -132,5 +132,5 @@ class GraphChecker:
 
 
 def good_name(name: Any) -> bool:
-    """Is it text that a node, an array or a class can be called?"""
+    """Tell whether this is text that can name a node, an array or a class."""
     return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable()

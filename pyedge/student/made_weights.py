@@ -1,4 +1,4 @@
-"""Weights made from a seed, which no file needs to hold: the same bits on every machine."""
+"""Weights made from a seed, so that files need not hold them: the same bits on every machine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MOST = 1 << 24  # numbers in one array: a file that asks for more is damaged, or
 def made_weight(seed: int, outputs: int, inputs: int) -> NDArray[np.float32]:
     """Return a projection, float32 [outputs, inputs]: each input, its negative, and random rows.
 
-    A ReLU behind the first 2 * inputs rows loses nothing of the inputs. Raises ValueError for fewer
+    A ReLU after the first 2 * inputs rows loses nothing of the inputs. Raises ValueError for fewer
     outputs than that.
     """
     if outputs < 2 * inputs:
-        raise ValueError(f"made_weight: outputs must be at least {2 * inputs}, got {outputs}")
+        raise ValueError(f"made_weight: outputs: wanted at least {2 * inputs}, got {outputs}")
     own = np.eye(inputs, dtype=np.float32)
     return np.concatenate([own, -own, _random_rows(seed, outputs - 2 * inputs, inputs)])
 
@@ -25,9 +25,9 @@ def made_weight(seed: int, outputs: int, inputs: int) -> NDArray[np.float32]:
 def _random_rows(seed: int, outputs: int, inputs: int) -> NDArray[np.float32]:
     """Return random rows, each of length 1 on average.
 
-    Each number is the sum of four uniform ones of 16 bits, nearly a normal one. It is made of the
-    raw bits of PCG64, whose stream numpy promises to keep (NEP 19), and of whole numbers until the
-    last multiplication.
+    Each number is the sum of four uniform 16-bit numbers, which is nearly normal. It comes from the
+    raw bits of PCG64, whose stream numpy promises to keep (NEP 19), and is computed in whole
+    numbers until the last multiplication.
     """
     raw = np.random.PCG64(seed).random_raw(outputs * inputs)
     total = np.zeros(len(raw), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The operators of a student's graph: each one's fields, and the shape of what it gives.
+"""The operators of a student's graph: each one's fields, and its output's shape.
 
 docs/format.md describes them. An operator is a function of its checked fields and its inputs'
 shapes, with `@operator` above it; docs/engine.md tells how to add one.
@@ -25,7 +25,7 @@ _LARGEST_WINDOW = 1 << 10  # kernel, stride, padding, dilation
 
 @dataclass(frozen=True)
 class Operator:
-    """How many inputs it has, its fields, and infer(fields, *shapes of the inputs)."""
+    """The number of inputs, the fields, and infer(fields, *shapes of the inputs)."""
 
     inputs: int
     fields: tuple[str, ...]
@@ -38,7 +38,7 @@ OPERATORS: dict[str, Operator] = {}
 def operator(
     *names: str, inputs: int = 1, fields: Sequence[str] = ()
 ) -> Callable[[Callable[..., Inferred]], Callable[..., Inferred]]:
-    """Let a function stand for operators of these names, with these fields."""
+    """Register a function for the operators of these names, with these fields."""
 
     def register(infer: Callable[..., Inferred]) -> Callable[..., Inferred]:
         for name in names:
@@ -50,10 +50,10 @@ def operator(
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields of one node, checked as they are asked for.
+    """The fields of one node, checked when they are asked for.
 
-    arrays: what there is; taken: what other nodes read; used: what this one reads, which grows.
-    wide: an input is a flat map of more than one pixel. input_shape: of an image, [c, h, w].
+    arrays: all arrays; taken: those that other nodes read; used: those that this one reads, which
+    grows. wide: an input is a flat map of more than one pixel. input_shape: of an image, [c, h, w].
     """
 
     node: Node
@@ -78,7 +78,7 @@ class Fields:
         return spec.shape
 
     def channels(self, fields: Sequence[str], count: int) -> int:
-        """Check arrays with one value a channel; return how many values they have together."""
+        """Check that arrays have one value for each channel; return how many in all."""
         for field in fields:
             if self.node[field] is None and field == "bias":
                 continue
@@ -225,7 +225,7 @@ def _map(shape: Shape) -> Shape:
 
 
 def _slide(size: Shape, window: Shape, stride: Shape, padding: Shape) -> Shape:
-    """How often a window fits into a padded map, down and across."""
+    """Return how often a window fits into a padded map, down and across."""
     places = []
     for length, one, step, pad in zip(size, window, stride, padding, strict=True):
         if one > length + 2 * pad:
@@ -235,7 +235,7 @@ def _slide(size: Shape, window: Shape, stride: Shape, padding: Shape) -> Shape:
 
 
 def whole_numbers(value: Any, count: int, least: int, most: int = MOST_CHANNELS) -> bool:
-    """Is it a list of so many whole numbers between these?"""
+    """Tell whether this is a list of that many whole numbers between these."""
     return (
         isinstance(value, (list, tuple))
         and len(value) == count
@@ -244,6 +244,6 @@ def whole_numbers(value: Any, count: int, least: int, most: int = MOST_CHANNELS)
 
 
 def shown(value: Any) -> str:
-    """A value for an error, cut where it is long."""
+    """Return a value as text for an error, cut if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -30,10 +30,10 @@ def without_projection(
     taps: tuple[int, ...],
     made: Iterable[str],
 ) -> Plain:
-    """Let the classifier read the features themselves, with weights of 0.
+    """Make the classifier read the features themselves, with weights of 0.
 
-    made: the names of the projections' weights; before each stands the affine that scales what it
-    reads, and behind it a ReLU and the classifier.
+    made: the names of the projections' weights. Before each projection comes the affine that scales
+    its input; after it a ReLU and the classifier.
     """
     left, kept = list(nodes), dict(arrays)
     for name in made:

@@ -1,6 +1,6 @@
-"""What stands between a student's classifier and its logits: masks, scales, another order.
+"""What comes between a student's classifier and its logits: masks, scales, another order.
 
-Most students have nothing there. Where a network does more with what its last linear layer gives,
+Most students have nothing there. If a network does more with the output of its last linear layer,
 affines and channel pads on vectors follow the classifier (docs/format.md), and each logit is
 scale * (an output of the classifier) + shift.
 """
@@ -37,7 +37,7 @@ class Terms(NamedTuple):
 
 
 def terms(student: StudentFile) -> Terms:
-    """Tell how each logit comes from the classifier's outputs."""
+    """Return how each logit is made from the classifier's outputs."""
     classifier = next(node for node in student.nodes if node["name"] == student.classifier)
     found = _untouched(len(student.arrays[classifier["weight"]]))
     for node in student.tail():
@@ -46,9 +46,9 @@ def terms(student: StudentFile) -> Terms:
 
 
 def with_more_rows(student: StudentFile, count: int) -> tuple[Arrays, tuple[Node, ...]]:
-    """Return arrays and nodes for `count` more classes, whose logits are the mean of the others'.
+    """Return arrays and nodes for `count` more classes; their logits are the mean of the others.
 
-    Of those that are not masked, that is, if some are not.
+    Masked logits are left out of the mean, unless all are masked.
     """
     arrays, nodes = dict(student.arrays), list(student.nodes)
     classifier = next(node for node in nodes if node["name"] == student.classifier)
@@ -80,7 +80,7 @@ def without_rows(student: StudentFile, names: Sequence[str], where: str) -> Stud
     """Return the student without some of its classes, and without their rows.
 
     The optimizer's slots no longer fit and are dropped. Raises ValueError for a class that the
-    student does not have, and where none would be left.
+    student does not have, and if none would be left.
     """
     gone = set(names)
     lacking = sorted(gone - set(student.classes))
@@ -122,7 +122,7 @@ def _untouched(outputs: int) -> Terms:
 
 
 def _after(before: Terms, node: Node, arrays: Any) -> Terms:
-    """Return the terms behind one more node of the tail."""
+    """Return the terms after one more node of the tail."""
     source, scale, shift = before
     if node["op"] == "affine":
         weight = arrays[node["weight"]].astype(np.float64)
@@ -135,7 +135,7 @@ def _after(before: Terms, node: Node, arrays: Any) -> Terms:
 
 
 def _chosen(found: Terms) -> NDArray[np.int64]:
-    """The logits of which a new one is the mean."""
+    """Return the logits of which a new one is the mean."""
     return np.arange(len(found.scale)) if found.masked.all() else np.flatnonzero(~found.masked)
 
 

@@ -60,7 +60,7 @@ def test_cli_predict_keeps_each_answer_with_its_name(here, capsys):
         ("predict student.pyedge photos/notes.txt", 1, "notes.txt: a .txt file; wanted a folder"),
         ("predict student.pyedge http://host/1.png", 2, "http://host/1.png is an address"),
         ("predict student.pyedge photo", 2, "photo: no such file or folder (did you mean photos?)"),
-        ("learn student.pyedge photos/low --out x.pyedge", 1, "lies in no class folder"),
+        ("learn student.pyedge photos/low --out x.pyedge", 1, "is not in a class folder"),
         ("learn student.pyedge kaggle --out x.pyedge", 1, "holds training_set/ or test_set/"),
         ("learn student.pyedge photos --splits yes --out x.pyedge", 2, "wanted auto, no, got"),
     ],
@@ -118,5 +118,5 @@ def test_cli_data_without_labels_may_lie_in_no_class_folder(here, capsys):
     assert data.val is data.test is None
     assert np.array_equal(data.train.images[3].permute(1, 2, 0).numpy(), pixels(3))
     assert "taken as unlabelled images" in capsys.readouterr().err
-    with pytest.raises(FormatError, match=r"0\.png .*no class folder"):
+    with pytest.raises(FormatError, match=r"0\.png .*not in a class folder"):
         load_for(Console("pyedge"), "snapshots", info)

@@ -133,7 +133,7 @@ def test_cli_knowledge_estimates_and_writes_nothing(run, folder):
         (2, "teacher.pt student.pt photos --out x", "student.pt is a network file; pyedge export"),
         (1, "student.pt student.pyedge photos --out x", "not a network file"),
         (2, "teacher.pt student.pyedge nowhere --out x", "nowhere"),
-        (2, "teacher.pt student.pyedge photos --out photos", "is no pack"),
+        (2, "teacher.pt student.pyedge photos --out photos", "is not a pack"),
         (2, "teacher.pt student.pyedge photos --out no/x", "there is no folder"),
         (2, "teacher.pt student.pyedge photos --out x --augment cutout", "--augment: wanted crop"),
         (2, "teacher.pt student.pyedge photos --out x --views 2 --augment none", "the same"),

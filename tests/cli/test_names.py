@@ -83,10 +83,10 @@ def test_cli_names_that_are_a_class_as_a_whole_are_that_class() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (TENCH.lower(), rf"called 'tench' \(did you mean '\"{TENCH}\"'\?\)"),
-        ("tench", rf"called 'tench' \(did you mean '\"{TENCH}\"'\?\)"),
-        ("Cat", r"called 'Cat' \(did you mean cat\?\)"),
-        ("cat\u200b", r"called 'cat\\u200b' \(did you mean cat\?\)"),
+        (TENCH.lower(), rf"named 'tench' \(did you mean '\"{TENCH}\"'\?\)"),
+        ("tench", rf"named 'tench' \(did you mean '\"{TENCH}\"'\?\)"),
+        ("Cat", r"named 'Cat' \(did you mean cat\?\)"),
+        ("cat\u200b", r"named 'cat\\u200b' \(did you mean cat\?\)"),
     ],
 )
 def test_cli_names_that_are_no_class_hint_at_the_one_that_was_meant(

@@ -90,10 +90,10 @@ def test_cli_bad_values_say_what_was_wanted_and_what_came(parse: Any, text: str)
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("trian", "pyedge: error: no command is called 'trian' (did you mean train?)"),
-        ("xyz", "no command is called 'xyz'; there are train, plan"),
+        ("trian", "pyedge: error: no command is named 'trian' (did you mean train?)"),
+        ("xyz", "no command is named 'xyz'; there are train, plan"),
         ("train", "pyedge train: error: missing: DATA, --out (pyedge train --help tells more)"),
-        ("train digits --out t --epoch 3", "no option is called --epoch (did you mean --epochs?)"),
+        ("train digits --out t --epoch 3", "no option is named --epoch (did you mean --epochs?)"),
         ("train digits --out t --epochs x", "--epochs: wanted a whole number from 0, got 'x'"),
         ("train digits --out t --optimizer sdg", "--optimizer: invalid choice: 'sdg'"),
         ("train digits more --out t", "'more' is one argument too many"),

@@ -83,5 +83,5 @@ def test_parser_leaves_what_stands_behind_two_dashes() -> None:
     found = parser.parse_args(["--old", "1", "--", "--old"])
     assert (found.new, found.words, len(found.notes)) == ("1", ["--old"], 1)
     assert found.given == {"new", "words"}
-    with pytest.raises(UsageError, match="no option is called --oldest"):
+    with pytest.raises(UsageError, match="no option is named --oldest"):
         parser.parse_args(["--oldest"])

@@ -82,7 +82,7 @@ def test_cli_learn_tells_that_an_option_means_steps(
     assert "note: --steps means steps; without it s.pyedge would learn from its statistics" in err
     assert "the statistics of their features are dropped" in err
     assert out.startswith("2 steps of 60 images in 0 s, from labels alone\n")
-    assert "\nno statistics: learns by steps alone\n" in out
+    assert "\nno statistics: learns only by steps\n" in out
 
 
 def test_cli_learn_says_what_was_learned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,10 +117,10 @@ REFUSED = {
     "names and ids": (
         (X, ["cat", *[0] * 11]),
         TypeError,
-        "labels: wanted names alone, or ids alone",
+        "labels: wanted only names, or only ids",
     ),
     "too few": ((X, Y[:5]), ValueError, r"labels: wanted shape \(12,\).* got \(5,\)"),
-    "bools": ((X, Y > 0), TypeError, "got bool, which labels two classes alone"),
+    "bools": ((X, Y > 0), TypeError, "got bool, which labels only two classes"),
     "halves": ((X, Y + 0.5), TypeError, "labels: wanted whole numbers or names, got 0.5 at 0"),
     "soft labels": ((X, torch.full((12, 3), 1 / 3)), ValueError, "wanted one-hot"),
     "one-hot of four": ((X, torch.eye(4)[Y]), ValueError, "a column for each of the 3 classes"),

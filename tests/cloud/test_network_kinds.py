@@ -227,7 +227,7 @@ def test_network_student_as_its_own_teacher_tells_a_device_what_it_knows(tmp_pat
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16), dtype=np.uint8)
     pack = pyedge.make_knowledge(student, student, pixels, tmp_path / "pack", progress=False)
     assert len(pack.groups) == 3
-    with pytest.raises(ValueError, match=r"transfer: teacher and student .*not share weights, "):
+    with pytest.raises(ValueError, match="transfer: teacher: wanted no weights of the student's, "):
         pyedge.transfer(student, student, [(X, LABELS)], epochs=1, **QUIET)
 
 
@@ -239,7 +239,7 @@ def test_network_files_refuse_a_student_that_was_cut_again(tmp_path: Path) -> No
     first = student_of(tiny_wrn(), 0.8)
     with pytest.raises(ValueError, match=r"StudentSettings: .*plan .*student again"):
         StudentSettings.of(pyedge.plan(first, 0.6, X))
-    with pytest.raises(ValueError, match=r"info\.student .*got None for a Student"):
+    with pytest.raises(ValueError, match=r"info\.student: .*got None for a Student"):
         save_network(tmp_path / "student.pt", first, info)
     assert not (tmp_path / "student.pt").exists()
 

@@ -147,8 +147,8 @@ def test_dataset_cifar_as_folders(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["cat/1.png", "2.png"], "2.png .*no class folder"),
-        (["train/1.png", "test/cat/1.png"], "train/1.png .*no class folder"),
+        (["cat/1.png", "2.png"], "2.png .*not in a class folder"),
+        (["train/1.png", "test/cat/1.png"], "train/1.png .*not in a class folder"),
         (["train/cat/1.png", "test/dog/1.png"], "test .*train lacks: dog"),
         (["train/cat/1.png", "test/cat/1.png", "extra/cat/1.png"], "extra beside train/"),
         (["train/cat/1.png"], "train only; .*train/ and test/"),
@@ -202,7 +202,7 @@ def test_folder_images_of_different_sizes_ask_for_size(tmp_path):
     with pytest.raises(ValueError, match=r"cat/1\.png .*30x20, dog/1\.png .*16x40.*size="):
         load_folder(path)
     assert load_folder(path, size=8).images.shape == (2, 3, 8, 8)
-    with pytest.raises(ValueError, match="size must be a positive"):
+    with pytest.raises(ValueError, match="size: wanted a positive"):
         load_folder(path, size=0)
 
 

@@ -182,13 +182,13 @@ def test_imageset_subset_takes_where_a_mask_is_true(kind):
     ("take", "error", "words"),
     [
         (lambda i: i.subset([0.5]), TypeError, "places, .*mask"),
-        (lambda i: i.subset([True]), ValueError, r"a mask .*shape \(4,\), not \(1,\)"),
+        (lambda i: i.subset([True]), ValueError, r"a mask of shape \(4,\), got \(1,\)"),
         (lambda i: i.subset([4]), ValueError, r"places .*in 0..3, got 4..4"),
         (lambda i: i.only_classes([1.5]), TypeError, "a whole number or a name, got 1.5"),
         (lambda i: i.only_classes([True]), TypeError, "a whole number or a name, got True"),
-        (lambda i: i.only_classes([np.True_]), TypeError, "must be a whole number or a name"),
+        (lambda i: i.only_classes([np.True_]), TypeError, "wanted a whole number or a name"),
         (lambda i: i.only_classes(None), TypeError, "wanted a list of classes, got None"),
-        (lambda i: i.split("0.1"), TypeError, "fraction must be a number in .* got '0.1'"),
+        (lambda i: i.split("0.1"), TypeError, "fraction: wanted a number in .* got '0.1'"),
         (
             lambda i: i.split(0.5, seed=-1),
             ValueError,
@@ -200,7 +200,7 @@ def test_imageset_subset_takes_where_a_mask_is_true(kind):
             "seed: wanted a whole number from 0, got 1.5",
         ),
         (lambda i: ImageSet(i.images.numpy(), i.labels, i.classes), TypeError, "torch.from_numpy"),
-        (lambda i: ImageSet(i.images, [0, 1], i.classes), TypeError, "tensor, not list"),
+        (lambda i: ImageSet(i.images, [0, 1], i.classes), TypeError, "tensor, got list"),
     ],
 )
 def test_imageset_refuses_what_is_no_choice_in_words(take, error, words):
@@ -210,5 +210,5 @@ def test_imageset_refuses_what_is_no_choice_in_words(take, error, words):
 
 @pytest.mark.parametrize("splits", ["ja", 0, 1, "True"])
 def test_load_dataset_refuses_words_for_splits_that_it_does_not_know(splits):
-    with pytest.raises(ValueError, match=r'splits must be None \("auto"\)'):
+    with pytest.raises(ValueError, match=r'splits: wanted None \("auto"\)'):
         load_dataset("digits", splits=splits)

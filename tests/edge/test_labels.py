@@ -84,7 +84,7 @@ def test_edge_labels_go_with_a_list_of_images() -> None:
     learner = EdgeLearner(tiny_student())
     wanted = learner.evaluate(PIXELS, IDS).confusion
     assert np.array_equal(learner.evaluate(list(PIXELS), NAMES).confusion, wanted)
-    with pytest.raises(ValueError, match=r"evaluate: labels .*images has labels"):
+    with pytest.raises(ValueError, match=r"evaluate: labels: .*images has labels"):
         learner.evaluate(list(zip(PIXELS, IDS, strict=True)), IDS)
 
 
@@ -310,7 +310,7 @@ def test_labels_of_a_data_set_that_does_not_iterate_go_by_its_classes(kind: Any)
     given = kind(pixels, 3 - labels, ("cup", *CLASSES[::-1]))  # nothing is of cup
     assert np.array_equal(learner.evaluate(given).confusion, wanted)
     assert np.array_equal(learner.predict(given).ids, learner.predict(pixels).ids)
-    with pytest.raises(ValueError, match=r"labels are given, .*images has labels"):
+    with pytest.raises(ValueError, match=r"labels: wanted None, as images has labels"):
         learner.evaluate(given, labels)
     learner.learn(given, labelled=True, val=given, steps=2, progress=False)
     other = EdgeLearner(tiny_student())

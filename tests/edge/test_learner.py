@@ -261,7 +261,7 @@ def nan_image() -> Any:
         (
             bad(images=images()[0][:0], labels=images()[1][:0]),
             ValueError,
-            "images: wanted one at least, got none",
+            "images: wanted at least one, got none",
         ),
         (bad(images=images()[0][:, :, :5]), ValueError, "images: wanted"),
         (bad(val=(images()[0], images()[1][:3])), ValueError, "labels: wanted shape"),
@@ -272,7 +272,7 @@ def nan_image() -> Any:
         (bad(trainable=("stem",)), ValueError, "no layer 'stem'"),
         (bad(lambdas=(1, 10, 0)), ValueError, "leave no loss without knowledge"),
         (bad(lambdas=(1, 10)), ValueError, "three finite weights"),
-        (bad(patience=3), ValueError, "val: wanted .* for patience"),
+        (bad(patience=3), ValueError, "val: wanted .*patience"),
         (bad(score=lambda _: 1.0), ValueError, "val: wanted .*score"),
         (bad(lr=-1.0), ValueError, "lr: wanted a number above 0"),
         (bad(momentun=0.9), TypeError, "got 'momentun' .did you mean momentum"),
@@ -315,9 +315,9 @@ def test_edge_learn_that_is_interrupted_leaves_the_learner_as_it_was() -> None:
 def test_edge_evaluate_refuses_images_without_labels_and_none_at_all() -> None:
     learner = EdgeLearner(tiny_student())
     pixels, labels = images()
-    with pytest.raises(ValueError, match=r"evaluate: .*labels, of 48 images"):
+    with pytest.raises(ValueError, match=r"evaluate: .*labels of 48 images"):
         learner.evaluate(pixels)
-    with pytest.raises(ValueError, match="evaluate: images: wanted one at least, got none"):
+    with pytest.raises(ValueError, match="evaluate: images: wanted at least one, got none"):
         learner.evaluate(pixels[:0], labels[:0])
 
 
@@ -380,7 +380,7 @@ def test_edge_learn_takes_pairs_of_image_and_label_and_uses_labels_when_told() -
     pixels, labels = images(12)
     pairs = [(image[0], CLASSES[label]) for image, label in zip(pixels, labels, strict=True)]
     learner, other = EdgeLearner(tiny_student()), EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="labelled=True takes those that images carry"):
+    with pytest.raises(ValueError, match="labelled=True takes the labels that images carry"):
         learner.learn(pairs, options=QUICK)
     learner.learn(pairs, labelled=True, options=QUICK)
     other.learn(pixels, labels, options=QUICK)

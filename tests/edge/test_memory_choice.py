@@ -144,7 +144,7 @@ def test_memory_bounds_shrink_every_class_alike_from_the_back() -> None:
             small.images[small.labels == name], whole.images[whole.labels == name][:3]
         )
     before = small.images
-    with pytest.raises(ValueError, match=r"no image of each of 3 classes, .*192"):
+    with pytest.raises(ValueError, match=r"no room for an image of each of 3 classes, .*192"):
         small.limit(max_bytes=2 * ONE)
     np.testing.assert_array_equal(small.images, before)
     assert small.max_bytes == 11 * ONE
@@ -214,7 +214,7 @@ def test_memory_refuses_settings(settings: Any, error: type[Exception], message:
         (
             (tiny_student(), PIXELS[:0], LABELS[:0]),
             ValueError,
-            "images: wanted one at least, got none",
+            "images: wanted at least one, got none",
         ),
         ((tiny_student(), PIXELS, None), ValueError, "wanted labels"),
         ((tiny_student(), PIXELS, ["cup"] * 60), ValueError, "no class cup"),

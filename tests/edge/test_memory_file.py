@@ -153,7 +153,7 @@ def test_memory_file_of_nan_or_another_kind_is_refused(saved: Path, tmp_path: Pa
     write_student(tiny_student(), tmp_path / "student.pyedge")
     with pytest.raises(FormatError, match="not a memory of pyedge"):
         read_memory(tmp_path / "student.pyedge")
-    with pytest.raises(TypeError, match="path: wanted that of a file, got an int"):
+    with pytest.raises(TypeError, match="path: wanted a file's path, got an int"):
         read_memory(3)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         read_memory(tmp_path / "nowhere.memory")

@@ -244,7 +244,7 @@ def wide(student: StudentFile) -> StudentFile:
     ("case", "error", "message"),
     [
         ("kind", TypeError, "memory: wanted a Memory, or the path of one, got ndarray"),
-        ("empty", ValueError, "memory: wanted one image at least, got none"),
+        ("empty", ValueError, "memory: wanted at least one image, got none"),
         ("class", ValueError, "images of mug; it knows low, middle, high; add_classes adds"),
         ("shape", ValueError, r"memory has images of \[1, 10, 10\] c h w"),
         ("dtype", TypeError, "memory has float32 images, and images are uint8"),

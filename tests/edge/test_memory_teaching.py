@@ -85,7 +85,7 @@ def test_edge_transfer_keeps_what_is_remembered(pack: Knowledge) -> None:
 
 def test_edge_transfer_by_maps_alone_has_no_use_for_a_memory(pack: Knowledge) -> None:
     learner = EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match=r"J_b alone, .*memory .*no maps"):
+    with pytest.raises(ValueError, match=r"only J_b, .*memory .*no maps"):
         learner.learn(PIXELS[NEW], knowledge=pack, memory=filled(), lambdas=(0, 10, 0), steps=2)
 
 

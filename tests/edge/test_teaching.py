@@ -134,7 +134,7 @@ def test_edge_learn_matches_a_larger_teachers_classes_by_name(
 def test_edge_learn_needs_a_teacher_that_knows_the_classes(pack: Knowledge) -> None:
     learner = EdgeLearner(tiny_student())
     learner.add_classes(["mug"])
-    with pytest.raises(ValueError, match=r"no class mug.* lambdas .*J_1"):
+    with pytest.raises(ValueError, match=r"no class mug.* J_1 weight 0 in lambdas"):
         learner.learn(PIXELS, LABELS, knowledge=pack, options=OPTIONS)
     result = learner.learn(PIXELS, LABELS, knowledge=pack, options=OPTIONS, lambdas=(0, 10, 1))
     assert {"J_b", "J_3"} <= set(result.history[0])
@@ -147,7 +147,7 @@ def test_edge_learn_from_maps_alone_leaves_the_classifier(pack: Knowledge) -> No
     assert changed(tiny_student(), learner.student) == {
         "groups.0.1.0.weight", "groups.1.1.0.weight"
     }  # fmt: skip
-    with pytest.raises(ValueError, match=r"nothing .*J_b could train"):
+    with pytest.raises(ValueError, match=r"nothing .*J_b can train"):
         learner.learn(
             PIXELS, knowledge=pack, options=OPTIONS, lambdas=(0, 1, 0), trainable="classifier"
         )

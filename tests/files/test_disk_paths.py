@@ -64,7 +64,7 @@ def test_save_refuses_what_leads_nowhere(target: Path, tmp_path: Path) -> None:
         (tmp_path, IsADirectoryError, "is a folder, wanted a file"),
         (f"{tmp_path}/new/", IsADirectoryError, "a folder's name"),
         (target / "file", NotADirectoryError, "Not a directory"),
-        ("", FileNotFoundError, "empty path"),
+        ("", FileNotFoundError, "an empty one"),
         (tmp_path / ("n" * 300), OSError, "too long"),
     ]
     for path, kind, message in cases:

@@ -193,7 +193,7 @@ def test_save_writes_over_what_cannot_be_renamed_over_and_says_so(
 ) -> None:
     node = target.stat().st_ino
     monkeypatch.setattr(os, "replace", failing("replace", code))
-    with pytest.warns(UserWarning, match=r"written, .*over the old file"):
+    with pytest.warns(UserWarning, match=r"written, .*overwriting the old file"):
         put(target, content)
     assert only(target) == content
     assert target.stat().st_ino == node
@@ -203,7 +203,7 @@ def test_save_of_a_new_file_where_nothing_can_be_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "replace", failing("replace", errno.ENOSYS))
-    with pytest.warns(UserWarning, match="not in its place"):
+    with pytest.warns(UserWarning, match="overwriting the old file"):
         put(tmp_path / "file")
     assert only(tmp_path / "file") == b"new"
 
@@ -238,7 +238,7 @@ def test_save_in_a_closed_folder_writes_over_the_file(
         return bool(flags & os.O_CREAT)
 
     monkeypatch.setattr(os, "open", failing("open", errno.EACCES, in_folder))
-    with pytest.warns(UserWarning, match=r"not in its place \(Permission denied"):
+    with pytest.warns(UserWarning, match=r"overwriting the old file \(Permission denied"):
         put(target)
     assert only(target) == b"new"
     with pytest.raises(PermissionError, match="another"):
@@ -255,7 +255,7 @@ def test_save_over_another_user_s_file_in_a_sticky_folder(
     os.chown(target, 1234, 2345)
     monkeypatch.setattr(os, "replace", failing("replace", errno.EPERM))
     monkeypatch.setattr(os, "fchown", failing("fchown", errno.EPERM))
-    with pytest.warns(UserWarning, match="not in its place") as told:
+    with pytest.warns(UserWarning, match="overwriting the old file") as told:
         put(target)
     assert len(told) == 1
     assert only(target) == b"new"

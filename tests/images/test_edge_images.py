@@ -116,7 +116,7 @@ def test_float_images_with_a_number_that_is_none_are_refused(bad):
         ([0, -1, 1], ValueError, "wanted ids from 0, got -1"),
         ([0.0, 0.5, 2.0], TypeError, "whole numbers or names, got 0.5 at 1"),
         ([True, False, True], TypeError, "got bool"),
-        (np.array([1, 2, 2**63], np.uint64), ValueError, "is no class id"),
+        (np.array([1, 2, 2**63], np.uint64), ValueError, "wanted class ids"),
     ],
 )
 def test_labels_that_are_none_are_refused(labels, kind, words):
@@ -179,7 +179,7 @@ def test_folder_without_labels_takes_images_wherever_they_lie(tmp_path):
     found = EdgeImages.from_folder(path, (3, 6, 6), labelled=False)
     assert len(found) == 2
     assert found.labels is None
-    with pytest.raises(FormatError, match=r"loose\.png .*no class folder"):
+    with pytest.raises(FormatError, match=r"loose\.png .*not in a class folder"):
         EdgeImages.of(path, (3, 6, 6))
 
 
@@ -223,7 +223,7 @@ def test_iterable_of_single_images_batches_and_tensors_is_put_together():
 @pytest.mark.parametrize(
     ("items", "kind", "words"),
     [
-        ([], ValueError, "wanted one at least, got none"),
+        ([], ValueError, "wanted at least one, got none"),
         ([(pixels(*SHAPE), 0), (pixels(*SHAPE), None)], ValueError, "1 of 2 items have labels"),
         ([(pixels(2, *SHAPE), [0])], ValueError, "item 0 .*2 images and 1 labels"),
         ([pixels(*SHAPE), np.zeros(SHAPE, np.float32)], TypeError, "some are|some items"),

@@ -164,9 +164,9 @@ def test_path_of_nothing_says_what_may_have_been_meant(tmp_path, monkeypatch):
         ("photoz", FileNotFoundError, r"photoz: .* \(did you mean photos\?\)"),
         ("photos/*.jpg", FileNotFoundError, "glob.glob"),
         ("~/photos", FileNotFoundError, "expanduser"),
-        ("http://host/photos.zip", ValueError, "is an address; download it first"),
-        ("s3://bucket/photos", ValueError, "is an address"),
-        ("", ValueError, "the path is empty"),
+        ("http://host/photos.zip", ValueError, "got the address .*; download it first"),
+        ("s3://bucket/photos", ValueError, "got the address"),
+        ("", ValueError, "got an empty text"),
         ("photos", FormatError, "photos: no images"),
     ):
         with pytest.raises(error, match=words):

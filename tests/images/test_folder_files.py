@@ -179,7 +179,7 @@ def test_files_broken_are_all_named_at_once(tmp_path):
 
 def test_folder_that_is_no_path_is_a_type_error():
     for given in (["a", "b"], 7, None, b"photos"):
-        with pytest.raises(TypeError, match=r"path .*str or a Path, not \w+"):
+        with pytest.raises(TypeError, match=r"path: .*str or a Path, got \w+"):
             read(given)
 
 

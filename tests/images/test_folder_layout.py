@@ -178,13 +178,13 @@ def test_layout_loose_test_images_are_no_test_and_loose_training_images_are_refu
         left_out = LeftOut()
         assert counts(arranged(names(train) + loose(place), left_out)) == {"train": 4}
         assert left_out.names == loose(place)
-    with pytest.raises(LayoutError, match=r"train/0\.jpg .*no class folder"):
+    with pytest.raises(LayoutError, match=r"train/0\.jpg .*not in a class folder"):
         arranged(loose("train") + names("test"))
 
 
 def test_layout_of_one_class_that_is_called_images_has_no_class():
     for folder in ("images", "set/imgs"):
-        with pytest.raises(LayoutError, match=r"0\.jpg .*no class folder"):
+        with pytest.raises(LayoutError, match=r"0\.jpg .*not in a class folder"):
             arranged(loose(folder))
     assert arranged(loose("mug")).classes == ("mug",)
 

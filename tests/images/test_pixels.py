@@ -178,7 +178,7 @@ def test_no_images_raise_no_doubt() -> None:
 def test_bytes_of_0_and_1_are_doubted_where_they_are_not_standardised() -> None:
     bits = (photos() > 100).astype(np.uint8)
     (text,) = told(lambda: learner_of(NONE).predict(bits))
-    assert "none of them has a pixel above 1, wanted pixels from 0 to 255" in text
+    assert "none has a pixel above 1; wanted pixels from 0 to 255" in text
     standard = EdgeLearner(tiny_student())
     np.testing.assert_allclose(standard.logits(bits), standard.logits(bits * 255), rtol=1e-4)
 

@@ -123,19 +123,29 @@ GOOD, SUMS = np.ones((4, 3), np.int32), np.arange(6)
 READ_ONLY = np.arange(6)
 READ_ONLY.flags.writeable = False
 REFUSED: dict[str, tuple[Any, Any, type[Exception], str]] = {
-    "int64": (GOOD.astype(np.int64), SUMS, TypeError, "values must be int32, not int64"),
-    "list": ([[1]], SUMS, TypeError, "values must be a numpy array, not list"),
-    "one axis": (GOOD[0], SUMS, ValueError, r"values must have shape \[n, f\], not \(3,\)"),
-    "gaps": (np.ones((4, 6), np.int32)[:, ::2], SUMS, TypeError, "values must be C-contiguous"),
-    "fortran": (np.asfortranarray(GOOD), SUMS, TypeError, "values must be C-contiguous"),
-    "float moments": (GOOD, np.zeros(6), TypeError, "moments must be int64, not float64"),
-    "square": (GOOD, np.zeros((3, 3), np.int64), ValueError, "moments must have shape"),
-    "few moments": (GOOD, SUMS[:5], ValueError, r"moments must have shape \(6,\), .* 3 columns"),
-    "gaps in moments": (GOOD, np.arange(12)[::2], TypeError, "moments must be C-contiguous"),
-    "read-only": (GOOD, READ_ONLY, ValueError, "moments must be writeable"),
-    "too large": (GOOD * (LARGEST + 1), SUMS, ValueError, r"values must lie within \+-1048576"),
-    "too small": (GOOD * -(LARGEST + 1), SUMS, ValueError, r"values must lie within \+-1048576"),
-    "least int32": (GOOD * np.int32(-(2**31)), SUMS, ValueError, "values must lie within"),
+    "int64": (GOOD.astype(np.int64), SUMS, TypeError, "values: wanted int32, got int64"),
+    "list": ([[1]], SUMS, TypeError, "values: wanted a numpy array, got list"),
+    "one axis": (GOOD[0], SUMS, ValueError, r"values: wanted shape \[n, f\], got \(3,\)"),
+    "gaps": (np.ones((4, 6), np.int32)[:, ::2], SUMS, TypeError, "values: wanted C-contiguous"),
+    "fortran": (np.asfortranarray(GOOD), SUMS, TypeError, "values: wanted C-contiguous"),
+    "float moments": (GOOD, np.zeros(6), TypeError, "moments: wanted int64, got float64"),
+    "square": (GOOD, np.zeros((3, 3), np.int64), ValueError, "moments: wanted shape"),
+    "few moments": (GOOD, SUMS[:5], ValueError, r"moments: wanted shape \(6,\), .* 3 columns"),
+    "gaps in moments": (GOOD, np.arange(12)[::2], TypeError, "moments: wanted C-contiguous"),
+    "read-only": (GOOD, READ_ONLY, ValueError, "moments: .*a read-only one"),
+    "too large": (
+        GOOD * (LARGEST + 1),
+        SUMS,
+        ValueError,
+        r"values: wanted numbers within \+-1048576",
+    ),
+    "too small": (
+        GOOD * -(LARGEST + 1),
+        SUMS,
+        ValueError,
+        r"values: wanted numbers within \+-1048576",
+    ),
+    "least int32": (GOOD * np.int32(-(2**31)), SUMS, ValueError, "values: wanted numbers within"),
 }
 
 
@@ -171,7 +181,7 @@ def test_quantise_equals_float64(shape: tuple[int, int], step: float) -> None:
 
 @pytest.mark.parametrize("step", [0.0, -1.0, 3.0, 0.1, np.nan, np.inf, 2.0**-127, 2.0**128])
 def test_quantise_refuses_a_step_that_is_no_power_of_two(step: float) -> None:
-    with pytest.raises(ValueError, match=r"quantise: step .*power of two"):
+    with pytest.raises(ValueError, match=r"quantise: step: .*power of two"):
         kernels.quantise(np.ones((2, 2), np.float32), step)
 
 
@@ -179,14 +189,14 @@ def test_quantise_refuses_a_step_that_is_no_power_of_two(step: float) -> None:
 def test_quantise_refuses_what_is_not_finite(bad: float) -> None:
     features = np.ones((900, 50), np.float32)
     features[899, 49] = bad
-    with pytest.raises(ValueError, match="quantise: features must be finite"):
+    with pytest.raises(ValueError, match="quantise: features: wanted finite"):
         kernels.quantise(features, 0.5)
 
 
 def test_quantise_refuses_other_dtypes_and_shapes() -> None:
-    with pytest.raises(TypeError, match=r"quantise: features .*float32, not float64"):
+    with pytest.raises(TypeError, match=r"quantise: features: .*float32, got float64"):
         kernels.quantise(np.ones((2, 2)), 1.0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"quantise: features .*\[n, f\]"):
+    with pytest.raises(ValueError, match=r"quantise: features: .*\[n, f\]"):
         kernels.quantise(np.ones(4, np.float32), 1.0)
-    with pytest.raises(TypeError, match="quantise: features must be C-contiguous"):
+    with pytest.raises(TypeError, match="quantise: features: wanted C-contiguous"):
         kernels.quantise(np.ones((4, 4), np.float32)[:, ::2], 1.0)

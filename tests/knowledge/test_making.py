@@ -139,7 +139,7 @@ def test_pack_takes_the_students_file_by_its_path(net, student, tmp_path):
         ({"augment": Augment(9, cutout=0)}, "crop_padding up to 8"),
         ({"classes": ["a", "b"]}, "3 logits, .*got 2"),
         ({"classes": ["a", "b", "b"]}, "different names"),
-        ({"images": pixels(0)}, "images: wanted one at least, got none"),
+        ({"images": pixels(0)}, "images: wanted at least one, got none"),
         ({"images": np.zeros((2, 1, 9, 9), np.uint8)}, r"wanted \[n, 1, 8, 8\]"),
     ],
 )

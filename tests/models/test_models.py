@@ -134,16 +134,16 @@ def test_models_seed_makes_weights_repeatable():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("wrn_27_10", {}, "wrn: .*3 groups .*depth .*6 n \\+ 4"),
-        ("wrn_16_1", {"shortcut": "conv"}, "shortcut must be"),
+        ("wrn_27_10", {}, r"wrn: depth: wanted 6 n \+ 4 .*3 groups"),
+        ("wrn_16_1", {"shortcut": "conv"}, "shortcut: wanted"),
         ("wrn_16_1", {"dropout": 1.0}, "dropout"),
         ("wrn_16_1", {"widths": (16, 8, 32)}, "never shrink"),
-        ("wrn_16_1", {"num_classes": 0}, "num_classes must be positive"),
-        ("wrn_16_1", {"widths": (16, 32.0, 64)}, "widths .*positive whole"),
-        ("vgg16", {"input_size": 28}, "input_size .*at least 32"),
+        ("wrn_16_1", {"num_classes": 0}, "num_classes: wanted positive"),
+        ("wrn_16_1", {"widths": (16, 32.0, 64)}, "widths: wanted positive whole"),
+        ("vgg16", {"input_size": 28}, "input_size: .*at least 32"),
         ("vgg16", {"hidden": 0}, "hidden"),
         ("resnet18", {"in_channels": -1}, "in_channels"),
-        ("alexnet", {}, "create: name must be"),
+        ("alexnet", {}, "create: name: wanted"),
     ],
 )
 def test_models_bad_argument_is_named(name, options, words):
@@ -157,5 +157,5 @@ def test_models_cifar_depth_is_checked():
 
 
 def test_create_wants_a_name():
-    with pytest.raises(TypeError, match=r"create: name .*text .*got None"):
+    with pytest.raises(TypeError, match=r"create: name: .*text .*got None"):
         models.create(None)

@@ -151,7 +151,7 @@ def test_learn_without_labels_was_a_flag_too() -> None:
 
 def test_learn_refuses_labels_beside_those_that_images_carry() -> None:
     learner = EdgeLearner(tiny_student())
-    with pytest.raises(ValueError, match="labelled: wanted False where labels are given, got True"):
+    with pytest.raises(ValueError, match="labelled: wanted False if labels are given, got True"):
         learner.learn(PIXELS, LABELS, labelled=True)
     with pytest.raises(TypeError, match="learn: labelled: wanted True or False, got 'yes'"):
         learner.learn(PIXELS, labelled="yes")  # type: ignore[arg-type]

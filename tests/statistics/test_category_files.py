@@ -212,5 +212,5 @@ def test_statistics_file_refuses_what_it_could_not_read(tmp_path: Path) -> None:
     with pytest.raises(pyedge.FormatError, match="variance below 0"):
         pyedge.write_statistics(wrong, tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    with pytest.raises(TypeError, match="path: wanted that of a file"):
+    with pytest.raises(TypeError, match="path: wanted a file's path"):
         pyedge.read_statistics(3)  # type: ignore[arg-type]

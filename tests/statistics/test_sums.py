@@ -36,7 +36,7 @@ def test_grid_rounds_cuts_and_refuses() -> None:
     found = rounded(np.array([[1.0, 1.24, -1e9]], np.float32), 0.25)
     assert found.values.tolist() == [[4, 5, -LARGEST]]
     assert found.clipped == 1
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="features: wanted finite"):
         rounded(np.array([[np.nan]], np.float32), 0.25)
 
 
@@ -134,7 +134,7 @@ def test_sums_without_what_was_never_added_is_refused() -> None:
     step = step_for(features)
     whole = sums_of(features, labels, step=step)
     twice = merged([whole, whole])
-    with pytest.raises(ValueError, match="more images than there are"):
+    with pytest.raises(ValueError, match="more images than the statistics have"):
         without(whole, twice)
     apart = sums_of(features, labels, step=step, pooled=False)
     with pytest.raises(ValueError, match=r"pool .*kept apart"):
@@ -162,11 +162,11 @@ def test_sums_hold_some_images_of_each_class_whatever_the_order() -> None:
 
 
 def test_merge_statistics_tells_what_it_wants() -> None:
-    with pytest.raises(ValueError, match="statistics: wanted some to merge, got none"):
+    with pytest.raises(ValueError, match="statistics: wanted at least one, got none"):
         merge_statistics([])
     with pytest.raises(TypeError, match="item 0: wanted Statistics, got a str"):
         merge_statistics(["file"])  # type: ignore[list-item]
     features, labels = clouds()
     a = sums_of(features, labels)
-    with pytest.raises(ValueError, match="other features"):
+    with pytest.raises(ValueError, match="different features"):
         merge_statistics([a, dataclasses.replace(a, digest="1" * 64)])

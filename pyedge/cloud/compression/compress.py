@@ -71,9 +71,9 @@ def plan(
     """Plan the compression of `model`, measuring zero activations in one pass over images.
 
     P: filter pruning threshold (Sec. 3): a filter can go when at least this share of its
-    activation map is zero. Instead of it, or with it as an upper bound: `max_params`,
-    `max_macs` (of one image) give the widest student within the budget; `widths` gives the
-    number of filters by convolution name, or in order.
+    activation map is zero. Instead of P, or with P as an upper bound, `max_params` and `max_macs`
+    (of one image) give the widest student within the budget. Or `widths` gives the number of
+    filters by convolution name, or in order.
     images: a float batch n c h w, a Dataset or a DataLoader, as the network takes them. At most
     `max_images` are used. Without images, noise of `input_shape` c h w is measured, with a
     warning.
@@ -81,7 +81,7 @@ def plan(
     go): "first" fits and inherits better, "last" is the paper's wording. init: "inherit" the
     teacher's weights or start "fresh". head: "single" replaces hidden linear layers (VGG) by
     one linear layer, as the paper does; "keep" leaves them. structure: the blocks' module
-    names, one list a group, where they cannot be found.
+    names, one list for each group, if they cannot be found.
 
     The teacher is measured in eval mode, on a copy. Raises StructureError for a network that
     cannot be taken apart, ValueError and TypeError for bad arguments.
@@ -96,9 +96,9 @@ def plan(
     if P is not None:
         P = check_threshold(P)
     if P is None and widths is None and max_params is None and max_macs is None:
-        raise ValueError("plan: wanted one of P, widths, max_params, max_macs, got none of them")
+        raise ValueError("plan: wanted P, widths, max_params or max_macs, got none of them")
     if widths is not None and not (max_params is None and max_macs is None):
-        raise ValueError("plan: widths: wanted None beside max_params or max_macs, got both")
+        raise ValueError("plan: widths: wanted None with max_params or max_macs, got both")
 
     with plain_torch():
         check_module(model, "plan")
@@ -113,7 +113,7 @@ def plan(
             )
             warn(
                 "plan: no images were given, so zeros are counted on noise; real images, even 128 "
-                "of them, tell far better which filters are idle"
+                "of them, show far better which filters are idle"
             )
         batches, first = _peek(image_batches(images, max_images, device))
         example = first[:2] if len(first) > 1 else first.expand(2, -1, -1, -1)
@@ -215,10 +215,10 @@ def compress(
 
 
 def _check_answers(clone: nn.Module, traced: fx.GraphModule, example: torch.Tensor) -> None:
-    """Compare what was read of a network with the network itself, in evaluation mode.
+    """Compare the traced network with the network itself, in evaluation mode.
 
-    Raises StructureError where it answers otherwise; warns where it answers an image alone
-    otherwise than beside others.
+    Raises StructureError if their answers differ; warns if the network answers an image alone
+    differently from the same image in a batch.
     """
     with torch.no_grad():
         own, alone, read = clone(example), clone(example[:1]).reshape(1, -1), traced(example)
@@ -252,14 +252,14 @@ def _check_can_be_cut(sets: list[FilterSet]) -> None:
 def _peek(batches: Iterator[torch.Tensor]) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
     first = next(batches, None)
     if first is None:
-        raise ValueError("plan: images: wanted one at least, got none")
+        raise ValueError("plan: images: wanted at least one, got none")
     return itertools.chain([first], batches), first
 
 
 def _remember(
     batches: Iterator[torch.Tensor], calibration: list[torch.Tensor]
 ) -> Iterator[torch.Tensor]:
-    """Pass the batches on, and keep the first images for the batch norms."""
+    """Pass on the batches, and keep the first images for the batch norms."""
     for batch in batches:
         have = sum(map(len, calibration))
         if have < _CALIBRATION_IMAGES:
@@ -268,7 +268,7 @@ def _remember(
 
 
 def _guess_input_shape(model: nn.Module) -> tuple[int, int, int]:
-    """The input of the network's family: a 7x7 stem or hidden linear layers mean ImageNet."""
+    """Guess the input shape: a 7x7 stem or hidden linear layers mean ImageNet."""
     stem = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if stem is None:
         raise StructureError("no nn.Conv2d was found: pyedge compresses convolutional classifiers")

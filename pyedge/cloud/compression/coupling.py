@@ -1,8 +1,8 @@
-"""Which layers' widths hang together, as Torch-Pruning's DependencyGraph finds them.
+"""Which layers' widths are coupled, as Torch-Pruning's DependencyGraph finds them.
 
-Pruning a filter takes a channel from everything that the sum, the batch norm and the next
-layers tie to it. This file asks Torch-Pruning for those ties once, and keeps what is needed to
-know parameters and multiply-accumulates for any widths without building anything.
+Pruning a filter takes a channel from everything that sums, batch norms and the next layers tie
+to it. This file asks Torch-Pruning for those ties once, and keeps what is needed to compute
+parameters and multiply-accumulates for any widths without building anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pyedge.errors import StructureError
 
 
 class _ChannelPadPruner(tp.pruner.BasePruningFunc):
-    """Tells Torch-Pruning that a ChannelPad's inputs and outputs are pruned apart."""
+    """Tell Torch-Pruning that a ChannelPad's inputs and outputs are pruned separately."""
 
     def prune_out_channels(self, layer: ChannelPad, idxs: Sequence[int]) -> ChannelPad:
         layer.remove_outputs(idxs)
@@ -41,7 +41,7 @@ class _ChannelPadPruner(tp.pruner.BasePruningFunc):
 
 
 class _ChannelAffinePruner(tp.pruner.BasePruningFunc):
-    """Tells Torch-Pruning that a ChannelAffine loses a channel on both sides at once."""
+    """Tell Torch-Pruning that a ChannelAffine loses a channel on both sides at once."""
 
     def prune_out_channels(self, layer: ChannelAffine, idxs: Sequence[int]) -> ChannelAffine:
         layer.remove(idxs)
@@ -58,7 +58,7 @@ class _ChannelAffinePruner(tp.pruner.BasePruningFunc):
 
 @dataclass(frozen=True)
 class FilterSet:
-    """Filters that live and die together: filter i of every conv in `convs`.
+    """Filters that stay or go together: filter i of every conv in `convs`.
 
     inputs: modules that read these channels -> how many input features a channel is (49 for a
     linear layer on flattened 7x7 maps). norms: batch norms over them. fixed: why the set cannot
@@ -149,7 +149,7 @@ def _filter_set(
         ):
             fixed = f"{name} ({type(module).__name__}) is tied to it"
         elif isinstance(module, nn.Parameter):
-            fixed = "a parameter outside of any known layer is tied to it"
+            fixed = "a parameter outside any known layer is tied to it"
     return FilterSet(filters, tuple(convs), inputs, tuple(norms), fixed)
 
 

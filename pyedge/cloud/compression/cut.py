@@ -44,7 +44,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The measured copy of the teacher, and what it costs; `origin` of a student, else None."""
+    """The measured copy of the teacher, and its costs; `origin` if it is a student, else None."""
 
     traced: fx.GraphModule
     structure: Structure
@@ -57,8 +57,8 @@ class Teacher:
 class Cut:
     """Widths, parameters and multiply-accumulates of a student, for one threshold.
 
-    `set_widths` has one entry for each set of coupled filters. `shown` tells what the images
-    looked like and `class_names` what the ids meant, which the student remembers until its export.
+    `set_widths` has one entry for each set of coupled filters. `shown` tells what the images looked
+    like, and `class_names` what the ids meant; the student remembers both until its export.
     """
 
     P: float | None
@@ -77,7 +77,7 @@ class Cut:
     class_names: tuple[str, ...] = field(repr=False, default=())
 
     def at(self, P: float) -> Self:
-        """The plan for another threshold. Raises ValueError outside 0 to 1."""
+        """Return the plan for another threshold. Raises ValueError outside 0 to 1."""
         P = check_threshold(P)
         widths = threshold_widths(P, self.sets, self.profile, self.shallow.source, self.rule)
         return dataclasses.replace(self, P=P, set_widths=tuple(widths))
@@ -89,12 +89,12 @@ class Cut:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Filters that stay in each convolution, by the module names of the teacher."""
+        """The number of filters that stay in each convolution, by the teacher's module names."""
         return {layer.conv: layer.width for layer in self.layers}
 
     @property
     def layers(self) -> list[LayerPlan]:
-        """One row a convolution of the student, in order of execution."""
+        """One row for each convolution of the student, in order of execution."""
         place_of = {conv: place for place, each in enumerate(self.sets) for conv in each.convs}
         rows = []
         for name, module in self.shallow.traced.named_modules():
@@ -147,11 +147,11 @@ class Cut:
 
     @property
     def ratio(self) -> float:
-        """Parameters of the teacher over those of the student."""
+        """The teacher's parameters divided by the student's."""
         return self.teacher.params / self.params
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain data, for JSON."""
+        """Return the plan as plain data, for JSON."""
         return {
             "P": self.P,
             "params": self.params,

@@ -1,4 +1,4 @@
-"""Depth: keep one block a group (Sec. 3), by rewiring the graph around the others."""
+"""Depth: keep one block of each group (Sec. 3), by rewiring the graph around the others."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Head = Literal["single", "keep"]
 
 @dataclass(frozen=True)
 class Shallow:
-    """A network with one block a group, at full width.
+    """A network with one block in each group, at full width.
 
     traced shares modules with the network it was cut from. taps: names of the graph nodes with
     each group's output. source: for each convolution that stays, the convolution of the full
-    network whose activations and weights it stands for (another one only under keep="last").
+    network whose activations and weights it takes (a different one only with keep="last").
     block_convs: for each group the convolutions of its block, in order.
     """
 
@@ -39,9 +39,9 @@ class Shallow:
 def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head: Head) -> Shallow:
     """Cut all but one block out of each group; the one that stays has the first one's shape.
 
-    The group's first block is the one that fits: it brings the stride and the change of width.
-    keep="last" is the paper's wording; the last block then takes over that stride and width, so
-    its layers stand in the first one's places, and lend their measurements and weights.
+    The group's first block is the one that fits: it has the stride and the change of width.
+    keep="last" is the paper's wording: the last block then gets that stride and width. Its layers
+    take the places of the first one's, with their own measurements and weights.
     """
     graph = fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
@@ -98,7 +98,7 @@ def _check_droppable(output: fx.Node, entry: fx.Node, name: str) -> None:
 
 
 def _skip_double_relus(graph: fx.Graph) -> None:
-    """relu(relu(x)) is relu(x); dropping a block can leave such a pair."""
+    """Turn relu(relu(x)), which dropping a block can leave, into relu(x)."""
     for node in list(graph.nodes):
         if nodes.is_relu(node) and not nodes.is_relu6(node):
             before = node.all_input_nodes[0]
@@ -164,6 +164,6 @@ def _single_linear(shallow: fx.GraphModule, structure: Structure) -> None:
 
 
 def classifier_name(traced: fx.GraphModule) -> str:
-    """The module name of the last nn.Linear of a graph."""
+    """Return the module name of the last nn.Linear of a graph."""
     linears = [str(node.target) for node in traced.graph.nodes if nodes.is_linear(node)]
     return linears[-1]

@@ -15,8 +15,7 @@ from pyedge.cloud.shown import remember, remember_classes, remember_preprocessin
 class Plan(Cut):
     """Widths, parameters and multiply-accumulates of a student, for one threshold.
 
-    Made by `pyedge.plan`. One pass over the images serves every P: `plan.at(0.8)` answers at
-    once.
+    Made by `pyedge.plan`. One pass over the images serves every P: `plan.at(0.8)` takes no other.
     """
 
     def build(self) -> Student:
@@ -28,7 +27,7 @@ class Plan(Cut):
         return student
 
     def table(self) -> str:
-        """The plan as a table for the terminal."""
+        """Return the plan as a table for the terminal."""
         return plan_table(self)
 
     def __str__(self) -> str:

@@ -65,10 +65,10 @@ class ConvProfile:
 
 @dataclass
 class Profile:
-    """One pass over M images: for each convolution that a ReLU sees, its zero counts.
+    """One pass over M images: zero counts of each convolution that a ReLU follows.
 
-    unseen: convolutions whose output no ReLU sees; they cannot be measured and stay as wide as
-    they are. noise: True when no images were given.
+    unseen: convolutions whose output reaches no ReLU; they cannot be measured and keep their
+    width. noise: True when no images were given.
     """
 
     convs: dict[str, ConvProfile]
@@ -82,9 +82,9 @@ def measure(
 ) -> Profile:
     """Count the zeros that the network's ReLUs make of each convolution's maps, in eval mode.
 
-    The ReLU that sees a convolution is the next one downstream: in a pre-activation block that
-    is the block's second for the first convolution, and the next block's, on the sum, for the
-    second one. Raises StructureError when no convolution has one.
+    A convolution's ReLU is the next one downstream. In a pre-activation block that is the block's
+    second ReLU for the first convolution, and for the second one the next block's, on the sum.
+    Raises StructureError when no convolution has one.
     """
     seen_by = {conv: relu_after(traced, conv) for conv in convs}
     relus = {relu for relu in seen_by.values() if relu is not None}
@@ -104,7 +104,7 @@ def measure(
             counter.run(batch)
             total += len(batch)
     if total == 0:
-        raise ValueError("plan: images: wanted one at least, got none")
+        raise ValueError("plan: images: wanted at least one, got none")
     measured = {conv: records[relu] for conv, relu in seen_by.items() if relu is not None}
     unseen = tuple(conv for conv, relu in seen_by.items() if relu is None)
     return Profile(measured, unseen, total, noise)
@@ -130,7 +130,7 @@ class _ZeroCounter(fx.Interpreter):
 
 
 def relu_after(traced: fx.GraphModule, conv: str) -> fx.Node | None:
-    """The first ReLU that the convolution's maps reach, channel by channel; None without one."""
+    """Return the first ReLU that the convolution's maps reach, channel by channel, or None."""
     start = next(node for node in traced.graph.nodes if node.target == conv)
     reached = {start}
     for node in traced.graph.nodes:  # execution order
@@ -154,7 +154,7 @@ def _keeps_channels(node: fx.Node) -> bool:
 
 
 def _activation_after(traced: fx.GraphModule, conv: str) -> str:
-    """What stands where a ReLU would, for the error message."""
+    """Name the activation in the place of a ReLU, for the error message."""
     reached = {next(node for node in traced.graph.nodes if node.target == conv)}
     for node in traced.graph.nodes:
         if node in reached or not any(source in reached for source in node.all_input_nodes):
@@ -173,8 +173,8 @@ def image_batches(
 ) -> Iterator[torch.Tensor]:
     """Yield float batches n c h w from a batch, a Dataset, a DataLoader or any iterable.
 
-    Items may be whatever `feed.batch` takes; labels are not touched. At most `limit` images are
-    yielded.
+    Items may be anything that `feed.batch` takes; labels are not touched. At most `limit` images
+    are yielded.
     """
     where = Source("plan", "images")
     if isinstance(images, np.ndarray):

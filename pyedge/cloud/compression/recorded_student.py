@@ -1,7 +1,7 @@
-"""What was cut, as plain values: a student without its weights, built again as it was.
+"""A cut student without its weights, as plain values from which it is built again.
 
-Nothing is traced, measured or pruned for it, so that what a student is does not hang on how
-Torch-Pruning, torch.fx or this package would cut it out of its teacher today.
+Nothing is traced, measured or pruned for that, so a student does not depend on how Torch-Pruning,
+torch.fx or this package would cut it out of its teacher today.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _MOST_WEIGHTS = 1 << 31
 def record_student(student: Student, input_shape: tuple[int, int, int]) -> dict[str, Any]:
     """Return the record of a student that takes images c h w: see `recorded.record_graph`.
 
-    Beside what that holds: `last_convs`, `classifier` (names of layers), and for each group how
-    many of the teacher's channels there are (`teacher_channels`) and stay (`kept`); which ones is
-    told by the state_dict. Raises ValueError for a student with a part that files do not hold.
+    It also holds `last_convs` and `classifier` (names of layers), and for each group the numbers of
+    the teacher's channels (`teacher_channels`) and of those that stay (`kept`); which ones stay is
+    in the state_dict. Raises ValueError for a student with a part that files cannot hold.
     """
     record = {
         **record_graph(student.net),
@@ -42,8 +42,8 @@ def record_student(student: Student, input_shape: tuple[int, int, int]) -> dict[
 def build_student(record: Any, input_shape: tuple[int, int, int]) -> Student:
     """Build the student of a record, in eval mode, with tensors that have no values.
 
-    They are on the meta device, most of them: `to_empty` gives them memory. The network has been
-    run without any, on images c h w. Raises ValueError for what is no record of a student.
+    Most of them are on the meta device: `to_empty` gives them memory. The network has been checked
+    by a run without memory, on images c h w. Raises ValueError for anything but a student's record.
     """
     wanted = {"last_convs": list, "classifier": str, "kept": list, "teacher_channels": list}
     if not isinstance(record, dict):
@@ -74,7 +74,7 @@ def build_student(record: Any, input_shape: tuple[int, int, int]) -> Student:
 
 
 def check_positions(student: Student) -> None:
-    """Look at the channel numbers among a student's weights. Raises ValueError naming bad ones."""
+    """Check the channel numbers among a student's weights. Raises ValueError naming bad ones."""
     for group, count in enumerate(student.teacher_channels):
         kept = student.kept(group)
         if not bool((kept.diff() > 0).all()) or int(kept[0]) < 0 or int(kept[-1]) >= count:
@@ -98,7 +98,7 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _check_outputs(found: Any, kept: list[int]) -> None:
-    """Wanted are logits n classes twice, and a map n c h w for each group."""
+    """Check that the outputs are logits n classes, twice, and a map n c h w for each group."""
     tensors = isinstance(found, tuple) and all(torch.is_tensor(each) for each in found)
     sizes = [list(each.shape) for each in found] if tensors else []
     logits, maps = sizes[:2], sizes[2:]
@@ -111,9 +111,9 @@ def _check_outputs(found: Any, kept: list[int]) -> None:
 
 
 def _check_same(again: Student, student: Student) -> None:
-    """Is what a file would give the student that goes into it? Raises ValueError where not."""
+    """Raise ValueError unless a file would give back the student that goes into it."""
     if again.net.code != student.net.code:
-        raise ValueError("its forward would be another one")
+        raise ValueError("its forward would change")
     wanted, found = student.state_dict(), again.state_dict()
     for name in [*wanted, *found]:
         if name not in wanted or name not in found or wanted[name].shape != found[name].shape:

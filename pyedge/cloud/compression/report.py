@@ -1,4 +1,4 @@
-"""What a plan looks like: a table, and pictures of the zeros, the maps and the costs."""
+"""Plans for people: a table, and pictures of the zeros, the maps and the costs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT, REMOVED = "#2b6cb0", "#dd6b20"
 
 
 def plan_table(plan: Cut) -> str:
-    """The widths, layer by layer, and what they cost, as text for the terminal."""
+    """Return the widths, layer by layer, and their costs, as text for the terminal."""
     rows = [
         (
             layer.conv,
@@ -55,7 +55,7 @@ def plan_table(plan: Cut) -> str:
 def save_pictures(plan: Cut, folder: str | Path, image: torch.Tensor | None = None) -> list[Path]:
     """Write the plan's pictures as PNG files into `folder`, and return their paths.
 
-    image: float c h w; with it comes the picture of the first convolution's activation maps
+    image: float c h w; if given, a picture of the first convolution's activation maps is added
     (Figure 1 of the paper).
     """
     folder = Path(folder)
@@ -156,7 +156,7 @@ def figure_activation_maps(plan: Cut, image: torch.Tensor, conv: str | None = No
     chosen = next((layer for layer in measured if conv in (None, layer.conv)), None)
     if chosen is None:
         names = ", ".join(layer.conv for layer in measured)
-        raise ValueError(f"figure_activation_maps: conv must be one of {names}, got {conv!r}")
+        raise ValueError(f"figure_activation_maps: conv: wanted one of {names}, got {conv!r}")
     maps = _activation_maps(plan.teacher.traced, chosen.source, image)
     profile = plan.profile.convs[chosen.source]
     stays = set(kept_filters(profile.zero_fraction, chosen.filters, chosen.width).tolist())

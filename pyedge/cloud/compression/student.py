@@ -12,10 +12,10 @@ class Student(nn.Module):
     """A shallow, thin network made by `pyedge.compress`.
 
     Calling it gives what the teacher's forward gives (logits, n classes). `last_convs` are the
-    names of the last convolution of each group, and `classifier` that of the linear layer: what
-    learns on the device (Sec. 4.1). The state_dict is complete: it also tells at which of the
-    teacher's channels each of the student's stands, so it loads into any student of the same
-    widths. It may be cut again, or teach a smaller one.
+    names of the last convolution of each group, and `classifier` that of the linear layer: these
+    layers learn on the device (Sec. 4.1). The state_dict is complete: it also holds the place of
+    each channel among the teacher's, so it loads into any student of the same widths. A student may
+    be cut again, or teach a smaller one.
     """
 
     inside = "net"  # where its network lies: a student cut out of it takes over names from there on
@@ -30,7 +30,7 @@ class Student(nn.Module):
     ) -> None:
         """net returns (output, logits, tap of group 0, tap of group 1, ...).
 
-        teacher_channels: for each group, how many channels the teacher's blocks give.
+        teacher_channels: for each group, how many channels the teacher's blocks have.
         """
         super().__init__()
         self.net = net
@@ -47,8 +47,7 @@ class Student(nn.Module):
     def forward_taps(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return the logits and, for each group, the output of its block, n c h w.
 
-        The logits are what calling it gives, or where that is a softmax or its logarithm, what goes
-        into it.
+        The logits are what calling it gives, or the input of a softmax or log-softmax at its end.
         """
         _, logits, *taps = self.net(x)
         return logits, taps

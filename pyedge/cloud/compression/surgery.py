@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def build_student(plan: Cut) -> Student:
     """Build the student, in eval mode: shallow, thin, weights inherited or fresh.
 
-    Inherited batch norms are recalibrated on the plan's images: a network that lost most of its
-    layers sends other statistics through them. Where nothing was lost they stay as they are.
-    The plan can be built again.
+    Inherited batch norms are recalibrated on the plan's images: in a network that lost most of its
+    layers they see other statistics. If nothing was lost, they do not change. A plan can be built
+    more than once.
     """
     with plain_torch():
         net = copy.deepcopy(plan.shallow.traced)
@@ -57,7 +57,7 @@ def build_student(plan: Cut) -> Student:
 
 
 def _is_whole(plan: Cut) -> bool:
-    """Does every block and every filter stay, and the classifier too?"""
+    """Tell whether every block and every filter stays, and the classifier too."""
     blocks = all(len(g.blocks) == 1 and not g.repeats for g in plan.structure.groups)
     filters = all(s.filters == width for s, width in zip(plan.sets, plan.set_widths, strict=True))
     return blocks and filters and not plan.shallow.fresh_head
@@ -80,7 +80,7 @@ def _prune(net: fx.GraphModule, plan: Cut, kept: list[torch.Tensor]) -> None:
 
 
 def _take_over_from_last_block(net: nn.Module, plan: Cut) -> None:
-    """keep="last": load the last blocks' weights where they fit, start afresh where not."""
+    """For keep="last", load the last blocks' weights where they fit, else start afresh."""
     pairs = {**plan.shallow.source, **plan.shallow.batch_norm_source}
     for name, source in pairs.items():
         if name == source:
@@ -94,7 +94,7 @@ def _take_over_from_last_block(net: nn.Module, plan: Cut) -> None:
 
 
 def _reset(module: nn.Module) -> None:
-    """He et al.'s initialisation for convolutions, torch's own for everything else."""
+    """Initialise convolutions as He et al. do, everything else as torch does."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
@@ -106,9 +106,8 @@ def _reset(module: nn.Module) -> None:
 def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     """Measure the batch norms' running mean and variance anew on `batches` (float n c h w).
 
-    Batches of one image are left out where others are larger, and joined where none is; one image
-    alone tells nothing. With no batches nothing changes. Modes and momenta are as before
-    afterwards.
+    Batches of one image are left out if others are larger, and joined if none is; a single image
+    has no statistics. Without batches nothing changes. Modes and momenta are restored.
     """
     # one value a channel has no variance; torch refuses it in training mode
     every = list(batches)

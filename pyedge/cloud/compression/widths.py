@@ -20,7 +20,7 @@ _STEPS = 10_000
 
 @dataclass(frozen=True)
 class WidthRule:
-    """min_width: filters that stay at least. round_to: widths are rounded up to its multiples."""
+    """min_width: the least filters that stay. round_to: widths are rounded up to its multiples."""
 
     min_width: int = 1
     round_to: int = 1
@@ -38,7 +38,7 @@ class WidthRule:
 
 
 def check_threshold(P: float) -> float:
-    """Return P as a float. Raises ValueError outside 0 to 1, TypeError for what is no number."""
+    """Return P as a float. Raises ValueError outside 0 to 1, TypeError if it is not a number."""
     P = plain_number(P)
     if isinstance(P, bool) or not isinstance(P, (int, float)):
         raise TypeError(f"plan: P: wanted a number from 0 to 1, got {type(P).__name__} {P!r}")
@@ -48,7 +48,7 @@ def check_threshold(P: float) -> float:
 
 
 def measured_convs(each: FilterSet, profile: Profile, source: Mapping[str, str]) -> list[str]:
-    """The convolutions of the full network that tell of this set's filters."""
+    """Return the convolutions of the full network at which this set's filters are measured."""
     found = [source[conv] for conv in each.convs if conv in source]
     return [
         conv
@@ -64,10 +64,10 @@ def threshold_widths(
     source: Mapping[str, str],
     rule: WidthRule,
 ) -> list[int]:
-    """n - round(mean number of prunable filters) for each set.
+    """Return n - round(mean number of prunable filters) for each set.
 
-    Where several convolutions share their filters (an identity shortcut), the widest decides:
-    a filter goes only as far as each of them can spare one.
+    If several convolutions share their filters (an identity shortcut), the widest decides: only as
+    many filters go as each of them can spare.
     """
     widths = []
     for each in sets:
@@ -87,7 +87,7 @@ def budget_threshold(
     max_macs: int | None,
     highest: float,
 ) -> float:
-    """The largest P up to `highest` whose widths fit both budgets. Raises ValueError if none."""
+    """Return the largest P up to `highest` whose widths fit both budgets; ValueError if none."""
     for name, value in (("max_params", max_params), ("max_macs", max_macs)):
         number = plain_number(value)
         if value is not None and (isinstance(number, bool) or not isinstance(number, (int, float))):
@@ -116,7 +116,7 @@ def budget_threshold(
 
 
 def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence[int]) -> list[int]:
-    """Widths by convolution name, or in order, one for each set of coupled filters."""
+    """Return given widths, by convolution name or in order, for each set of coupled filters."""
     if isinstance(wanted, (str, bytes)) or not isinstance(wanted, Iterable):
         raise TypeError(f"plan: widths: wanted filters by name, or in order, got {wanted!r}")
     if isinstance(wanted, Mapping):
@@ -148,7 +148,7 @@ def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence
     for width, each in zip(widths, sets, strict=True):
         if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= each.filters:
             raise ValueError(
-                f"plan: widths must give {each.convs[0]} an integer from 1 to {each.filters}, "
+                f"plan: widths: wanted an integer from 1 to {each.filters} for {each.convs[0]}, "
                 f"got {width!r}"
             )
         if each.fixed and width != each.filters:
@@ -159,7 +159,7 @@ def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence
 def mean_zero_fraction(
     each: FilterSet, profile: Profile, source: Mapping[str, str]
 ) -> torch.Tensor | None:
-    """Mean zero fraction of each filter of a set, float64 [filters]; None where not measured."""
+    """Return each filter's mean zero fraction, float64 [filters]; None if unmeasured."""
     convs = measured_convs(each, profile, source)
     if not convs:
         return None
@@ -167,7 +167,7 @@ def mean_zero_fraction(
 
 
 def kept_filters(zero_fraction: torch.Tensor | None, filters: int, width: int) -> torch.Tensor:
-    """The `width` filters with the lowest mean zero fraction, positions increasing, int64.
+    """Return the `width` filters of lowest mean zero fraction, as rising positions, int64.
 
     The paper's threshold tells how many filters stay, not which; this choice is stable between
     batches. Among equals the earlier filter stays.

@@ -1,1 +1,1 @@
-"""From a student of torch to a file for devices: lower the graph, check it, write it."""
+"""From a torch student to a file for devices: lower the graph, check it, write it."""

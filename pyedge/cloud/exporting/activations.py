@@ -1,4 +1,4 @@
-"""Activations: what each is in torch, and how it is translated."""
+"""Activations: what each one is in torch, and how it is translated."""
 
 from __future__ import annotations
 

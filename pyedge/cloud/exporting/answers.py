@@ -1,4 +1,4 @@
-"""Check that a device answers what the student itself answers, whatever its `forward` does.
+"""Check that a device answers as the student itself does, whatever its `forward` does.
 
 `check` compares with the graph that was lowered; this compares with `student(images)`.
 """
@@ -27,7 +27,7 @@ _IMAGES = 8
 def check_answers(file: StudentFile, lowered: Lowered, student: nn.Module, seed: int = 0) -> None:
     """Compare the engine with the student in evaluation mode, for several images and for one.
 
-    Raises ExportError where they differ by more than `TOLERANCE`.
+    Raises ExportError if they differ by more than `TOLERANCE`.
     """
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(_IMAGES, *file.input_shape, generator=generator).float()
@@ -61,7 +61,7 @@ def check_answers(file: StudentFile, lowered: Lowered, student: nn.Module, seed:
 
 
 def _answers(student: nn.Module, images: Tensor) -> Tensor:
-    """Return what `student` itself says, in float64."""
+    """Return the answers of `student` itself, in float64."""
     net = student
     if any(p.is_floating_point() and p.dtype != torch.float32 for p in student.parameters()):
         net = copy.deepcopy(student).float()

@@ -16,13 +16,13 @@ Constants = Mapping[fx.Node, Any]
 
 
 def given(constants: Constants, node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a function is called with, under the names of its parameters."""
+    """Return the arguments of a call by the names of the parameters."""
     arguments = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     return {name: resolved(constants, value) for name, value in arguments.items()}
 
 
 def resolved(constants: Constants, value: Any) -> Any:
-    """Put the values of constant nodes into an argument, however deep inside."""
+    """Put the values of constant nodes into an argument, at any depth."""
     return fx.node.map_aggregate(
         value, lambda leaf: constants.get(leaf, leaf) if isinstance(leaf, fx.Node) else leaf
     )

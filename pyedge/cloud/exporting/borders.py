@@ -1,4 +1,4 @@
-"""What changes the border of a map: paddings and slices."""
+"""Operators that change the border of a map: paddings and slices."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _pad(
     if len(shape_of(node)) != 4 or any(sizes[4:]):
         return None
     if mode == "constant" and value:
-        raise ValueError(f"it pads with {value}, and a student file knows padding with 0")
+        raise ValueError(f"it pads with {value}, and a student file can pad only with 0")
     across, down = (int(sizes[0]), int(sizes[1])), (int(sizes[2]), int(sizes[3]))
     if mode != "constant":
         return add_border(lowering.builder, lowering.name(node), source, [down, across], mode)

@@ -1,11 +1,11 @@
 """Check an exported student against torch: the same logits, the same gradients.
 
-The engine computes in float32, torch here in float64. An activation that lies nearer to a kink (a
-ReLU at 0, two equal maxima of a pool) than float32 can tell may fall on the other side, and then
-the gradients of two right programs differ, by some 0.001 of their norm for one activation. Of a few
-million activations one always does. So if no batch is free of it, the check goes in two steps: the
-file's graph must be torch's network, both in float64; and the engine must be right on the graph
-without its kinks.
+The engine computes in float32, torch here in float64. An activation that is nearer to a kink (a
+ReLU at 0, two equal maxima of a pool) than float32 can resolve may fall on the other side; then the
+gradients of two correct programs differ, by some 0.001 of their norm for one activation. Among a
+few million activations there always is such a one. So if no batch is free of it, the check has two
+steps: the file's graph must equal torch's network, both in float64; and the engine must be right on
+the graph without its kinks.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Agreement:
     """The largest relative differences between the engine and torch.
 
     worst: the array whose gradient differs most. smooth: the difference on the graph without its
-    kinks, where that was needed.
+    kinks, if that was needed.
     """
 
     logits: float
@@ -62,10 +62,10 @@ class Agreement:
 
 
 def check_against_torch(student: StudentFile, lowered: Lowered, seed: int = 0) -> Agreement:
-    """Compare logits, and gradients with the file's trainable layers and with all that can learn.
+    """Compare logits, and gradients for the file's trainable layers and for all that can learn.
 
-    Batch norm is frozen. Raises ExportError where they differ by more than `TOLERANCE`, or where
-    the engine refuses the graph.
+    Batch norm is frozen. Raises ExportError if they differ by more than `TOLERANCE`, or if the
+    engine refuses the graph.
     """
     engine = engine_of(student)
     net = copy.deepcopy(lowered.net).double().eval().requires_grad_(True)
@@ -118,7 +118,7 @@ def _without_kinks(
 
 
 def without_kinks(student: StudentFile) -> StudentFile:
-    """Return the student with every ReLU and its like left out, and averages instead of maxima."""
+    """Return the student without ReLUs and the like, and with averages instead of maxima."""
     place: list[int] = []
     nodes: list[dict[str, Any]] = []
     for node in student.nodes:
@@ -137,7 +137,7 @@ def without_kinks(student: StudentFile) -> StudentFile:
 
 
 def _kinks(student: StudentFile) -> int:
-    """How many numbers of one image go through a ReLU, its like, or into a maximum."""
+    """Count the numbers of one image that go through a ReLU or the like, or into a maximum."""
     layers = student.layers()
     return sum(
         math.prod(layers[i].shape)
@@ -148,7 +148,7 @@ def _kinks(student: StudentFile) -> int:
 
 
 def engine_of(student: StudentFile) -> Engine:
-    """Make an engine with frozen batch norm; ExportError where it does not take the graph."""
+    """Make an engine with frozen batch norm; ExportError if it does not take the graph."""
     try:
         engine = student.engine()
     except ValueError as error:
@@ -158,7 +158,7 @@ def engine_of(student: StudentFile) -> Engine:
 
 
 def _weights(student: StudentFile, lowered: Lowered, net: fx.GraphModule) -> dict[str, Tensor]:
-    """The parameters of torch's network, by the names of the file's arrays."""
+    """Return the parameters of torch's network, by the names of the file's arrays."""
     nodes = {node["name"]: node for node in student.nodes}
     return {
         nodes[name][field]: parameter
@@ -207,7 +207,7 @@ def _compared(
 
 
 def logits_error(student: StudentFile, got: NDArray[Any], wanted: NDArray[np.float64]) -> float:
-    """Return the relative difference of logits; those that are masked must be the same number."""
+    """Return the relative difference of logits; masked ones must be the same number."""
     masked = terms(student).masked
     if (np.asarray(got, np.float32) != wanted.astype(np.float32))[:, masked].any():
         return math.inf
@@ -215,7 +215,7 @@ def logits_error(student: StudentFile, got: NDArray[Any], wanted: NDArray[np.flo
 
 
 def _largest(got: Mapping[str, NDArray[Any]], wanted: Gradients) -> tuple[float, str]:
-    """The largest relative difference between gradients, and the array where it is."""
+    """Return the largest relative difference between gradients, and its array."""
     whole = math.sqrt(sum(_norm(wanted[name]) ** 2 for name in got))
     differences = {
         # reshaped: a linear layer may have become a convolution, with the same weights

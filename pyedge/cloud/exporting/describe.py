@@ -1,4 +1,4 @@
-"""A student of torch as a StudentFile: lowered, with all that a device wants to know besides."""
+"""A torch student as a StudentFile: lowered, with everything else that a device must know."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def described(
     trainable: Trainable,
     record: Sequence[Mapping[str, Any]],
 ) -> StudentFile:
-    """Put a lowered student and its description together; ValueError where they do not fit."""
+    """Combine a lowered student and its description; ValueError if they do not fit."""
     if not isinstance(record, (list, tuple)) or not all(isinstance(e, Mapping) for e in record):
         raise TypeError(f"export: record: wanted a list of dicts, one a step, got {record!r:.80}")
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
@@ -70,7 +70,7 @@ def described(
 
 
 def checked(student: Any) -> Student:
-    """Refuse what is no student of `pyedge.compress`, and one that holds NaN."""
+    """Refuse anything but a student of `pyedge.compress`, and one that holds NaN."""
     if not isinstance(student, Student):
         raise TypeError(
             f"export: student: wanted the result of pyedge.compress, got {type(student).__name__}"
@@ -91,7 +91,7 @@ def _classes(classes: Classes | None, logits: int) -> tuple[str, ...]:
 
 
 def _trainable(lowered: Lowered, trainable: Trainable) -> tuple[str, ...]:
-    """The names of the nodes that learn, in the graph's order.
+    """Return the names of the nodes that learn, in the graph's order.
 
     A name stands for its node, or for all nodes of the module of that name.
     """
@@ -124,7 +124,7 @@ def _trainable(lowered: Lowered, trainable: Trainable) -> tuple[str, ...]:
 
 
 def _refuse_ties(lowered: Lowered, trainable: set[str]) -> None:
-    """Layers that share a weight have one each on the device; learning would part them."""
+    """Refuse trainable layers that share a weight: on the device each would learn its own."""
     owner: dict[int, str] = {}
     for name, path in lowered.modules.items():
         for parameter in lowered.net.get_submodule(path).parameters():

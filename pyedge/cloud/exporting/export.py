@@ -1,4 +1,4 @@
-"""pyedge.export: a student of torch as a file for devices."""
+"""pyedge.export: a torch student as a file for devices."""
 
 from __future__ import annotations
 
@@ -46,51 +46,51 @@ def export(
     """Write a student of `pyedge.compress` for devices, and return what the file holds.
 
     classes: names in the order of the logits, or a dict of name and id; without them "0", "1", ...
-    What a class may be called is said in `pyedge.classes.names`. preprocessing: of uint8
-    images on the device: "image" standardises each image as `pyedge.data.standardise` does, "none"
-    divides by 255, and {"kind": "channel", "mean": [...], "deviation": [...]} gives
-    (x / 255 - mean) / deviation, channel by channel. Without it, it is the first or the second of
-    these, as the images were that the student was shown; a warning says where they were neither, or
-    where what is given contradicts them. trainable: what learns on the device if nothing else is
-    asked for there: "last_conv" (the last convolution of each group and the classifier, Sec. 4.1),
-    "classifier", "all", or names of layers. input_shape: c h w, by default of the images that the
-    student was compressed with. record: what happened to the student so far, plain values, to which
-    the export is added, with the differences that its check found.
+    `pyedge.classes.names` tells which names are allowed. preprocessing: of uint8 images on the
+    device: "image" standardises each image as `pyedge.data.standardise` does, "none" divides by
+    255, and {"kind": "channel", "mean": [...], "deviation": [...]} gives (x / 255 - mean) /
+    deviation, channel by channel. By default it is "image" or "none", whichever the images had that
+    the student was shown; a warning says if they had neither, or contradict what is given.
+    trainable: what learns on the device unless it asks for something else: "last_conv" (the last
+    convolution of each group and the classifier, Sec. 4.1), "classifier", "all", or names of
+    layers. input_shape: c h w, by default of the images that the student was compressed with.
+    record: what was done to the student so far, plain values; the export is added to it, with the
+    differences that its check found.
 
-    What stands between the classifier and what `student(images)` returns goes along: scales,
-    shifts, masks, another order of the classes, and a softmax or its logarithm at the end. On the
-    device they are frozen, batch norm among them.
+    What comes between the classifier and the output of `student(images)` is exported too: scales,
+    shifts, masks, another order of the classes, and a softmax or log-softmax at the end. All of
+    this is frozen on the device, including its batch norm.
 
-    The file is written, atomically, after a check on random batches: the device's engine must give
+    The file is written atomically after a check on random batches: the device's engine must give
     what `student(images)` gives in evaluation mode, and torch's gradients, within 1e-4 of their
-    norm (`exporting.check` says what is done about activations at the kink of a ReLU).
-    format="onnx" writes an ONNX file for inference elsewhere instead, by torch's own exporter
-    (needs the package onnx), and returns None; it takes preprocessed images, and knows nothing of
-    classes, preprocessing and trainable.
+    norm (`exporting.check` tells how activations at the kink of a ReLU are treated). format="onnx"
+    writes an ONNX file for inference elsewhere instead, with torch's own exporter (needs the
+    package onnx), and returns None; that file takes preprocessed images, and holds no classes,
+    preprocessing or trainable.
 
-    statistics: labelled images, whose features the file then describes, so that the device learns
+    statistics: labelled images whose features the file then describes, so that the device learns
     new classes in one pass and keeps these (`EdgeLearner.learn`): the student's training images,
     best without augmentation. An ImageSet, a torch Dataset or DataLoader, a list of batches,
     EdgeImages, (images, labels), a folder or an archive of class folders. uint8 pixels are
-    preprocessed as the device does it; floats must be so already. Their order does not matter. All
-    of them are held in memory; classes are matched by name where both sides have names. No image
-    goes into the file: sums, and the features of some 20 images a class. held: images of the same
+    preprocessed as on the device; floats must be preprocessed already. Their order does not matter.
+    All are held in memory; classes are matched by name if both sides have names. No image goes into
+    the file, only sums and the features of some 20 images of each class. held: images of the same
     kind that the student was not trained on; they choose the form of the classifier, calibrate it
-    and tell what is unknown. Without them some of `statistics` do, and the student looks surer of
-    these than it is.
+    and decide what is unknown. Without them some of `statistics` are used for this, and the
+    student looks surer than it should.
 
-    expand: the classifier reads so many random features (ReLU) beside its features, made from
-    `seed` and not stored; "auto": 500 where it reads fewer than 200, None: none. No answer changes
-    by it; what the device learns is better (docs/learning.md). forgettable:
-    each class has second moments of its own, so that `EdgeLearner.forget` can take any of them out:
-    f (f + 1) / 2 numbers of 8 bytes for each class of f features, in the place of once for all.
+    expand: the classifier also reads this many random features (ReLU), made from `seed` and not
+    stored; "auto": 500 if it reads fewer than 200 features, None: none. Answers do not change; what
+    the device learns is better (docs/learning.md). forgettable: each class has second moments of
+    its own, so that `EdgeLearner.forget` can take out any class: f (f + 1) / 2 numbers of 8 bytes
+    for each class, f being the number of features, instead of once for all.
 
     Raises ExportError, with the operator and its place in the network, for what a device does not
-    have, and where the check fails; ValueError for arguments that do not fit.
+    have, and if the check fails; ValueError for arguments that do not fit.
     """
     checked(student)
     if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"export: path: wanted that of a file, got {kind_of(path)}")
+        raise TypeError(f"export: path: wanted a file's path, got {kind_of(path)}")
     check_arguments(statistics, held, expand, forgettable, format)
     with plain_torch():
         if format == "onnx":

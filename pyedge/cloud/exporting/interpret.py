@@ -1,4 +1,4 @@
-"""Run the graph of a student file in torch, operator by operator: what docs/format.md says."""
+"""Run the graph of a student file in torch, operator by operator, as docs/format.md says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyedge.student.operators import Node
 
 
 def tensors_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Return float arrays as float64 tensors that ask for gradients, others as int64."""
+    """Return float arrays as float64 tensors that require gradients, others as int64."""
     tensors = {name: torch.tensor(array) for name, array in arrays.items()}
     return {
         name: tensor.double().requires_grad_() if tensor.is_floating_point() else tensor.long()

@@ -35,10 +35,10 @@ _CASTS = ("float", "double", "type_as", "to")
 class Lowered:
     """A student as the nodes of a student file.
 
-    last_convs, classifier: names of nodes. classes: how many logits there are. ending: what
-    `forward` makes of the logits. modules: the module of `net` behind each node with
-    weights that can learn, by the node's name; a node without one has numbers that pyedge made.
-    net: the copy of the student that was lowered, float32 on the CPU.
+    last_convs, classifier: names of nodes. classes: the number of logits. ending: what `forward`
+    makes of the logits. modules: for each node with weights that can learn, by name, its module in
+    `net`; a node without a module has numbers that pyedge made. net: the copy of the student that
+    was lowered, float32 on the CPU.
     """
 
     nodes: tuple[dict[str, Any], ...]
@@ -55,7 +55,7 @@ class Lowered:
 
 
 def lower(student: Student, input_shape: Sequence[int] | None = None) -> Lowered:
-    """Lower `student` for images c h w, by default those that it was compressed with.
+    """Lower `student` for images c h w, by default of the shape it was compressed with.
 
     Raises ExportError for an operator that a student file does not have.
     """
@@ -116,14 +116,14 @@ def _lower_node(lowering: Lowering, node: fx.Node) -> None:
     expected, got = lowering.torch_shape(node), lowering.builder.shape(index)
     if node not in lowering.padding and math.prod(expected) != math.prod(got):
         raise ExportError(
-            f"{lowering.place(node)} cannot be exported: it gives {list(expected)}, and what "
-            f"pyedge made of it {list(got)}"
+            f"{lowering.place(node)} cannot be exported: it gives {list(expected)}, but pyedge's "
+            f"translation gives {list(got)}"
         )
     lowering.index[node] = index
 
 
 def _result(lowering: Lowering, student: Student) -> Lowered:
-    """Put together what was made."""
+    """Assemble the result."""
     logits, *taps = lowering.outputs()
     nodes, (output, *places) = lowering.builder.pruned(
         [lowering.index[logits], *(lowering.index[tap] for tap in taps)]
@@ -145,21 +145,21 @@ def _result(lowering: Lowering, student: Student) -> Lowered:
 
 
 def _refuse(lowering: Lowering, node: fx.Node) -> None:
-    """Raise an ExportError that names the first operator on the way to `node` that is unknown.
+    """Raise an ExportError that names the first unknown operator on the way to `node`.
 
-    That may be `node` itself.
+    It may be `node` itself.
     """
     stretch, _ = probe.stretch(lowering, node)
     first = next((each for each in stretch if each is not node), node)
     known = ", ".join(sorted(name for name in OPERATORS if name != "input"))
     raise ExportError(
         f"{lowering.place(first)} cannot be exported: a student file has the operators {known}, "
-        "and nothing that amounts to this one"
+        "and none of them, nor several together, do the same"
     )
 
 
 def images_shape(net: fx.GraphModule, given: Sequence[int] | None) -> tuple[int, int, int]:
-    """Return c h w of the images: as given, or of those that the graph was traced with."""
+    """Return c h w of the images: as given, or as the graph was traced with."""
     placeholder = next(node for node in net.graph.nodes if node.op == "placeholder")
     shape = (placeholder.meta.get("shape") or ())[1:] if given is None else tuple(given)
     if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
@@ -171,7 +171,7 @@ def images_shape(net: fx.GraphModule, given: Sequence[int] | None) -> tuple[int,
 
 
 def _drop_casts(net: fx.GraphModule) -> None:
-    """x.float() and x.to(...) go: on the device all is float32, and the check runs in float64."""
+    """Drop x.float() and x.to(...): the device uses float32 alone, and the check float64."""
     for node in list(net.graph.nodes):
         if node.op == "call_method" and node.target in _CASTS and len(shape_of(node)) > 1:
             node.replace_all_uses_with(node.args[0])

@@ -1,4 +1,4 @@
-"""What a lowering knows on its way: the state that each operator reads and adds to."""
+"""The state of a lowering, which each operator reads and adds to."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Lowering:
         return self._names[module.removeprefix("net.")]
 
     def remember(self, index: int, node: fx.Node, *, learns: bool) -> int:
-        """Note which module a node with weights stands for, and refuse a second call of it."""
+        """Record the module of a node with weights, and refuse a second call of that module."""
         path = str(node.target)
         name = self.builder.nodes[index]["name"]
         if path in self._names:
@@ -56,11 +56,11 @@ class Lowering:
         return index
 
     def torch_shape(self, node: fx.Node) -> tuple[int, ...]:
-        """The shape of one image's part of a torch tensor."""
+        """Return the shape of one image's part of a torch tensor."""
         return shape_of(node)[1:]
 
     def name(self, node: fx.Node) -> str:
-        """A name for a node without weights: its module's path, or the one that tracing gave it."""
+        """Return a name for a node without weights: its module's path, or its name in the trace."""
         return str(node.target) if node.op == "call_module" else node.name.removeprefix("model_")
 
     def place(self, node: fx.Node) -> str:

@@ -1,6 +1,6 @@
 """A batch of noise with invented knowledge, and the losses on it in torch, by the paper's formulas.
 
-All three losses take part, so that gradients reach every layer that can learn.
+It uses all three losses, so that gradients reach every layer that can learn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Forward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Noise in the places of images, labels, and of what a teacher says of them."""
+    """Noise as images, as labels, and as a teacher's knowledge of them."""
 
     images: NDArray[np.float32]  # n c h w
     labels: NDArray[np.int64]
@@ -62,7 +62,7 @@ class Batch:
         return np.arange(len(self.images))
 
     def knowledge(self) -> dict[str, Any]:
-        """Return what Engine.step takes beside images and rows."""
+        """Return what Engine.step takes besides images and rows."""
         return {
             "labels": self.labels,
             "logits": self.logits,
@@ -94,7 +94,7 @@ def gradients(
 
 
 def _distance(tap: Tensor, teacher: NDArray[np.float32], square: float) -> Tensor:
-    """J_b of one group; a map that is zero all over has no direction, and no gradient."""
+    """Return J_b of one group; an all-zero map has no direction, and no gradient."""
     norm = tap.square().sum().sqrt()
     if not float(norm.detach()):
         return tap.sum() * 0

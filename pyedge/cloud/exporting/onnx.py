@@ -1,4 +1,4 @@
-"""A student as an ONNX file, by torch's own exporter: to predict elsewhere, not to learn."""
+"""A student as an ONNX file, with torch's own exporter: to predict elsewhere, not to learn."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write_onnx(
 ) -> None:
     """Write `student` as ONNX: "images", float32 n c h w, preprocessed, to "logits", n classes.
 
-    Of a network that ends in a softmax the output is called "probabilities", of one that ends in
-    its logarithm "log_probabilities". The number of images is free. Raises ImportError without the
-    package onnx, ExportError where torch cannot express the network, OSError where writing fails.
+    For a network that ends in a softmax the output is named "probabilities", for a log-softmax
+    "log_probabilities". The number of images is free. Raises ImportError without the package onnx,
+    ExportError if torch cannot express the network, OSError if writing fails.
     """
     if importlib.util.find_spec("onnx") is None:
         raise ImportError(

@@ -1,4 +1,4 @@
-"""Translate torch's operators one to one; what is known of each is where `registry` says."""
+"""Translate torch's operators one to one; the modules imported here register what they know."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def lower_node(lowering: Lowering, node: fx.Node) -> int | None:
-    """Translate one node, if it is a known operator on inputs that are lowered already."""
+    """Translate one node, if it is a known operator and its inputs are already lowered."""
     translate = translator(node)
     if translate is None:
         return None
@@ -42,5 +42,5 @@ def computed(op: str) -> Computed:
 
 
 def has_kinks(op: str) -> bool:
-    """Does an operator of student files bend where its gradient jumps?"""
+    """Tell whether an operator of student files has kinks, where its gradient jumps."""
     return op in COMPUTED and COMPUTED[op].kinks

@@ -1,4 +1,4 @@
-"""Pools: with plain windows to a node of their own, with others by two matrices."""
+"""Pools: plain windows become a pool node, others two matrices."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class _Axis:
 
     @property
     def plain(self) -> bool:
-        """Is the number of windows the one without ceil_mode?"""
+        """Tell whether the number of windows is that without ceil_mode."""
         return (self.size + 2 * self.padding - self.kernel) // self.stride + 1 == self.out
 
     @property
     def missing(self) -> int:
-        """Lines beyond the map and its padding that the last window reaches."""
+        """The lines beyond the map and its padding that the last window reaches."""
         end = (self.out - 1) * self.stride + self.kernel
         return max(0, end - self.size - 2 * self.padding)
 
     def means(self, count_padding: bool) -> NDArray[np.float64]:
-        """The matrix [out, size] of the means; torch's rule for what a window counts."""
+        """Return the matrix [out, size] of means, with torch's rule for what a window counts."""
         matrix = np.zeros((self.out, self.size))
         for i in range(self.out):
             start = i * self.stride - self.padding
@@ -128,7 +128,7 @@ def _axes(
     padding = pair(found.get("padding") or 0)
     sizes = lowering.builder.shape(source)
     if len(sizes) != 3 or len(shape_of(node)) != 4:
-        raise ValueError(f"it does not read a map c h w but {list(sizes)}")
+        raise ValueError(f"it wants a map c h w, and reads {list(sizes)}")
     down, across = (
         _Axis(*each)
         for each in zip(sizes[1:], kernel, stride, padding, shape_of(node)[2:], strict=True)

@@ -1,4 +1,4 @@
-"""How a device preprocesses pixels: as the caller says, or as the student's images were."""
+"""How a device preprocesses pixels: as the caller says, or as the student's images had it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyedge.images.pixels import Look, contradicts, kind_of
 from pyedge.images.preprocessing import Preprocessing, PreprocessingLike
 
 _ADVICE = (
-    'preprocessing= of pyedge.export says what it shall do: "image" (each image standardised), '
+    'preprocessing= of pyedge.export says what to do: "image" (each image standardised), '
     '"none" (pixels over 255), "imagenet", "cifar10" or {"kind": "channel", "mean": [...], '
     '"deviation": [...]}'
 )
@@ -20,7 +20,7 @@ _ADVICE = (
 def chosen(
     student: Student, given: PreprocessingLike | None, channels: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings for a student's file, and what its record says of how they were chosen.
+    """Return the settings for a student's file, and how they were chosen, for its record.
 
     Without `given` it is that of the loader that the student last learned or was planned from, or
     else the one that its images show, "image" where they show none.
@@ -65,7 +65,7 @@ def doubt(student: Student, given: PreprocessingLike | None, channels: int) -> s
 
 
 def _also(shown: Look, channels: int) -> str:
-    """Name the settings for the two scales that are usual beside 0 to 1."""
+    """Name the settings for the two usual scales besides 0 to 1."""
     kind = kind_of(shown)
     if kind in ("image", "none"):
         return f'; preprocessing="{kind}" does'

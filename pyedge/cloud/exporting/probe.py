@@ -1,8 +1,8 @@
 """Find out what a stretch of unknown operators computes, by running it on noise.
 
-The spellings of a global pool have no end (`x.mean(3).mean(2)`, `einsum("nchw->nc", x) / 16`,
-`x.view(n, c, -1).mean(2)`); what they compute is one of a few things. A stretch is lowered only if
-it gave the same numbers on noise of two very different sizes.
+There is no end of spellings of a global pool (`x.mean(3).mean(2)`, `einsum("nchw->nc", x) / 16`,
+`x.view(n, c, -1).mean(2)`), but they compute one of a few things. A stretch is lowered only if the
+result gives the same numbers on noise of two very different scales.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FACTOR_SPREAD = 1e-5  # float32 sums of a few thousand numbers, added in anothe
 
 
 def stretch(lowering: Lowering, node: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:
-    """Return the nodes from what is lowered already up to `node`, in order, and what they read."""
+    """Return the nodes from the last lowered one up to `node`, in order, and what they read."""
     inside, sources, stack = {node}, set(), [node]
     while stack:
         for source in stack.pop().all_input_nodes:
@@ -42,7 +42,7 @@ def stretch(lowering: Lowering, node: fx.Node) -> tuple[list[fx.Node], list[fx.N
 def lower_stretch(lowering: Lowering, node: fx.Node) -> int | None:
     """Lower `node` with the unknown operators before it; None if they compute nothing known.
 
-    Only what comes out as a map n c h w or as a vector n f is looked at.
+    Only stretches that give a map n c h w or a vector n f are tried.
     """
     inside, sources = stretch(lowering, node)
     shape = shape_of(node)
@@ -66,7 +66,7 @@ def lower_stretch(lowering: Lowering, node: fx.Node) -> int | None:
 
 
 def _values(lowering: Lowering, inside: list[fx.Node], source: fx.Node, noise: Tensor) -> Any:
-    """Run the nodes of a stretch with noise in the place of its source."""
+    """Run the nodes of a stretch with noise in place of its source."""
     interpreter = fx.Interpreter(lowering.net)
     interpreter.env = {**lowering.constants, source: noise}
     with torch.no_grad():
@@ -102,7 +102,7 @@ def _expected(
 
 
 def _factor(expected: Tensor, got: Tensor) -> float | None:
-    """By which number `expected` must be multiplied to be `got`; None if there is none."""
+    """Return the factor from `expected` to `got`; None if there is none."""
     if torch.equal(expected, got):
         return 1.0
     expected, got = expected.double(), got.double()

@@ -1,6 +1,6 @@
-"""What the exporter knows of operators, said once and where each is: `translates`, `computes`.
+"""The exporter's tables of operators, which `translates` and `computes` fill.
 
-The modules that use these are imported by `operators`, which makes the tables whole.
+`operators` imports the modules that use them, which completes the tables.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Named = Mapping[str, Tensor]
 class Computed:
     """An operator of student files in torch: compute(node, its arrays by field, *inputs).
 
-    kinks: it bends where its gradient jumps, so that float32 and float64 may differ there.
-    smooth: the operator that a check without kinks puts in its place, None for none at all.
+    kinks: whether its gradient jumps somewhere, so that float32 and float64 may differ there.
+    smooth: the operator that replaces it in a check without kinks, None for none at all.
     """
 
     compute: Callable[..., Tensor]
@@ -41,11 +41,12 @@ _PREDICATES: list[tuple[Predicate, Translate]] = []
 
 
 def translates(*kinds: type[nn.Module] | str | Predicate) -> Callable[[Translate], Translate]:
-    """Let a function translate modules of these types, functions and methods of these names.
+    """Register a function that translates modules of these types, and functions and methods.
 
-    Or nodes that a predicate knows, which come first. A translator gets the index of the node's
-    first lowered input, and returns the index of the new node, None for what it does not know (the
-    probe then has a look), or raises ValueError with the reason why this one cannot go.
+    Or nodes that a predicate accepts, which are asked first. A translator gets the index of the
+    node's first lowered input, and returns the index of the new node, or None for what it does not
+    know (the probe then tries), or raises ValueError with the reason why this one cannot be
+    exported.
     """
 
     def register(translate: Translate) -> Translate:
@@ -64,7 +65,7 @@ def translates(*kinds: type[nn.Module] | str | Predicate) -> Callable[[Translate
 def computes(
     *names: str, kinks: bool = False, smooth: str | None = None
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Let a function say in torch what operators of student files compute; see `Computed`."""
+    """Register a torch function for what operators of student files compute; see `Computed`."""
 
     def register(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
         for name in names:
@@ -75,7 +76,7 @@ def computes(
 
 
 def translator(node: fx.Node) -> Translate | None:
-    """Return what translates a node, None for what nobody knows."""
+    """Return the function that translates a node, or None."""
     for knows, translate in _PREDICATES:
         if knows(node):
             return translate

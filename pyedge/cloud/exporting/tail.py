@@ -1,4 +1,4 @@
-"""Lower what stands between the classifier and the logits: a channel pad and an affine."""
+"""Lower what comes between the classifier and the logits: a channel pad and an affine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LAYERS = (nn.Conv2d, nn.Linear)
 
 
 def lower_tail(lowering: Lowering, last: fx.Node, logits: fx.Node) -> int:
-    """Lower the nodes between the classifier, which is lowered, and the logits.
+    """Lower the nodes between the classifier, which is lowered already, and the logits.
 
-    Raises ExportError that names an operator which mixes classes, bends logits, or reads something
-    else of the images.
+    Raises ExportError, naming the operator, if one mixes classes, is not linear in the logits, or
+    reads something else of the images.
     """
     tail = find_tail(lowering.net, last, logits, lowering.constants)
     if tail is None:
@@ -42,7 +42,7 @@ def lower_tail(lowering: Lowering, last: fx.Node, logits: fx.Node) -> int:
 
 
 def _positions(lowering: Lowering, tail: Tail, outputs: int, logits: fx.Node) -> np.ndarray | None:
-    """Where each of the classifier's outputs goes among the logits; None if all stay."""
+    """Return where each of the classifier's outputs goes among the logits; None if all stay."""
     here = np.arange(len(tail.source))
     if len(here) == outputs and ((tail.source == here) | (tail.source < 0)).all():
         return None
@@ -60,7 +60,7 @@ def _positions(lowering: Lowering, tail: Tail, outputs: int, logits: fx.Node) ->
 
 
 def _refusal(lowering: Lowering, last: fx.Node, logits: fx.Node) -> ExportError:
-    """Name the first operator behind the classifier that a Tail does not describe."""
+    """Name the first operator after the classifier that a Tail cannot describe."""
     inside = [node for node in after(last, logits) if node is not last]
     foreign = outside(inside, last, lowering.constants)
     if foreign is not None:

@@ -24,7 +24,7 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 @translates(nn.Conv2d)
 def conv(lowering: Lowering, node: fx.Node, source: int) -> int:
-    """A convolution; a border other than an even one of zeros becomes nodes of its own."""
+    """A convolution; a border that is not symmetric zeros becomes nodes of its own."""
     module = module_of(node)
     assert isinstance(module, nn.Conv2d)
     builder, name = lowering.builder, str(node.target)
@@ -78,7 +78,7 @@ def linear(lowering: Lowering, node: fx.Node, source: int) -> int | None:
 
 
 def _linear_as_conv(lowering: Lowering, node: fx.Node, source: int, module: nn.Linear) -> int:
-    """A linear layer before a batch norm, which wants a map: a window as large as the map."""
+    """A linear layer before a batch norm, which needs a map: a window as large as the map."""
     builder = lowering.builder
     if builder.nodes[source]["op"] == "flatten":
         (source,) = builder.nodes[source]["inputs"]
@@ -173,5 +173,5 @@ def _channel_pad(node: Node, arrays: Named, x: Tensor) -> Tensor:
 
 
 def _each(values: Tensor, x: Tensor) -> Tensor:
-    """One number a channel, for a map or a vector."""
+    """One number for each channel, for a map or a vector."""
     return values.view(1, -1, *(1,) * (x.dim() - 2))

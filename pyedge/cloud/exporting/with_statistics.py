@@ -1,4 +1,4 @@
-"""Images whose features a student's file describes: from whatever the cloud side has them in."""
+"""Images whose features a student's file describes, in any form that the cloud side has."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NEAR = 0.05  # of mean 0 and deviation 1
 
 
 def check_arguments(statistics: Any, held: Any, expand: Any, forgettable: Any, format: str) -> None:
-    """Refuse what has no meaning without statistics, and statistics in a file of another kind."""
+    """Refuse arguments that need statistics without them, and statistics in ONNX files."""
     flag(forgettable, "export: forgettable")
     if statistics is None:
         told = {
@@ -61,7 +61,7 @@ def with_statistics_of(
     seed: int,
     forgettable: bool,
 ) -> StudentFile:
-    """Return the file with the statistics of images, as `export` says; errors name its argument."""
+    """Return the file with the statistics of images, as in `export`; errors name its argument."""
     given = _labelled(student, file, statistics, "statistics")
     aside = None if held is None else _labelled(student, file, held, "held")
     return with_described(
@@ -76,12 +76,12 @@ def with_statistics_of(
 
 
 def _labelled(student: Student, file: StudentFile, given: Any, argument: str) -> EdgeImages:
-    """Take images with labels, which get the ids of the file's classes."""
+    """Return images with labels as ids of the file's classes."""
     title = f"export: {argument}"
     source = Source("export", argument)
     _check_classes(student, file, classes_of(given), title)
     if isinstance(given, Tensor):
-        raise ValueError(f"{title}: wanted labels, too: (images, labels)")
+        raise ValueError(f"{title}: wanted (images, labels), got no labels")
     if isinstance(given, tuple) and len(given) == 2 and not _is_batch(given[0]):
         images, labels = (_array(each) for each in given)
         found = labelled_images(file, images, labels, title)
@@ -96,7 +96,7 @@ def _labelled(student: Student, file: StudentFile, given: Any, argument: str) ->
 def _check_classes(
     student: Student, file: StudentFile, names: tuple[str, ...] | None, title: str
 ) -> None:
-    """Refuse ids that cannot be matched by name, and do not mean what they did in training."""
+    """Refuse ids that cannot be matched by name and that meant other classes in training."""
     known = classes_learned(student)
     if names is None or not known or not numbered(file.classes):
         return
@@ -110,14 +110,14 @@ def _check_classes(
 
 
 def _yields_batches(given: Any) -> bool:
-    """Is it a loader, or a data set of torch, and not what a device takes as well?"""
+    """Tell whether this is a loader or a torch data set that a device does not take."""
     if isinstance(given, (Dataset, DataLoader, BatchLoader)):
         return True
     return isinstance(given, list) and bool(given) and _is_batch(given[0])
 
 
 def _is_batch(item: Any) -> bool:
-    """Is it (images, labels) or a mapping of them, as a list of batches holds?"""
+    """Tell whether this is (images, labels) or a mapping of them, as in a list of batches."""
     if isinstance(item, (tuple, list)) and len(item) > 1:
         return len(getattr(item[0], "shape", ())) == 4
     return isinstance(item, dict)
@@ -133,9 +133,9 @@ def _collected(file: StudentFile, given: Any, source: Source) -> EdgeImages:
     changing = _changes(given)
     if changing:
         warn(
-            f"{title}: the images differ each time that they are asked for (augmentation?); what "
-            "is described, and what counts as unknown, is then such images and not those that a "
-            "device sees: better pass a loader that does not change them"
+            f"{title}: the images differ each time that they are read (augmentation?), so the "
+            "statistics, and what counts as unknown, are not those of the images that a device "
+            "sees; better pass a loader that does not change them"
         )
     arrays, labels = [], []
     for item in Feed(_items(given) if single else given, source):
@@ -164,7 +164,7 @@ def _collected(file: StudentFile, given: Any, source: Source) -> EdgeImages:
 
 
 class _Named(Dataset):
-    """Images, ids and what these stand for: what an ImageSet is, of any dtype."""
+    """Images, ids and the names of the classes: like an ImageSet, but of any dtype."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> None:
         self.images, self.labels, self.classes = images, labels, classes
@@ -189,7 +189,7 @@ def _array(given: Any) -> Any:
 
 
 def _float32(images: Any) -> np.ndarray:
-    """Whatever floats a network takes, as those that a student takes; pixels stay what they are."""
+    """Return floats of any kind as the float32 that a student takes; uint8 pixels unchanged."""
     array = np.asarray(images)
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
@@ -207,7 +207,7 @@ def _tell_of_dropped(given: Any, title: str) -> None:
 
 
 def _changes(given: Any) -> bool:
-    """Does an image differ each time it is asked for? torch's random state stays as it was."""
+    """Tell whether an image differs each time it is read; torch's random state is restored."""
     if isinstance(given, BatchLoader):
         return given.augment is not None
     images = given if isinstance(given, Dataset) else getattr(given, "dataset", None)
@@ -222,7 +222,7 @@ def _changes(given: Any) -> bool:
 
 
 def _tell_of_other_scale(file: StudentFile, images: np.ndarray, title: str) -> None:
-    """Warn of floats that are standardised, but not one by one as the device does it."""
+    """Warn of floats that are standardised, but not image by image as the device does it."""
     if images.dtype != np.float32 or file.preprocessing["kind"] != "image":
         return
     some = images[np.unique(np.linspace(0, len(images) - 1, 256).astype(np.int64))]

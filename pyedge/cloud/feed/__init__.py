@@ -1,1 +1,1 @@
-"""What networks are fed with: loaders and batches as people have them, in one shape."""
+"""What networks are fed with: loaders and batches in any usual form, brought to one form."""

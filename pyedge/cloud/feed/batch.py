@@ -1,7 +1,7 @@
-"""One batch, as anybody's loader gives it: images float [n, c, h, w] and labels int64 [n].
+"""One batch from any loader: images float [n, c, h, w] and labels int64 [n].
 
-Batches are pairs, pairs with more behind them, dicts, named tuples, dataclasses. What can only mean
-one thing is taken; anything else is refused, by the name of the argument that it came through.
+Batches are pairs, longer tuples, dicts, named tuples, dataclasses. What can only mean one thing is
+taken; anything else is refused, with the name of the argument that it came from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LABEL_KEYS = ("label", "labels", "y", "target", "targets")
 
 @dataclass(frozen=True)
 class Source:
-    """Where batches come from, for messages: the function that was called, and its argument."""
+    """Where batches come from, for messages: the function called, and its argument."""
 
     title: str
     argument: str = "loader"
@@ -43,11 +43,11 @@ class Source:
 
 
 def split(batch: Any, source: Source, *, labels: bool = True) -> tuple[Any, Any]:
-    """Return the images and the labels of a batch, as they are; None where there are no labels.
+    """Return the images and the labels of a batch, unchanged; None if there are no labels.
 
-    A pair or more is (images, labels, ...), a mapping, a named tuple or a dataclass is read by the
-    names of IMAGE_KEYS and LABEL_KEYS. Without `labels` these are not touched. Raises TypeError
-    for anything else, ValueError where names could mean two things.
+    A pair or a longer tuple is (images, labels, ...); a mapping, a named tuple or a dataclass is
+    read by the names in IMAGE_KEYS and LABEL_KEYS. Without `labels`, labels are not touched. Raises
+    TypeError for anything else, ValueError if names could mean two things.
     """
     named = _named(batch)
     if named is not None:
@@ -69,7 +69,7 @@ def split(batch: Any, source: Source, *, labels: bool = True) -> tuple[Any, Any]
 
 
 def _named(batch: Any) -> Mapping[Any, Any] | None:
-    """The members of a batch by name; None where it has no names that tell anything."""
+    """Return the members of a batch by name; None if it has no meaningful names."""
     if isinstance(batch, Mapping):
         return batch
     fields: Mapping[Any, Any] | None = None
@@ -102,7 +102,7 @@ def _labels_by_name(named: Mapping[Any, Any], source: Source) -> Any:
 
 
 def _is_sample(item: Any) -> bool:
-    """Is a batch's first member (image, label), or {"image": ..., "label": ...}, of one image?"""
+    """Tell whether a batch's first member is (image, label) or such a dict, of a single image."""
     if isinstance(item, Mapping):
         return True
     if not isinstance(item, (tuple, list)) or len(item) < 2:
@@ -120,9 +120,9 @@ def _kind(value: Any) -> str:
 def images_of(given: Any, source: Source, *, finite: bool = True) -> Tensor:
     """Return a batch's images as a float tensor n c h w, of the dtype that they have.
 
-    Arrays and lists of equally large images are made one tensor. Raises TypeError for whole
-    numbers and for what is no tensor, ValueError for other shapes and, where they must be `finite`,
-    for NaN and infinity.
+    Arrays and lists of images of one size become one tensor. Raises TypeError for whole numbers and
+    for anything that is not a tensor, ValueError for other shapes and, with `finite`, for NaN and
+    infinity.
     """
     x = _tensor(given, source)
     if x.dim() == 3:
@@ -143,7 +143,7 @@ def images_of(given: Any, source: Source, *, finite: bool = True) -> Tensor:
 
 
 def not_finite(images: Tensor) -> str:
-    """Say which image of a batch holds NaN or infinity; "" for none, after one pass over them."""
+    """Say which image of a batch holds NaN or infinity, in one pass; "" for none."""
     if torch.isfinite(images.sum(dtype=torch.float32)):
         return ""
     good = torch.isfinite(images).flatten(1).all(dim=1)
@@ -184,10 +184,10 @@ def _tensor(given: Any, source: Source) -> Tensor:
 
 
 def labels_of(given: Any, count: int, source: Source, classes: int | None = None) -> Tensor:
-    """Return a batch's labels as int64 [count], of whatever whole numbers they are.
+    """Return a batch's labels, whole numbers of any type, as int64 [count].
 
-    classes: how many the network knows, where that is known. Raises TypeError and ValueError for
-    labels that are missing, no class ids, too many or too few, or out of range.
+    classes: how many the network knows, if known. Raises TypeError and ValueError for labels that
+    are missing, not class ids, too many or too few, or out of range.
     """
     if given is None:
         raise ValueError(
@@ -198,7 +198,7 @@ def labels_of(given: Any, count: int, source: Source, classes: int | None = None
     if isinstance(given, Tensor) and given.dtype == torch.int64 and given.shape == (count,):
         check_range(given, source.labels, classes)
         if classes is None and count and int(given.min()) < 0:
-            raise ValueError(f"{source.labels} must not be negative, got {int(given.min())}")
+            raise ValueError(f"{source.labels}: wanted ids from 0, got {int(given.min())}")
         return given
     found = ids_or_names(given, source.labels, count=count, classes=classes)
     if found.dtype.kind == "U":
@@ -212,7 +212,7 @@ def labels_of(given: Any, count: int, source: Source, classes: int | None = None
 def logits_of(output: Any, count: int, title: str) -> Tensor:
     """Check that a network gave logits [count, classes], and return them.
 
-    A network that squeezes its maps gives [classes] for one image alone, which is one row.
+    A network that squeezes its maps gives [classes] for a single image, which becomes one row.
     """
     if not isinstance(output, Tensor):
         raise TypeError(

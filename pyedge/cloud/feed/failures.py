@@ -1,4 +1,4 @@
-"""What other people's code raises inside our loops, in our words and of the same kind."""
+"""Errors of other people's code inside our loops: raised again in our words, of the same class."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LONGEST = 300
 
 
 def fail(error: Exception, what: str) -> NoReturn:
-    """Raise `error` again, with words that begin with `what`, and the error itself behind them.
+    """Raise `error` again with a message that begins with `what`, followed by its own.
 
-    What pyedge raised says what is wrong already, and stays as it is.
+    Errors that pyedge raised already say what is wrong, and are not changed.
     """
     if _is_ours(error):
         raise error
@@ -28,7 +28,7 @@ def fail(error: Exception, what: str) -> NoReturn:
 
 
 def fail_in_network(error: Exception, source: Source, shape: tuple[int, ...]) -> NoReturn:
-    """Raise again what the network, or torch in it, raised on a batch of images of `shape`."""
+    """Raise again an error of the network, or of torch in it, on a batch of images of `shape`."""
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         fail(
@@ -40,7 +40,7 @@ def fail_in_network(error: Exception, source: Source, shape: tuple[int, ...]) ->
 
 
 def swapped(shape: tuple[int, ...]) -> str:
-    """Say of a shape that looks like n h w c what is wanted; "" of any other."""
+    """Say what is wanted instead of a shape that looks like n h w c; "" for any other."""
     if len(shape) == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3):
         return " (n h w c? wanted n c h w: images.permute(0, 3, 1, 2))"
     return ""
@@ -55,9 +55,9 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _like(error: Exception, message: str) -> Exception:
-    """An error of the same class with another message, so that whoever waits for it catches it.
+    """Return an error of the same class with another message, so that `except` still catches it.
 
-    A class may make its message of something else; then it is a RuntimeError.
+    If the class makes its message of something else, it is a RuntimeError.
     """
     kind = type(error)
     try:
@@ -72,5 +72,5 @@ def _like(error: Exception, message: str) -> Exception:
 
 
 def is_batch_norm_of_one(error: Exception) -> bool:
-    """Did torch's batch norm refuse one value a channel, of which there is no variance?"""
+    """Tell whether torch's batch norm refused a single value per channel, which has no variance."""
     return isinstance(error, ValueError) and "more than 1 value per channel" in str(error)

@@ -1,7 +1,7 @@
-"""Anything that yields batches, and what people give in its place.
+"""Anything that yields batches, and what people give instead by mistake.
 
-`check_loader` looks at the thing itself, `Feed` goes through it and says where its own code, or the
-data behind it, failed.
+`check_loader` looks at the loader itself; `Feed` goes through it and says where its own code, or
+the data behind it, failed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _MAKE = "torch.utils.data.DataLoader(dataset, batch_size=64, shuffle=True)"
 
 
 def check_loader(loader: Any, source: Source, *, again: bool = False) -> None:
-    """Refuse what stands in a loader's place by mistake, and say what to do.
+    """Refuse what was given as a loader by mistake, and say what to do.
 
-    again: it is gone through more than once, which an iterator cannot be. Raises TypeError.
+    again: it must be readable more than once, which an iterator is not. Raises TypeError.
     """
     mistake = _mistake(loader)
     if mistake:
@@ -39,7 +39,7 @@ def check_loader(loader: Any, source: Source, *, again: bool = False) -> None:
 
 
 def is_iterator(loader: Any) -> bool:
-    """Is it used up by reading it once?"""
+    """Tell whether reading it once uses it up."""
     if hasattr(loader, "__next__"):
         return True
     if isinstance(loader, (list, tuple, DataLoader)):  # a DataLoader's iter() starts processes
@@ -80,7 +80,7 @@ def _mistake(loader: Any) -> str:
 
 
 def _is_one_batch(loader: tuple[Any, ...] | list[Any]) -> bool:
-    """Are these images and, behind them, one label for each?"""
+    """Tell whether these are images followed by one label for each."""
     shapes = [getattr(each, "shape", None) for each in loader[:2]]
     if len(shapes) < 2 or shapes[0] is None or len(shapes[0]) != 4:
         return False
@@ -92,8 +92,8 @@ def _is_one_batch(loader: tuple[Any, ...] | list[Any]) -> bool:
 class Feed:
     """A loader, gone through batch by batch.
 
-    Whatever the loader raises comes with the words of the function that was called, and the
-    loader's own error behind it.
+    Errors of the loader are raised with a message that names the function called, followed by the
+    loader's own.
     """
 
     def __init__(self, loader: Any, source: Source) -> None:
@@ -119,9 +119,9 @@ class Feed:
 
 
 def peek(loader: Any, source: Source) -> tuple[Any, Any]:
-    """Return the first batch of a loader, and the loader to go on with: with that batch again.
+    """Return the first batch of a loader, and a loader to go on with, which yields it again.
 
-    torch's random state stays as it was. Raises ValueError where there is no batch.
+    torch's random state is restored. Raises ValueError if there is no batch.
     """
     with torch.random.fork_rng([]):
         first = list(itertools.islice(Feed(loader, source), 1))
@@ -141,7 +141,7 @@ def peek_images(loader: Any, source: Source) -> tuple[Tensor, Any]:
 
 
 def nothing(loader: Any, source: Source, what: str = "batches") -> str:
-    """Say that a loader yields nothing, and why if that can be seen."""
+    """Say that a loader yields nothing, and why, if that is known."""
     size, images = getattr(loader, "batch_size", None), getattr(loader, "dataset", None)
     if getattr(loader, "drop_last", False) and size and images is not None:
         try:

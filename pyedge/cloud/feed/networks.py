@@ -1,4 +1,4 @@
-"""The network that a function is given: a module with weights, or what was given in its place."""
+"""The network that a function is given: a module with weights, or a mistake in its place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyedge.cloud.weights.checks import check_weights
 
 
 def check_network(model: Any, title: str, argument: str = "model") -> None:
-    """Refuse what is no network, or has weights that cannot be computed with.
+    """Refuse anything but a network, and weights that cannot be computed with.
 
     Raises as `check_module` and `check_weights`.
     """
@@ -22,10 +22,10 @@ def check_network(model: Any, title: str, argument: str = "model") -> None:
 
 
 def check_module(model: Any, title: str, argument: str = "model") -> None:
-    """Refuse what is no network, and say what to do.
+    """Refuse anything but a network, and say what to do.
 
-    Raises TypeError for another thing than an nn.Module, ValueError for one with lazy layers that
-    have not seen an image.
+    Raises TypeError for anything but an nn.Module, ValueError for one with lazy layers that have
+    not seen an image.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"{title}: {argument}: wanted a torch.nn.Module, got {_given(model)}")
@@ -57,6 +57,6 @@ def check_apart(student: nn.Module, teacher: nn.Module, title: str) -> None:
     for name, parameter in teacher.named_parameters():
         if id(parameter) in mine:
             raise ValueError(
-                f"{title}: teacher and student must not share weights, but {name} is "
+                f"{title}: teacher: wanted no weights of the student's, got {name}, which is "
                 f"{mine[id(parameter)]} of the student; pass copy.deepcopy of one"
             )

@@ -1,1 +1,1 @@
-"""Anybody's network as a torch.fx graph in one spelling, with its groups and blocks."""
+"""Any network as a torch.fx graph in one spelling, with its groups and blocks."""

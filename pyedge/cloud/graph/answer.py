@@ -1,8 +1,8 @@
-"""What a network answers with: the logits that its output comes from.
+"""The logits of a network, from which its output comes.
 
-A network may do something with what its last nn.Linear gives: mask classes, adjust or reorder them,
-divide by a temperature, end in a softmax. The logits, which training and devices compare, are what
-`forward` returns, or where it ends in a softmax or its logarithm, what goes into that.
+A network may process the output of its last nn.Linear: mask classes, adjust or reorder them, divide
+by a temperature, end in a softmax. The logits, which training and devices compare, are what
+`forward` returns, or the input of a softmax or log-softmax at its end.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _CLOSE = 1e-5  # float32 probabilities, or their logarithms over the largest of 
 def find_logits(traced: fx.GraphModule, classifier: str) -> tuple[fx.Node, Ending]:
     """Find the node of the logits, and how the output comes from them.
 
-    classifier: the module name of the last nn.Linear. However a softmax is spelled, it is found by
-    running what follows the classifier on noise. Of several nodes that would do (z, and z less its
-    largest number) it is the first.
+    classifier: the module name of the last nn.Linear. A softmax in any spelling is found by running
+    what follows the classifier on noise. If several nodes would do (z, and z less its largest
+    number), it is the first.
     """
     output = next(node for node in traced.graph.nodes if node.op == "output").args[0]
     assert isinstance(output, fx.Node)
@@ -70,7 +70,7 @@ def classifier_node(traced: fx.GraphModule, classifier: str) -> fx.Node:
 
 
 def after(last: fx.Node, output: fx.Node) -> list[fx.Node]:
-    """Return `last` and the nodes on the ways from there to `output`, in order."""
+    """Return `last` and the nodes on all paths from there to `output`, in order."""
     reached = {last}
     for node in last.graph.nodes:
         if any(source in reached for source in node.all_input_nodes):

@@ -9,9 +9,9 @@ from torch import nn
 
 
 class ChannelAffine(nn.Module):
-    """x * weight + bias, channel by channel: what is left of a frozen batch norm.
+    """x * weight + bias, channel by channel: what a frozen batch norm computes.
 
-    A tensor given as an nn.Parameter is learned, any other is a buffer. n c h w -> n c h w.
+    A tensor given as an nn.Parameter learns, any other is a buffer. n c h w -> n c h w.
     """
 
     weight: torch.Tensor

@@ -13,9 +13,9 @@ from torch import nn
 class ChannelPad(nn.Module):
     """Place input channel i at output channel `position[i]`; the other channels are zero.
 
-    A position of -1 drops the channel. It stands for the zero-padded ("option A") shortcut of
+    A position of -1 drops the channel. It replaces the zero-padded ("option A") shortcut of
     He et al. 2015 in any of its spellings. Once filters are pruned, the channels that remain are
-    no longer the first ones, which a plain pad cannot say. n c_in h w -> n c_out h w.
+    no longer the first ones, which a plain pad cannot express. n c_in h w -> n c_out h w.
     """
 
     position: torch.Tensor

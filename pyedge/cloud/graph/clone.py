@@ -20,7 +20,8 @@ _DERIVING_HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
 def unwrap(model: nn.Module) -> nn.Module:
     """Take off DataParallel, DistributedDataParallel and torch.compile wrappers.
 
-    Raises TypeError for what is no module, StructureError for what has no Python forward.
+    Raises TypeError for anything but a module, StructureError for a module without a Python
+    forward.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")

@@ -1,4 +1,4 @@
-"""Run a network of a file without its memory: sizes alone, each within bounds."""
+"""Run a network from a file without its memory: only sizes, each within bounds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ _ARITHMETIC = (
 
 
 def dry_run(net: fx.GraphModule, shape: tuple[int, ...]) -> Any:
-    """Return what `net`, on the meta device, makes of images n c h w: sizes alone.
+    """Return what `net`, on the meta device, makes of images n c h w: only sizes.
 
-    Raises ValueError where an operation does not take what it gets, or gives more than a network
-    would.
+    Raises ValueError if an operation does not take its inputs, or gives more than a network would.
     """
     sizes = _SizesAlone(net)
     sizes.extra_traceback = False  # of torch.fx, a page that says less than run_node
@@ -65,7 +64,7 @@ def _holds_tensor(value: Any) -> bool:
 
 
 def _check_plain(target: Any, args: tuple[Any, ...]) -> None:
-    """Sizes may be reckoned with; no number may outgrow memory on the way."""
+    """Check that values are plain and that none is too large for memory; sizes may be computed."""
     numbers = all(isinstance(value, (int, float)) for value in args)
     lists = all(isinstance(value, (tuple, list)) for value in args)
     if target in _ARITHMETIC and not (numbers or (lists and target is operator.add)):

@@ -1,4 +1,4 @@
-"""Rewrite layers that hide in other spellings into nn.Conv2d, nn.Linear, batch norm and sums."""
+"""Rewrite other spellings of layers into nn.Conv2d, nn.Linear, batch norm and sums."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def expand_batch_norms(traced: fx.GraphModule) -> None:
 def _activation_inside(
     module: nn.Module, plain: nn.Module, probe: torch.Tensor
 ) -> list[Callable[..., Any]] | None:
-    """What follows the batch norm inside `module`: its children, a ReLU, nothing; else None."""
+    """Return what follows the batch norm inside `module`: children, a ReLU, nothing; or None."""
     children = [child for child in module.children() if not isinstance(child, nn.Identity)]
     candidates: list[list[Callable[..., Any]]] = [[*children], [], [F.relu], [F.relu6]]
     with torch.no_grad():
@@ -77,7 +77,7 @@ def _plain_batch_norm(module: nn.modules.batchnorm._BatchNorm) -> nn.BatchNorm2d
 
 
 def own_weights_as_layers(traced: fx.GraphModule) -> None:
-    """F.conv2d(x, self.weight, ...) becomes an nn.Conv2d with that parameter; likewise linear.
+    """Turn F.conv2d(x, self.weight, ...) into an nn.Conv2d with that parameter; likewise linear.
 
     Raises StructureError for weights that are computed in forward, such as standardised ones.
     """
@@ -107,7 +107,7 @@ def own_weights_as_layers(traced: fx.GraphModule) -> None:
 
 
 def _arguments(traced: fx.GraphModule, node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
-    """The call's arguments by name; parameters in the place of the nodes that fetch them."""
+    """Return the call's arguments by name, with parameters instead of the nodes that fetch them."""
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     for name in ("weight", "bias"):
         fetch = given.get(name)
@@ -147,7 +147,7 @@ def _linear(given: dict[str, Any]) -> nn.Linear | None:
 
 
 def _install(traced: fx.GraphModule, weight: str, layer: nn.Module) -> str:
-    """Put the layer where its weight was, if that was a module of its own."""
+    """Put the layer in the place of its weight, if that was a module of its own."""
     owner = weight.rpartition(".")[0]
     if weight.endswith(".weight") and not any(True for _ in traced.get_submodule(owner).children()):
         traced.add_submodule(owner, layer)
@@ -156,7 +156,7 @@ def _install(traced: fx.GraphModule, weight: str, layer: nn.Module) -> str:
 
 
 def sums_of_stacks_as_sums(traced: fx.GraphModule) -> None:
-    """torch.stack([a, b]).sum(0) becomes a + b, and 0 + a, as sum() writes it, a."""
+    """Turn torch.stack([a, b]).sum(0) into a + b, and 0 + a, which sum() writes, into a."""
     for node in list(traced.graph.nodes):
         name = getattr(node.target, "__name__", node.target)
         if name in ("add", "radd") and len(node.args) == 2 and len(node.all_input_nodes) == 1:

@@ -1,4 +1,4 @@
-"""What a computation needs of torch around it: modes of a network, gradients, full precision."""
+"""Contexts for computations: modes of a network, gradients, full precision."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _locks: weakref.WeakKeyDictionary[nn.Module, ForkSafeLock] = weakref.WeakKeyDict
 def evaluating(net: nn.Module) -> Iterator[None]:
     """Put a network into evaluation mode, then restore the mode of each module.
 
-    One thread at a time for each network: another would take evaluation mode for the mode to
-    restore, or see the network in training mode again in the middle of its batch.
+    Only one thread at a time for each network: another would restore evaluation mode by mistake, or
+    see the network return to training mode in the middle of its batch.
     """
     with _locks.setdefault(net, ForkSafeLock()):
         modes = [(module, module.training) for module in net.modules()]
@@ -33,10 +33,10 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Compute with gradients and in the tensors' own precision, whatever the caller is inside of.
+    """Compute with gradients and in the tensors' own precision, in any context of the caller.
 
-    Surgery and the check of an export follow gradients, which torch.no_grad() and inference_mode()
-    switch off, and autocast would compute them in 16 bits.
+    Surgery and the check of an export need gradients, which torch.no_grad() and inference_mode()
+    switch off and autocast would compute in 16 bits.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -48,6 +48,6 @@ def plain_torch() -> Iterator[None]:
 
 @contextmanager
 def with_gradients() -> Iterator[None]:
-    """Compute with gradients even inside of torch.no_grad() and inference_mode()."""
+    """Compute with gradients even inside torch.no_grad() and inference_mode()."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

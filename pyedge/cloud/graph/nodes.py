@@ -1,4 +1,4 @@
-"""What a node of a traced graph is: one vocabulary for modules, functions and methods."""
+"""What a node of a traced graph is, whether a module, a function or a method."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def module_of(node: fx.Node) -> nn.Module | None:
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """Return the node's shape, () where it is no tensor."""
+    """Return the node's shape, () if it is not a tensor."""
     return node.meta.get("shape") or ()
 
 
@@ -53,12 +53,12 @@ def is_linear(node: fx.Node) -> bool:
 
 
 def is_channel_norm(node: fx.Node) -> bool:
-    """Does it treat each channel on its own, with one scale and shift for it?"""
+    """Tell whether it treats each channel by itself, with one scale and shift for it."""
     return isinstance(module_of(node), CHANNEL_NORMS)
 
 
 def is_relu(node: fx.Node) -> bool:
-    """Is it an activation that makes exact zeros (ReLU, ReLU6)?"""
+    """Tell whether it is an activation that makes exact zeros (ReLU, ReLU6)."""
     if node.op == "call_function":
         return node.target in _RELU_FUNCTIONS or node.target in _RELU6_FUNCTIONS
     if node.op == "call_method":
@@ -73,7 +73,7 @@ def is_relu6(node: fx.Node) -> bool:
 
 
 def is_add(node: fx.Node) -> bool:
-    """Is it a sum of two feature maps n c h w?"""
+    """Tell whether it is a sum of two feature maps n c h w."""
     if node.op == "call_function":
         named = node.target in _ADD_FUNCTIONS
     else:
@@ -89,17 +89,17 @@ def is_pool(node: fx.Node) -> bool:
 
 
 def is_content_free(node: fx.Node) -> bool:
-    """Does it leave the maps as they are in eval mode (identity, dropout, stochastic depth)?"""
+    """Tell whether it changes nothing in eval mode (identity, dropout, stochastic depth)."""
     return isinstance(module_of(node), _CONTENT_FREE) or node.meta.get("random_identity", False)
 
 
 def is_mixing_norm(node: fx.Node) -> bool:
-    """Does it normalise over several channels at once?"""
+    """Tell whether it normalises over several channels at once."""
     return isinstance(module_of(node), _MIXING_NORMS)
 
 
 def is_scale(node: fx.Node) -> bool:
-    """Is it a map times one number, or over one?"""
+    """Tell whether it is a map multiplied or divided by one number."""
     if getattr(node.target, "__name__", node.target) not in ("mul", "truediv", "div"):
         return False
     others = [
@@ -117,12 +117,12 @@ def is_scale(node: fx.Node) -> bool:
 
 
 def inputs_of(node: fx.Node) -> list[fx.Node]:
-    """The nodes whose tensors `node` reads."""
+    """Return the nodes whose tensors `node` reads."""
     return [arg for arg in node.all_input_nodes if arg.meta.get("shape") is not None]
 
 
 def upstream(node: fx.Node, stop: fx.Node) -> set[fx.Node]:
-    """All nodes from which `node` is reached, itself included, `stop` and what precedes it not."""
+    """Return all nodes from which `node` is reached, with itself, but without `stop` and before."""
     seen: set[fx.Node] = set()
     stack = [node]
     while stack:
@@ -135,12 +135,12 @@ def upstream(node: fx.Node, stop: fx.Node) -> set[fx.Node]:
 
 
 def in_order(nodes: set[fx.Node], graph: fx.Graph) -> Iterator[fx.Node]:
-    """The nodes in the order of execution."""
+    """Return the nodes in the order of execution."""
     return (node for node in graph.nodes if node in nodes)
 
 
 def immediate_dominators(graph: fx.Graph) -> dict[fx.Node, fx.Node | None]:
-    """For each tensor node the nearest node that every path from the input passes.
+    """Return for each tensor node the nearest node that every path from the input passes.
 
     Nodes come in execution order, so one sweep suffices: the dominator of a node is the lowest
     common ancestor, in the dominator tree, of its inputs.

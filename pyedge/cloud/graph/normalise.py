@@ -64,7 +64,7 @@ def normalise(traced: fx.GraphModule) -> None:
 
 
 def _drop_detach(traced: fx.GraphModule) -> None:
-    """x.detach() changes no answer, and would hide what hangs together behind it."""
+    """Drop x.detach(): it changes no answer, and would hide which layers are coupled."""
     for node in list(traced.graph.nodes):
         if node.op == "call_method" and node.target == "detach":
             node.replace_all_uses_with(node.args[0])
@@ -72,7 +72,7 @@ def _drop_detach(traced: fx.GraphModule) -> None:
 
 
 def _merge_repeats(traced: fx.GraphModule) -> None:
-    """Call a linear layer once where a network calls it twice on the same, as `where` invites to.
+    """Call a linear layer once if a network calls it twice on the same input, as with `where`.
 
     Nothing else is merged: batch norm counts its calls, and dropout draws anew in each.
     """
@@ -89,7 +89,7 @@ def _merge_repeats(traced: fx.GraphModule) -> None:
 
 
 def _keywords_to_positions(node: fx.Node) -> None:
-    """F.relu(input=x) becomes F.relu(x), so that all else finds tensors in node.args."""
+    """Turn F.relu(input=x) into F.relu(x), so that tensors are always in node.args."""
     if not any(isinstance(value, fx.Node) for value in node.kwargs.values()):
         return
     args, kwargs = list(node.args), dict(node.kwargs)
@@ -151,7 +151,7 @@ def _inplace_argument(node: fx.Node) -> bool:
 
 
 def _redirect_later_readers(node: fx.Node) -> None:
-    """Whoever reads the overwritten tensor after `node` gets the value written by `node`."""
+    """Let readers of the overwritten tensor after `node` read the value written by `node`."""
     overwritten = node.args[0]
     if not isinstance(overwritten, fx.Node):
         return
@@ -162,7 +162,7 @@ def _redirect_later_readers(node: fx.Node) -> None:
 
 
 def _normalise_dropout(traced: fx.GraphModule, node: fx.Node) -> None:
-    """F.dropout fixes its mode when traced; nn.Dropout follows train() and eval()."""
+    """Turn F.dropout, whose mode is fixed when traced, into nn.Dropout, which follows train()."""
     if node.op != "call_function" or node.target not in (F.dropout, F.dropout2d, torch.dropout):
         return
     p = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
@@ -172,9 +172,9 @@ def _normalise_dropout(traced: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _normalise_flatten(node: fx.Node) -> None:
-    """x.view(-1, 640) holds a width that pruning changes; torch.flatten(x, 1) does not.
+    """Turn x.view(-1, 640), whose width pruning changes, into torch.flatten(x, 1).
 
-    A squeeze() takes the batch away where that is one image; what it means is the other sizes.
+    A squeeze() also removes a batch of one image, though only the other sizes are meant.
     """
     if node.op not in ("call_method", "call_function") or node.target not in _FLATTENS:
         return
@@ -197,7 +197,7 @@ def _normalise_flatten(node: fx.Node) -> None:
 
 
 def _normalise_subsampling(traced: fx.GraphModule, node: fx.Node) -> None:
-    """x[:, :, ::2, ::2] is an average pool with a window of one."""
+    """Turn x[:, :, ::2, ::2] into an average pool with a window of one."""
     if node.op != "call_function" or node.target is not operator.getitem:
         return
     index = node.args[1]

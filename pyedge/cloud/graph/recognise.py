@@ -1,7 +1,7 @@
-"""Recognise parts of a network by what they compute, on noise, whatever their spelling.
+"""Recognise parts of a network, in any spelling, by what they compute on noise.
 
 Zero-padded shortcuts become ChannelPad, home-made ReLUs F.relu or F.relu6, frozen batch norms
-ChannelAffine. A part is replaced only if it gave the same numbers.
+ChannelAffine. A part is replaced only if the result gives the same numbers.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _may_be_relu(node: fx.Node) -> bool:
 
 
 def _operands(node: fx.Node) -> list[fx.Node]:
-    """The maps that `node` may be an elementwise function of, the earliest first."""
+    """Return the maps that `node` may be an elementwise function of, the earliest first."""
     shape = shape_of(node)
     if len(shape) != 4:
         return []
@@ -70,7 +70,7 @@ def _operands(node: fx.Node) -> list[fx.Node]:
 
 
 def recognise_channel_pads(traced: fx.GraphModule) -> None:
-    """Find nodes that only place channels among zeros, whatever their spelling."""
+    """Find nodes that only place channels among zeros, in any spelling."""
     candidates = {node: _narrower_inputs(node) for node in traced.graph.nodes}
     candidates = {node: sources for node, sources in candidates.items() if sources}
     if not candidates:
@@ -98,7 +98,7 @@ def recognise_channel_pads(traced: fx.GraphModule) -> None:
 
 
 def _narrower_inputs(node: fx.Node) -> list[fx.Node]:
-    """The inputs that `node` may have padded with zero channels, by shapes alone."""
+    """Return the inputs that `node` may have padded with zero channels, judging by shapes."""
     module = module_of(node)
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, ChannelPad)):
         return []
@@ -113,7 +113,7 @@ def _narrower_inputs(node: fx.Node) -> list[fx.Node]:
 
 
 def _channel_positions(source: torch.Tensor, padded: torch.Tensor) -> list[int] | None:
-    """Where each source channel stands in `padded`, None unless all the rest is zero."""
+    """Return the place of each source channel in `padded`, None unless all the rest is zero."""
     inputs = source.transpose(0, 1).flatten(1)
     outputs = padded.transpose(0, 1).flatten(1)
     position = [-1] * len(inputs)
@@ -130,7 +130,7 @@ def _channel_positions(source: torch.Tensor, padded: torch.Tensor) -> list[int] 
 
 
 def recognise_affines(traced: fx.GraphModule) -> None:
-    """Turn x * scale + shift with a number a channel (a frozen batch norm) into ChannelAffine."""
+    """Turn x * scale + shift of one number per channel (frozen batch norm) into ChannelAffine."""
     for node in list(traced.graph.nodes):
         found = _channel_constant(traced, node)
         if found is None:
@@ -162,7 +162,7 @@ def recognise_affines(traced: fx.GraphModule) -> None:
 
 
 def _channel_constant(traced: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, torch.Tensor] | None:
-    """The map and the tensor [c, 1, 1] that `node` combines, None for anything else."""
+    """Return the map and the tensor [c, 1, 1] that `node` combines, None for anything else."""
     name = str(getattr(node.target, "__name__", node.target))
     shape = shape_of(node)
     if name not in ("mul", "add", "sub", "truediv") or len(shape) != 4 or len(node.args) != 2:

@@ -2,8 +2,8 @@
 
 A record holds `name` (of the network's class), `nodes` in order ([name, op, target, args, kwargs],
 as torch.fx has them), `layers` ([kind, settings] by name, see `recorded_layers`) and `tensors` that
-nodes fetch from outside of any layer ([parameter or buffer, dtype, sizes] by name). No weights are
-in it.
+nodes fetch from outside any layer ([parameter or buffer, dtype, sizes] by name). It holds no
+weights.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _LARGEST = 1 << 31
 def record_graph(net: fx.GraphModule) -> dict[str, Any]:
     """Return the record of `net`.
 
-    Raises ValueError, in words that say what, where it has an operation, a layer or an argument
-    that files do not hold, or weights under two names.
+    Raises ValueError, naming it, for an operation, a layer or an argument that files cannot hold,
+    and for weights under two names.
     """
     names = [name for name, _ in net.named_parameters(remove_duplicate=False)]
     if len(names) != sum(1 for _ in net.parameters()):
@@ -64,8 +64,8 @@ def record_graph(net: fx.GraphModule) -> dict[str, Any]:
 def build_graph(record: Any) -> fx.GraphModule:
     """Build the network of a record, in eval mode; its tensors have sizes, but no values.
 
-    They are on the meta device, those of ChannelPad excepted. The network has not run yet (see
-    `dry_run`). Raises ValueError for what is no record.
+    They are on the meta device, except those of ChannelPad. The network has not run yet (see
+    `dry_run`). Raises ValueError for anything but a record.
     """
     name, nodes, layers, tensors = fields_of(
         record, {"name": str, "nodes": list, "layers": dict, "tensors": dict}
@@ -92,7 +92,7 @@ def build_graph(record: Any) -> fx.GraphModule:
 
 
 def fields_of(record: Any, wanted: Mapping[str, type]) -> list[Any]:
-    """The values of a record with exactly these fields of these types. Raises ValueError."""
+    """Return the values of a record with exactly these fields of these types; else ValueError."""
     if not isinstance(record, dict) or record.keys() != wanted.keys():
         came = list(record) if isinstance(record, dict) else record
         raise ValueError(f"wanted the fields {', '.join(wanted)}, got {shown(came)}")
@@ -191,7 +191,7 @@ def _at(root: nn.Module, path: str) -> Any:
 
 
 def _place(root: nn.Module, path: Any, value: nn.Module | torch.Tensor) -> None:
-    """Put a layer or a tensor under a dotted name; what is above it is a plain module."""
+    """Put a layer or a tensor under a dotted name, inside plain modules."""
     owner, (*above, last) = root, check_path(path).split(".")
     for part in above:
         if part not in owner._modules:

@@ -1,6 +1,6 @@
-"""Layers as plain values: the kind, and the sizes and settings that make one like it.
+"""Layers as plain values: the kind, and the sizes and settings that make another like it.
 
-Weights are not among them, nor which filters stayed: a layer that was cut is one of smaller sizes.
+Weights are not included, nor which filters stayed: a cut layer is a layer of smaller sizes.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def build_layer(recorded: Any) -> nn.Module:
 
 
 def _kind_of(layer: nn.Module) -> type[nn.Module]:
-    """The layer of torch's that this is, a subclass with another constructor at most."""
+    """Return the torch layer that this is, or of which it is a subclass with another __init__."""
     family = type(layer).__mro__
     kind = next((each for each in family if each in _SETTINGS), None)
     if kind is not None:

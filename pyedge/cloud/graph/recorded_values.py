@@ -1,7 +1,7 @@
 """The words of a recorded graph: which operations and values a file may hold, and their spelling.
 
-A file comes from anybody, and torch.fx makes Python code of a graph. So an operation is a name of
-the tables below and never code, and a value is one of the kinds that `value_of` knows.
+A file may come from anybody, and torch.fx makes Python code from a graph. So an operation is a name
+in the tables below and never code, and a value is one of the kinds that `value_of` knows.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _PART = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*|[0-9]+", re.ASCII)
 
 
 def name_of_function(function: Any) -> str:
-    """The name of a node's function. Raises ValueError for one that files do not know."""
+    """Return the name of a node's function. Raises ValueError for one that files do not know."""
     try:
         return _NAMES[function]
     except (KeyError, TypeError) as error:
@@ -99,7 +99,7 @@ def name_of_function(function: Any) -> str:
 
 
 def function_of(name: Any) -> Callable[..., Any]:
-    """The function of a name. Raises ValueError for one that is not in the table."""
+    """Return the function of a name. Raises ValueError for one that is not in the table."""
     found = _FUNCTIONS.get(name) if isinstance(name, str) else None
     if found is None:
         raise ValueError(f"wanted an operation that pyedge knows, got {shown(name)}")
@@ -114,7 +114,7 @@ def check_method(name: Any) -> str:
 
 
 def check_call(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Raises ValueError for a getattr of anything but a tensor's shape and the like."""
+    """Raise ValueError for a getattr of anything but a tensor's shape and the like."""
     if function is builtins.getattr and not (
         len(args) == 2
         and isinstance(args[0], fx.Node)
@@ -125,7 +125,7 @@ def check_call(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
 
 
 def check_path(name: Any) -> str:
-    """Return a dotted name of a module or tensor. Raises ValueError where it is none."""
+    """Return a dotted name of a module or tensor. Raises ValueError if it is not one."""
     if isinstance(name, str) and len(name) <= _LONGEST_TEXT:
         parts = name.split(".")
         # what a module has by itself is not to be replaced
@@ -135,7 +135,7 @@ def check_path(name: Any) -> str:
 
 
 def check_word(name: Any) -> str:
-    """Return a plain identifier. Raises ValueError where it is none."""
+    """Return a plain identifier. Raises ValueError if it is not one."""
     if (
         isinstance(name, str)
         and len(name) <= _LONGEST_TEXT
@@ -153,7 +153,7 @@ def dtype_of(name: Any) -> torch.dtype:
 
 
 def plain(value: Any) -> Any:
-    """A node's argument in values that a file may hold. Raises ValueError for any other."""
+    """Return a node's argument in values that a file may hold. Raises ValueError for others."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, fx.Node):
@@ -209,7 +209,7 @@ def value_of(value: Any, nodes: Mapping[str, fx.Node], depth: int = 0) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, however long or deep."""
+    """Return a value as text for a message, cut if it is long or deep."""
     name = getattr(value, "__name__", None)
     return str(name) if name is not None else reprlib.repr(value)
 

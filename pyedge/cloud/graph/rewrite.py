@@ -12,14 +12,14 @@ from pyedge.cloud.graph.nodes import shape_of
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """The device of the first parameter or buffer, the CPU without any."""
+    """Return the device of the first parameter or buffer; the CPU without any."""
     for tensor in (*module.parameters(), *module.buffers()):
         return tensor.device
     return torch.device("cpu")
 
 
 def add_module(traced: fx.GraphModule, name: str, module: nn.Module) -> str:
-    """Add `module` under a free name near `name`, and return it."""
+    """Add `module` under `name`, or a similar name if that is taken, and return it."""
     taken = {path for path, _ in traced.named_modules()} | set(traced._modules)
     base, count = "pyedge_" + name, 0
     free = base
@@ -37,7 +37,7 @@ def replace(
     args: tuple[Any, ...],
     kwargs: dict[str, Any] | None = None,
 ) -> fx.Node:
-    """Put another operation in the place of `node`, and return it."""
+    """Replace `node` by another operation, and return that."""
     graph = node.graph
     with graph.inserting_after(node):
         new = graph.create_node(op, target, args, kwargs or {})
@@ -48,13 +48,13 @@ def replace(
 
 
 def random_input(traced: fx.GraphModule, seed: int = 0) -> torch.Tensor:
-    """Noise of the shape that the graph was measured with."""
+    """Return noise of the shape that the graph was measured with."""
     placeholder = next(node for node in traced.graph.nodes if node.op == "placeholder")
     return noise_like(traced, placeholder, torch.Generator().manual_seed(seed))
 
 
 def noise_like(traced: fx.GraphModule, node: fx.Node, generator: torch.Generator) -> torch.Tensor:
-    """Noise of the shape of `node`, on the network's device."""
+    """Return noise of the shape of `node`, on the network's device."""
     return torch.randn(shape_of(node), generator=generator).float().to(device_of(traced))
 
 
@@ -64,7 +64,7 @@ def values(
     given: dict[fx.Node, torch.Tensor],
     wanted: set[fx.Node],
 ) -> dict[fx.Node, torch.Tensor]:
-    """Run the graph on `probe` with the values in `given` put in, and return those `wanted`."""
+    """Run the graph on `probe` with the values in `given` inserted; return those of `wanted`."""
     seen: dict[fx.Node, torch.Tensor] = {}
 
     class Recorder(fx.Interpreter):
@@ -80,7 +80,7 @@ def values(
 
 
 class InDouble(TorchFunctionMode):
-    """While it lasts, every float32 tensor that this thread makes is a float64 one.
+    """A context in which every float32 tensor that this thread makes becomes float64.
 
     For networks in float64 whose forward makes tensors of its own (`torch.eye(10)`).
     """

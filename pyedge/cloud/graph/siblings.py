@@ -1,8 +1,8 @@
-"""A student as the teacher of another student: which channels of the two face each other.
+"""A student as the teacher of another student: which channels of the two correspond.
 
-Two students of one teacher kept different filters of it. Each knows at which of that teacher's
-channels its own stand, so the maps of one can be laid out as their common teacher would have them,
-with zeros where it has no filter, and the other then finds its channels where it looks for them.
+Two students of one teacher kept different filters of it. Each knows the places of its channels
+among that teacher's, so the maps of one can be laid out as their common teacher's would be, with
+zeros for missing filters, and the other student finds its channels at the usual places.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SiblingTeacher(nn.Module):
 
 
 def origin_of(model: nn.Module) -> Origin:
-    """Say of a student which of its teacher's channels it has."""
+    """Return which of its teacher's channels a student has."""
     channels = getattr(model, "teacher_channels", None)
     if channels is None or not callable(getattr(model, "kept", None)):
         return None
@@ -50,11 +50,11 @@ def origin_of(model: nn.Module) -> Origin:
 
 
 def facing(tapped: nn.Module, channels: Sequence[int] | None) -> nn.Module:
-    """Return the tapped teacher with maps of `channels`, one number a group.
+    """Return the tapped teacher with maps of `channels`, one number for each group.
 
     That is `tapped` itself, unless it is a student that has lost some of the channels that the
-    other student faces. A teacher that does not fit at all is returned as it is: what matches the
-    maps says so.
+    other student is compared with. A teacher that does not fit at all is returned unchanged: the
+    matching of the maps will say so.
     """
     origin = getattr(tapped, "origin", None)
     if origin is None or channels is None or len(channels) != len(origin):

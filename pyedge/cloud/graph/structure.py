@@ -34,7 +34,7 @@ HOW_TO_PASS = (
 
 @dataclass(frozen=True)
 class Block:
-    """One block. `entry` and `output` are names of graph nodes, the rest names of modules."""
+    """One block. `entry` and `output` are names of graph nodes, the others names of modules."""
 
     name: str
     convs: tuple[str, ...]
@@ -47,8 +47,8 @@ class Block:
 class Group:
     """Blocks whose outputs have one shape c h w.
 
-    A block that is called several times is one block; its further calls are in `repeats`, and
-    go when the student is made.
+    A block that is called several times is one block; its further calls are in `repeats`, and are
+    dropped when the student is made.
     """
 
     blocks: tuple[Block, ...]
@@ -92,8 +92,8 @@ def find_structure(
 ) -> Structure:
     """Find the groups and blocks of `model`.
 
-    example: a float batch n c h w that the network takes. structure: the blocks' module names,
-    one list a group, for a network whose groups cannot be found. Raises StructureError.
+    example: a float batch n c h w that the network takes. structure: the blocks' module names, one
+    list for each group, for a network whose groups cannot be found. Raises StructureError.
     """
     return analyse(trace(private_copy(model), example.float()), structure)
 
@@ -195,7 +195,7 @@ def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
 
 
 def _comes_from(traced: fx.GraphModule, last: fx.Node, output: fx.Node) -> bool:
-    """Are the classes those of the linear layer `last`, whatever is done with them one by one?"""
+    """Tell whether each class comes from one output of the linear layer `last`."""
     if last is output or (shape_of(last) == shape_of(output) and after(last, output)):
         return True
     found = constants(traced, random_input(traced))
@@ -203,7 +203,7 @@ def _comes_from(traced: fx.GraphModule, last: fx.Node, output: fx.Node) -> bool:
 
 
 def _is_disguised_linear(node: fx.Node) -> bool:
-    """Is it a conv that reads a whole map at once (timm's VGG spells its linear layers so)?"""
+    """Tell whether a conv reads a whole map at once (timm's VGG spells linear layers so)."""
     conv = nodes.module_of(node)
     if not isinstance(conv, nn.Conv2d) or shape_of(node)[2:] != (1, 1) or any(conv.padding):
         return False
@@ -264,7 +264,7 @@ def _is_pre_activation(add: fx.Node) -> bool:
 
 
 def _entry(fork: fx.Node) -> fx.Node:
-    """In a pre-activation block whose shortcut starts after BN and ReLU, both belong to it."""
+    """Return a block's entry: BN and ReLU before a pre-activation block's shortcut belong to it."""
     node = fork
     while nodes.is_relu(node) or nodes.is_channel_norm(node):
         node = nodes.inputs_of(node)[0]
@@ -272,7 +272,7 @@ def _entry(fork: fx.Node) -> fx.Node:
 
 
 def _after_activation(node: fx.Node) -> fx.Node:
-    """The ReLU that alone reads `node` (dropout between them allowed), or `node` itself."""
+    """Return the ReLU that alone reads `node` (also through dropout), or `node` itself."""
     reader = node
     while len(reader.users) == 1:
         reader = next(iter(reader.users))
@@ -365,7 +365,7 @@ def _runs(blocks: list[tuple[Block, tuple[int, ...]]]) -> list[Group]:
 
 
 def _common_name(convs: tuple[str, ...]) -> str:
-    """The module path that the convs share, or all their names in a flat network."""
+    """Return the module path that the convs share, or all their names in a flat network."""
     paths = [conv.split(".") for conv in convs]
     common: list[str] = []
     for parts in zip(*(path[:-1] for path in paths), strict=False):

@@ -1,4 +1,4 @@
-"""The two symbolic tracers: a plain one, and one that knows every tensor's size as it goes."""
+"""The two symbolic tracers: a plain one, and one that knows every tensor's size meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READING_METHODS = {"item", "tolist", "numpy"}
 
 
 class DataDependentError(Exception):
-    """The forward's course depends on the values of the images."""
+    """What the forward does depends on the values of the images."""
 
 
 def written_in(module: nn.Module) -> str:
@@ -34,11 +34,11 @@ def written_in(module: nn.Module) -> str:
 
 
 class PlainTracer(fx.Tracer):
-    """Keeps torch's own layers whole, subclasses that inherit their forward included.
+    """Keep torch's own layers whole, with subclasses that inherit their forward.
 
-    leaves: further modules to keep whole. proxy_buffers: record what is done with buffers too,
-    for buffer.expand(len(x), -1), since a tensor's own methods take no Proxy; else what is computed
-    from buffers alone is a constant of the graph.
+    leaves: further modules to keep whole. proxy_buffers: also record operations on buffers, for
+    buffer.expand(len(x), -1), since a tensor's own methods take no Proxy; otherwise what is
+    computed only from buffers is a constant of the graph.
     """
 
     def __init__(self, leaves: set[nn.Module], proxy_buffers: bool = False) -> None:
@@ -120,7 +120,7 @@ class _SizedProxy(fx.Proxy):
 
 
 class SizedTracer(PlainTracer):
-    """Evaluates every operation as it is traced, for networks that branch on shapes."""
+    """Evaluate every operation while tracing it, for networks that branch on shapes."""
 
     def __init__(self, leaves: set[nn.Module], example: torch.Tensor) -> None:
         super().__init__(leaves)
@@ -195,7 +195,7 @@ def _concrete(value: Any) -> Any:
 
 @contextlib.contextmanager
 def proxies_everywhere() -> Iterator[None]:
-    """Let torch.zeros and its like take a Proxy among their sizes, and len() measure a tensor."""
+    """Let torch.zeros and the like take a Proxy as a size, and len() measure a tensor."""
     originals = {name: getattr(torch, name) for name in _CONSTRUCTORS}
     length = builtins.len
 

@@ -1,9 +1,9 @@
-"""What stands between the classifier and the logits, as one scale, shift and place a class.
+"""What comes between the classifier and the logits: a scale, a shift and a place for each class.
 
 Masks, logit adjustments, temperatures, reorderings, bias corrections and batch norm have many
-spellings (`where`, `masked_fill`, `cat` of slices, a product with a buffer); what they do is
-logits[:, j] = scale[j] * z[:, source[j]] + shift[j], with z the classifier's outputs. It is found
-by running them on unit vectors, and believed if it holds on noise.
+spellings (`where`, `masked_fill`, `cat` of slices, a product with a buffer), but all compute
+logits[:, j] = scale[j] * z[:, source[j]] + shift[j], with z the classifier's outputs. The numbers
+are found by running the nodes on unit vectors, and accepted if they hold on noise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Tail:
 def find_tail(
     net: fx.GraphModule, last: fx.Node, logits: fx.Node, constants: Mapping[fx.Node, Any]
 ) -> Tail | None:
-    """Return what comes between two nodes of `net`, or None for what a Tail does not say.
+    """Return what comes between two nodes of `net`, or None if a Tail cannot express it.
 
     last: the classifier's node, [n, c]. logits: [n, classes], reached from there. constants: the
     values of the nodes that no pixel reaches.
@@ -65,13 +65,13 @@ def find_tail(
 def outside(
     inside: Sequence[fx.Node], last: fx.Node, constants: Mapping[fx.Node, Any]
 ) -> fx.Node | None:
-    """Return the first node that reads something of the images beside the classifier's outputs."""
+    """Return the first node that reads the images other than through the classifier's outputs."""
     known = {last, *inside, *constants}
     return next((n for n in inside if not known.issuperset(n.all_input_nodes)), None)
 
 
 class _Runs:
-    """Runs the nodes of a tail on numbers in the place of the classifier's outputs."""
+    """Run the nodes of a tail on numbers in place of the classifier's outputs."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ def _measured(runs: _Runs, tolerance: float) -> Tail | None:
 
 
 def _unit_vectors(runs: _Runs) -> Iterator[tuple[int, Tensor]]:
-    """The unit vectors in turn, some thousand numbers at a time."""
+    """Yield the unit vectors in turn, some thousand numbers at a time."""
     rows = max(1, (1 << 16) // runs.c)
     for start in range(0, runs.c, rows):
         yield start, _STEP * torch.eye(runs.c, dtype=runs.dtype)[start : start + rows]

@@ -24,7 +24,7 @@ from pyedge.cloud.weights.checks import is_float32, like_weights
 
 
 class TappedTeacher(nn.Module):
-    """Shares the parameters of the network that it was made from.
+    """A teacher that also returns its blocks' maps; it shares the network's parameters.
 
     Calling it gives (logits n classes, [[map of block 0, map of block 1, ...] for each group]).
     `origin` is that of a student (see `siblings`), None for any other network.
@@ -73,10 +73,10 @@ def tap_teacher(
 def with_taps(
     traced: fx.GraphModule, taps: Sequence[Sequence[str]], classifier: str
 ) -> fx.GraphModule:
-    """A graph over the same modules that returns (output, logits, *taps in one flat row).
+    """Return a graph over the same modules that returns (output, logits, *taps in a flat row).
 
-    taps: names of graph nodes, one list a group. classifier: the module name of the last nn.Linear.
-    logits is the output, or where that is a softmax or its logarithm, what goes into it.
+    taps: names of graph nodes, one list for each group. classifier: the module name of the last
+    nn.Linear. logits is the output, or the input of a softmax or log-softmax at its end.
     """
     found, _ = find_logits(traced, classifier)
     graph = fx.Graph()

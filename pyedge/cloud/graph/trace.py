@@ -1,4 +1,4 @@
-"""From anybody's network to a torch.fx graph whose operations pyedge understands.
+"""From any network to a torch.fx graph whose operations pyedge understands.
 
 Reading a network as a graph, not as a tree of modules, is what makes attribute names, nesting
 and style irrelevant: a block written as a class, inlined in one long forward, or built by a
@@ -35,9 +35,9 @@ _tracing = ForkSafeLock()  # fx patches nn.Module for the process: one trace at 
 def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     """Trace `model` into a normalised graph that shares its modules.
 
-    example: a float batch n c h w; one image is doubled, since a squeeze() would take the batch
-    away with it. Every node's `meta["shape"]` is set (None for what is no
-    tensor). Raises StructureError, in one sentence, when the network cannot be read as a graph.
+    example: a float batch n c h w; a single image is doubled, since a squeeze() would remove its
+    batch axis. Every node's `meta["shape"]` is set (None if it is not a tensor). Raises
+    StructureError, in one sentence, when the network cannot be read as a graph.
     """
     model = unwrap(model)
     if len(example) == 1:
@@ -71,7 +71,7 @@ class _ShapeRecorder(fx.Interpreter):
 
 
 class _OneInput(nn.Module):
-    """Calls a network with the image batch alone, so that further arguments keep defaults."""
+    """Call a network with only the image batch, so that further arguments keep their defaults."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -85,8 +85,8 @@ def _try_out(model: nn.Module, example: torch.Tensor) -> set[nn.Module]:
     """Run the network on `example`, check what it returns, and find its random identities.
 
     Stochastic depth, DropBlock or added noise do nothing in eval mode, so a trace would lose
-    them. Found are the modules without parameters that return their input in eval mode and draw
-    random numbers in train mode, whatever they are called.
+    them. They are found as modules without parameters, of any name, that return their input in eval
+    mode and draw random numbers in train mode.
     """
     inputs: dict[nn.Module, torch.Tensor] = {}
 
@@ -164,7 +164,7 @@ def _trace_graph(root: _OneInput, example: torch.Tensor, leaves: set[nn.Module])
         ) from error
     except Exception as error:
         raise StructureError(
-            f"{name} cannot be traced: its forward is no plain torch code "
+            f"{name} cannot be traced: its forward is not plain torch code "
             f"({_first_sentence(error)}{_place(error)})"
         ) from error
     traced = _graph_module(root, graph, leaves)
@@ -173,7 +173,7 @@ def _trace_graph(root: _OneInput, example: torch.Tensor, leaves: set[nn.Module])
 
 
 def _graph_module(root: _OneInput, graph: fx.Graph, leaves: set[nn.Module]) -> fx.GraphModule:
-    """Wrap the graph; names are as in the network, constants that tracing made lie beside them."""
+    """Wrap the graph, with the network's names; constants made by tracing are added."""
     attributes: dict[str, Any] = {}
     for node in graph.nodes:
         node.type = None  # annotations are strings here, which a pickled graph cannot hold
@@ -192,13 +192,13 @@ def _graph_module(root: _OneInput, graph: fx.Graph, leaves: set[nn.Module]) -> f
 
 
 def _plain_name(target: str, model: nn.Module) -> str:
-    """The name inside the network, as its author knows it; a student's without its wrapper."""
+    """Return the name inside the network, as its author knows it; without a student's wrapper."""
     inside = target.removeprefix("model.")
     return inside.removeprefix(f"{getattr(model, 'inside', '')}.")
 
 
 def _check_other_batch(traced: fx.GraphModule, example: torch.Tensor, name: str) -> None:
-    """Python numbers that the forward computed are fixed now; that must not matter."""
+    """Check on another batch that it does not matter that Python numbers are fixed now."""
     other = torch.cat([example, example[:1]])
     try:
         with torch.no_grad():
@@ -210,7 +210,7 @@ def _check_other_batch(traced: fx.GraphModule, example: torch.Tensor, name: str)
 
 
 def _place(error: BaseException) -> str:
-    """Where in the network's own code the error arose."""
+    """Tell where in the network's own code the error arose."""
     torch_folder, own_folder = Path(torch.__file__).parent, Path(__file__).parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)

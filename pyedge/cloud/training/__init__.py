@@ -1,1 +1,1 @@
-"""One training loop, and what is trained with it: labels, transfer (Sec. 4), FitNet."""
+"""One training loop, and its objectives: labels, transfer (Sec. 4), FitNet."""

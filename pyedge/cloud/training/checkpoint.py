@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: written atomically, read without trust."""
+"""Checkpoints of a training run: written atomically, checked when read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _WHAT = "a checkpoint of pyedge"
 
 
 def save_checkpoint(path: str | PathLike[str], state: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path`, so that it holds the old state or the new one.
+    """Write tensors and plain values to `path`, which always holds the old state or the new one.
 
-    Raises OSError where that fails; the old file is then untouched.
+    Raises OSError if that fails; the old file is then untouched.
     """
     write_tensors(path, {"format": FORMAT, "version": VERSION, **state})
 
@@ -25,7 +25,7 @@ def load_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
     """Read a file of `save_checkpoint`.
 
     Nothing but tensors and plain values is unpickled. Raises FormatError for a truncated, altered
-    or foreign file and FileNotFoundError where there is none.
+    or foreign file and FileNotFoundError if there is none.
     """
     state = read_tensors(path, _WHAT)
     if state.get("format") != FORMAT:

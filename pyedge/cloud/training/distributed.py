@@ -1,9 +1,9 @@
 """Sums over the processes of a data-parallel run.
 
-DistributedDataParallel averages the gradients of the processes. The losses of pyedge are functions
-of the whole batch (a root of a mean, a cosine), so each process computes the gradient of the global
-loss with respect to its own part, times the number of processes: the average is then their sum,
-and two processes take the step that one would have taken.
+DistributedDataParallel averages the gradients of the processes. pyedge's losses are functions of
+the whole batch (a root of a mean, a cosine), so each process computes the gradient of the global
+loss with respect to its own part, times the number of processes: the average is then the sum of the
+parts, and two processes take the step that one would have taken.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def world_size(distributed: bool) -> int:
-    """Return the number of processes that share the batch; 1 where the run is not distributed."""
+    """Return the number of processes that share the batch; 1 if the run is not distributed."""
     return dist.get_world_size() if distributed else 1
 
 
 def sum_over_processes(values: Tensor, distributed: bool) -> Tensor:
-    """Return `values` summed over the processes; the same tensor where there is only one."""
+    """Return `values` summed over the processes; the same tensor if there is only one."""
     if not distributed:
         return values
     total = values.detach().clone()

@@ -1,4 +1,4 @@
-"""Evaluate a classifier: what it took for what, and its loss."""
+"""Evaluate a classifier: its confusion matrix and its loss."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def evaluate(
     """Classify every image of `loader`, which yields (images [n, c, h, w], labels [n]).
 
     Runs in evaluation mode without gradients and restores the mode. `device` defaults to that of
-    the weights, whose dtype the images get. With `distributed=True` each process of the default
-    group evaluates its part and all of them get the whole. Raises ValueError for a loader without
-    images, labels outside the network's classes, or a network that holds NaN, TypeError for what is
-    no network, no loader, and no batch (`feed.batch` says which are taken).
+    the weights; images are converted to the weights' dtype. With `distributed=True` each process of
+    the default group evaluates its part, and all get the whole result. Raises ValueError for a
+    loader without images, labels outside the network's classes, or a network that holds NaN;
+    TypeError for anything but a network, a loader and its batches (see `feed.batch`).
     """
     check_network(model, "evaluate")
     source = Source("evaluate")
@@ -58,7 +58,7 @@ def evaluate_from(
     device: torch.device | str | None = None,
     distributed: bool = False,
 ) -> Evaluation:
-    """Do what `evaluate` does, for a network that is being trained: its weights are not checked.
+    """Do the work of `evaluate` for a network in training, whose weights are not checked.
 
     Errors begin with the function and the argument of `source`.
     """
@@ -103,7 +103,7 @@ def _confusion(
 
 
 def answer(model: nn.Module, images: Tensor, source: Source, device: torch.device) -> Tensor:
-    """Ask a network about a batch of images, and return its logits [n, classes]."""
+    """Return a network's logits [n, classes] for a batch of images."""
     x = like_weights(images.to(device, non_blocking=True), model)
     try:
         output = model(x)
@@ -120,9 +120,9 @@ def count_classes(model: nn.Module, images: Tensor, source: Source, device: torc
 
 
 def check_first_batch(model: nn.Module, loader: Any, source: Source, device: torch.device) -> Any:
-    """Look at the first batch of a loader that is to be evaluated later, and return the loader.
+    """Check the first batch of a loader that is to be evaluated later, and return the loader.
 
-    An iterator comes back with its first batch put before it. Raises what evaluating it would.
+    An iterator is returned with its first batch put back. Raises what evaluating would raise.
     """
     batch, loader = peek(loader, source)
     given, told = split(batch, source)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Hinted(nn.Module):
-    """A student whose middle map a 1x1 convolution widens to the teacher's channels."""
+    """A student with a 1x1 convolution that widens its middle map to the teacher's channels."""
 
     def __init__(self, student: nn.Module, group: int, student_channels: int, hint: int) -> None:
         super().__init__()
@@ -70,12 +70,13 @@ def fitnet(
 ) -> TrainResult:
     """Train `student` in place by FitNet's two stages, with the same loop as `transfer`.
 
-    First the layers up to the last block of the middle group (or of `group`) learn, through a 1x1
-    regressor that is thrown away, to produce the teacher's map there; then the whole student learns
+    First the layers up to the last block of the middle group (or of `group`) learn to produce the
+    teacher's map there, through a 1x1 regressor that is then dropped; then the whole student learns
     the teacher's soft targets at `temperature` (weight `soft_weight`), and the labels unless
-    `labelled=False`. The first stage takes `hint_share` of the length on top of the options' own
-    epochs or steps; 0 leaves it out, and what remains is knowledge distillation. Its result is in
-    `stages`. With a checkpoint the stages write two files, the first with ".hint" behind its name.
+    `labelled=False`. The first stage takes `hint_share` of the options' epochs or steps in addition
+    to these; 0 leaves it out, and what remains is knowledge distillation. Its result is in
+    `stages`. With a checkpoint the stages write two files, the first with ".hint" added to its
+    name.
 
     Other arguments and errors are as in `transfer`.
     """

@@ -1,4 +1,4 @@
-"""What a training run went through: loss parts and chosen pairs between evaluations, the result."""
+"""The history of a training run: loss parts and chosen pairs between evaluations, the result."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pyedge.runs.loss_window import Window
 class TrainResult:
     """Hold the outcome of `train`, `transfer` or `fitnet`; the weights are in the network.
 
-    `history` has one row an evaluation: step, epoch, lr, seconds, loss, its parts by name, `pairs`
-    (for each group, how often each teacher block was chosen), and val_accuracy, val_loss, val_score
-    where there was a validation set. `best_epoch` and `best_step` tell which evaluation's weights
-    the network has now, `best_score` its score; `test` is the evaluation of those weights on the
-    test set (Sec. 5: test accuracy at the best validation epoch). `stages` holds the results of
-    earlier stages (FitNet's hint).
+    `history` has one row for each evaluation: step, epoch, lr, seconds, loss, its parts by name,
+    `pairs` (for each group, how often each teacher block was chosen), and val_accuracy, val_loss,
+    val_score if there was a validation set. `best_epoch` and `best_step` tell which evaluation's
+    weights the network has now, `best_score` its score; `test` is the evaluation of those weights
+    on the test set (Sec. 5: test accuracy at the best validation epoch). `stages` holds the results
+    of earlier stages (FitNet's hint).
     """
 
     history: list[dict[str, Any]]
@@ -36,7 +36,7 @@ class TrainResult:
 
     @property
     def test_accuracy(self) -> float | None:
-        """The accuracy on the test set, None without one."""
+        """The accuracy on the test set; None without one."""
         return None if self.test is None else self.test.accuracy
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class TrainResult:
 
 
 class Diary:
-    """Collects the loss parts of the steps, and reads them from the device now and then.
+    """Collect the loss parts of the steps, and read them from the device now and then.
 
     Reading waits for the device. A CPU is read at every step, so that a loss that is not finite
-    stops the run before the weights take it; an accelerator every 20 steps.
+    stops the run before it reaches the weights; an accelerator every 20 steps.
     """
 
     def __init__(self, read_every: int) -> None:
@@ -72,7 +72,7 @@ class Diary:
     def add(
         self, step: int, names: tuple[str, ...], values: Tensor, pairs: tuple[int, ...]
     ) -> tuple[int, str] | None:
-        """Note a step; return (step, name) of the first value read that is not finite, or None."""
+        """Record a step; return (step, name) of the first read value that is not finite."""
         self._pending.append((step, names, values, pairs))
         return self.read() if len(self._pending) >= self._read_every else None
 

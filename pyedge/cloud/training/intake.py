@@ -1,4 +1,4 @@
-"""A batch on its way into the network: taken apart, checked, brought to the device."""
+"""A batch on its way into the network: split, checked, moved to the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyedge.cloud.weights.checks import like_weights
 
 
 class Intake:
-    """Takes batches for one network and one objective, with labels or without.
+    """Take batches for one network and one objective, with or without labels.
 
     The network's classes are counted at the first batch with labels.
     """
@@ -36,10 +36,10 @@ class Intake:
         self._classes: int | None = None
 
     def take(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """Return images n c h w and labels [n] on the device; no label where none is wanted.
+        """Return images n c h w and labels [n] on the device; no labels if none are wanted.
 
-        Images may hold NaN: the loss tells. Raises TypeError and ValueError for any other batch
-        that the network cannot learn from.
+        Images may hold NaN: the loss will show it. Raises TypeError and ValueError for any other
+        batch that the network cannot learn from.
         """
         device = self._fabric.device
         given, told = split(batch, self._source, labels=self._labels)

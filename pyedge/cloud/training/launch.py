@@ -53,12 +53,13 @@ def run(
     """Train `model` on `objective` in place and return what happened.
 
     `score` ranks evaluations (default: accuracy). Several devices: strategy "ddp_spawn" starts the
-    processes itself, and then the script needs the usual `if __name__ == "__main__":`; "ddp" runs
-    the script once a process. Each process takes its part of every batch of a BatchLoader; a torch
-    DataLoader's batch_size counts for each process. Batch statistics are then those of a part: on
-    CUDA batch norm is synchronised, on CPU use batch_norm="frozen" for the single-process result.
+    processes itself, and the script then needs the usual `if __name__ == "__main__":`; "ddp" runs
+    the script once in each process. Each process takes its part of every batch of a BatchLoader; a
+    torch DataLoader's batch_size is that of each process. Batch statistics are then those of a
+    part: on CUDA batch norm is synchronised; on CPU use batch_norm="frozen" for the result of a
+    single process.
 
-    Raises ValueError where the loaders' data sets name their classes in different orders.
+    Raises ValueError if the loaders' data sets name their classes in different orders.
     """
     job = Job(title, model, objective, loader, val, test, score, options)
     check_loader(loader, Source(job.function))
@@ -70,10 +71,12 @@ def run(
         raise TypeError(f"{title}: score: wanted a function of an Evaluation, got {shown(score)}")
     if options.patience is not None and val is None:
         raise ValueError(
-            f"{title}: val: wanted a loader, to tell better from worse for patience, got None"
+            f"{title}: val: wanted a loader, which patience needs to rank evaluations, got None"
         )
     if score is not None and val is None:
-        raise ValueError(f"{title}: val: wanted a loader, of what score ranks, got None")
+        raise ValueError(
+            f"{title}: val: wanted a loader, which score needs to rank evaluations, got None"
+        )
     same_classes(title, loader=loader, val=val, test=test)
     names = classes_of(loader)
     if job.function != "train":
@@ -123,7 +126,7 @@ def _fabric(job: Job) -> Fabric:
         fail(
             error,
             f"{job.function}: accelerator={options.accelerator!r}, devices={options.devices!r} and "
-            f"strategy={options.strategy!r} do not go here",
+            f"strategy={options.strategy!r} do not work here",
         )
 
 
@@ -154,9 +157,9 @@ def _check_several(job: Job) -> None:
 def _run_in_children(fabric: Fabric, job: Job) -> TrainResult:
     """Run in processes that Fabric starts and that are gone when it returns.
 
-    Everything travels through files. torch's own way is shared memory, of which containers have
-    little, which would leave the processes training one copy of the weights, and through which a
-    result is gone with its sender.
+    Everything is passed through files. torch itself uses shared memory, of which containers have
+    little; the processes would then train one copy of the weights, and a result would be lost with
+    its sender.
     """
     with tempfile.TemporaryDirectory(prefix="pyedge-") as folder:
         try:
@@ -189,10 +192,10 @@ def _work_in_child(fabric: Fabric, folder: str) -> None:
 
 
 def _leave_together(fabric: Fabric) -> None:
-    """Take the group of processes down while all of them are there.
+    """Close the group of processes while all of them still run.
 
-    Left to the end of the process, a background thread of the group was once still running in one
-    of them when the other had gone, and C++ aborts there.
+    When that was left to the end of the process, a background thread of the group was once still
+    running in one process after another had ended, and C++ aborts then.
     """
     if torch.distributed.is_initialized():
         fabric.barrier()

@@ -1,4 +1,4 @@
-"""The one training loop: `train`, `transfer` and `fitnet` differ in their objective alone."""
+"""The one training loop: `train`, `transfer` and `fitnet` differ only in their objective."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Job:
 
     @property
     def function(self) -> str:
-        """The function that was called, whichever stage of it this is."""
+        """The function that was called, whichever of its stages this is."""
         return self.title.partition(" ")[0]
 
 
@@ -117,7 +117,7 @@ class Trainer:
         return self._options.epochs * self._batches
 
     def fit(self) -> TrainResult:
-        """Train, evaluate the kept weights on the test set, put back what was set for the run."""
+        """Train, evaluate the kept weights on the test set, restore what was set for the run."""
         with ExitStack() as stack:
             stack.enter_context(own_random_numbers(self._fabric.device))
             stack.enter_context(only_trainable(self._model, self._options.trainable))
@@ -250,9 +250,9 @@ class Trainer:
         self._bar.update(self._state.step, self._diary.latest, self._diary.latest_pairs)
 
     def _loss(self, x: Tensor, y: Tensor | None) -> Any:
-        """Run a batch forth and back; None where it is one image, which batch norm does not take.
+        """Run a batch forward and backward; None for one image, which batch norm cannot take.
 
-        A loader's last batch is often one image. Nothing is learned from it then, and the step
+        A loader's last batch is often a single image. Nothing is learned from it then, but the step
         counts, so that the learning rate and the evaluations stay where they were planned.
         """
         before = [b.clone() for b in self._model.buffers()] if len(x) == 1 else []

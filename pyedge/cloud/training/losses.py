@@ -49,13 +49,13 @@ def root_mean_square_distance(student: Tensor, teacher: Tensor, distributed: boo
 def logits_distance(student: Tensor, teacher: Tensor, *, distributed: bool = False) -> Tensor:
     """Return J_1, the distance between the logits of student and teacher, both [n, classes].
 
-    Sec. 4.1 writes the root of a sum; the authors' runs used the root of the mean (RMSE), which
-    does not grow with batch and classes, and so does this. The gradient at distance 0 is 0 and
-    flows to `student` alone. Raises ValueError where the shapes differ.
+    Sec. 4.1 writes the root of a sum. The authors' runs used the root of the mean (RMSE), which
+    does not grow with batch and classes, and this function does too. The gradient at distance 0 is
+    0, and flows only to `student`. Raises ValueError if the shapes differ.
     """
     if student.dim() != 2 or student.shape != teacher.shape:
         raise ValueError(
-            f"logits_distance: teacher must be [n, classes] like the student's "
+            f"logits_distance: teacher: wanted [n, classes] like the student's "
             f"{list(student.shape)}, got {list(teacher.shape)}"
         )
     return root_mean_square_distance(student, teacher, distributed)
@@ -69,10 +69,10 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, distributed: bool = False) 
     for shapes that do not belong together, TypeError for labels that are not int64.
     """
     if labels.dtype != torch.int64:
-        raise TypeError(f"cross_entropy: labels must be int64, got {labels.dtype}")
+        raise TypeError(f"cross_entropy: labels: wanted int64, got {labels.dtype}")
     if logits.dim() != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
-            f"cross_entropy: labels must be [n] for logits [n, classes] of {list(logits.shape)}, "
+            f"cross_entropy: labels: wanted [n] for logits [n, classes] of {list(logits.shape)}, "
             f"got {list(labels.shape)}"
         )
     logits = _at_least_float32(logits)
@@ -87,8 +87,8 @@ def soft_target_loss(
 ) -> Tensor:
     """Return the softened cross entropy of Hinton et al. 2015, times temperature squared.
 
-    It is the Kullback-Leibler divergence (cross entropy less the teacher's own entropy), so that 0
-    means that the student agrees. Both are logits [n, classes].
+    It is the Kullback-Leibler divergence (cross entropy less the teacher's own entropy), so 0 means
+    that the student agrees with the teacher. Both are logits [n, classes].
     """
     target = F.log_softmax(_at_least_float32(teacher.detach()) / temperature, 1)
     log_p = F.log_softmax(_at_least_float32(student) / temperature, 1)
@@ -102,12 +102,12 @@ def soft_target_loss(
 def hint_loss(regressed: Tensor, hint: Tensor, *, distributed: bool = False) -> Tensor:
     """Return FitNet's hint loss, half the mean squared difference of two maps (its Eq. 3).
 
-    Romero et al. sum over a map; the mean changes the learning rate's meaning alone, and lets one
-    learning rate serve every map size. Raises ValueError where the shapes differ.
+    Romero et al. sum over a map; the mean only rescales the learning rate, and lets one learning
+    rate serve every map size. Raises ValueError if the shapes differ.
     """
     if regressed.shape != hint.shape:
         raise ValueError(
-            f"hint_loss: hint must be {list(regressed.shape)} like the regressed map, "
+            f"hint_loss: hint: wanted {list(regressed.shape)} like the regressed map, "
             f"got {list(hint.shape)}"
         )
     total = (_at_least_float32(regressed) - _at_least_float32(hint.detach())).square().sum() / 2
@@ -115,12 +115,12 @@ def hint_loss(regressed: Tensor, hint: Tensor, *, distributed: bool = False) -> 
 
 
 def as_logits(answers: Tensor) -> Tensor:
-    """Return what a network's `forward` gives as logits: probabilities as their logarithms.
+    """Return the output of a network's `forward` as logits: probabilities become their logarithms.
 
-    Probabilities are told by their values: in each row none is negative and all add up to 1, which
-    logits do not happen to do. A softmax of the result is what the network said, so that losses of
-    it are those of the network whether or not it ends in a softmax. (The logarithm of a softmax is
-    logits as it is.)
+    Probabilities are recognised by their values: in each row none is negative and all add up to 1,
+    which does not happen with logits. A softmax of the result is the network's answer, so its
+    losses are right whether or not the network ends in a softmax. (A log-softmax already counts as
+    logits.)
     """
     if answers.dim() != 2 or not answers.numel():
         return answers
@@ -132,9 +132,9 @@ def as_logits(answers: Tensor) -> Tensor:
 
 
 def warn_of_underflow(answers: Tensor, labels: Tensor) -> bool:
-    """Warn, and return True, where a network gives the right class a probability of exactly 0.
+    """Warn, and return True, if a network gives the right class a probability of exactly 0.
 
-    Such an answer has no gradient: what lies in front of the softmax is lost.
+    Such an answer has no gradient: the values before the softmax are lost.
     """
     if as_logits(answers) is answers:
         return False
@@ -150,10 +150,10 @@ def warn_of_underflow(answers: Tensor, labels: Tensor) -> bool:
 
 
 def check_masks(student: Tensor, teacher: Tensor, title: str) -> None:
-    """Refuse a pair of which one masks a class that the other does not, from two logits or more.
+    """Refuse a pair of which one masks a class that the other does not, judging by several images.
 
-    A mask is one number for all images, far below the others: distances would be made of it alone.
-    Raises ValueError that names the classes by their ids.
+    A mask is the same number for all images, far below the others: it alone would make up the
+    distance. Raises ValueError that names the classes by their ids.
     """
     if student.shape != teacher.shape or len(student) < 2:
         return

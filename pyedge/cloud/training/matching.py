@@ -2,8 +2,8 @@
 
 Sec. 4.1, Eq. 3 and 4: the student's map s is zero-padded to the teacher's channels, both are
 l2-normalised, the teacher block of largest cosine is chosen for this batch, and the distance to it
-is the loss J_b. The padding never exists in memory. With t' = t[:, kept] the part of the teacher's
-map that faces the student's channels,
+is the loss J_b. The padding never exists in memory. With t' = t[:, kept], the channels of the
+teacher's map that the student's are compared with,
 
     cos = <t', s> / (|t| |s|)        J_b = sqrt(2 - 2 cos)
     dJ_b/ds = -(t' / |t| - cos s / |s|) / (J_b |s|)
@@ -12,7 +12,7 @@ Sums run in float64: in float32 `2 - 2 cos` is 9 % off at distance 1e-3 and zero
 the distance is 0 the direction of the gradient is undefined; it is 0 here. A map of zeros has
 cosine 0, distance sqrt(2) and gradient 0. A NaN in a map gives a NaN distance.
 
-CPU float32 maps go to the C++ kernels without a copy; anything else takes torch operations with the
+CPU float32 maps go to the C++ kernels without a copy; for all others torch operations give the
 same results.
 """
 
@@ -42,7 +42,7 @@ from pyedge.runs.run_options import NORMS
 
 
 class MatchOutcome(NamedTuple):
-    """What `match` found: the distance J_b to the best block, its index, every block's cosine."""
+    """The result of `match`: the distance J_b to the best block, its index, each block's cosine."""
 
     distance: Tensor  # (), differentiable with respect to the student's map
     best: int
@@ -61,12 +61,12 @@ def match(
 
     Sec. 4.1, Eq. 3 and 4. `student_map` is [n, c_s, h, w], each of `teacher_maps` [n, c_t, h, w];
     `kept` ([c_s] int64, strictly increasing) holds the positions of the student's channels among
-    the teacher's, None means the first c_s (the paper pads at the end). `norms="batch"` normalises
-    over the whole batch (the paper), "image" each image by itself, and the distance is then the
-    mean over images. With `distributed=True` the processes of the default group share one batch.
+    the teacher's; None means the first c_s (the paper pads at the end). `norms="batch"` normalises
+    over the whole batch (the paper), "image" each image by itself; the distance is then the mean
+    over images. With `distributed=True` the processes of the default group share one batch.
 
-    Gradients flow to `student_map` alone. The second derivative is not supported.
-    Raises ValueError for shapes that do not face each other and TypeError for other dtypes.
+    Gradients flow only to `student_map`. The second derivative is not supported.
+    Raises ValueError for shapes that do not fit each other and TypeError for other dtypes.
     """
     return match_groups([student_map], [teacher_maps], [kept], norms, distributed=distributed)[0]
 
@@ -81,10 +81,10 @@ def match_groups(
 ) -> list[MatchOutcome]:
     """Match every group as `match` does, with one exchange between processes and one device sync.
 
-    Raises ValueError where the numbers of groups differ, otherwise as `match`.
+    Raises ValueError if the numbers of groups differ, otherwise as `match`.
     """
     if norms not in NORMS:
-        raise ValueError(f"match: norms must be one of {NORMS}, got {norms!r}")
+        raise ValueError(f"match: norms: wanted one of {NORMS}, got {norms!r}")
     if not len(student_maps) == len(teacher_maps) == len(kept):
         raise ValueError(
             f"match: student, teacher and kept must agree in groups, got {len(student_maps)}, "
@@ -127,15 +127,15 @@ def match_groups(
 def _check(group: int, student: Tensor, blocks: Sequence[Tensor], kept: Tensor | None) -> None:
     where = f"match: group {group}"
     if not blocks:
-        raise ValueError(f"{where}: teacher_maps is empty; at least one block is needed")
+        raise ValueError(f"{where}: teacher_maps: wanted at least one block, got none")
     for name, x in [
         ("student_map", student),
         *((f"teacher_maps[{i}]", t) for i, t in enumerate(blocks)),
     ]:
         if x.dim() != 4:
-            raise ValueError(f"{where}: {name} must be [n, c, h, w], got {tuple(x.shape)}")
+            raise ValueError(f"{where}: {name}: wanted [n, c, h, w], got {tuple(x.shape)}")
         if not x.is_floating_point():
-            raise TypeError(f"{where}: {name} must be of a floating type, got {x.dtype}")
+            raise TypeError(f"{where}: {name}: wanted a floating type, got {x.dtype}")
     channels = blocks[0].shape[1]
     n, c, h, w = student.shape
     for i, t in enumerate(blocks):
@@ -224,7 +224,7 @@ def _image_means(
 
 
 class _Distance(torch.autograd.Function):
-    """J_b as a function of the student's map; the value is known before, backward is the work."""
+    """J_b as a function of the student's map: forward returns a known value, backward computes."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, student: Tensor, chosen: Chosen) -> Tensor:
@@ -243,7 +243,7 @@ class _Distance(torch.autograd.Function):
 
 
 class _OnceOnly(torch.autograd.Function):
-    """The identity on a first derivative, which refuses to be derived again."""
+    """The identity on a first derivative, which refuses a second one."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, result: Tensor, grad: Tensor, student: Tensor) -> Tensor:
@@ -277,9 +277,9 @@ def _gradient(student: Tensor, chosen: Chosen, grad: Tensor) -> Tensor:
 
 
 def _as_arrays(maps: Sequence[Tensor]) -> list[np.ndarray] | None:
-    """Return the maps as the kernels take them, all in one layout; None if they are not for them.
+    """Return the maps as the kernels take them, all in one layout; None if they cannot take them.
 
-    Tensors that already share a layout are not copied; an odd one out takes the first one's.
+    Tensors that already share a layout are not copied; others are copied to the first one's layout.
     """
     if not all(x.numel() and in_kernels(x) for x in maps):
         return None

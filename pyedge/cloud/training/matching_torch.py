@@ -1,6 +1,6 @@
 """The matching of Sec. 4.1 in torch operations: any device, any floating type.
 
-What the C++ kernels do for float32 on a CPU, with the same results: sums in float64, gradient 0 at
+The results are those of the C++ kernels for float32 on a CPU: sums in float64, gradient 0 at
 distance 0 and for a map of zeros. A NaN stays a NaN.
 """
 
@@ -25,7 +25,7 @@ class Statistics(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The chosen pair, as the gradient needs it; `scale` stands for the other processes."""
+    """The chosen pair, as the gradient needs it; `scale` accounts for the other processes."""
 
     teacher: Tensor
     kept: Tensor | None

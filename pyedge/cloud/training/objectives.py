@@ -33,10 +33,10 @@ class StepLoss:
 
 
 class Objective(Protocol):
-    """Something to minimise. `labels` tells whether `y` is needed; without, it is None.
+    """Something to minimise. `labels` tells whether `y` is needed; otherwise it is None.
 
-    `settings` says, as text, what decides the result beside the options: a checkpoint of another
-    run is told by it.
+    `settings` says, as text, what decides the result besides the options, so that a checkpoint of
+    another run is recognised.
     """
 
     labels: bool
@@ -46,7 +46,7 @@ class Objective(Protocol):
         """Move what the objective holds to the device, before the run."""
 
     def running(self) -> AbstractContextManager[None]:
-        """Return the context that the run takes place in."""
+        """Return the context in which the run takes place."""
 
     def step(self, model: nn.Module, x: Tensor, y: Tensor | None, distributed: bool) -> StepLoss:
         """Run the network on a batch and return the loss."""
@@ -67,10 +67,10 @@ class LabelObjective:
         self._told = False
 
     def prepare(self, device: torch.device, layout: torch.memory_format) -> None:
-        """Hold nothing that moves."""
+        """Do nothing: there is nothing to move."""
 
     def running(self) -> AbstractContextManager[None]:
-        """Need no context."""
+        """Return an empty context."""
         return nullcontext()
 
     def step(self, model: nn.Module, x: Tensor, y: Tensor | None, distributed: bool) -> StepLoss:
@@ -85,7 +85,7 @@ class LabelObjective:
 class _WithTeacher:
     """An objective that asks a tapped teacher: tapped(x) -> (logits, maps of each group's blocks).
 
-    The teacher is no child of the network that learns, so that data-parallel training leaves it
+    The teacher is not a child of the network that learns, so data-parallel training leaves it
     alone.
     """
 
@@ -169,7 +169,7 @@ class TransferObjective(_WithTeacher):
 
 
 class HintObjective(_WithTeacher):
-    """FitNet's first stage: a 1x1 regressor on the student's middle map meets the teacher's hint.
+    """FitNet's first stage: a 1x1 regressor on the student's middle map learns the teacher's hint.
 
     `model` is a `Hinted`, whose call returns the regressed map.
     """
@@ -189,7 +189,7 @@ class HintObjective(_WithTeacher):
 
 
 class SoftTargetObjective(_WithTeacher):
-    """Knowledge distillation: soft targets of the teacher, and labels where there are any."""
+    """Knowledge distillation: soft targets of the teacher, and labels if there are any."""
 
     def __init__(
         self,

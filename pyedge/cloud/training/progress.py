@@ -19,7 +19,7 @@ from rich.progress import (
 
 
 class TrainingBar:
-    """Show where a run stands on standard error; silent unless that is a terminal."""
+    """Show a run's progress on standard error; silent unless that is a terminal."""
 
     def __init__(self, title: str, total: int | None, shown: bool) -> None:
         console = Console(file=sys.stderr)

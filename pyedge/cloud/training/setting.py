@@ -1,4 +1,4 @@
-"""What a run sets for its time: where the network lies, and torch's random state."""
+"""What a run sets and restores: the network's device and layout, and torch's random state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyedge.cloud.training.trainable import set_layout
 
 @contextmanager
 def moved(model: nn.Module, device: torch.device, layout: torch.memory_format) -> Iterator[None]:
-    """Have the network on the device and in the layout, then back where it was."""
+    """Move the network to the device and the layout, then back."""
     home = next(model.parameters()).device
     model.to(device)
     if layout == torch.channels_last:
@@ -28,7 +28,7 @@ def moved(model: nn.Module, device: torch.device, layout: torch.memory_format) -
 
 @contextmanager
 def own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Leave torch's random state as it was found."""
+    """Restore torch's random state afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
 
@@ -42,7 +42,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Go on with a state of `random_state`."""
+    """Set a state from `random_state`."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,4 +1,4 @@
-"""Train a classifier on labels alone: a teacher, an independent student, fine-tuning."""
+"""Train a classifier on labels only: a teacher, an independent student, fine-tuning."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def train(
 ) -> TrainResult:
     """Train `model` in place on the labels of `loader`, a BatchLoader or any torch DataLoader.
 
-    `loader` yields (images [n, c, h, w], labels [n]), pairs or more, or the same by name ("image",
-    "label" and their like in a dict, a named tuple, a dataclass); labels are whole numbers of any
-    type, one-hot rows, lists, columns of a table. What could mean something else is refused. A last
-    batch of one image, which batch norm cannot learn from, is left out with a warning. Keywords
-    beside these are fields of TrainOptions and go over `options`. The weights kept are those of the
-    best evaluation on `val` (by accuracy, or by `score` of its Evaluation), and `test` is evaluated
-    with them, as in Sec. 5; both are loaders like `loader`. For several processes see TrainOptions
-    and the guide of `ddp_spawn`: the script then needs the usual `if __name__ == "__main__":`.
+    `loader` yields (images [n, c, h, w], labels [n]), also as longer tuples, or by name ("image",
+    "label" and the like in a dict, a named tuple, a dataclass); labels are whole numbers of any
+    type, one-hot rows, lists, columns of a table. Anything ambiguous is refused. A last batch of
+    one image, which batch norm cannot learn from, is left out with a warning. Other keywords are
+    fields of TrainOptions and override `options`. The weights kept are those of the best evaluation
+    on `val` (by accuracy, or by `score` of its Evaluation), and `test` is evaluated with them, as
+    in Sec. 5; both are loaders like `loader`. For several processes see TrainOptions and the guide
+    of `ddp_spawn`: the script then needs the usual `if __name__ == "__main__":`.
 
-    Raises DivergedError where a loss is not finite (the network keeps the weights of the last good
-    evaluation), FormatError for a bad checkpoint, ValueError and TypeError for bad arguments, a
-    network that holds NaN or 16-bit weights among them.
+    Raises DivergedError if a loss is not finite (the network keeps the weights of the last good
+    evaluation), FormatError for a bad checkpoint, ValueError and TypeError for bad arguments,
+    including a network that holds NaN or 16-bit weights.
     """
     check_network(model, "train")
     check_float32("train", "model", model, torch.float64)
@@ -74,7 +74,7 @@ def finetune(
     options: TrainOptions | None = None,
     **overrides: Unpack[TrainSettings],
 ) -> TrainResult:
-    """Train as `train` does, but the last convolution of each group and the classifier alone.
+    """Train as `train` does, but only the last convolution of each group and the classifier.
 
     This is the paper's baseline on the device: labels of new data and no teacher (Table 4,
     "without transfer"). `trainable="all"` and any other keyword of `train` may be given.

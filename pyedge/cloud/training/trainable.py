@@ -1,4 +1,4 @@
-"""Which parts of a network learn: set for the time of a run, and put back afterwards."""
+"""Which parts of a network learn: set for a run, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def trainable_modules(model: nn.Module, trainable: str | Sequence[str]) -> tuple
     """Return the names of the modules that learn; None stands for all of them.
 
     "last_conv" is the last convolution of each group and the classifier (Sec. 4.1), which a student
-    knows of itself. Raises ValueError for a network that does not, or has no module of a name.
+    knows. Raises ValueError for a network that does not know them, or has no module of a name.
     """
     if trainable == "all":
         return None
@@ -28,7 +28,7 @@ def trainable_modules(model: nn.Module, trainable: str | Sequence[str]) -> tuple
             raise ValueError(
                 'trainable="last_conv" needs a student of pyedge.compress, which knows its last '
                 f"convolutions and its classifier; {type(model).__name__} does not. Pass the names "
-                "of the modules that shall learn"
+                "of the modules that are to learn"
             )
         return (*convs, classifier)
     known = {name for name, _ in model.named_modules()}
@@ -41,11 +41,11 @@ def trainable_modules(model: nn.Module, trainable: str | Sequence[str]) -> tuple
 def modules_behind(
     model: nn.Module, trainable: str | Sequence[str], output: Callable[[nn.Module], Tensor]
 ) -> tuple[str, ...]:
-    """Return the modules, of those that `trainable` names, whose parameters `output(model)` feels.
+    """Return the modules, among those of `trainable`, whose parameters affect `output(model)`.
 
-    A loss on inner maps alone has no gradient for what lies behind them. Such parameters must not
-    ask for one: data-parallel training would wait for it. Runs a copy in evaluation mode. Raises
-    ValueError where none is left.
+    A loss on inner maps alone has no gradient for the layers after them. Their parameters must not
+    require one: data-parallel training would wait for it. Runs a copy in evaluation mode. Raises
+    ValueError if none is left.
     """
     allowed = trainable_modules(model, trainable)
     probe = copy.deepcopy(model).eval().requires_grad_(True)
@@ -60,16 +60,15 @@ def modules_behind(
     if allowed is not None:
         felt = {m for m in felt if any(m == a or m.startswith(f"{a}.") for a in allowed)}
     if not felt:
-        raise ValueError(f"trainable={trainable!r} leaves nothing that this loss could train")
+        raise ValueError(f"trainable={trainable!r} leaves nothing that this loss can train")
     return tuple(sorted(felt))
 
 
 @contextmanager
 def only_trainable(model: nn.Module, trainable: str | Sequence[str]) -> Iterator[None]:
-    """Let only the parameters of `trainable` ask for gradients, then restore every flag and mode.
+    """Make only the parameters of `trainable` require gradients, then restore all flags and modes.
 
-    With "all" the flags stay as the caller set them. Raises ValueError where nothing is left to
-    train.
+    With "all" the flags stay as the caller set them. Raises ValueError if nothing is left to train.
     """
     names = trainable_modules(model, trainable)
     flags = [(p, p.requires_grad) for p in model.parameters()]
@@ -100,7 +99,7 @@ def training_mode(model: nn.Module, batch_norm: str) -> None:
 
 
 def set_layout(model: nn.Module, layout: torch.memory_format) -> None:
-    """Put the weights of the convolutions into a memory layout; their values stay."""
+    """Change the memory layout of the convolutions' weights, but not their values."""
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
@@ -110,8 +109,8 @@ def set_layout(model: nn.Module, layout: torch.memory_format) -> None:
 def teaching_mode(teacher: nn.Module, batch_norm: str) -> Iterator[None]:
     """Put the teacher into evaluation mode, then restore every mode.
 
-    With "batch" its batch norm uses the statistics of the batch, as the authors' runs did; the
-    running statistics stay as they are.
+    With "batch" its batch norm uses the statistics of the batch, as in the authors' runs; the
+    running statistics do not change.
     """
     modes = [(m, m.training) for m in teacher.modules()]
     tracking = [(m, m.track_running_stats) for m in teacher.modules() if isinstance(m, _BatchNorm)]

@@ -53,24 +53,24 @@ def transfer(
     options: TransferOptions | TrainOptions | None = None,
     **overrides: Unpack[TransferSettings],
 ) -> TrainResult:
-    """Train `student` in place on what `teacher` knows of the images of `loader`.
+    """Train `student` in place on what `teacher` knows of the images in `loader`.
 
     The loss is l1 J_1 + l2 sum over groups of J_b + l3 J_3 with `lambdas` (Sec. 4.1): the distance
     of the logits, the distance of each group's map to the teacher block that is nearest in this
-    batch, and the cross entropy. `labelled=False` drops J_3 and never touches a label, so that
-    `loader` may yield images alone: unseen categories, Sec. 4.2.
+    batch, and the cross entropy. `labelled=False` drops J_3 and never touches a label, so `loader`
+    may yield only images: unseen categories, Sec. 4.2.
 
-    `padding`: where the student's channels face the teacher's, "kept" at the positions of the
-    filters that survived (the default, better on unseen categories), "end" at the first ones (the
+    `padding`: which of the teacher's channels the student's are compared with: "kept", those of the
+    filters that survived (the default, better on unseen categories), or "end", the first ones (the
     paper). `norms`: l2 norms over the "batch" (the paper) or each "image". `teacher_batch_norm`:
     "frozen" running statistics, or those of the "batch" as in the authors' runs (the running ones
-    stay as they are). `teacher` is a network or the result of `tap_teacher`; it is left on the
-    device of the run, its weights untouched; one that is not float32 teaches as a float32 copy.
+    do not change). `teacher` is a network or the result of `tap_teacher`; it stays on the device of
+    the run, and its weights do not change; one that is not float32 teaches as a float32 copy.
 
-    Keywords beside these are fields of TransferOptions, `lambdas` to `teacher_batch_norm` among
-    them, and go over `options`; loaders, `score`, several processes and errors are as in `train`.
-    For new categories on the device (Table 4) the paper trains `trainable="last_conv"`; it holds
-    the old ones at a low rate with frequent evaluation only, such as lr=0.002, steps=64,
+    Other keywords are fields of TransferOptions, `lambdas` to `teacher_batch_norm` among them, and
+    override `options`; loaders, `score`, several processes and errors are as in `train`. For new
+    categories on the device (Table 4) the paper trains `trainable="last_conv"`; that keeps the old
+    categories only at a low rate with frequent evaluation, such as lr=0.002, steps=64,
     eval_every=4.
     """
     labelled = uses_labels(labelled, "transfer")
@@ -137,7 +137,7 @@ def uses_labels(labelled: Any, title: str) -> bool:
 def check_pair(title: str, student: Any, teacher: Any) -> None:
     """Check that these are a float32 student and a network that can teach it.
 
-    Raises TypeError for another thing, ValueError for weights that are not finite, or shared.
+    Raises TypeError for anything else, ValueError for weights that are not finite, or shared.
     """
     if not callable(getattr(student, "forward_taps", None)):
         raise TypeError(
@@ -150,7 +150,7 @@ def check_pair(title: str, student: Any, teacher: Any) -> None:
 
 
 def check_logits(student: nn.Module, tapped: nn.Module, x: Tensor, title: str) -> None:
-    """Ask both about some images: ValueError where one masks a class that the other does not."""
+    """Run both on some images: ValueError if one masks a class that the other does not."""
     few = x[:8]
     with torch.no_grad(), evaluating(student), evaluating(tapped):
         own, _ = student.forward_taps(few.to(next(student.parameters()).device))  # type: ignore[operator]
@@ -159,7 +159,7 @@ def check_logits(student: nn.Module, tapped: nn.Module, x: Tensor, title: str) -
 
 
 def tapped_teacher(teacher: nn.Module, x: Tensor, title: str) -> nn.Module:
-    """Return the teacher with its taps, which it may have already, in float32."""
+    """Return the teacher in float32 with taps, which it may have already."""
     if getattr(teacher, "is_tapped", False):
         return teacher if is_float32(teacher) else copy.deepcopy(teacher).float()
     from pyedge.cloud.graph.taps import tap_teacher

@@ -1,1 +1,1 @@
-"""Weights as people have them: files of others, other names, other dtypes, and NaN."""
+"""Weights from elsewhere: other programs' files, other names, other dtypes, and NaN."""

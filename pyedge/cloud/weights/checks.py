@@ -1,4 +1,4 @@
-"""Weights that no network can compute with: NaN, infinity, negative variances, no values at all."""
+"""Weights that networks cannot compute with: NaN, infinity, negative variances, no values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Named = tuple[str, Tensor]
 
 
 def check_weights(function: str, argument: str, model: nn.Module) -> None:
-    """Raise ValueError where parameters or buffers of `model` hold what cannot be computed with.
+    """Raise ValueError if parameters or buffers of `model` hold values that cannot be used.
 
     The message begins with `function: argument` and names the first tensor. Infinity is allowed in
-    buffers that are no running statistics, such as the mask of an attention. Lazy parameters, which
-    have no shape yet, are passed over.
+    buffers that are not running statistics, such as an attention mask. Lazy parameters, which have
+    no shape yet, are skipped.
     """
     found = first_fault(
         (*_own_names(model, model.named_parameters()), *_own_names(model, model.named_buffers())),
@@ -30,14 +30,14 @@ def check_float32(function: str, argument: str, model: nn.Module, *also: torch.d
     for name, value in model.named_parameters():
         if value.dtype not in (torch.float32, *also):
             raise TypeError(
-                f"{function}: {argument} must hold float32 weights, {name} is "
+                f"{function}: {argument}: wanted float32 weights, {name} is "
                 f"{dtype_name(value)}: {argument}.float() makes it so (and precision= computes in "
-                "16 bits where that helps)"
+                "16 bits if that helps)"
             )
 
 
 def is_float32(model: nn.Module) -> bool:
-    """Tell whether all floats of a network, buffers as well, are float32."""
+    """Tell whether all floats of a network, buffers included, are float32."""
     return all(
         value.dtype == torch.float32
         for values in (model.parameters(), model.buffers())
@@ -47,7 +47,7 @@ def is_float32(model: nn.Module) -> bool:
 
 
 def first_fault(named: Iterable[Named], buffers: Iterable[str] = ()) -> str | None:
-    """Say what is wrong with the first tensor at fault, and how many others are; None if none is.
+    """Say what is wrong with the first faulty tensor, and how many more there are; None if none.
 
     buffers: names of the tensors that may hold infinity unless they are running statistics.
     """
@@ -64,7 +64,7 @@ def first_fault(named: Iterable[Named], buffers: Iterable[str] = ()) -> str | No
 
 
 def like_weights(x: Tensor, model: nn.Module) -> Tensor:
-    """Return a batch of floats in the dtype of the network's first weights; others as they are."""
+    """Return a batch of floats in the dtype of the network's first weights; others unchanged."""
     weights = next((p for p in model.parameters() if p.is_floating_point()), None)
     return x if weights is None or not x.is_floating_point() else x.to(weights.dtype)
 

@@ -1,4 +1,4 @@
-"""Any file that may hold weights, to tensors by name; and what a file is that holds none."""
+"""Any file that may hold weights, to tensors by name; or what the file is, if it holds none."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class WeightFile:
 def read_weights(path: str | os.PathLike[str]) -> WeightFile:
     """Read a file of torch.save or safetensors, whatever its name; no code in it is executed.
 
-    Raises FormatError, which says what the file is instead and what to do, for one that holds no
-    weights; OSError where it cannot be opened.
+    Raises FormatError for a file without weights, and says what the file is and what to do; OSError
+    if it cannot be opened.
     """
     if os.path.isdir(path):
         raise FormatError(f"{path}: a folder, wanted a file of weights{_files_in(path)}")
@@ -60,7 +60,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
 
 
 def part_in_words(path: str | os.PathLike[str], prefix: str) -> str:
-    """Write the Python that gives the part of a file whose names begin with `prefix` and a dot."""
+    """Write Python code for the part of a file whose names begin with `prefix` and a dot."""
     with open(path, "rb") as file:
         plain = _is_safetensors(file.read(_HEAD_BYTES))
     content: Any = None if plain else _unpickled(path)
@@ -98,7 +98,7 @@ def _files_in(path: str | os.PathLike[str]) -> str:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Tell a header of JSON after its length in 8 bytes; a truncated file counts as well."""
+    """Tell whether a file begins with an 8-byte length and JSON, even if it is truncated."""
     return len(head) > 8 and head[8:10] in (b'{"', b"{}", b"{ ", b"{\n") and head[7] == 0
 
 
@@ -115,7 +115,7 @@ def _safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def _other_kind(path: str | os.PathLike[str], head: bytes) -> str | None:
-    """Say what a file is that is certainly not weights of torch's, by its first bytes."""
+    """Say what a file is, by its first bytes, if it certainly does not hold torch weights."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     again = "the download went wrong"
     if not head:
@@ -151,7 +151,7 @@ def _other_kind(path: str | os.PathLike[str], head: bytes) -> str | None:
 
 
 def _other_zip(path: str | os.PathLike[str]) -> str | None:
-    """Say what a zip archive is that torch.save did not write; None for torch's."""
+    """Say what a zip archive is if torch.save did not write it, else None."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -184,7 +184,7 @@ def _other_zip(path: str | os.PathLike[str]) -> str | None:
 
 
 def _damage(path: str | os.PathLike[str]) -> str | None:
-    """Name a damaged member: torch itself does not look at the archive's checksums."""
+    """Name a damaged member, since torch itself does not check the archive's checksums."""
     damaged, whole = [], 0
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -205,9 +205,10 @@ def _damage(path: str | os.PathLike[str]) -> str | None:
 
 
 class _Aside:
-    """What stands for the class of any object beside the weights: it has no code to run.
+    """A stand-in, without code to run, for the class of any object besides the weights.
 
-    Its "instances" are dicts, with the object's attributes in their own; torch's reader fills them.
+    Its "instances" are dicts, with the object's attributes in their __dict__; torch's reader fills
+    them.
     """
 
     def __new__(cls, *arguments: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
@@ -215,7 +216,7 @@ class _Aside:
 
 
 class _Number:
-    """What stands for numpy's arrays and numbers, whose content is of no interest here."""
+    """A stand-in for numpy's arrays and numbers, whose content does not matter here."""
 
     def __init__(self, *arguments: Any) -> None:
         pass
@@ -225,10 +226,10 @@ class _Number:
 
 
 def _unpickled(path: str | os.PathLike[str]) -> Any:
-    """Read a pickle of torch's with its own restricted reader, which runs nothing of the file's.
+    """Read a torch pickle with torch's restricted reader, which runs no code from the file.
 
-    Names of code in it (a script's arguments, numbers of numpy, a whole network) all become
-    `_Aside` or `_Number`, so that what lies beside the weights does not keep them from being read.
+    Names of code in it (a script's arguments, numpy numbers, a whole network) all become `_Aside`
+    or `_Number`, so that other objects do not keep the weights from being read.
     """
     asides: set[str] = set()
     while True:
@@ -264,7 +265,7 @@ def _refused(error: str, asides: set[str]) -> str:
 
 
 def _flat(content: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor with the keys that lead to it; an optimizer's are left out."""
+    """Yield every tensor with the keys that lead to it, except an optimizer's."""
 
     def inside(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Tensor]]:
         for key, value in pairs:

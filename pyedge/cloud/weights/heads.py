@@ -1,4 +1,4 @@
-"""Classifiers of files: one is taken whole or starts afresh whole, never half of it."""
+"""Classifiers in files: taken whole or started afresh whole, never in part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyedge.cloud.weights.names import Match, Wanted
 
 
 def whole_head(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> Match:
-    """Take a 1x1 convolution for a linear layer, and drop what there is of half a layer."""
+    """Accept a 1x1 convolution as a linear layer, and drop incomplete layers."""
     more = {
         name: full
         for name, full in match.facing.items()
@@ -44,7 +44,7 @@ def whole_head(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> M
 
 
 def afresh_in_words(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> str:
-    """Say why a classifier starts afresh, or "" where it is plain: other classes, or none."""
+    """Say why a classifier starts afresh, or "" if that is obvious: other classes, or none."""
     lacking = [name for name in wanted.tensors if name not in match.sources]
     there = {name: match.facing.get(name) for name in lacking}
     if not any(there.values()) or all(

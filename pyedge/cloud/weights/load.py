@@ -1,4 +1,4 @@
-"""load_weights: anybody's file of weights into a network, or a table of what does not match."""
+"""load_weights: any file of weights into a network, or a table of what does not match."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came of a file. taken: tensors of the network that have its values; afresh: names of
-    those that keep their own; sources: the file's name for each that was taken; notes: what a
+    """The result of loading. taken: the network's tensors that have the file's values; afresh: the
+    names of those that keep their own; sources: the file's name for each one taken; notes: what a
     person should know, in words.
     """
 
@@ -49,22 +49,22 @@ class Loaded:
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
-    """Load the weights of a file into `model`, whole: only a classifier may start afresh.
+    """Load all weights from a file into `model`; only a classifier may start afresh.
 
-    The file is torch.save's (a state_dict, in containers and under prefixes of any wrapper, or a
-    whole network) or safetensors; nothing in it is executed. Other names are taken where they are
-    those of a known family, or where order, kinds and shapes of all layers leave no doubt. float16,
-    bfloat16 and float64 become what the network has. What is not as plain as the same names is
-    told in a warning.
+    The file is from torch.save (a state_dict, in containers and under prefixes of any wrapper, or a
+    whole network) or safetensors; nothing in it is executed. Other names are accepted if they are
+    those of a known family, or if order, kinds and shapes of all layers leave no doubt. float16,
+    bfloat16 and float64 are converted to the network's type. Unless the names are simply the same,
+    a warning tells how they were matched.
 
-    Raises FormatError where the file holds no weights, where they do not match (a table shows the
-    first differences side by side), where two parts of the file match, and for NaN, infinity and
-    quantised weights; OSError where it cannot be opened; TypeError where `model` is no network. The
-    network is untouched then.
+    Raises FormatError if the file holds no weights, if they do not match (a table shows the first
+    differences side by side), if two parts of the file match, and for NaN, infinity and quantised
+    weights; OSError if it cannot be opened; TypeError if `model` is not a network. On error the
+    network is unchanged.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"load_weights: model must be a torch.nn.Module, got {type(model).__name__}"
+            f"load_weights: model: wanted a torch.nn.Module, got {type(model).__name__}"
         )
     file = read_weights(path)
     wanted = Wanted.of(model)
@@ -101,7 +101,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
 def _match(
     path: str | os.PathLike[str], wanted: Wanted, file: WeightFile
 ) -> tuple[Match, list[str]]:
-    """Find the one way in which a file fits, with what is to be said of it. Raises FormatError."""
+    """Find the one way in which a file fits, with notes on it. Raises FormatError."""
     tried = attempts(wanted, file.tensors)
     matches, doubt = [each.match for each in tried if each.good], ""
     if not matches and file.in_order:
@@ -146,7 +146,7 @@ def _prefix(match: Match) -> str:
 
 
 def _averages(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Find averaged weights beside those taken, in any form; return where each of them lies.
+    """Find averaged weights besides those taken, in any form; return where they are.
 
     Parameters alone, a list, one long vector: as many values as half the network's, and others.
     """
@@ -173,7 +173,7 @@ def _is_copy(value: Tensor, others: list[Tensor]) -> bool:
 
 
 def _beside(match: Match, others: list[Match], tensors: Mapping[str, Tensor]) -> list[str]:
-    """Name what lies beside the prefix and may matter, such as the mean of a preprocessing."""
+    """Name tensors outside the prefix that may matter, such as the mean of a preprocessing."""
     known = {*match.sources.values(), *match.strangers}
     for other in others:  # another network, or what `better` has told of
         if len(other.sources) == len(match.sources):
@@ -195,7 +195,7 @@ def _matters(value: Tensor) -> bool:
 
 
 def _with_head(wanted: Wanted, match: Match, tensors: Mapping[str, Tensor]) -> Match:
-    """Find a classifier beside the rest under a name of its own, if only one can be it."""
+    """Find a classifier outside the prefix under another name, if only one fits."""
     lacking = {name: wanted.tensors[name] for name in wanted.tensors if name not in match.sources}
     modules = {name.rpartition(".")[0] for name in lacking}
     if len(modules) != 1:
@@ -303,7 +303,7 @@ def _rows_by_name(wanted: Wanted, file: WeightFile, near: Attempt) -> list[Row]:
 
 
 def _rows_in_order(wanted: Wanted, file: WeightFile) -> list[Row]:
-    """Put both side by side from the first layers that differ."""
+    """List both sides from the first layers that differ."""
     theirs = [(n, shape_in_words(v)) for n, v in file.tensors.items() if not n.endswith(COUNTER)]
     mine = [(n, shape_in_words(v)) for n, v in wanted.tensors.items()]
     rows = [

@@ -31,7 +31,7 @@ _SPELLINGS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a network's state_dict wants: its tensors, but for counters, and its classifier.
+    """What a network's state_dict needs: its tensors, without counters, and its classifier.
 
     head: names that may start afresh, of the linear layers after the last convolution.
     """
@@ -62,10 +62,10 @@ class Wanted:
 class Match:
     """Which of a file's tensors goes where.
 
-    place: the prefix under which they lie. sources: a file's name for each name of the network's.
-    strangers: names under the same prefix that belong to nothing of the network's. how: in words,
-    where the names are others. facing: the file's name for each name of the classifier's whose
-    shape is another.
+    place: their prefix in the file. sources: the file's name for each of the network's names.
+    strangers: names under the same prefix that the network does not have. how: in words, how they
+    were matched if the names differ. facing: the file's name for each of the classifier's names
+    whose shape differs.
     """
 
     place: str
@@ -79,8 +79,8 @@ class Match:
 class Attempt:
     """A match that was tried, and what was wrong with it.
 
-    lacking: names of the network's, each with the file's name of another shape, or "". too_many:
-    the file's names that belong to no layer here, among those that do.
+    lacking: the network's unmatched names, each with the file's name of another shape, or "".
+    too_many: the file's names, among those that match, that belong to no layer here.
     """
 
     match: Match
@@ -94,9 +94,9 @@ class Attempt:
 
 
 def places(tensors: Mapping[str, Tensor], least: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield each prefix under which at least so many tensors lie, with their names behind it.
+    """Yield each prefix with at least that many tensors, and their names after it.
 
-    Names of wrappers in a name count for nothing, wherever they stand.
+    Wrapper names are ignored anywhere in a name.
     """
     short = _without_wrappers(tensors)
     counted: Counter[str] = Counter()
@@ -121,7 +121,7 @@ def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
 
 
 def attempts(wanted: Wanted, tensors: Mapping[str, Tensor]) -> list[Attempt]:
-    """Try the names of a file under every prefix, as they are and in pyedge's spelling."""
+    """Try a file's names under every prefix, unchanged and in pyedge's spelling."""
     least = sum(name not in wanted.head for name in wanted.tensors) // 2
     tried = []
     for prefix, names in places(tensors, least):
@@ -176,7 +176,7 @@ def _attempt(
 
 
 def bare(name: str) -> str:
-    """Take the names of wrappers out of a name."""
+    """Remove the names of wrappers from a name."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
@@ -191,7 +191,7 @@ def _in_our_words(name: str) -> str:
 
 
 def pairs_in_words(sources: Mapping[str, str]) -> str:
-    """Tell of a few layers where their weights come from."""
+    """Say for a few layers where their weights come from."""
     layers = {n.rpartition(".")[0]: full.rpartition(".")[0] for n, full in sources.items()}
     pairs = [f"{mine or 'weights'} from {theirs}" for mine, theirs in layers.items()]
     if len(pairs) > 5:
@@ -200,7 +200,7 @@ def pairs_in_words(sources: Mapping[str, str]) -> str:
 
 
 def better(matches: list[Match], tensors: Mapping[str, Any]) -> tuple[list[Match], str]:
-    """Drop copies, and averaged weights (EMA) beside the plain ones; say what was dropped."""
+    """Drop copies, and averaged weights (EMA) if there are plain ones; say what was dropped."""
     distinct: list[Match] = []
     for match in matches:
         if not any(_same(match, other, tensors) for other in distinct):
@@ -213,7 +213,7 @@ def better(matches: list[Match], tensors: Mapping[str, Any]) -> tuple[list[Match
 
 
 def not_averaged(match: Match, left: Iterable[str]) -> str:
-    """Say that plain weights are taken though averaged ones are there."""
+    """Say that plain weights are used although there are averaged ones."""
     return (
         f"taken are the weights of {match.place or 'the top'}, "
         f"not the averaged ones of {', '.join(left)}"
@@ -234,6 +234,6 @@ def _same(one: Match, other: Match, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def averaged(place: str) -> bool:
-    """Tell whether a name says that what lies under it are averages: ema, EMACallback."""
+    """Tell whether a name says that the tensors under it are averages: ema, EMACallback."""
     words = r"(^|[._])(ema|swa|averaged|shadow|avg)([._\d]|$)"
     return bool(re.search(words, place.lower()) or re.search(r"(?<![A-Z])(EMA|SWA)", place))

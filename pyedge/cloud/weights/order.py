@@ -1,10 +1,10 @@
-"""Weights under other names, by the order of the layers; only where no other order is possible.
+"""Weights under other names, matched by the order of the layers, if no other order is possible.
 
-The layers of a network and of a file, in the order in which they were made, must be of the same
-kinds and shapes, one by one. That alone could go wrong where two of them look alike (a shortcut and
-a convolution, a batch norm before a convolution and one after it), so three more things must hold:
+The layers of a network and of a file, in the order in which they were made, must have the same
+kinds and shapes, one by one. That alone could go wrong if two of them look alike (a shortcut and a
+convolution, a batch norm before a convolution and one after it), so three more things must hold:
 layers that share a parent on one side share one on the other (or one side is finer throughout),
-numbered names of a parent rise, and what is called a shortcut on one side is one on the other.
+numbered names under a parent rise, and what is named a shortcut on one side is one on the other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Layer:
 
     @property
     def kind(self) -> tuple[str, int]:
-        """Which tensors it has (a batch norm has a mean), and of how many dimensions."""
+        """The tensors it has (a batch norm has a mean), and their numbers of dimensions."""
         return ",".join(sorted(self.shapes)), len(self.shapes.get("weight", ()))
 
 
@@ -49,7 +49,7 @@ def layers_of(tensors: Mapping[str, Tensor]) -> list[Layer]:
 
 
 def in_order(wanted: Wanted, tensors: Mapping[str, Tensor]) -> tuple[list[Match], str]:
-    """Match by order under every prefix; return what fits, or why what seemed to fit is refused."""
+    """Match by order under every prefix; return what fits, or why an apparent fit is refused."""
     mine = layers_of(wanted.tensors)
     matches: dict[frozenset[str], Match] = {}
     doubt = ""
@@ -88,7 +88,7 @@ def _alike(mine: Sequence[Layer], theirs: Sequence[Layer], wanted: Wanted) -> bo
 
 
 def _doubt(mine: Sequence[Layer], theirs: Sequence[Layer]) -> str:
-    """Say why layers of the same kinds and shapes in the same order may yet be others."""
+    """Say why layers of the same kinds and shapes in the same order may still be others."""
     for layers in (mine, theirs):
         falls = _numbers_fall(layers)
         if falls:

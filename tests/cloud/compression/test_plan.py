@@ -157,7 +157,7 @@ def test_plan_explicit_widths_by_name_leave_the_rest():
 
 
 BAD = [
-    ({}, ValueError, "wanted one of P, widths, max_params, max_macs"),
+    ({}, ValueError, "wanted P, widths, max_params or max_macs"),
     ({"P": 1.5}, ValueError, "P: wanted a number from 0 to 1, got 1.5"),
     ({"P": math.nan}, ValueError, "P: wanted a number from 0 to 1"),
     ({"P": "0.5"}, TypeError, "P: wanted a number"),
@@ -170,14 +170,14 @@ BAD = [
     (
         {"widths": {}, "max_params": 5},
         ValueError,
-        "widths: wanted None beside max_params or max_macs",
+        "widths: wanted None with max_params or max_macs",
     ),
     ({"max_params": 0}, ValueError, "max_params: wanted a number above 0, got 0"),
     ({"max_macs": 10}, ValueError, "even P=0 leaves"),
     ({"widths": [1, 2]}, ValueError, "widths has 2 entries, wanted 7, for stem, groups.0.0.conv1"),
     ({"widths": {"conv9": 3}}, ValueError, "widths names 'conv9', wanted one of stem"),
-    ({"widths": {"stem": 9}}, ValueError, "stem an integer from 1 to 8, got 9"),
-    ({"widths": {"stem": 2.0}}, ValueError, "stem an integer from 1 to 8, got 2.0"),
+    ({"widths": {"stem": 9}}, ValueError, "an integer from 1 to 8 for stem, got 9"),
+    ({"widths": {"stem": 2.0}}, ValueError, "an integer from 1 to 8 for stem, got 2.0"),
     ({"P": 0.5, "max_images": 0}, ValueError, "max_images: wanted a whole number from 1, got 0"),
 ]
 

@@ -140,7 +140,7 @@ def test_profile_takes_batches_datasets_and_loaders():
         (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), TypeError, "floating point.*uint8"),
         (torch.full((2, 3, 16, 16), math.nan), ValueError, "NaN"),
         ([["a", "b"]], TypeError, "tensors n c h w, got str"),
-        ([], ValueError, "no image"),
+        ([], ValueError, "images: wanted at least one, got none"),
         ([images(2), images(2)[..., :8]], ValueError, "size of the first"),
     ],
 )

@@ -212,8 +212,8 @@ def test_match_says_that_second_derivatives_are_not_supported():
 @pytest.mark.parametrize(
     ("student", "teachers", "kept", "message"),
     [
-        ((2, 2, 3), [(2, 4, 3, 3)], None, r"student_map .*\[n, c, h, w\], got \(2, 2, 3\)"),
-        ((2, 2, 3, 3), [], None, "teacher_maps is empty"),
+        ((2, 2, 3), [(2, 4, 3, 3)], None, r"student_map: .*\[n, c, h, w\], got \(2, 2, 3\)"),
+        ((2, 2, 3, 3), [], None, "teacher_maps: wanted at least one block"),
         ((2, 2, 3, 3), [(2, 4, 3, 4)], None, r"teacher_maps\[0\] .*\[2, 4, 3, 3\]"),
         ((2, 2, 3, 3), [(2, 4, 3, 3), (2, 5, 3, 3)], None, r"teacher_maps\[1\] must be"),
         ((2, 5, 3, 3), [(2, 4, 3, 3)], None, "5 channels, more than .* 4"),
@@ -230,11 +230,11 @@ def test_match_names_what_does_not_fit(student, teachers, kept, message):
 
 def test_match_refuses_other_norms_groups_and_types():
     ones = torch.ones(1, 1, 2, 2)
-    with pytest.raises(ValueError, match="norms must be one of"):
+    with pytest.raises(ValueError, match="norms: wanted one of"):
         match(ones, [ones], norms="channel")
     with pytest.raises(ValueError, match="groups, got 1, 2 and 1"):
         match_groups([ones], [[ones], [ones]], [None])
-    with pytest.raises(TypeError, match=r"student_map .*floating"):
+    with pytest.raises(TypeError, match="student_map: wanted a floating"):
         match(ones.int(), [ones])
 
 
@@ -257,7 +257,7 @@ def test_zero_count_affine_counts_what_relu_would_zero(dtype):
 
 
 def test_zero_count_names_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"zero_count: x .*\[n, c, h, w\], got \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"zero_count: x: .*\[n, c, h, w\], got \(3, 4\)"):
         zero_count(torch.ones(3, 4))
-    with pytest.raises(ValueError, match=r"zero_count_affine: shift must be \[2\]"):
+    with pytest.raises(ValueError, match=r"zero_count_affine: shift: wanted \[2\]"):
         zero_count_affine(torch.ones(1, 2, 3, 3), torch.ones(2), torch.ones(3))

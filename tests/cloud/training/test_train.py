@@ -228,7 +228,7 @@ def test_train_refuses_loaders_and_networks_that_do_not_fit():
         train(model, ["batch"], options=QUICK)
     with pytest.raises(ValueError, match="yields images without labels, wanted"):
         train(model, [batches()[0][0]], options=QUICK)
-    with pytest.raises(ValueError, match=r"val: wanted .* for patience"):
+    with pytest.raises(ValueError, match=r"val: wanted .*patience"):
         train(model, batches(), options=QUICK, patience=1)
     with pytest.raises(ValueError, match=r"val: wanted .*score"):
         train(model, batches(), options=QUICK, score=lambda e: e.accuracy)
@@ -301,8 +301,8 @@ def test_learning_rate_schedules():
     [
         ("accuracy", TypeError, "train: score: wanted a function .* got 'accuracy'"),
         (lambda e: math.nan, ValueError, "train: score returned NaN"),
-        (lambda e: "x", TypeError, "train: score .*a number, got 'x'"),
-        (lambda e: None, TypeError, "train: score .*a number, got None"),
+        (lambda e: "x", TypeError, "train: score: .*a number, got 'x'"),
+        (lambda e: None, TypeError, "train: score: .*a number, got None"),
     ],
 )
 def test_train_names_a_score_that_ranks_nothing(score, error, words):

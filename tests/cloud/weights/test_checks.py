@@ -275,7 +275,7 @@ def test_students_of_other_dtypes_are_refused_in_transfer(
 ) -> None:
     for dtype in DTYPES:
         learns = pyedge.compress(teacher(), 0.6, images).to(dtype)
-        with pytest.raises(TypeError, match=r"^transfer: student .*float32 .*net\."):
+        with pytest.raises(TypeError, match=r"^transfer: student: .*float32 .*net\."):
             pyedge.transfer(learns, teacher(), loader, progress=False)
 
 

@@ -381,5 +381,5 @@ def test_advice_on_parts_that_fit_works(tmp_path: Path) -> None:
 
 
 def test_load_weights_refuses_a_name_for_the_network(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"load_weights: model .*torch\.nn\.Module, got str"):
+    with pytest.raises(TypeError, match=r"load_weights: model: .*torch\.nn\.Module, got str"):
         load_weights("resnet18", tmp_path / "w")  # type: ignore[arg-type]
