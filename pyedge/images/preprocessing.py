@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the command line reads the names below before numpy is wanted
+    import numpy as np
+    from numpy.typing import NDArray
 
 KINDS = ("image", "none", "channel")
 
@@ -94,6 +95,8 @@ class Preprocessing:
 
         Raises ValueError for another number of channels than there are means.
         """
+        import numpy as np
+
         if self.kind == "image":
             return standardise_array(images)
         x = images.astype(np.float32) / np.float32(255)
@@ -131,6 +134,8 @@ def standardise_array(images: NDArray[Any]) -> NDArray[np.float32]:
 
     The loader's thread must not start a second pool of torch threads beside the training's.
     """
+    import numpy as np
+
     n, pixels = images.shape[0], math.prod(images.shape[1:])
     x = images.reshape(n, pixels).astype(np.float32)
     # Pixels of uint8 and their sums up to 2^24 are exact in float32; numpy adds pairwise.

@@ -126,9 +126,9 @@ def test_unseen_split_separates_and_keeps_ids():
 
 @pytest.mark.parametrize("ids", [[], [0, 1, 2, 3]])
 def test_class_splits_want_some_but_not_all(ids):
-    with pytest.raises(ValueError, match=r"class_incremental: new .*not all"):
+    with pytest.raises(ValueError, match=r"class_incremental: new: .*not all"):
         class_incremental(numbered([0, 1]), new=ids)
-    with pytest.raises(ValueError, match=r"unseen_split: seen .*not all"):
+    with pytest.raises(ValueError, match=r"unseen_split: seen: .*not all"):
         unseen_split(numbered([0, 1]), seen=ids)
 
 

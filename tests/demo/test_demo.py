@@ -162,6 +162,6 @@ def test_demo_refuses_no_seeds(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     demo.add_arguments(parser)
     args = parser.parse_args(["--seeds", "0", "--out", str(tmp_path / "out")])
-    with pytest.raises(ValueError, match=r"--seeds .*1, got 0"):
+    with pytest.raises(ValueError, match=r"--seeds: .*1, got 0"):
         demo.run(args)
     assert not (tmp_path / "out").exists()

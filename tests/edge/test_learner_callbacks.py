@@ -201,8 +201,8 @@ def test_interrupt_of_a_learning_main_thread_leaves_others_answering() -> None:
     [
         ("accuracy", TypeError, "learn: score: wanted a function .* got 'accuracy'"),
         (lambda e: float("nan"), ValueError, "learn: score returned NaN"),
-        (lambda e: "x", TypeError, "learn: score .*a number, got 'x'"),
-        (lambda e: "0.5", TypeError, "learn: score .*a number, got '0.5'"),
+        (lambda e: "x", TypeError, "learn: score: .*a number, got 'x'"),
+        (lambda e: "0.5", TypeError, "learn: score: .*a number, got '0.5'"),
     ],
 )
 def test_score_that_ranks_nothing_is_named_and_nothing_learned(

@@ -120,7 +120,7 @@ def test_file_a_raw_photo_is_not_taken_for_its_thumbnail(tmp_path):
     raw = {f"dog/{i}{end}": encoded(pixels(i), "TIFF") for i, end in enumerate((".dng", ".CR2"))}
     path = folder(tmp_path, tree(*BASE) | raw)
     assert "1 .dng (a camera's raw file: convert it to JPEG: dog/0.dng), 1 .cr2" in told(path)
-    with pytest.raises(FormatError, match=r"0\.dng: no image .*raw"):
+    with pytest.raises(FormatError, match=r"0\.dng: not an image .*raw"):
         read(path / "dog" / "0.dng", labelled=False)
 
 

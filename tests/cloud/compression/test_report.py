@@ -54,7 +54,7 @@ def test_report_pictures_are_written_and_show_something(make, tmp_path):
 def test_report_maps_only_what_was_measured():
     plan = pyedge.plan(tiny_wrn(), 0.7, images())
     figure_activation_maps(plan, images(1)[0], "groups.1.0.conv1")
-    with pytest.raises(ValueError, match=r"conv .*stem, groups\.0\.0\.conv1.*got 'fc'"):
+    with pytest.raises(ValueError, match=r"conv: .*stem, groups\.0\.0\.conv1.*got 'fc'"):
         figure_activation_maps(plan, images(1)[0], "fc")
 
 

@@ -68,11 +68,11 @@ def test_hint_loss_is_half_the_mean_square():
 
 
 def test_losses_name_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"teacher .*\[n, classes\]"):
+    with pytest.raises(ValueError, match=r"teacher: .*\[n, classes\]"):
         logits_distance(torch.ones(2, 3), torch.ones(2, 4))
-    with pytest.raises(TypeError, match=r"labels .*int64, got torch\.float32"):
+    with pytest.raises(TypeError, match=r"labels: .*int64, got torch\.float32"):
         cross_entropy(torch.ones(2, 3), torch.ones(2))
-    with pytest.raises(ValueError, match=r"labels .*\[n\] .*logits"):
+    with pytest.raises(ValueError, match=r"labels: .*\[n\] .*logits"):
         cross_entropy(torch.ones(2, 3), torch.ones(3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"hint .*\[1, 2, 3, 3\]"):
         hint_loss(torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 4))
