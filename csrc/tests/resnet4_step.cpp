@@ -1,8 +1,8 @@
-// Two steps of learning on the paper's ResNet 4, for bench/neon/step_count.py to count the instructions
-// of the second under emulation: resnet4_step BATCH. The last conv of each group and the classifier
-// learn (Sec. 4.1) from four float16 candidates a group; weights and knowledge are random.
-// resnet4_step BATCH sums: what learning from statistics does with a batch, a forward pass and the
-// second moments of the features.
+// Two steps of learning on the paper's ResNet 4, for bench/neon/step_count.py to count the
+// instructions of the second under emulation: resnet4_step BATCH. The last conv of each group and
+// the classifier learn (Sec. 4.1) from four float16 candidates a group; weights and knowledge are
+// random. resnet4_step BATCH sums: what learning from statistics does with a batch, a forward pass
+// and the second moments of the features.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

@@ -74,5 +74,5 @@ def test_losses_name_what_does_not_fit():
         cross_entropy(torch.ones(2, 3), torch.ones(2))
     with pytest.raises(ValueError, match=r"labels: .*\[n\] .*logits"):
         cross_entropy(torch.ones(2, 3), torch.ones(3, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"hint .*\[1, 2, 3, 3\]"):
+    with pytest.raises(ValueError, match=r"hint: .*\[1, 2, 3, 3\]"):
         hint_loss(torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 4))
