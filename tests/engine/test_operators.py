@@ -79,7 +79,7 @@ def test_conv2d_in_groups(groups, inside, outside, size, kernel, stride, padding
     check(net, ("front", "conv", "head"))
 
 
-@examples(150)
+@examples(60)
 @given(
     c=st.integers(2, 20),
     size=SIZES,
@@ -222,7 +222,7 @@ def test_affine_relu_and_relu6_in_any_order(c, size, learns, chain, behind, seed
     check(net, net.with_weights() if learns else ("front", "head"))
 
 
-@examples(80)
+@examples(50)
 @given(
     c=CHANNELS,
     size=SIZES,
