@@ -39,6 +39,13 @@ struct Vec {
   static Float keep_first(Float v, int n) { return n > 0 ? v : 0.0f; }
   // a where x == y, else 0
   static Float where_equal(Float a, Float x, Float y) { return x == y ? a : 0.0f; }
+  // of a whole number from -126 to 127; of a NaN any
+  static Float power_of_two(Float n) {
+    const std::int32_t bits = ((n == n ? static_cast<std::int32_t>(n) : 0) + 127) << 23;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
   static Float load_half(const std::uint16_t* p) {
     const std::uint32_t sign = static_cast<std::uint32_t>(*p & 0x8000) << 16;
     const std::uint32_t exponent = *p >> 10 & 31, fraction = *p & 1023;

@@ -162,7 +162,8 @@ def _affine(fields: Fields, source: Shape) -> Inferred:
     return source, fields.channels(["weight", "bias"], fields.channels_of(source)), 0
 
 
-@operator("relu", "relu6")
+# activations that have no numbers of their own
+@operator("relu", "relu6", "sigmoid", "hard_sigmoid", "silu", "hard_swish", "gelu", "gelu_tanh")
 def _same(fields: Fields, source: Shape) -> Inferred:
     return source, 0, 0
 
@@ -170,6 +171,22 @@ def _same(fields: Fields, source: Shape) -> Inferred:
 @operator("leaky_relu", fields=("slope",))
 def _leaky_relu(fields: Fields, source: Shape) -> Inferred:
     fields.real("slope", -1e3, 1e3)
+    return source, 0, 0
+
+
+@operator("prelu", fields=("weight",))
+def _prelu(fields: Fields, source: Shape) -> Inferred:
+    return source, fields.channels(["weight"], fields.channels_of(source)), 0
+
+
+@operator("multiply", inputs=2)
+def _multiply(fields: Fields, source: Shape, factor: Shape) -> Inferred:
+    """Multiply a map by one of its shape, or by a number for each of its channels."""
+    by_channel = len(source) == 3 and factor in ((source[0],), (source[0], 1, 1))
+    if factor != source and not by_channel:
+        raise ValueError(
+            f"the second input: wanted {list(source)} or one number a channel, got {list(factor)}"
+        )
     return source, 0, 0
 
 

@@ -49,7 +49,7 @@ class Graph:
 
     def with_weights(self) -> list[str]:
         """Name every node that could learn."""
-        return [node["name"] for node in self.nodes if "weight" in node]
+        return [node["name"] for node in self.nodes if "bias" in node]
 
 
 class GraphMaker(Graph):

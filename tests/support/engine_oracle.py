@@ -124,6 +124,33 @@ class TorchGraph:
         self._comes_near(x)
         return torch.where(x > 0, x, node["slope"] * x)
 
+    def _prelu(self, node: Node, x: Tensor) -> Tensor:
+        self._comes_near(x)
+        return torch.where(x > 0, x, self._by_channel(node, "weight", x) * x)
+
+    def _sigmoid(self, node: Node, x: Tensor) -> Tensor:
+        return 1 / (1 + torch.exp(-x))
+
+    def _hard_sigmoid(self, node: Node, x: Tensor) -> Tensor:
+        self._comes_near(x + 3)
+        self._comes_near(x - 3)
+        return (x / 6 + 0.5).clamp(0, 1)
+
+    def _silu(self, node: Node, x: Tensor) -> Tensor:
+        return x * self._sigmoid(node, x)
+
+    def _hard_swish(self, node: Node, x: Tensor) -> Tensor:
+        return x * self._hard_sigmoid(node, x)
+
+    def _gelu(self, node: Node, x: Tensor) -> Tensor:
+        return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+    def _gelu_tanh(self, node: Node, x: Tensor) -> Tensor:
+        return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+    def _multiply(self, node: Node, a: Tensor, b: Tensor) -> Tensor:
+        return a * (b[:, :, None, None] if b.dim() < a.dim() else b)
+
     def _add(self, node: Node, a: Tensor, b: Tensor) -> Tensor:
         return a + b
 

@@ -14,13 +14,21 @@
   each(channel_pad_operator)            \
   each(conv2d_operator)                 \
   each(flatten_operator)                \
+  each(gelu_operator)                   \
+  each(gelu_tanh_operator)              \
   each(global_avg_pool_operator)        \
+  each(hard_sigmoid_operator)           \
+  each(hard_swish_operator)             \
   each(input_operator)                  \
   each(leaky_relu_operator)             \
   each(linear_operator)                 \
   each(max_pool_operator)               \
+  each(multiply_operator)               \
+  each(prelu_operator)                  \
   each(relu_operator)                   \
-  each(relu6_operator)
+  each(relu6_operator)                  \
+  each(sigmoid_operator)                \
+  each(silu_operator)
 // clang-format on
 
 namespace pyedge {

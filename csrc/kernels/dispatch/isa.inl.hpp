@@ -18,6 +18,7 @@
 // these stand on region.simd.hpp
 #include "kernels/conv/depthwise.simd.hpp"
 #include "kernels/conv/winograd.simd.hpp"
+#include "kernels/layers/activations.simd.hpp"
 #include "kernels/layers/compact_map.simd.hpp"
 #include "kernels/layers/layers.simd.hpp"
 #include "kernels/match/match_map.simd.hpp"
@@ -57,6 +58,10 @@ constexpr pyedge::KernelTable make_table() {
   t.winograd_weights = winograd_weights;
   t.winograd_weight_gradient = winograd_weight_gradient;
   t.add_views = add_views;
+  t.activate = activate;
+  t.activation_gradient = activation_gradient;
+  t.multiply_views = multiply_views;
+  t.pixel_products = pixel_products;
   t.average_pool = average_pool;
   t.max_pool = max_pool;
   t.average_pool_backward = average_pool_backward;

@@ -7,6 +7,7 @@
 #include "kernels/conv/depthwise.hpp"
 #include "kernels/conv/gemm.hpp"
 #include "kernels/conv/region.hpp"
+#include "kernels/layers/activations.hpp"
 #include "kernels/layers/layers.hpp"
 #include "kernels/sums/moment_panels.hpp"
 
@@ -100,6 +101,11 @@ struct KernelTable {
   void (*winograd_weight_gradient)(const float* products, std::int64_t position,
                                    std::int64_t floats, float* gradient, std::int64_t tap);
   void (*add_views)(const ImageView& a, const ImageView& b, float* out);
+  void (*activate)(const Activation& activation, const ImageView& image, float* out);
+  void (*activation_gradient)(const Activation& activation, const ImageView& image,
+                              const float* gradient, float* out);
+  void (*multiply_views)(const ImageView& image, const ImageView& factor, float* out);
+  void (*pixel_products)(const ImageView& image, const float* gradient, float* sums);
   void (*average_pool)(const ImageView& image, const PoolWindow& window, float* out);
   void (*max_pool)(const ImageView& image, const PoolWindow& window, float* out);
   void (*average_pool_backward)(const ImageView& image, const PoolWindow& window, const float* from,

@@ -1,4 +1,4 @@
-"""Sums, products with constants, and concatenation."""
+"""Sums, products, and concatenation."""
 
 from __future__ import annotations
 
@@ -48,14 +48,42 @@ def _sum(lowering: Lowering, node: fx.Node, sign: float) -> int | None:
     return builder.add("add", name, [first.index, scaled])
 
 
-@translates("mul")
+@translates("mul", "multiply")
 def mul(lowering: Lowering, node: fx.Node, source: int) -> int | None:
-    """A map times a constant."""
+    """A map times a constant, another map, or a gate: a number for each channel of an image."""
+    builder, name = lowering.builder, lowering.name(node)
     first, second = (_Operand.of(lowering, node, arg) for arg in node.args[:2])
-    for one, other in ((first, second), (second, first)):
+    sides = ((first, node.args[1], second), (second, node.args[0], first))
+    for one, _, other in sides:
         if one.index is not None and other.constant is not None:
-            return lowering.builder.affine(lowering.name(node), one.index, other.constant, 0.0)
+            return builder.affine(name, one.index, other.constant, 0.0)
+    for one, arg, other in sides:
+        factor = other.index if other.index is not None else _gate(lowering, node, arg)
+        if one.index is not None and factor is not None:
+            return builder.add("multiply", name, [one.index, factor])
     return None
+
+
+# what only shapes a gate: n c to n c 1 1, or to the map's size
+_SHAPING = ("view", "reshape", "expand", "expand_as", "unsqueeze", "getitem")
+
+
+def _gate(lowering: Lowering, node: fx.Node, arg: Any) -> int | None:
+    """Return the lowered vector, or map of one pixel, that is a number a channel of `node`."""
+    if not isinstance(arg, fx.Node) or len(shape_of(node)) != 4:
+        return None
+    n, c = shape_of(node)[:2]
+    while arg not in lowering.index:
+        name = getattr(arg.target, "__name__", arg.target)
+        # from n c and n c 1 1 alone, so that each number stays with its channel
+        before = arg.all_input_nodes[0] if arg.all_input_nodes else arg
+        if name not in _SHAPING or shape_of(before) not in ((n, c), (n, c, 1, 1)):
+            return None
+        if shape_of(arg)[:2] != (n, c):
+            return None
+        arg = before
+    shape = lowering.builder.shape(lowering.index[arg])
+    return lowering.index[arg] if shape in ((c,), (c, 1, 1)) else None
 
 
 @translates("truediv", "div")
@@ -114,6 +142,11 @@ def cat(lowering: Lowering, node: fx.Node, source: int) -> int | None:
         total = index if total < 0 else builder.add("add", name, [total, index])
         start = end
     return total
+
+
+@computes("multiply")
+def _multiply(node: Node, arrays: Named, x: Tensor, factor: Tensor) -> Tensor:
+    return x * (factor[:, :, None, None] if factor.dim() < x.dim() else factor)
 
 
 @computes("add")

@@ -30,6 +30,27 @@ class Twice(nn.Module):
         return self.one(F.relu(self.one(x)))
 
 
+class SqueezeAndExcitation(nn.Module):
+    """A gate in one of three spellings (Hu et al. 2018)."""
+
+    def __init__(self, spelling: str) -> None:
+        super().__init__()
+        self.spelling = spelling
+        layer = (lambda a, b: nn.Conv2d(a, b, 1)) if spelling == "conv" else nn.Linear
+        self.squeeze, self.excite = layer(4, 2), layer(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c = x.shape[:2]
+        if self.spelling == "conv":
+            gate = self.excite(F.silu(self.squeeze(x.mean((2, 3), keepdim=True))))
+            return F.hardsigmoid(gate) * x
+        gate = torch.sigmoid(
+            self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1).view(n, c))))
+        )
+        gate = gate.view(n, c, 1, 1)
+        return x * (gate.expand_as(x) if self.spelling == "expanded" else gate)
+
+
 GOES = {
     "max_pool_ceil_after_relu": lambda x: F.max_pool2d(F.relu(x), 2, ceil_mode=True),
     "max_pool_ceil_without_effect": lambda x: F.max_pool2d(x, 3, ceil_mode=True),
@@ -75,6 +96,24 @@ GOES = {
     "clamp": lambda x: x.clamp(min=0).contiguous(),
     "leaky": nn.LeakyReLU(0.2),
     "leaky_function": lambda x: F.leaky_relu(x, 0.3),
+    "prelu": nn.PReLU(4, init=0.3),
+    "prelu_of_one_slope": nn.PReLU(),
+    "sigmoid": torch.sigmoid,
+    "sigmoid_module": nn.Sequential(nn.BatchNorm2d(4), nn.Sigmoid()),
+    "hard_sigmoid": nn.Hardsigmoid(),
+    "silu": nn.SiLU(),
+    "silu_function": F.silu,
+    "silu_by_hand": lambda x: x * torch.sigmoid(x),
+    "hard_swish": nn.Hardswish(),
+    "hard_swish_by_hand": lambda x: x * (F.relu6(x + 3) / 6),
+    "gelu": nn.GELU(),
+    "gelu_tanh": nn.GELU("tanh"),
+    "gelu_function": lambda x: F.gelu(x, approximate="tanh"),
+    "square": lambda x: x * x,
+    "product": lambda x: torch.mul(F.relu(x), F.silu(x)),
+    "squeeze_and_excitation": SqueezeAndExcitation("linear"),
+    "squeeze_and_excitation_expanded": SqueezeAndExcitation("expanded"),
+    "squeeze_and_excitation_of_convolutions": SqueezeAndExcitation("conv"),
 }
 
 
@@ -89,8 +128,8 @@ def test_export_operator_computes_what_torch_does(name: str) -> None:
 
 
 STAYS = {
-    "sigmoid": (torch.sigmoid, r"operator sigmoid \(node 'sigmoid'"),
-    "gelu": (nn.GELU(), r"operator GELU at 'body'"),
+    "tanh": (torch.tanh, r"operator tanh \(node 'tanh'"),
+    "softplus": (nn.Softplus(), r"operator Softplus at 'body'"),
     "instance_norm": (nn.InstanceNorm2d(4), r"operator InstanceNorm2d at 'body'"),
     "no_statistics": (
         nn.BatchNorm2d(4, track_running_stats=False),
@@ -101,7 +140,7 @@ STAYS = {
     "max_pool_ceil": (nn.MaxPool2d(2, ceil_mode=True), "MaxPool2d .* where no number is negative"),
     "adaptive_max": (nn.AdaptiveMaxPool2d(2), "AdaptiveMaxPool2d .* windows differ in size"),
     "pad_with_ones": (nn.ConstantPad2d(1, 1.0), "ConstantPad2d at 'body' .* pads with 1.0"),
-    "gate": (lambda x: x * x, r"operator mul \(node 'mul', in forward\)"),
+    "gate_of_pixels": (lambda x: x * x.mean(1, keepdim=True), "operator mean"),
     "gate_broadcast": (lambda x: x + x.mean((2, 3), keepdim=True), "operator add"),
     "elu": (nn.ELU(), "operator ELU at 'body'"),
     "clamp_high": (lambda x: x.clamp(max=200.0), "operator clamp"),

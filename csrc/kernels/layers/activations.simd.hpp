@@ -1,0 +1,201 @@
+// Activations with a curve, forward and backward, and products of maps, one image at a time.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/layers/activations.hpp"
+
+namespace {
+
+// terms: of the highest power first
+template <int count>
+inline Vec::Float polynomial(const float (&terms)[count], Vec::Float x) {
+  Vec::Float sum = Vec::splat(terms[0]);
+  for (int i = 1; i < count; ++i) sum = Vec::fma(sum, x, Vec::splat(terms[i]));
+  return sum;
+}
+
+// e^x to 2 units in the last place, for |x| <= 87; beyond that the border's. A NaN stays one.
+// As Cephes' expf: 2^n e^r with |r| <= ln(2) / 2, and a polynomial for e^r.
+inline Vec::Float exponential(Vec::Float x) {
+  x = Vec::clamp(x, Vec::splat(-87.0f), Vec::splat(87.0f));
+  const Vec::Float magic = Vec::splat(0x1.8p23f);  // adding it rounds to a whole number
+  const Vec::Float n = Vec::sub(Vec::fma(x, Vec::splat(1.44269504f), magic), magic);
+  Vec::Float r = Vec::fma(n, Vec::splat(-0.693359375f), x);
+  r = Vec::fma(n, Vec::splat(2.12194440e-4f), r);
+  constexpr float terms[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                             4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  const Vec::Float p = polynomial(terms, r);
+  const Vec::Float power = Vec::fma(p, Vec::mul(r, r), Vec::add(r, Vec::splat(1.0f)));
+  return Vec::mul(power, Vec::power_of_two(n));
+}
+
+// A curve's value and slope at x.
+struct Point {
+  Vec::Float value, slope;
+};
+
+inline Vec::Float one() {
+  return Vec::splat(1.0f);
+}
+
+inline Vec::Float negative(Vec::Float x) {
+  return Vec::sub(Vec::zero(), x);
+}
+
+inline Vec::Float sigmoid(Vec::Float x) {
+  return Vec::div(one(), Vec::add(one(), exponential(negative(x))));
+}
+
+struct Sigmoid {
+  static Point at(Vec::Float x) {
+    const Vec::Float s = sigmoid(x);
+    return {s, Vec::mul(s, Vec::sub(one(), s))};
+  }
+};
+
+struct HardSigmoid {
+  static Point at(Vec::Float x) {
+    const Vec::Float sixth = Vec::splat(1.0f / 6.0f), three = Vec::splat(3.0f);
+    const Vec::Float s = Vec::fma(x, sixth, Vec::splat(0.5f));
+    return {Vec::clamp(s, Vec::zero(), one()), Vec::inside(sixth, x, negative(three), three)};
+  }
+};
+
+// x s(x): s + x s'
+template <typename Gate>
+struct Gated {
+  static Point at(Vec::Float x) {
+    const Point gate = Gate::at(x);
+    return {Vec::mul(x, gate.value), Vec::fma(x, gate.slope, gate.value)};
+  }
+};
+
+// sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))
+struct TanhGate {
+  static Point at(Vec::Float x) {
+    const float k = 1.5957691216f;
+    const Vec::Float square = Vec::mul(x, x);
+    const Vec::Float u = Vec::mul(x, Vec::fma(square, Vec::splat(k * 0.044715f), Vec::splat(k)));
+    const Vec::Float slope = Vec::fma(square, Vec::splat(k * 0.134145f), Vec::splat(k));
+    const Point s = Sigmoid::at(u);
+    return {s.value, Vec::mul(s.slope, slope)};
+  }
+};
+
+// The normal distribution's share below x, to 1e-7: Abramowitz and Stegun, 7.1.26.
+struct NormalGate {
+  static Point at(Vec::Float x) {
+    const Vec::Float away = Vec::max(x, negative(x));
+    const Vec::Float bell = exponential(Vec::mul(Vec::mul(x, x), Vec::splat(-0.5f)));
+    const Vec::Float t =
+        Vec::div(one(), Vec::fma(away, Vec::splat(0.3275911f * 0.70710678f), one()));
+    Vec::Float p = Vec::splat(1.061405429f);
+    for (const float next : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) {
+      p = Vec::fma(p, t, Vec::splat(next));
+    }
+    const Vec::Float beyond = Vec::mul(Vec::mul(p, t), Vec::mul(bell, Vec::splat(0.5f)));
+    const Vec::Float between = Vec::fma(beyond, Vec::splat(-2.0f), one());
+    const Vec::Float infinite = Vec::splat(__builtin_inff());
+    return {Vec::add(beyond, Vec::inside(between, x, Vec::zero(), infinite)),
+            Vec::mul(bell, Vec::splat(0.39894228f))};
+  }
+};
+
+// put(offset of a vector, point there), zeros behind the channels
+template <typename Curve, typename Put>
+void each_point(const pyedge::ImageView& image, std::int64_t channels, const Put& put) {
+  const LensVectors look(image.lens);
+  const float* x = image.data;
+  for (std::int64_t p = 0, at = 0; p < image.h * image.w; ++p, at += image.stride) {
+    for (std::int64_t c = 0; c < image.stride; c += Vec::lanes) {
+      Point point = Curve::at(look(Vec::load(x + at + c), c));
+      if (c + Vec::lanes > channels) {
+        const int left = channels > c ? static_cast<int>(channels - c) : 0;
+        point = {Vec::keep_first(point.value, left), Vec::keep_first(point.slope, left)};
+      }
+      put(at + c, point);
+    }
+  }
+}
+
+template <typename Put>
+void each_leaky_point(const pyedge::ImageView& image, const float* slopes, const Put& put) {
+  const LensVectors look(image.lens);
+  const Vec::Float infinite = Vec::splat(__builtin_inff());
+  for (std::int64_t p = 0, at = 0; p < image.h * image.w; ++p, at += image.stride) {
+    for (std::int64_t c = 0; c < image.stride; c += Vec::lanes) {
+      const Vec::Float x = look(Vec::load(image.data + at + c), c), below = Vec::load(slopes + c);
+      const Vec::Float more = Vec::sub(one(), below);
+      const Vec::Float slope = Vec::add(below, Vec::inside(more, x, Vec::zero(), infinite));
+      put(at + c, Point{Vec::mul(slope, x), slope});
+    }
+  }
+}
+
+template <typename Put>
+void on_curve(const pyedge::Activation& activation, const pyedge::ImageView& image,
+              const Put& put) {
+  const std::int64_t channels = activation.channels;
+  switch (activation.curve) {
+    case pyedge::Curve::leaky:
+      return each_leaky_point(image, activation.slopes, put);
+    case pyedge::Curve::sigmoid:
+      return each_point<Sigmoid>(image, channels, put);
+    case pyedge::Curve::hard_sigmoid:
+      return each_point<HardSigmoid>(image, channels, put);
+    case pyedge::Curve::silu:
+      return each_point<Gated<Sigmoid>>(image, channels, put);
+    case pyedge::Curve::hard_swish:
+      return each_point<Gated<HardSigmoid>>(image, channels, put);
+    case pyedge::Curve::gelu:
+      return each_point<Gated<NormalGate>>(image, channels, put);
+    case pyedge::Curve::gelu_tanh:
+      return each_point<Gated<TanhGate>>(image, channels, put);
+  }
+}
+
+// out [h w, stride] = the curve at the image, seen through its lens
+void activate(const pyedge::Activation& activation, const pyedge::ImageView& image, float* out) {
+  on_curve(activation, image,
+           [&](std::int64_t at, const Point& point) { Vec::store(out + at, point.value); });
+}
+
+// out = gradient times the curve's slope; out may be the image's own data or the gradient
+void activation_gradient(const pyedge::Activation& activation, const pyedge::ImageView& image,
+                         const float* gradient, float* out) {
+  on_curve(activation, image, [&](std::int64_t at, const Point& point) {
+    Vec::store(out + at, Vec::mul(Vec::load(gradient + at), point.slope));
+  });
+}
+
+// out [h w, stride] = image times factor, each through its lens. A factor of one pixel is each
+// pixel's.
+void multiply_views(const pyedge::ImageView& image, const pyedge::ImageView& factor, float* out) {
+  const LensVectors look(image.lens), look_factor(factor.lens);
+  const std::int64_t step = factor.h * factor.w == 1 ? 0 : factor.stride;
+  const float *x = image.data, *y = factor.data;
+  for (std::int64_t p = 0; p < image.h * image.w; ++p, x += image.stride, y += step) {
+    for (std::int64_t c = 0; c < image.stride; c += Vec::lanes) {
+      Vec::store(out + c, Vec::mul(look(Vec::load(x + c), c), look_factor(Vec::load(y + c), c)));
+    }
+    out += image.stride;
+  }
+}
+
+// sums [stride] = of all pixels, the image (through its lens) times gradient [h w, stride]
+void pixel_products(const pyedge::ImageView& image, const float* gradient, float* sums) {
+  const LensVectors look(image.lens);
+  const std::int64_t pixels = image.h * image.w, stride = image.stride;
+  for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+    Vec::Float sum[4] = {Vec::zero(), Vec::zero(), Vec::zero(), Vec::zero()};
+    for (std::int64_t p = 0; p < pixels; ++p) {
+      const std::int64_t at = p * stride + c;
+      sum[p & 3] =
+          Vec::fma(look(Vec::load(image.data + at), c), Vec::load(gradient + at), sum[p & 3]);
+    }
+    Vec::store(sums + c, Vec::add(Vec::add(sum[0], sum[1]), Vec::add(sum[2], sum[3])));
+  }
+}
+
+}  // namespace
