@@ -6,7 +6,8 @@
 One step (Sec. 4.1): forward, J_1 + 10 J_b + J_3 against four candidate blocks a group of
 WRN-28-10 (VGG-16's for the VGG students), backward to the last conv of each group and the
 classifier, clipping, SGD with Nesterov momentum; batch norm frozen. Students and knowledge are
-random, of the real widths. numpy alone is enough; with torch installed its rows appear:
+random, of the real widths. mobilenet_v2 (96 pixels) and mobilenet_v2_224 are whole networks. numpy
+alone is enough; with torch installed its rows appear:
 
 literal    the paper's formulas in eager mode: maps padded to the teacher's channels, normalised,
            subtracted; batch norm, ReLU and shortcut as modules compute them
@@ -40,7 +41,8 @@ import json
 import sys
 
 from bench.shared.arguments import positive
-from bench.shared.students import WIDTHS, make_student
+from bench.shared.named_students import STUDENTS
+from bench.shared.students import make_student
 from bench.shared.timing import machine
 from bench.step import printed
 from bench.step.import_times import import_times
@@ -102,7 +104,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="batch 16, 3 repeats, no compilation")
     parser.add_argument(
-        "--student", action="append", choices=WIDTHS, help=f"default: {', '.join(DEFAULT)}"
+        "--student", action="append", choices=STUDENTS, help=f"default: {', '.join(DEFAULT)}"
     )
     parser.add_argument("--batch", type=positive, help="images in a step (128)")
     parser.add_argument(

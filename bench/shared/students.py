@@ -46,6 +46,8 @@ class BenchStudent:
     candidates: tuple[int, ...] = ()  # blocks of the teacher in each group
     last_convs: list[str] = field(default_factory=list)
     classifier: str = "classifier"
+    # of a batch: rounding turns ReLUs over (bench/step/run.py), the more so the deeper it is
+    gradient_tolerance: float = 5e-3
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from bench.shared.inputs import StepInputs, make_inputs
-from bench.shared.students import WIDTHS, BenchStudent, make_student
+from bench.shared.named_students import STUDENTS
+from bench.shared.students import BenchStudent
 
 Facts = Callable[[int | None], dict[str, Any]]  # what else is known once the peak is
 
@@ -47,11 +48,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.step.peak_memory", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("contestant", choices=CONTESTANTS)
-    parser.add_argument("student", choices=WIDTHS)
+    parser.add_argument("student", choices=STUDENTS)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
-    student = make_student(options.student)
+    student = STUDENTS[options.student]()
     inputs = make_inputs(student, options.batch)
     prepare = _prepare_ours if options.contestant.startswith("ours") else _prepare_torch
     step, facts = prepare(options.contestant, student, inputs, options.threads)

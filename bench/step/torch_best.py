@@ -98,6 +98,10 @@ class BestStudent(TorchStudent):
             return F.relu(x)
         return F.relu_(x)
 
+    def op_relu6(self, node: Node, x: Tensor) -> Tensor:
+        in_place = not self.compiled and self.alone[node["inputs"][0]]
+        return F.relu6(x, inplace=in_place)
+
     def op_add_at(self, node: Node, y: Tensor, x: Tensor) -> Tensor:
         if self.compiled:
             return y + _Place.apply(x, self._array(node, "forth"), self._array(node, "back"))

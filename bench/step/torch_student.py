@@ -73,6 +73,9 @@ class TorchStudent(nn.Module):
     def op_relu(self, node: Node, x: Tensor) -> Tensor:
         return F.relu(x)
 
+    def op_relu6(self, node: Node, x: Tensor) -> Tensor:
+        return F.relu6(x)
+
     def op_add(self, node: Node, a: Tensor, b: Tensor) -> Tensor:
         return a + b
 

@@ -164,7 +164,7 @@ class GraphBuilder:
     def is_never_negative(self, index: int) -> bool:
         """Tell whether a node's output is zero or more for all images."""
         node = self.nodes[index]
-        if node["op"] in ("relu", "relu6"):
+        if node["op"] in ("relu", "relu6", "sigmoid", "hard_sigmoid"):
             return True
         passes = ("max_pool", "avg_pool", "global_avg_pool", "flatten", "channel_pad", "add")
         return node["op"] in passes and all(map(self.is_never_negative, node["inputs"]))
