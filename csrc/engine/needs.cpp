@@ -1,13 +1,18 @@
 #include "engine/needs.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "engine/steps/operator.hpp"
 
 namespace pyedge {
 
 Needs::Needs(const Graph& graph, const Program& program, const Wishes& wishes)
-    : graph_(graph), program_(program), wishes_(wishes), wanted_(program.tensors.size()) {
+    : graph_(graph),
+      program_(program),
+      wishes_(wishes),
+      wanted_(program.tensors.size()),
+      repeated_(program.tensors.size(), -1) {
   if (!wishes.training) return;
   for (std::size_t i = 0; i < program.norms.size(); ++i) {
     const bool batch = wishes.batch_statistics && program.norms[i].has_statistics;
@@ -19,6 +24,7 @@ Needs::Needs(const Graph& graph, const Program& program, const Wishes& wishes)
     for (const View& view : step.in) wanted = wanted || wants(view);
     wanted_[at(step.out)] = wanted;
   }
+  if (!wishes.batch_statistics) choose_repeated();
 }
 
 bool Needs::wants(const View& view) const {
@@ -58,23 +64,59 @@ bool Needs::overwritable(int t) const {
                      [&](const View& tap) { return tap.tensor != t || tap.plain(); });
 }
 
-// Frozen convolutions widen their input at little cost (14 channels to 120, where the layer that
-// learns behind them takes ten times as much): such a result is worth less than its memory. The
-// step that made the tensor, or -1 if its values had better be kept.
-int Needs::repeatable(int t) const {
-  const int index = program_.tensors[at(t)].producer;
-  if (index < 0 || wishes_.batch_statistics || wishes_.step_learns[at(index)]) return -1;
-  const Step& step = program_.steps[at(index)];
-  if (!step.op->convolves() || step.residual.tensor >= 0) return -1;
-  double all = 0.0;
-  for (const Step& other : program_.steps) {
-    all += other.op->multiplications({graph_, program_, other});
+// By a step of the backward pass.
+bool Needs::values_are_read(int t) const {
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    if (!reads_values(static_cast<int>(i))) continue;
+    for (const View& view : program_.steps[i].in) {
+      if (view.tensor == t) return true;
+    }
   }
-  const bool cheap = step.op->multiplications(of(index)) <= 0.1 * all;
-  return cheap && program_.tensors[at(t)].image() >=
-                      2 * program_.tensors[at(step.in[0].tensor)].image()
-             ? index
-             : -1;
+  return false;
+}
+
+// Frozen convolutions widen their input at little cost (14 channels to 120, where the layer that
+// learns behind them takes ten times as much): such a result is worth less than its memory. Those
+// with the most memory for their multiplications, until all of them together would take a tenth of
+// the forward pass: of networks made of such layers (MobileNetV2) some are kept.
+void Needs::choose_repeated() {
+  std::vector<int> candidates;
+  std::vector<double> cost;
+  double left = 0.0;
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    cost.push_back(program_.steps[i].op->multiplications(of(static_cast<int>(i))));
+    left += 0.1 * cost.back();
+    if (widens(static_cast<int>(i))) candidates.push_back(static_cast<int>(i));
+  }
+  const auto out = [&](int step) { return program_.steps[at(step)].out; };
+  const auto worth = [&](int step) {
+    return static_cast<double>(program_.tensors[at(out(step))].image()) / (cost[at(step)] + 1.0);
+  };
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [&](int a, int b) { return worth(a) > worth(b); });
+  const auto choose = [&](int step) {
+    if (repeated_[at(out(step))] >= 0 || cost[at(step)] > left) return;
+    left -= cost[at(step)];
+    repeated_[at(out(step))] = step;
+  };
+  for (const int step : candidates) {
+    if (wanted(out(step)) || values_are_read(out(step))) choose(step);
+  }
+  // what makes the input of one that is repeated
+  std::sort(candidates.begin(), candidates.end(), std::greater<int>());
+  for (const int step : candidates) {
+    for (const int later : repeated_) {
+      if (later >= 0 && program_.steps[at(later)].in[0].tensor == out(step)) choose(step);
+    }
+  }
+}
+
+// A frozen convolution whose result is twice its input or more.
+bool Needs::widens(int index) const {
+  const Step& step = program_.steps[at(index)];
+  return step.op->convolves() && !wishes_.step_learns[at(index)] && step.residual.tensor < 0 &&
+         program_.tensors[at(step.out)].image() >=
+             2 * program_.tensors[at(step.in[0].tensor)].image();
 }
 
 // Whether 16 bits do for what the backward pass reads of it: values enter no gradient of weights

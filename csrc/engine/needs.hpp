@@ -28,7 +28,9 @@ class Needs {
   // By norm: its backward is a step of its own.
   const std::vector<bool>& live() const { return live_; }
   bool overwritable(int tensor) const;
-  int repeatable(int tensor) const;
+  // The step that makes the tensor anew in the backward pass, or -1 if its values had better be
+  // kept.
+  int repeatable(int tensor) const { return repeated_[at(tensor)]; }
   bool compactable(int tensor, View& mask) const;
   // Views of it, taps, norms, and the program's output.
   int readers(int tensor) const;
@@ -40,10 +42,15 @@ class Needs {
     return program_.steps[at(step)].op->reads_values(wishes_.step_learns[at(step)]);
   }
 
+  bool values_are_read(int tensor) const;
+  bool widens(int step) const;
+  void choose_repeated();
+
   const Graph& graph_;
   const Program& program_;
   const Wishes& wishes_;
   std::vector<bool> wanted_, live_;
+  std::vector<int> repeated_;  // by tensor
 };
 
 }  // namespace pyedge
