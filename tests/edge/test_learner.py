@@ -156,7 +156,7 @@ def test_edge_add_classes_changes_no_answer_and_no_id() -> None:
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["low"], "knows 'low' already"), (["a", "a"], "stands twice"), ([""], "must not be empty")],
+    [(["low"], "knows 'low' already"), (["a", "a"], "stands twice"), ([""], "shows nothing")],
 )
 def test_edge_add_classes_refuses_names_that_would_confuse(names: Any, message: str) -> None:
     learner = EdgeLearner(tiny_student())
