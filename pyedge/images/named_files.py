@@ -89,7 +89,7 @@ def paths_in(source: Any) -> Any:
     """
     if isinstance(source, (bytes, bytearray, io.IOBase)):
         kind = "bytes" if isinstance(source, (bytes, bytearray)) else "an open file"
-        raise TypeError(f"EdgeImages: images: wanted a path, an array or an iterable, not {kind}")
+        raise TypeError(f"EdgeImages: images: wanted a path, an array or an iterable, got {kind}")
     if isinstance(source, (Mapping, Set)):
         raise TypeError(
             f"EdgeImages: images: wanted an order, which a {type(source).__name__} has not"
