@@ -105,7 +105,10 @@ def path_comes_first(first: Any, second: Any) -> bool:
 
 def shown(value: Any) -> str:
     """Show a value in one line."""
-    return " ".join(f"{value!r:.80}".split())
+    try:
+        return " ".join(f"{value!r:.80}".split())
+    except RecursionError:  # a file's JSON may be nested as deep as it can be read, not shown
+        return f"{kind_of(value)} nested too deep to be shown"
 
 
 def kind_of(value: Any) -> str:

@@ -14,6 +14,7 @@ try:
     import torch
 
     from bench.cases import torch_ways as ways
+    from bench.shared import torch_matching
 except ImportError:  # our rows alone then
     torch = None  # type: ignore[assignment]
 
@@ -180,8 +181,8 @@ def _torch_ways(inputs: Inputs, compiled: bool):
             s,
             ts,
             kept,
-            compile_(ways.closed_sums),
-            compile_(ways.closed_gradient),
+            compile_(torch_matching.closed_sums),
+            compile_(torch_matching.closed_gradient),
         )
     return (
         (quiet(ways.zero_literal, x), zero),

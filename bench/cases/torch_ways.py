@@ -10,6 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.shared.torch_matching import (
+    closed_gradient,
+    closed_sums,
+    distance_of,
+    padded,
+    unit,
+    unit_cosine,
+    unit_distance,
+)
+
 
 def zero_literal(x: Tensor) -> Tensor:
     """Eq. 2: the mean of an indicator."""
@@ -35,21 +45,14 @@ def affine_sum(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return off.sum((2, 3)) / x[0, 0].numel()
 
 
-def _padded(student: Tensor, teacher: Tensor, kept: Tensor) -> Tensor:
-    n, _, h, w = student.shape
-    zeros = student.new_zeros(n, teacher.shape[1], h, w)
-    return zeros.index_copy(1, kept, student)
-
-
 def match_literal(student: Tensor, teachers: list[Tensor], kept: Tensor) -> list[Tensor]:
     """Eq. 3 and 4 for each candidate: pad, normalise, multiply; J_b from the difference."""
     results = []
     for teacher in teachers:
-        q_s = _padded(student, teacher, kept)
-        q_s = q_s / q_s.norm()
-        q_t = teacher / teacher.norm()
-        results.append((q_t * q_s).sum())
-        results.append((q_t - q_s).pow(2).sum().sqrt())
+        q_s = unit(padded(student, teacher.shape[1], kept))
+        q_t = unit(teacher)
+        results.append(unit_cosine(q_t, q_s))
+        results.append(unit_distance(q_t, q_s))
     return results
 
 
@@ -73,23 +76,7 @@ def match_closed(student: Tensor, teachers: list[Tensor], kept: Tensor) -> list[
         / (torch.linalg.vector_norm(teacher) * s_norm)
         for teacher in teachers
     ]
-    return [x for cos in cosines for x in (cos, (2 - 2 * cos).clamp_min(0).sqrt())]
-
-
-def closed_sums(student: Tensor, teachers: list[Tensor], kept: Tensor) -> Tensor:
-    """[cosine of each, |t| of each, |s|] of the closed form, in one tensor."""
-    s_norm = torch.linalg.vector_norm(student)
-    t_norms = torch.stack([torch.linalg.vector_norm(t) for t in teachers])
-    dots = torch.stack([(t.index_select(1, kept) * student).sum() for t in teachers])
-    return torch.cat([dots / (t_norms * s_norm), t_norms, s_norm[None]])
-
-
-def closed_gradient(student: Tensor, teacher: Tensor, kept: Tensor, numbers: Tensor) -> Tensor:
-    """a * t[kept] + b * s with the two factors taken from [cosine, |t|, |s|]."""
-    cos, t_norm, s_norm = numbers.unbind()
-    distance = (2 - 2 * cos).clamp_min(0).sqrt()
-    a, b = -1 / (distance * s_norm * t_norm), cos / (distance * s_norm * s_norm)
-    return a * teacher.index_select(1, kept) + b * student
+    return [x for cos in cosines for x in (cos, distance_of(cos.clamp_max(1)))]
 
 
 def match_grad_by_hand(

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from pyedge.student.builder import GraphBuilder
+
 Node = dict[str, Any]
 Shape = tuple[int, ...]
 
@@ -85,112 +87,76 @@ class BenchStudent:
 def make_student(name: str, classes: int = 10, seed: int = 0) -> BenchStudent:
     """Build one of the students in `WIDTHS`. Raises KeyError for another name."""
     widths = WIDTHS[name]
-    builder = _Builder(name, np.random.default_rng(seed))
-    if name.startswith("vgg"):
-        _vgg(builder, widths, classes)
-    else:
-        _resnet(builder, widths, classes)
-    return builder.student
+    student, layers = BenchStudent(name), _RandomLayers(np.random.default_rng(seed))
+    build = _vgg if name.startswith("vgg") else _resnet
+    build(student, layers, widths, classes)
+    student.nodes, student.arrays = layers.graph.nodes, layers.graph.arrays
+    student.shapes = [layers.graph.shape(index) for index in range(len(student.nodes))]
+    return student
 
 
-class _Builder:
-    """Appends nodes, each with its shape, its arrays, and the mean square of its channels."""
+class _RandomLayers:
+    """Adds layers with random weights to a graph, and keeps the mean square of their channels."""
 
-    def __init__(self, name: str, rng: np.random.Generator) -> None:
-        self.student = BenchStudent(name)
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.graph = GraphBuilder(_INPUT)
         self.rng = rng
-        self.power: list[np.ndarray] = []
-        self._add("input", "input", (), _INPUT, np.ones(_INPUT[0]))
+        self.power: list[np.ndarray] = [np.ones(_INPUT[0])]
 
-    def _add(
-        self,
-        op: str,
-        name: str,
-        inputs: tuple[int, ...],
-        shape: Shape,
-        power: np.ndarray,
-        **fields: Any,
-    ) -> int:
-        student = self.student
-        student.nodes.append({"op": op, "name": name, "inputs": list(inputs), **fields})
-        student.shapes.append(shape)
+    def _add(self, power: np.ndarray, op: str, name: str, *inputs: int, **fields: Any) -> int:
         self.power.append(power)
-        return len(student.nodes) - 1
-
-    def _array(self, name: str, value: np.ndarray) -> str:
-        self.student.arrays[name] = np.ascontiguousarray(value)
-        return name
+        return self.graph.add(op, name, inputs, **fields)
 
     def _normal(self, *shape: int, std: float) -> np.ndarray:
         return (self.rng.standard_normal(shape) * std).astype(np.float32)
 
     def conv(self, source: int, name: str, c: int, stride: int = 1, bias: bool = False) -> int:
-        c_in, h, w = self.student.shapes[source]
-        gain = 2 if self.student.nodes[source]["op"] in ("relu", "max_pool") else 1
+        c_in = self.graph.shape(source)[0]
+        gain = 2 if self.graph.nodes[source]["op"] in ("relu", "max_pool") else 1
         weight = self._normal(c, c_in, 3, 3, std=math.sqrt(gain / (9 * c_in)))
         return self._add(
-            "conv2d", name, (source,), (c, -(-h // stride), -(-w // stride)), np.ones(c),
-            weight=self._array(f"{name}.weight", weight),
-            bias=self._array(f"{name}.bias", self._normal(c, std=0.05)) if bias else None,
+            np.ones(c), "conv2d", name, source, weight=weight,
+            bias=self._normal(c, std=0.05) if bias else None,
             stride=[stride, stride], padding=[1, 1], dilation=[1, 1], groups=1,
         )  # fmt: skip
 
     def batch_norm(self, source: int, name: str) -> int:
-        shape = self.student.shapes[source]
-        c, before = shape[0], self.power[source]
+        c = self.graph.shape(source)[0]
         values = {
             "weight": self.rng.uniform(0.8, 1.25, c),
             "bias": self.rng.normal(0, 0.1, c),
-            "running_mean": self.rng.normal(0, 0.1, c),
-            "running_var": before * self.rng.uniform(0.8, 1.25, c),
+            "mean": self.rng.normal(0, 0.1, c),
+            "variance": self.power[source] * self.rng.uniform(0.8, 1.25, c),
         }
-        names = {
-            key: self._array(f"{name}.{key}", value.astype(np.float32))
-            for key, value in values.items()
-        }
-        return self._add(
-            "batch_norm", name, (source,), shape, np.ones(c), weight=names["weight"],
-            bias=names["bias"], mean=names["running_mean"], variance=names["running_var"],
-            eps=1e-5,
-        )  # fmt: skip
+        numbers = {field: value.astype(np.float32) for field, value in values.items()}
+        return self._add(np.ones(c), "batch_norm", name, source, **numbers, eps=1e-5)
 
     def relu(self, source: int, name: str) -> int:
-        return self._add("relu", name, (source,), self.student.shapes[source], self.power[source])
+        return self._add(self.power[source], "relu", name, source)
 
     def add(self, a: int, b: int, name: str) -> int:
-        power = self.power[a] + self.power[b]
-        return self._add("add", name, (a, b), self.student.shapes[a], power)
+        return self._add(self.power[a] + self.power[b], "add", name, a, b)
 
     def pool(self, source: int, name: str, op: str) -> int:
-        c, h, w = self.student.shapes[source]
-        return self._add(
-            op, name, (source,), (c, h // 2, w // 2), self.power[source] / 2,
-            kernel=[2, 2], stride=[2, 2], padding=[0, 0],
-        )  # fmt: skip
+        window = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0]}
+        return self._add(self.power[source] / 2, op, name, source, **window)
 
     def channel_pad(self, source: int, name: str, position: np.ndarray, c: int) -> int:
-        _, h, w = self.student.shapes[source]
         power = np.zeros(c)
         stay = position >= 0
         power[position[stay]] = self.power[source][stay]
-        return self._add(
-            "channel_pad", name, (source,), (c, h, w), power,
-            position=self._array(f"{name}.position", position.astype(np.int32)), channels=c,
-        )  # fmt: skip
+        places = position.astype(np.int32)
+        return self._add(power, "channel_pad", name, source, position=places, channels=c)
 
-    def head(self, source: int, classes: int, pool: bool) -> None:
+    def head(self, source: int, name: str, classes: int, pool: bool) -> None:
         if pool:
-            c = self.student.shapes[source][0]
-            source = self._add("global_avg_pool", "pool", (source,), (c, 1, 1), np.ones(c))
-        flat = math.prod(self.student.shapes[source])
-        source = self._add("flatten", "flatten", (source,), (flat,), np.ones(flat))
-        name = self.student.classifier
+            c = self.graph.shape(source)[0]
+            source = self._add(np.ones(c), "global_avg_pool", "pool", source)
+        flat = math.prod(self.graph.shape(source))
+        source = self._add(np.ones(flat), "flatten", "flatten", source)
         weight = self._normal(classes, flat, std=math.sqrt(1 / flat))
-        self._add(
-            "linear", name, (source,), (classes,), np.ones(classes),
-            weight=self._array(f"{name}.weight", weight),
-            bias=self._array(f"{name}.bias", np.zeros(classes, np.float32)),
-        )  # fmt: skip
+        bias = np.zeros(classes, np.float32)
+        self._add(np.ones(classes), "linear", name, source, weight=weight, bias=bias)
 
     def choose(self, count: int, of: int, before: np.ndarray | tuple[()] = ()) -> np.ndarray:
         """Draw which of the teacher's channels stay; nearly all of those `before`, as in life."""
@@ -199,8 +165,9 @@ class _Builder:
         return np.sort(np.argsort(rank)[of - count :]).astype(np.int64)
 
 
-def _resnet(build: _Builder, widths: tuple[int, ...], classes: int) -> None:
-    student = build.student
+def _resnet(
+    student: BenchStudent, build: _RandomLayers, widths: tuple[int, ...], classes: int
+) -> None:
     student.teacher_channels = _WRN_GROUPS
     student.candidates = (_WRN_BLOCKS,) * len(_WRN_GROUPS)
     x = build.conv(0, "stem", widths[0])
@@ -225,11 +192,12 @@ def _resnet(build: _Builder, widths: tuple[int, ...], classes: int) -> None:
         student.last_convs.append(f"{block}.conv2")
         before = kept
     x = build.relu(build.batch_norm(x, "bn"), "relu")
-    build.head(x, classes, pool=True)
+    build.head(x, student.classifier, classes, pool=True)
 
 
-def _vgg(build: _Builder, widths: tuple[int, ...], classes: int) -> None:
-    student = build.student
+def _vgg(
+    student: BenchStudent, build: _RandomLayers, widths: tuple[int, ...], classes: int
+) -> None:
     student.teacher_channels, student.candidates = _VGG_GROUPS, _VGG_BLOCKS
     x, place = 0, 0  # compress keeps the first conv of each of vgg16's groups, and its number
     for depth, of, width in zip(_VGG_BLOCKS, _VGG_GROUPS, widths, strict=True):
@@ -242,4 +210,4 @@ def _vgg(build: _Builder, widths: tuple[int, ...], classes: int) -> None:
         place += 2 * depth
         x = build.pool(x, f"features.{place}", "max_pool")
         place += 1
-    build.head(x, classes, pool=False)
+    build.head(x, student.classifier, classes, pool=False)

@@ -37,7 +37,10 @@ void Engine::set_statistics(Statistics statistics) {
 }
 
 void Engine::set_micro_batch(std::int64_t images) {
-  if (images < 0) throw std::invalid_argument("set_micro_batch: wants 0 or more images");
+  if (images < 0) {
+    throw std::invalid_argument("set_micro_batch: images: wanted a number from 0, got " +
+                                std::to_string(images));
+  }
   micro_batch_ = images;
   forget_plans();
 }
@@ -52,13 +55,18 @@ void Engine::set_preprocessing(const Preprocessing& preprocessing) {
   if (preprocessing.kind == Preprocessing::Kind::channel) {
     const auto c = static_cast<std::size_t>(network_.graph.input.c);
     if (preprocessing.mean.size() != c || preprocessing.deviation.size() != c) {
-      throw std::invalid_argument(
-          "set_preprocessing: want a mean and a deviation for each channel");
+      throw std::invalid_argument("set_preprocessing: wanted a mean and a deviation for each of " +
+                                  std::to_string(c) + " channels, got " +
+                                  std::to_string(preprocessing.mean.size()) + " and " +
+                                  std::to_string(preprocessing.deviation.size()));
     }
     for (std::size_t i = 0; i < c; ++i) {
       if (!std::isfinite(preprocessing.mean[i]) || !(preprocessing.deviation[i] > 0.0f) ||
           !std::isfinite(preprocessing.deviation[i])) {
-        throw std::invalid_argument("set_preprocessing: means must be finite, deviations positive");
+        throw std::invalid_argument(
+            "set_preprocessing: wanted finite means and positive deviations, got " +
+            std::to_string(preprocessing.mean[i]) + " and " +
+            std::to_string(preprocessing.deviation[i]) + " for channel " + std::to_string(i));
       }
     }
   }

@@ -24,16 +24,22 @@ Dims result(const Graph& graph, const Node& node, const std::vector<Dims>& dims)
 
 void Graph::check() {
   if (nodes.empty() || nodes[0].op->inputs != 0) {
-    throw std::invalid_argument("Engine: the first node must be the input");
+    throw std::invalid_argument("Engine: nodes: wanted the input first, got " +
+                                (nodes.empty() ? "no nodes" : "node '" + nodes[0].name + "'"));
   }
   for (const std::int64_t size : {input.c, input.h, input.w}) {
-    if (size < 1 || size > 1 << 15) throw std::invalid_argument("Engine: bad input shape");
+    if (size < 1 || size > 1 << 15) {
+      throw std::invalid_argument("Engine: input_shape: wanted sizes from 1 to 32768, got " +
+                                  std::to_string(size));
+    }
   }
   for (const auto& [name, array] : arrays) {
     std::int64_t count = 1;
     for (const std::int64_t size : array.shape) count *= size;
     if (count != static_cast<std::int64_t>(array.values.size())) {
-      throw std::invalid_argument("Engine: array '" + name + "' does not hold what its shape says");
+      throw std::invalid_argument("Engine: array '" + name + "': wanted " + std::to_string(count) +
+                                  " values, as its shape says, got " +
+                                  std::to_string(array.values.size()));
     }
   }
   dims.clear();
@@ -53,14 +59,19 @@ void Graph::check() {
     dims.push_back(found);
   }
   const int count = static_cast<int>(nodes.size());
-  if (output < 0 || output >= count) throw std::invalid_argument("Engine: output is no node");
+  if (output < 0 || output >= count) {
+    throw std::invalid_argument("Engine: output: wanted a node from 0 to " +
+                                std::to_string(count - 1) + ", got " + std::to_string(output));
+  }
   const Dims& last = dims[static_cast<std::size_t>(output)];
   if (last.h != 1 || last.w != 1) {
-    throw std::invalid_argument("Engine: the output must be logits, one number a class");
+    throw std::invalid_argument("Engine: output: wanted logits, one number a class, got maps of " +
+                                std::to_string(last.h) + " x " + std::to_string(last.w));
   }
   for (const int tap : taps) {
     if (tap < 0 || tap >= count || dims[static_cast<std::size_t>(tap)].flat) {
-      throw std::invalid_argument("Engine: a tap is no node with a map");
+      throw std::invalid_argument("Engine: taps: wanted nodes with a map, got " +
+                                  std::to_string(tap));
     }
   }
 }

@@ -35,8 +35,8 @@ class GuardedEngine {
   // 0: as many as the process says. Throws std::invalid_argument for what is no number of threads.
   void set_threads(int count) {
     if (count < 0 || count > max_threads) {
-      throw std::invalid_argument("set_threads: count must be from 0 to " +
-                                  std::to_string(max_threads) + ", not " + std::to_string(count));
+      throw std::invalid_argument("set_threads: count: wanted a number from 0 to " +
+                                  std::to_string(max_threads) + ", got " + std::to_string(count));
     }
     const Use mine(busy_, "set_threads");
     threads_ = count;

@@ -55,8 +55,8 @@ void load_images(const ImageBatch& batch, const Preprocessing& how, std::int64_t
     std::vector<Affine> affine(static_cast<std::size_t>(c), {1.0f / 255.0f, 0.0f});
     if (batch.is_float) {
       if (!std::all_of(floats, floats + size, [](float x) { return std::isfinite(x); })) {
-        throw std::invalid_argument("images must be finite, but image " + std::to_string(row) +
-                                    " holds NaN or infinity");
+        throw std::invalid_argument("images: wanted finite numbers, got NaN or infinity in image " +
+                                    std::to_string(row));
       }
     } else if (how.kind == Preprocessing::Kind::image) {
       std::fill(affine.begin(), affine.end(), of_image(bytes, size));

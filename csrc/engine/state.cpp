@@ -99,17 +99,23 @@ std::map<std::string, std::vector<float>> Engine::slots() const {
 }
 
 void Engine::set_slots(const std::map<std::string, std::vector<float>>& slots, std::int64_t steps) {
-  if (steps < 0) throw std::invalid_argument("set_state: steps must not be negative");
+  if (steps < 0) {
+    throw std::invalid_argument("set_state: steps: wanted a number from 0, got " +
+                                std::to_string(steps));
+  }
   const auto wanted = this->slots();
   for (const auto& [name, values] : wanted) {
     const auto found = slots.find(name);
     if (found == slots.end() || found->second.size() != values.size()) {
-      throw std::invalid_argument("set_state: wants '" + name + "' with " +
-                                  std::to_string(values.size()) + " numbers");
+      throw std::invalid_argument(
+          "set_state: '" + name + "': wanted " + std::to_string(values.size()) + " numbers, got " +
+          (found == slots.end() ? "none" : std::to_string(found->second.size())));
     }
   }
   if (slots.size() != wanted.size()) {
-    throw std::invalid_argument("set_state: holds slots of arrays that do not learn here");
+    throw std::invalid_argument("set_state: wanted " + std::to_string(wanted.size()) +
+                                " slots, of the arrays that learn here, got " +
+                                std::to_string(slots.size()));
   }
   for (Parameter& p : network_.parameters.all()) {
     if (!p.trainable) continue;

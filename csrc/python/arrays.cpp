@@ -4,6 +4,8 @@
 #include <array>
 #include <string>
 
+#include "python/checks.hpp"
+
 namespace py = pybind11;
 using pyedge::Layout;
 using pyedge::Shape;
@@ -32,16 +34,13 @@ bool has_layout(const FloatArray& maps, Layout layout) {
 }  // namespace
 
 Shape shape_of(const FloatArray& maps, const char* name, Layout preferred) {
-  require(maps.ndim() == 4, "_core: maps must have 4 axes");
+  if (maps.ndim() != 4) refuse(std::string("_core: ") + name, "4 axes", described(maps));
   const Layout other = preferred == Layout::nchw ? Layout::channels_last : Layout::nchw;
   for (const Layout layout : {preferred, other}) {
     if (has_layout(maps, layout)) {
       return {maps.shape(0), maps.shape(1), maps.shape(2) * maps.shape(3), layout};
     }
   }
-  throw py::type_error(std::string("_core: ") + name + " is neither NCHW nor channels-last memory");
-}
-
-void require(bool holds, const char* message) {
-  if (!holds) throw py::value_error(message);
+  throw py::type_error(std::string("_core: ") + name +
+                       ": wanted NCHW or channels-last memory, got neither");
 }

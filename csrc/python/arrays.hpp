@@ -17,6 +17,3 @@ using IndexArray = pybind11::array_t<std::int64_t, pybind11::array::c_style>;
 // Where both fit (c = 1 or h w = 1), it is what `preferred` says.
 pyedge::Shape shape_of(const FloatArray& maps, const char* name,
                        pyedge::Layout preferred = pyedge::Layout::nchw);
-
-// Throws ValueError with `message` unless `holds`.
-void require(bool holds, const char* message);

@@ -10,6 +10,7 @@
 
 #include "kernels/dispatch/dispatch.hpp"
 #include "python/arrays.hpp"
+#include "python/checks.hpp"
 #include "python/recycled.hpp"
 #include "python/register.hpp"
 #include "python/without_gil.hpp"
@@ -30,27 +31,30 @@ Layout common_layout(const FloatArray& student, const std::vector<FloatArray>& t
     last &= shape_of(teacher, "teacher", Layout::channels_last).layout == Layout::channels_last;
   }
   if (!nchw && !last) {
-    throw py::type_error("_core: student and teachers must share one memory layout");
+    throw py::type_error(
+        "_core: student and teachers: wanted one memory layout, got NCHW and channels-last");
   }
   return nchw ? Layout::nchw : Layout::channels_last;
 }
 
 Shape teacher_shape(const FloatArray& student, const std::vector<FloatArray>& teachers) {
-  require(!teachers.empty(), "_core: no teachers");
+  require(!teachers.empty(), "_core: teachers: wanted at least one, got none");
   const Layout layout = common_layout(student, teachers);
   const Shape s = shape_of(student, "student", layout);
   const Shape shape = shape_of(teachers[0], "teacher", layout);
   for (const FloatArray& teacher : teachers) {
     const Shape t = shape_of(teacher, "teacher", layout);
-    require(t.n == s.n && t.hw == s.hw && t.c == shape.c, "_core: maps differ in shape");
+    if (t.n != s.n || t.hw != s.hw || t.c != shape.c) {
+      refuse("_core: teachers", "maps as " + described(student) + " and of one number of channels",
+             described(teacher));
+    }
   }
   return shape;
 }
 
 ChannelMap channel_map(const FloatArray& student, const Shape& teacher,
                        const std::optional<IndexArray>& kept) {
-  require(!kept || (kept->ndim() == 1 && kept->shape(0) == student.shape(1)),
-          "_core: kept must name one position for each channel of the student");
+  if (kept) require_shape(*kept, "_core: kept", {student.shape(1)});
   return {kept ? kept->data() : nullptr, student.shape(1), teacher.c, pyedge::kernel_table()};
 }
 
@@ -60,8 +64,8 @@ void require_finite(const double* sums, std::int64_t images, std::int64_t k) {
     for (std::int64_t i = k; i <= 2 * k; ++i) {
       if (std::isfinite(sums[i])) continue;
       const std::string name = i == 2 * k ? "student" : "teachers[" + std::to_string(i - k) + "]";
-      throw py::value_error("cosine_match: " + name + " must be finite, but image " +
-                            std::to_string(image) + " holds NaN or infinity");
+      refuse("cosine_match: " + name, "finite numbers",
+             "NaN or infinity in image " + std::to_string(image));
     }
   }
 }
@@ -116,13 +120,18 @@ void cosine_match_gradient(const FloatArray& student, const FloatArray& teacher,
                            double scale, FloatArray& gradient) {
   const Shape shape = teacher_shape(student, {teacher});
   const Shape out = shape_of(gradient, "gradient", shape.layout);
-  require(out.n == shape.n && out.c == student.shape(1) && out.hw == shape.hw &&
-              out.layout == shape.layout,
-          "_core.cosine_match_gradient: gradient must be like student");
+  if (out.n != shape.n || out.c != student.shape(1) || out.hw != shape.hw ||
+      out.layout != shape.layout) {
+    refuse("_core.cosine_match_gradient: gradient", "an array like student, " + described(student),
+           described(gradient));
+  }
   const py::ssize_t groups = cosine.size();
-  require((groups == 1 || groups == shape.n) && teacher_norm.size() == groups &&
-              student_norm.size() == groups,
-          "_core.cosine_match_gradient: cosine and norms must be one for the batch or an image");
+  if ((groups != 1 && groups != shape.n) || teacher_norm.size() != groups ||
+      student_norm.size() != groups) {
+    refuse("_core.cosine_match_gradient: cosine and norms",
+           "one number for the batch or for each image",
+           described(cosine) + ", " + described(teacher_norm) + " and " + described(student_norm));
+  }
   const ChannelMap map = channel_map(student, shape, kept);
   std::vector<pyedge::GradientFactors> factors;
   for (py::ssize_t image = 0; image < shape.n; ++image) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/dispatch/fma_rate.hpp"
+#include "python/checks.hpp"
 #include "python/engine_arguments.hpp"
 #include "python/register.hpp"
 #include "python/without_gil.hpp"
@@ -60,7 +61,10 @@ pyedge::Node read_node(const py::dict& from, const py::dict& arrays) {
   }
   if (from.contains("position")) {
     const std::string name = text(from, "position");
-    require(arrays.contains(name), "Engine: a node names a position that is not there");
+    if (!arrays.contains(name)) {
+      refuse("Engine: node '" + node.name + "'", "the name of an array as position",
+             "'" + name + "'");
+    }
     node.position = arrays[py::str(name)].cast<std::vector<std::int32_t>>();
     node.channels = from["channels"].cast<std::int64_t>();
   }
@@ -70,7 +74,9 @@ pyedge::Node read_node(const py::dict& from, const py::dict& arrays) {
 std::unique_ptr<GuardedEngine> make_engine(const py::list& nodes, const py::dict& arrays,
                                            const std::vector<std::int64_t>& input_shape, int output,
                                            const std::vector<int>& taps) {
-  require(input_shape.size() == 3, "Engine: input_shape must be [c, h, w]");
+  if (input_shape.size() != 3) {
+    refuse("Engine: input_shape", "[c, h, w]", std::to_string(input_shape.size()) + " sizes");
+  }
   pyedge::Graph graph;
   graph.input = {input_shape[0], input_shape[1], input_shape[2]};
   graph.output = output;
@@ -127,71 +133,62 @@ py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows,
   const Engine& engine = guarded.fixed();
   pyedge::ImageBatch batch = image_batch(engine, images, rows, channels_last);
   const std::int64_t n = batch.n;
-  require(n > 0, "Engine.step: a batch needs at least one image");
+  require(n > 0, "Engine.step: rows: wanted at least one image, got none");
   if (shift) {
-    require(shift->ndim() == 2 && shift->shape(0) == n && shift->shape(1) == 2,
-            "Engine.step: shift must be [n, 2]");
+    require_shape(*shift, "Engine.step: shift", {n, 2});
     batch.shift = shift->data();
   }
   if (flip) {
-    require(flip->ndim() == 1 && flip->shape(0) == n, "Engine.step: flip must be [n]");
+    require_shape(*flip, "Engine.step: flip", {n});
     batch.flip = flip->data();
   }
   pyedge::Knowledge knowledge;
   knowledge.norms_by_image = norms_by_image;
   for (std::size_t i = 0; i < 3; ++i) {
-    require(std::isfinite(lambdas[i]) && lambdas[i] >= 0.0,
-            "Engine.step: lambdas must be finite and not negative");
+    require_from_0(lambdas[i], "Engine.step: lambdas");
     knowledge.lambdas[i] = lambdas[i];
   }
   if (labels) {
-    require(labels->ndim() == 1 && labels->shape(0) == n, "Engine.step: labels must be [n]");
-    for (std::int64_t i = 0; i < n; ++i) {
-      require(labels->data()[i] >= 0 && labels->data()[i] < engine.classes(),
-              "Engine.step: labels must be classes of the student");
-    }
+    require_shape(*labels, "Engine.step: labels", {n});
+    require_below(labels->data(), n, engine.classes(), "Engine.step: labels", "classes");
     knowledge.labels = labels->data();
   }
   if (logits) {
-    require(logits->ndim() == 2 && logits->shape(0) == n && logits->shape(1) == engine.classes(),
-            "Engine.step: logits must be [n, classes]");
+    require_shape(*logits, "Engine.step: logits", {n, engine.classes()});
     knowledge.logits = logits->data();
   }
   if (maps) {
-    require(map_rows && norms, "Engine.step: maps need map_rows and norms");
+    require(map_rows && norms, "Engine.step: maps: wanted map_rows and norms as well, got None");
     const std::vector<int>& taps = engine.graph().taps;
-    require(maps->size() == taps.size() && norms->size() == taps.size(),
-            "Engine.step: maps and norms must have one entry a group");
+    if (maps->size() != taps.size() || norms->size() != taps.size()) {
+      refuse("Engine.step: maps and norms",
+             "one entry for each of " + std::to_string(taps.size()) + " groups",
+             std::to_string(maps->size()) + " and " + std::to_string(norms->size()));
+    }
     std::int64_t count = -1;
     for (std::size_t group = 0; group < taps.size(); ++group) {
       const auto blocks = (*maps)[group].cast<py::list>();
       knowledge.maps.push_back(
           teacher_maps(blocks, engine.graph().dims[static_cast<std::size_t>(taps[group])], count));
       const DoubleArray& squares = (*norms)[group];
-      require(squares.ndim() == 2 && squares.shape(0) == static_cast<py::ssize_t>(blocks.size()) &&
-                  squares.shape(1) == n,
-              "Engine.step: norms must be float64 [blocks, n] for each group");
+      require_shape(squares, "Engine.step: norms", {static_cast<py::ssize_t>(blocks.size()), n});
       for (py::ssize_t i = 0; i < squares.size(); ++i) {
-        require(std::isfinite(squares.data()[i]) && squares.data()[i] >= 0.0,
-                "Engine.step: norms must be finite and not negative");
+        require_from_0(squares.data()[i], "Engine.step: norms");
       }
       knowledge.norms.push_back(squares.data());
     }
-    require(map_rows->ndim() == 1 && map_rows->shape(0) == n, "Engine.step: map_rows must be [n]");
-    for (std::int64_t i = 0; i < n; ++i) {
-      require(map_rows->data()[i] >= 0 && map_rows->data()[i] < count,
-              "Engine.step: map_rows must name rows of the maps");
-    }
+    require_shape(*map_rows, "Engine.step: map_rows", {n});
+    require_below(map_rows->data(), n, count, "Engine.step: map_rows", "rows of the maps");
     knowledge.map_rows = map_rows->data();
   }
   if (mapped) {
-    require(maps.has_value(), "Engine.step: mapped needs maps");
-    require(mapped->ndim() == 1 && mapped->shape(0) == n, "Engine.step: mapped must be [n]");
+    require(maps.has_value(), "Engine.step: mapped: wanted maps as well, got None");
+    require_shape(*mapped, "Engine.step: mapped", {n});
     require(std::any_of(mapped->data(), mapped->data() + n, [](bool each) { return each; }),
-            "Engine.step: mapped must be true for an image or more");
+            "Engine.step: mapped: wanted True for at least one image, got none");
     knowledge.mapped = mapped->data();
   }
-  require(labels || logits || maps, "Engine.step: nothing to learn from");
+  require(labels || logits || maps, "Engine.step: wanted labels, logits or maps, got none");
   pyedge::StepResult result;
   {
     const WithoutGil released;
@@ -215,13 +212,15 @@ ContiguousFloats shaped(const std::vector<std::int64_t>& shape, const std::vecto
 
 void set_optimizer(GuardedEngine& guarded, const std::string& kind, double momentum, bool nesterov,
                    double weight_decay, double beta1, double beta2, double epsilon, double clip) {
-  require(kind == "sgd" || kind == "adam", "set_optimizer: kind must be \"sgd\" or \"adam\"");
-  require(momentum >= 0.0 && momentum < 1.0, "set_optimizer: momentum must lie in [0, 1)");
-  require(beta1 >= 0.0 && beta1 < 1.0 && beta2 >= 0.0 && beta2 < 1.0,
-          "set_optimizer: beta1 and beta2 must lie in [0, 1)");
-  require(weight_decay >= 0.0 && std::isfinite(weight_decay) && epsilon > 0.0 &&
-              std::isfinite(epsilon) && clip >= 0.0 && std::isfinite(clip),
-          "set_optimizer: weight_decay, epsilon and clip must be finite and not negative");
+  require_choice(kind, "set_optimizer: kind", {"sgd", "adam"});
+  require_share(momentum, "set_optimizer: momentum");
+  require_share(beta1, "set_optimizer: beta1");
+  require_share(beta2, "set_optimizer: beta2");
+  require_from_0(weight_decay, "set_optimizer: weight_decay");
+  require_from_0(clip, "set_optimizer: clip");
+  if (!(epsilon > 0.0) || !std::isfinite(epsilon)) {
+    refuse("set_optimizer: epsilon", "a finite number above 0", std::to_string(epsilon));
+  }
   guarded.use("set_optimizer", [&](Engine& engine) {
     engine.set_optimizer(
         {kind == "adam", momentum, nesterov, weight_decay, beta1, beta2, epsilon, clip});
@@ -231,8 +230,7 @@ void set_optimizer(GuardedEngine& guarded, const std::string& kind, double momen
 void set_preprocessing(GuardedEngine& guarded, const std::string& kind,
                        const std::vector<float>& mean, const std::vector<float>& deviation) {
   using Kind = pyedge::Preprocessing::Kind;
-  require(kind == "none" || kind == "image" || kind == "channel",
-          "set_preprocessing: kind must be \"none\", \"image\" or \"channel\"");
+  require_choice(kind, "set_preprocessing: kind", {"none", "image", "channel"});
   guarded.use("set_preprocessing", [&](Engine& engine) {
     engine.set_preprocessing({kind == "image"     ? Kind::image
                               : kind == "channel" ? Kind::channel
@@ -254,13 +252,15 @@ py::dict state(GuardedEngine& guarded) {
 }
 
 void set_state(GuardedEngine& guarded, const py::dict& from) {
-  require(from.contains("steps"), "set_state: wants 'steps'");
+  require(from.contains("steps"), "set_state: steps: wanted a number, got none");
   std::map<std::string, std::vector<float>> slots;
   for (const auto& [key, value] : from) {
     const auto name = key.cast<std::string>();
     if (name == "steps") continue;
     const ContiguousFloats array = ContiguousFloats::ensure(value);
-    require(static_cast<bool>(array), "set_state: slots must be float32 arrays");
+    if (!array) {
+      refuse("set_state: '" + name + "'", "a float32 array", std::string(py::repr(value)));
+    }
     slots[name].assign(array.data(), array.data() + array.size());
   }
   const auto steps = from["steps"].cast<std::int64_t>();
@@ -269,13 +269,10 @@ void set_state(GuardedEngine& guarded, const py::dict& from) {
 
 void set_array(GuardedEngine& guarded, const std::string& name, const ContiguousFloats& values) {
   const std::vector<std::int64_t>& shape = guarded.fixed().shape(name);
-  bool same = values.ndim() == static_cast<py::ssize_t>(shape.size());
-  for (std::size_t i = 0; same && i < shape.size(); ++i) {
-    same = values.shape(static_cast<py::ssize_t>(i)) == shape[i];
-  }
-  require(same, "set_array: the values must have the array's shape");
+  require_shape(values, "set_array: values", {shape.begin(), shape.end()});
   for (py::ssize_t i = 0; i < values.size(); ++i) {
-    require(std::isfinite(values.data()[i]), "set_array: the values must be finite");
+    require(std::isfinite(values.data()[i]),
+            "set_array: values: wanted finite numbers, got NaN or infinity");
   }
   guarded.use("set_array", [&](Engine& engine) { engine.set_array(name, values.data()); });
 }
@@ -343,8 +340,7 @@ void register_engine(py::module_& module) {
       .def(
           "set_batch_norm",
           [](GuardedEngine& guarded, const std::string& mode) {
-            require(mode == "frozen" || mode == "batch",
-                    "set_batch_norm: mode must be \"frozen\" or \"batch\"");
+            require_choice(mode, "set_batch_norm: mode", {"frozen", "batch"});
             guarded.use("set_batch_norm", [&](Engine& engine) {
               engine.set_statistics(mode == "batch" ? pyedge::Statistics::of_batch
                                                     : pyedge::Statistics::running);
@@ -361,7 +357,9 @@ void register_engine(py::module_& module) {
       .def(
           "memory",
           [](GuardedEngine& guarded, std::int64_t batch, bool training) {
-            require(batch >= 0 && batch <= 1 << 20, "memory: batch must be from 0 to 2^20");
+            if (batch < 0 || batch > 1 << 20) {
+              refuse("memory: batch", "a number from 0 to 2^20", std::to_string(batch));
+            }
             return guarded.use(
                 "memory", [&](const Engine& engine) { return engine.memory(batch, training); });
           },

@@ -3,6 +3,7 @@
 #include "kernels/sums/second_moments.hpp"
 
 #include "python/arrays.hpp"
+#include "python/checks.hpp"
 #include "python/register.hpp"
 #include "python/without_gil.hpp"
 
@@ -13,11 +14,9 @@ namespace {
 using WholeArray = py::array_t<std::int32_t, py::array::c_style>;
 
 void add_second_moments(const WholeArray& values, IndexArray& moments) {
-  require(values.ndim() == 2 && moments.ndim() == 1,
-          "_core.add_second_moments: values must have 2 axes, moments 1");
+  if (values.ndim() != 2) refuse("_core.add_second_moments: values", "2 axes", described(values));
   const std::int64_t n = values.shape(0), f = values.shape(1);
-  require(moments.size() == f * (f + 1) / 2,
-          "_core.add_second_moments: moments must be the upper triangle of values' columns");
+  require_shape(moments, "_core.add_second_moments: moments", {f * (f + 1) / 2});
   const std::int32_t* from = values.data();
   std::int64_t* to = moments.mutable_data();  // throws where it is not writeable
   const WithoutGil released;

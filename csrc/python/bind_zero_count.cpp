@@ -2,6 +2,7 @@
 #include "kernels/sums/zero_count.hpp"
 
 #include "python/arrays.hpp"
+#include "python/checks.hpp"
 #include "python/register.hpp"
 #include "python/without_gil.hpp"
 
@@ -26,9 +27,9 @@ Counts zero_count(const FloatArray& x) {
 Counts zero_count_affine(const FloatArray& x, const FloatArray& scale, const FloatArray& shift) {
   const pyedge::Shape shape = shape_of(x, "x");
   for (const FloatArray* factors : {&scale, &shift}) {
-    require(factors->ndim() == 1 && factors->shape(0) == shape.c &&
-                (shape.c < 2 || factors->strides(0) == sizeof(float)),
-            "_core.zero_count_affine: scale and shift must be contiguous, one a channel");
+    require_shape(*factors, "_core.zero_count_affine: scale and shift", {shape.c});
+    require(shape.c < 2 || factors->strides(0) == sizeof(float),
+            "_core.zero_count_affine: scale and shift: wanted contiguous memory, got strides");
   }
   Counts counts({shape.n, shape.c});
   const float *from = x.data(), *scales = scale.data(), *shifts = shift.data();

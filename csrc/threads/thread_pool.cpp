@@ -184,8 +184,8 @@ int initial_threads() {
   char* end;
   const long count = std::strtol(asked, &end, 10);
   if (*end != '\0' || count < 1 || count > max_threads) {
-    throw std::invalid_argument("PYEDGE_NUM_THREADS: want a number from 1 to " +
-                                std::to_string(max_threads) + ", not '" + asked + "'");
+    throw std::invalid_argument("PYEDGE_NUM_THREADS: wanted a number from 1 to " +
+                                std::to_string(max_threads) + ", got '" + asked + "'");
   }
   return static_cast<int>(count);
 }
@@ -222,8 +222,8 @@ ThreadsOfCall::~ThreadsOfCall() {
 
 void set_num_threads(int count) {
   if (count < 1 || count > max_threads) {
-    throw std::invalid_argument("set_num_threads: count must be from 1 to " +
-                                std::to_string(max_threads) + ", not " + std::to_string(count));
+    throw std::invalid_argument("set_num_threads: count: wanted a number from 1 to " +
+                                std::to_string(max_threads) + ", got " + std::to_string(count));
   }
   thread_count() = count;
 }

@@ -164,8 +164,8 @@ def same_classes(title: str, **sets: Any) -> None:
         for place, (a, b) in enumerate(zip(named[first], classes, strict=False)):
             if spelled(a) != spelled(b):
                 raise ValueError(
-                    f"{title}: class {place} is {quoted(a)} in {first} and {quoted(b)} in {other}; "
-                    f"a label must mean the same class in both"
+                    f"{title}: class {place}: wanted the same class in {first} and {other}, got "
+                    f"{quoted(a)} and {quoted(b)}"
                 )
 
 

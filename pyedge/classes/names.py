@@ -99,9 +99,9 @@ def check_folders(path: str, names: Sequence[str]) -> tuple[str, ...]:
 def storable(name: Any) -> str | None:
     """Return why a student's file cannot hold a name, or None; odd names can be held."""
     if not isinstance(name, str):
-        return f"must be text, not {type(name).__name__}"
+        return "is no text"
     if not name:
-        return "must not be empty"
+        return "is empty"
     if len(name) > LONGEST:
         return f"has {len(name)} characters, a file keeps at most {LONGEST}"
     if any(c < " " for c in name):
@@ -156,7 +156,7 @@ def _by_id(given: Mapping[Any, Any], where: str) -> ClassNames:
     names = {int(number): name for name, number in pairs}
     if sorted(names) != list(range(len(pairs))):
         raise ValueError(
-            f"{where}: a dict must have each id of 0..{len(pairs) - 1} once, got "
+            f"{where}: wanted a dict with each id of 0..{len(pairs) - 1} once, got "
             f"{sorted(int(number) for _, number in pairs)[:20]}"
         )
     return ClassNames(_text(names[place], place, where) for place in range(len(pairs)))
@@ -189,7 +189,9 @@ def _check_index(names: Any, where: str) -> None:
 def _refuse(name: str, which: str, known: Collection[str], edges: bool) -> None:
     """Raise ValueError for what a name must not have; warn of what it should not have."""
     if not stripped(name):
-        raise ValueError(f"{which} shows nothing; a name must not be empty")
+        raise ValueError(
+            f"{which} shows nothing; wanted a name with at least one visible character"
+        )
     if len(name) > LONGEST:
         raise ValueError(f"{which} has {len(name)} characters, a file keeps at most {LONGEST}")
     if _undecoded(name):

@@ -232,7 +232,10 @@ def _check(args: argparse.Namespace) -> None:
     if args.no_labels and args.knowledge is None:
         raise UsageError("--no-labels without --knowledge leaves nothing to learn from")
     if args.no_labels and not any(args.lambdas[:2]):
-        raise UsageError("--lambdas: without labels J_3 is dropped; one of J_1, J_b must remain")
+        raise UsageError(
+            f"--lambdas: wanted J_1 or J_b above 0, as --no-labels drops J_3, got "
+            f"{','.join(f'{each:g}' for each in args.lambdas)}"
+        )
     if not any(args.lambdas):
         raise UsageError("--lambdas 0,0,0 leave nothing to learn")
     if not args.epochs and not args.steps:
@@ -282,7 +285,7 @@ def _validation(args: argparse.Namespace, learner: EdgeLearner) -> Any:
     with contextlib.suppress(ValueError):
         share = float(args.val)
         if not 0 < share < 1:
-            raise UsageError(f"--val {args.val}: a share must lie between 0 and 1")
+            raise UsageError(f"--val: wanted a share between 0 and 1, got {args.val}")
         return share
     from pyedge.cli import device_images
 

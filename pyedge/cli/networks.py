@@ -99,7 +99,7 @@ def build(
 
 def _check(spec: str, model: Any, classes: int, shape: tuple[int, int, int]) -> None:
     if not isinstance(model, nn.Module):
-        raise UsageError(f"{spec} must return a torch.nn.Module, it gave {type(model).__name__}")
+        raise UsageError(f"--model {spec}: wanted a torch.nn.Module, got {type(model).__name__}")
     training, size = model.training, "x".join(map(str, shape))
     try:
         with torch.no_grad():
@@ -111,8 +111,8 @@ def _check(spec: str, model: Any, classes: int, shape: tuple[int, int, int]) -> 
     if not torch.is_tensor(output) or output.shape != (2, classes):
         came = list(output.shape[1:]) if torch.is_tensor(output) else type(output).__name__
         raise UsageError(
-            f"{spec} must give one logit a class, [n, {classes}] for these data, it gives "
-            f"{came} for each image; a parameter num_classes gets the number"
+            f"--model {spec}: wanted one logit a class, [n, {classes}] for these data, got {came} "
+            f"for each image; a parameter num_classes gets the number"
         )
 
 

@@ -197,7 +197,10 @@ def _check(args: argparse.Namespace) -> None:
     if args.method != "labels" and args.teacher is None:
         raise UsageError("missing: --teacher, the file of the teacher")
     if args.no_labels and not any(args.lambdas[:2]):
-        raise UsageError("--lambdas: without labels J_3 is dropped; one of J_1, J_b must remain")
+        raise UsageError(
+            f"--lambdas: wanted J_1 or J_b above 0, as --no-labels drops J_3, got "
+            f"{','.join(f'{each:g}' for each in args.lambdas)}"
+        )
     if not any(args.lambdas):
         raise UsageError("--lambdas 0,0,0 leave nothing to learn")
     if not args.epochs and not args.steps:

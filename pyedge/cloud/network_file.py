@@ -316,7 +316,7 @@ def _load_state(
         there = state[name]
         if there.shape != value.shape or there.dtype != value.dtype:
             raise FormatError(
-                f"{path}: {name} must be {_described(value)} for this network, the file has "
+                f"{path}: {name}: wanted {_described(value)} for this network, got "
                 f"{_described(there)}"
             )
     if any(value.is_meta for value in wanted.values()):

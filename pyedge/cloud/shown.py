@@ -95,8 +95,8 @@ def compare_classes(model: Any, names: Sequence[str] | None, title: str) -> None
     for place, (mine, given) in enumerate(zip(known, names, strict=True)):
         if mine != given:
             raise ValueError(
-                f"{title}: class {place} is {quoted(given)}, and was {quoted(mine)} when the "
-                "network was trained; a label must mean the same class in both"
+                f"{title}: class {place}: wanted {quoted(mine)}, as when the network was trained, "
+                f"got {quoted(given)}"
             )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyedge.arguments import plain_number
+from pyedge.arguments import whole
 from pyedge.data.augment import Augment
 from pyedge.data.imageset import ImageSet
 from pyedge.images.preprocessing import Preprocessing, PreprocessingLike
@@ -51,10 +51,7 @@ class BatchLoader:
             raise TypeError(f"BatchLoader: wanted an ImageSet, got {type(dataset).__name__}")
         named = {"batch_size": (batch_size, 1), "prefetch": (prefetch, 0), "seed": (seed, 0)}
         for name, (value, least) in named.items():
-            if isinstance(value, bool) or not isinstance(plain_number(value), int):
-                raise TypeError(f"BatchLoader: {name} must be a whole number, got {value!r}")
-            if value < least:
-                raise ValueError(f"BatchLoader: wanted {name} >= {least}, got {value}")
+            whole(value, f"BatchLoader: {name}", least)
         if not len(dataset) or (drop_last and len(dataset) < batch_size):
             raise ValueError(
                 f"BatchLoader: {len(dataset)} images give no batch of {batch_size}"

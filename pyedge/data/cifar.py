@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from pyedge.arguments import shown
 from pyedge.data.imageset import ImageSet
 from pyedge.data.pickled import load_dict
 from pyedge.errors import FormatError
@@ -40,7 +41,7 @@ def read_batches(files: Mapping[str, bytes]) -> tuple[ImageSet, ImageSet]:
         reader = _read_binary if name.endswith(".bin") else _read_pickled
         images, labels = reader(name, data)
         if labels.max(initial=0) > 9:
-            raise FormatError(f"{name}: labels must lie in 0..9, got {labels.max()}")
+            raise FormatError(f"{name}: labels: wanted 0..9, got {labels.max()}")
         batches[stem] = images, labels
     missing = [stem for stem in (*_TRAIN, "test_batch") if stem not in batches]
     if missing:
@@ -73,6 +74,7 @@ def _read_pickled(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
         raise FormatError(f"{name}: wanted 'data' to be a uint8 array [{RECORDS}, {_PIXELS}]")
     if not isinstance(labels, list) or len(labels) != RECORDS:
         raise FormatError(f"{name}: wanted 'labels' to be a list of {RECORDS} numbers")
-    if not all(type(label) is int and 0 <= label <= 9 for label in labels):
-        raise FormatError(f"{name}: labels must be whole numbers in 0..9")
+    for label in labels:
+        if type(label) is not int or not 0 <= label <= 9:
+            raise FormatError(f"{name}: labels: wanted whole numbers in 0..9, got {shown(label)}")
     return images, np.array(labels, dtype=np.uint8)

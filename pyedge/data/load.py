@@ -202,6 +202,6 @@ def _warn_of_missing(path: str, train: ImageSet, test: ImageSet, folder: str) ->
 def _refuse_size(name: str, size: int | None, native: int) -> None:
     if size not in (None, native):
         raise ValueError(
-            f"load_dataset: the images of {name} are {native}x{native}: size must be {native} "
-            f"or left out, got {size!r}"
+            f"load_dataset: size: wanted {native} or none, as the images of {name} are "
+            f"{native}x{native}, got {size!r}"
         )

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import shown
 from pyedge.errors import FormatError
 from pyedge.files.npy_archive import ArraySpec, open_archive, spec_of, write_archive
 
@@ -78,7 +79,9 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             for name, value in document[part].items():
                 spec = spec_of(value)
                 if spec is None:
-                    archive.fail(f"{part}: {name!r} must have a known dtype and a shape")
+                    archive.fail(
+                        f"{part}: {name!r}: wanted a known dtype and a shape, got {shown(value)}"
+                    )
                 specs[_member(part, name)] = spec
         archive.check_names(specs)
         arrays: dict[str, dict[str, NDArray[Any]]] = {part: {} for part in _PARTS}

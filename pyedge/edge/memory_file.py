@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import shown
 from pyedge.classes.matching import quoted
-from pyedge.classes.names import storable
+from pyedge.classes.names import LONGEST, storable
 from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 
 FORMAT = "pyedge-memory"
@@ -85,29 +86,38 @@ def read_kept(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Reme
 def _classes(archive: Archive, listed: Any) -> dict[str, tuple[int, int]]:
     """Return how many images of each class there are, and from how many they were chosen."""
     if not isinstance(listed, list):
-        archive.fail("classes must be a list")
+        archive.fail(f"classes: wanted a list, got {shown(listed)}")
     found: dict[str, tuple[int, int]] = {}
     for place, each in enumerate(listed):
         if not isinstance(each, Mapping) or each.keys() != {"name", "images", "seen"}:
-            archive.fail(f"class {place} must have a name, images and seen")
+            archive.fail(f"class {place}: wanted a name, images and seen, got {shown(each)}")
         reason = storable(each["name"])
         if reason is not None:
-            archive.fail(f"class {place}, {quoted(each['name'])}, {reason}")
+            archive.fail(
+                f"class {place}: wanted a name of 1 to {LONGEST} characters, got "
+                f"{quoted(each['name'])}, which {reason}"
+            )
         count, seen = each["images"], each["seen"]
         if not (type(count) is int and type(seen) is int and 0 < count <= seen < 1 << 53):
-            archive.fail(f"class {place} must have from 1 image up to as many as were seen")
+            archive.fail(
+                f"class {place}: wanted from 1 image up to as many as were seen, got "
+                f"{shown(count)} of {shown(seen)}"
+            )
         found[each["name"]] = count, seen
     if list(found) != sorted(each["name"] for each in listed):
-        archive.fail("classes must differ, and stand in the order of their names")
+        archive.fail(
+            f"classes: wanted different names in their order, got "
+            f"{shown([each['name'] for each in listed])}"
+        )
     return found
 
 
 def _images(archive: Archive, described: Any, count: int) -> NDArray[Any]:
     spec = spec_of(described)
     if spec is None or spec.dtype not in ("uint8", "float32") or len(spec.shape) != 4:
-        archive.fail("images must be uint8 or float32 [n, c, h, w]")
+        archive.fail(f"images: wanted uint8 or float32 [n, c, h, w], got {shown(described)}")
     if spec.shape[0] != count or (count and min(spec.shape) < 1):
-        archive.fail(f"images must be {count}, as the classes say, not {list(spec.shape)}")
+        archive.fail(f"images: wanted {count}, as the classes say, got {list(spec.shape)}")
     specs: dict[str, ArraySpec] = {"images": spec}
     archive.check_names(specs)
     images = archive.array("images", spec)

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import shown
 from pyedge.errors import FormatError
 from pyedge.files.atomic import write_atomically
 from pyedge.files.locks import ForkSafeLock
@@ -133,7 +134,7 @@ class Archive:
             if member.filename in self._members:
                 self.fail(f"holds {member.filename!r} twice")
             if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-                self.fail(f"{member.filename!r} is compressed or encrypted; members must be stored")
+                self.fail(f"{member.filename!r}: wanted it stored, got it compressed or encrypted")
             if member.compress_size != member.file_size:
                 self.fail(f"{member.filename!r} has two sizes")
             self._members[member.filename] = member
@@ -167,7 +168,7 @@ class Archive:
                 raise
             raise FormatError(f"{self._path}: graph.json cannot be read: {error}") from error
         if not isinstance(document, dict):
-            self.fail("graph.json must hold an object")
+            self.fail(f"graph.json: wanted an object, got {shown(document)}")
         return document
 
     def check_names(self, arrays: Mapping[str, ArraySpec]) -> None:
@@ -193,7 +194,7 @@ class Archive:
         wanted = np.dtype(spec.dtype).newbyteorder("<")
         if dtype != wanted or shape != spec.shape or (fortran and len(shape) > 1):
             order = " in Fortran order" if fortran else ""
-            self.fail(f"{name}.npy must be {spec}, the file has {dtype} {list(shape)}{order}")
+            self.fail(f"{name}.npy: wanted {spec}, got {dtype} {list(shape)}{order}")
         start = stream.tell()
         if len(data) - start != math.prod(shape) * dtype.itemsize:
             self.fail(f"{name}.npy has not the size of {spec}")

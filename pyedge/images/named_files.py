@@ -67,7 +67,7 @@ def _by_names(labels: Any, names: Any, path: str, key: str) -> Any:
     """Return labels as names, from a file at `path` that names its classes in `key`."""
     if names.ndim != 1 or names.dtype.kind != "U":
         raise FormatError(
-            f"{path}: {key} must be a list of names, one for each class, got {names.dtype} "
+            f"{path}: {key}: wanted a list of names, one for each class, got {names.dtype} "
             f"{list(names.shape)}; leave it out of the file"
         )
     if labels.dtype.kind == "U":
@@ -75,7 +75,7 @@ def _by_names(labels: Any, names: Any, path: str, key: str) -> Any:
     ids = ids_or_names(labels, f"{path}: labels")
     if ids.size and int(ids.max()) >= len(names):
         raise ValueError(
-            f"{path}: labels must lie in 0..{len(names) - 1}, the {len(names)} names in {key}, got "
+            f"{path}: labels: wanted 0..{len(names) - 1}, the {len(names)} names in {key}, got "
             f"{int(ids.max())}"
         )
     return names[ids]
@@ -89,7 +89,7 @@ def paths_in(source: Any) -> Any:
     """
     if isinstance(source, (bytes, bytearray, io.IOBase)):
         kind = "bytes" if isinstance(source, (bytes, bytearray)) else "an open file"
-        raise TypeError(f"EdgeImages: images: wanted a path, an array or an iterable, not {kind}")
+        raise TypeError(f"EdgeImages: images: wanted a path, an array or an iterable, got {kind}")
     if isinstance(source, (Mapping, Set)):
         raise TypeError(
             f"EdgeImages: images: wanted an order, which a {type(source).__name__} has not"

@@ -132,8 +132,8 @@ class Knowledge:
         """
         if student.structure_digest != self._manifest.student:
             raise ValueError(
-                f"{self.path}: made for another student than this one; layers, widths and kept "
-                f"channels must be the same, while weights and classes may have changed"
+                f"{self.path}: wanted a student with the layers, widths and kept channels that the "
+                f"pack was made for (weights and classes may have changed), got another student"
             )
 
     def check_images(self, images: Any) -> None:

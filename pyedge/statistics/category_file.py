@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.arguments import checked_path
+from pyedge.arguments import checked_path, shown
 from pyedge.classes.matching import quoted
 from pyedge.classes.names import LONGEST, storable
 from pyedge.errors import FormatError
@@ -166,7 +166,7 @@ def _specs(archive: Archive, document: dict[str, Any]) -> dict[str, ArraySpec]:
     if type(version) is not int or version != VERSION:
         archive.fail(f"a category file of version {version!r}; this pyedge reads version {VERSION}")
     if not isinstance(detail, str) or detail not in DETAILS:
-        archive.fail(f"detail must be one of {', '.join(DETAILS)}, not {detail!r:.40}")
+        archive.fail(f"detail: wanted one of {', '.join(DETAILS)}, got {shown(detail)}")
     numbers = _NUMBERS[detail]
     wanted = {*_COMMON, *numbers}
     for key in sorted(wanted ^ document.keys()):
@@ -174,31 +174,33 @@ def _specs(archive: Archive, document: dict[str, Any]) -> dict[str, ArraySpec]:
     reason = storable(document["class"])
     if reason is not None:
         archive.fail(
-            f"class must be a name of 1 to {LONGEST} characters; {quoted(document['class'])} "
-            f"{reason}"
+            f"class: wanted a name of 1 to {LONGEST} characters, got {quoted(document['class'])}, "
+            f"which {reason}"
         )
     check_source(document["digest"], document["step"], "category")
     for key, least, most in (("count", 1, MOST_IMAGES), *((k, 0, m) for k, m in numbers.items())):
         value = document[key]
         if type(value) is not int or not least <= value <= most:
-            archive.fail(f"{key} must be a whole number from {least} to {most}")
+            archive.fail(f"{key}: wanted a whole number from {least} to {most}, got {shown(value)}")
     listed, dtypes = document["arrays"], _ARRAYS[detail]
     if not isinstance(listed, dict) or listed.keys() != dtypes.keys():
-        archive.fail(f"arrays must be {', '.join(dtypes)}")
+        archive.fail(f"arrays: wanted {', '.join(dtypes)}, got {shown(listed)}")
     specs = {}
     for name, dtype in dtypes.items():
         spec = spec_of(listed[name])
         if spec is None or spec.dtype != dtype:
-            archive.fail(f"{name} must be {dtype}")
+            archive.fail(f"{name}: wanted {dtype}, got {shown(listed[name])}")
         specs[name] = spec
     first = specs["sums" if detail == "full" else "mean"].shape
     if len(first) != 1 or not 1 <= first[0] <= MOST_FEATURES:
-        archive.fail(f"the features must be from 1 to {MOST_FEATURES}")
+        archive.fail(f"features: wanted from 1 to {MOST_FEATURES}, got {list(first)}")
     features = first[0]
     if "moments" in specs and specs["moments"].shape != (packed_size(features),):
-        archive.fail(f"moments must be [{packed_size(features)}], not of another size")
+        archive.fail(
+            f"moments: wanted [{packed_size(features)}], got {list(specs['moments'].shape)}"
+        )
     for name, most in (("factors", features), ("held", document["count"])):
         shape = specs[name].shape if name in specs else (0, features)
         if len(shape) != 2 or shape[0] > most or shape[1] != features:
-            archive.fail(f"{name} must be [0 to {most}, {features}], not {list(shape)}")
+            archive.fail(f"{name}: wanted [0 to {most}, {features}], got {list(shape)}")
     return specs

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.arguments import shown
 from pyedge.classes.names import checked_names
 from pyedge.files.npy_archive import ArraySpec, spec_of
 from pyedge.statistics.gaussian import scatter_of
@@ -46,20 +47,27 @@ def specs_of(document: Any) -> dict[str, ArraySpec]:
         "classes",
         "arrays",
     }:
-        raise ValueError("statistics must have digest, step, classes and arrays")
+        raise ValueError(
+            f"statistics: wanted digest, step, classes and arrays, got {shown(document)}"
+        )
     check_source(document["digest"], document["step"], "statistics")
     names = document["classes"]
     if not isinstance(names, list) or len(names) > _MOST_CLASSES:
-        raise ValueError(f"statistics: classes must be a list of up to {_MOST_CLASSES} names")
+        raise ValueError(
+            f"statistics: classes: wanted a list of up to {_MOST_CLASSES} names, got {shown(names)}"
+        )
     checked_names(names, "statistics: classes")
     listed = document["arrays"]
     if not isinstance(listed, Mapping) or listed.keys() != set(ARRAYS):
-        raise ValueError(f"statistics: arrays must be {', '.join(ARRAYS)}")
+        raise ValueError(f"statistics: arrays: wanted {', '.join(ARRAYS)}, got {shown(listed)}")
     specs = {}
     for name in ARRAYS:
         spec = spec_of(listed[name])
         if spec is None or spec.dtype != _DTYPES.get(name, "int64"):
-            raise ValueError(f"statistics: {name} must be {_DTYPES.get(name, 'int64')}")
+            raise ValueError(
+                f"statistics: {name}: wanted {_DTYPES.get(name, 'int64')}, got "
+                f"{shown(listed[name])}"
+            )
         specs[name] = spec
     _check_shapes(specs, len(names))
     return specs
@@ -68,18 +76,23 @@ def specs_of(document: Any) -> dict[str, ArraySpec]:
 def check_source(digest: Any, step: Any, where: str) -> None:
     """Check the digest and the grid of the features that were summed."""
     if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise ValueError(f"{where}: digest must be 64 hexadecimal digits")
+        raise ValueError(f"{where}: digest: wanted 64 hexadecimal digits, got {shown(digest)}")
     if not good_step(step):
-        raise ValueError(f"{where}: step must be a power of two, not {step!r:.40}")
+        raise ValueError(f"{where}: step: wanted a power of two, got {shown(step)}")
 
 
 def _check_shapes(specs: Mapping[str, ArraySpec], classes: int) -> None:
     sums, moments, held = (specs[name].shape for name in ("sums", "moments", "held"))
     if len(sums) != 2 or not 1 <= sums[1] <= MOST_FEATURES:
-        raise ValueError(f"statistics: sums must be [classes, 1 to {MOST_FEATURES} features]")
+        raise ValueError(
+            f"statistics: sums: wanted [classes, 1 to {MOST_FEATURES} features], got {list(sums)}"
+        )
     features = sums[1]
     if len(moments) != 2 or moments[0] > classes or len(held) != 2 or held[0] > _MOST_HELD:
-        raise ValueError("statistics: moments and held must be tables of their sizes")
+        raise ValueError(
+            f"statistics: moments and held: wanted tables of up to {classes} and {_MOST_HELD} "
+            f"rows, got {list(moments)} and {list(held)}"
+        )
     wanted = {
         "counts": (classes,),
         "sums": (classes, features),
@@ -94,7 +107,7 @@ def _check_shapes(specs: Mapping[str, ArraySpec], classes: int) -> None:
     for name, shape in wanted.items():
         if specs[name].shape != shape:
             raise ValueError(
-                f"statistics: {name} must be {list(shape)}, not {list(specs[name].shape)}"
+                f"statistics: {name}: wanted {list(shape)}, got {list(specs[name].shape)}"
             )
 
 
@@ -114,24 +127,45 @@ def check_values(found: Statistics) -> None:
     """Check that the sums are possible: counts, sizes, groups, and no negative variance."""
     counts, described, groups = found.counts, found.described, found.groups
     if (counts < 1).any() or float(counts.astype(np.float64).sum()) > MOST_IMAGES:
-        raise ValueError(f"statistics: counts must be from 1, and at most {MOST_IMAGES} together")
+        raise ValueError(
+            f"statistics: counts: wanted numbers from 1, at most {MOST_IMAGES} together, got "
+            f"{shown(counts.tolist())}"
+        )
     if (described < 0).any() or (described > counts).any():
-        raise ValueError("statistics: described must lie between 0 and counts")
+        raise ValueError(
+            f"statistics: described: wanted numbers from 0 up to counts, {shown(counts.tolist())}, "
+            f"got {shown(described.tolist())}"
+        )
     if ((groups >= 0) != (described > 0)).any() or (groups < -1).any():
-        raise ValueError("statistics: groups must be -1 where nothing is described, and only there")
+        raise ValueError(
+            "statistics: groups: wanted -1 where nothing is described, and only there, got "
+            f"{shown(groups.tolist())}"
+        )
     if sorted(set(groups[groups >= 0].tolist())) != list(range(len(found.moments))):
-        raise ValueError("statistics: groups must name each row of moments")
+        raise ValueError(
+            f"statistics: groups: wanted each of the {len(found.moments)} rows of moments, got "
+            f"{shown(groups.tolist())}"
+        )
     for count, sums in ((counts, found.sums), (described, found.described_sums)):
         if (np.abs(sums.astype(np.float64)) > count[:, None] * float(LARGEST_MERGED)).any():
             raise ValueError("statistics: sums are larger than so many images can have")
     if (np.abs(found.held.astype(np.int64)) > LARGEST_MERGED).any():
-        raise ValueError(f"statistics: held must lie within {LARGEST_MERGED}")
+        raise ValueError(
+            f"statistics: held: wanted numbers within +-{LARGEST_MERGED}, got {found.held.min()} "
+            f"to {found.held.max()}"
+        )
     if (found.held_of < 0).any() or (found.held_of >= len(counts)).any():
-        raise ValueError("statistics: held_of must be numbers of classes")
+        raise ValueError(
+            f"statistics: held_of: wanted numbers of {len(counts)} classes, got "
+            f"{found.held_of.min()} to {found.held_of.max()}"
+        )
     for group, moments in enumerate(found.moments):
         members = groups == group
-        if int(described[members].sum()) > MOST_IMAGES:
-            raise ValueError(f"statistics: described must be up to {MOST_IMAGES} images")
+        together = int(described[members].sum())
+        if together > MOST_IMAGES:
+            raise ValueError(
+                f"statistics: described: wanted up to {MOST_IMAGES} images, got {together}"
+            )
         variances = scatter_of(found, members)
         own = variances.diagonal()
         size = moments[diagonal(found.features)].astype(np.float64)
@@ -157,15 +191,17 @@ def _semidefinite(matrix: NDArray[np.float64]) -> bool:
 def check_head(head: Any) -> None:
     """Check a head: how a classifier is made from statistics."""
     if not isinstance(head, Mapping) or not (head.keys() <= set(HEAD_FIELDS)):
-        raise ValueError(f"head must have {', '.join(HEAD_FIELDS)} alone")
+        raise ValueError(f"head: wanted {', '.join(HEAD_FIELDS)} alone, got {shown(head)}")
     if not head:
         return
     if head.get("kind") not in HEADS:
-        raise ValueError(f"head: kind must be one of {', '.join(HEADS)}")
+        raise ValueError(
+            f"head: kind: wanted one of {', '.join(HEADS)}, got {shown(head.get('kind'))}"
+        )
     shrinkage = head.get("shrinkage")
     if type(shrinkage) is not float or not 0 <= shrinkage <= 1:
-        raise ValueError("head: shrinkage must lie between 0 and 1")
+        raise ValueError(f"head: shrinkage: wanted a number from 0 to 1, got {shown(shrinkage)}")
     for name, least in (("temperature", 0.0), ("threshold", -1e30)):
         value = head.get(name)
         if value is not None and (type(value) is not float or not least < value < 1e30):
-            raise ValueError(f"head: {name} must be a number above {least:g}")
+            raise ValueError(f"head: {name}: wanted a number above {least:g}, got {shown(value)}")

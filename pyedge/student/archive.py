@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.arguments import checked_path, kind_of, path_comes_first
+from pyedge.arguments import checked_path, kind_of, path_comes_first, shown
 from pyedge.errors import FormatError
 from pyedge.files.npy_archive import Archive, ArraySpec, open_archive, spec_of, write_archive
 from pyedge.keywords import keywords
@@ -143,12 +143,14 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
 def _seeds(made: Any) -> tuple[dict[str, int], set[str]]:
     """Return the seeds of arrays that are made, for `check_made`, and which are stored anyway."""
     if not isinstance(made, dict):
-        raise ValueError("made must hold seeds by the names of arrays")
+        raise ValueError(f"made: wanted seeds by the names of arrays, got {shown(made)}")
     for name, entry in made.items():
         if not isinstance(entry, dict) or entry.keys() != {"seed", "stored"}:
-            raise ValueError(f"made: {name!r:.80} must have seed and stored, and nothing else")
+            raise ValueError(f"made: {name!r:.80}: wanted seed and stored, got {shown(entry)}")
         if not isinstance(entry["stored"], bool):
-            raise ValueError(f"made: {name!r:.80}: stored must be true or false")
+            raise ValueError(
+                f"made: {name!r:.80}: stored: wanted true or false, got {shown(entry['stored'])}"
+            )
     seeds = {name: entry["seed"] for name, entry in made.items()}
     return seeds, {name for name, entry in made.items() if entry["stored"]}
 
@@ -165,21 +167,21 @@ def _still_made(student: StudentFile) -> dict[str, int]:
 def _specs(archive: Archive, document: dict[str, Any], part: str) -> dict[str, ArraySpec]:
     listed = document[part]
     if not isinstance(listed, dict):
-        archive.fail(f"{part} must be an object of arrays by name")
+        archive.fail(f"{part}: wanted an object of arrays by name, got {shown(listed)}")
     specs = {}
     for name, value in listed.items():
         spec = spec_of(value)
         if spec is None:
-            archive.fail(f"{part}: {name!r} must have a known dtype and a shape")
+            archive.fail(f"{part}: {name!r}: wanted a known dtype and a shape, got {shown(value)}")
         specs[name] = spec
     return specs
 
 
 def _kept(archive: Archive, value: Any) -> tuple[NDArray[np.int64], ...]:
     if not isinstance(value, list) or not all(isinstance(each, list) for each in value):
-        archive.fail("kept must be a list of lists of channels")
+        archive.fail(f"kept: wanted a list of lists of channels, got {shown(value)}")
     if not all(type(i) is int and 0 <= i < 1 << 24 for each in value for i in each):
-        archive.fail("kept must hold channels of the teacher, whole numbers")
+        archive.fail(f"kept: wanted channels of the teacher, whole numbers, got {shown(value)}")
     return tuple(np.array(each, np.int64) for each in value)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pyedge.arguments import kind_of, shown
 from pyedge.classes.matching import quoted
 from pyedge.classes.names import LONGEST, storable
 from pyedge.files.npy_archive import DTYPES, ArraySpec
@@ -30,13 +31,16 @@ def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> 
     _check_groups(student, layers)
     _check_names("last_convs", student.last_convs, by_name, ("conv2d",))
     if len(student.last_convs) != len(student.taps):
-        raise ValueError("last_convs must name one convolution for each group")
+        raise ValueError(
+            f"last_convs: wanted one convolution for each of {len(student.taps)} groups, got "
+            f"{len(student.last_convs)}"
+        )
     _check_names("trainable", student.trainable, by_name, LEARNS)
     _check_preprocessing(student.preprocessing, student.input_shape[0])
     _check_plain("optimizer", student.optimizer)
     check_head(student.head)
     if not isinstance(student.record, (tuple, list)):
-        raise ValueError("record must be a list of objects")
+        raise ValueError(f"record: wanted a list of objects, got {shown(student.record)}")
     for entry in student.record:
         _check_object("record", entry)
 
@@ -53,13 +57,15 @@ def check_values(student: StudentFile) -> None:
                 raise ValueError(f"{part}: {name!r} holds NaN or infinity")
     for node in student.nodes:
         if node["op"] == "batch_norm" and (student.arrays[node["variance"]] < 0).any():
-            raise ValueError(f"node {node['name']!r}: variance must not be negative")
+            least = student.arrays[node["variance"]].min()
+            raise ValueError(f"node {node['name']!r}: variance: wanted numbers from 0, got {least}")
         if node["op"] == "channel_pad":
             position = student.arrays[node["position"]]
             placed = position[position >= 0]
             if (position < -1).any() or (position >= node["channels"]).any():
                 raise ValueError(
-                    f"node {node['name']!r}: position must lie from -1 to {node['channels'] - 1}"
+                    f"node {node['name']!r}: position: wanted numbers from -1 to "
+                    f"{node['channels'] - 1}, got {position.min()} to {position.max()}"
                 )
             if len(np.unique(placed)) != len(placed):
                 raise ValueError(f"node {node['name']!r}: position puts two channels in one place")
@@ -78,7 +84,7 @@ def check_values(student: StudentFile) -> None:
 def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
     """Check which arrays are made from a seed: weights of linear layers, of a plausible size."""
     if not isinstance(made, Mapping):
-        raise ValueError("made must hold seeds by the names of arrays")
+        raise ValueError(f"made: wanted seeds by the names of arrays, got {shown(made)}")
     for name, seed in made.items():
         spec = arrays.get(name)
         if spec is None or spec.dtype != "float32" or len(spec.shape) != 2:
@@ -88,7 +94,9 @@ def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
         if spec.shape[0] < 2 * spec.shape[1]:
             raise ValueError(f"made: {name!r:.80} has no room for each input and its negative")
         if type(seed) is not int or not 0 <= seed < 1 << 63:
-            raise ValueError(f"made: the seed of {name!r:.80} must be a whole number from 0")
+            raise ValueError(
+                f"made: {name!r:.80}: seed: wanted a whole number from 0, got {shown(seed)}"
+            )
 
 
 def _check_expansion(student: StudentFile) -> None:
@@ -108,26 +116,25 @@ def _check_expansion(student: StudentFile) -> None:
 def _logits(student: StudentFile, layers: Sequence[Layer]) -> int:
     """Check where the logits come from; return how many there are."""
     if type(student.output) is not int or not 0 <= student.output < len(layers):
-        raise ValueError(f"output must be the number of a node, not {student.output!r}")
+        raise ValueError(f"output: wanted the number of a node, got {shown(student.output)}")
     student.tail()
     return layers[student.output].shape[0]
 
 
 def _check_classes(classes: Any, count: int) -> None:
     if not isinstance(classes, (tuple, list)):
-        raise ValueError(f"classes must be names in a list, not {type(classes).__name__}")
+        raise ValueError(f"classes: wanted names in a list, got {kind_of(classes)}")
     seen: dict[str, int] = {}
     for place, name in enumerate(classes):
         reason = storable(name)
         if reason is not None:
             raise ValueError(
-                f"classes must be names of 1 to {LONGEST} characters; class {place}, "
-                f"{quoted(name)}, {reason}"
+                f"classes: class {place}: wanted a name of 1 to {LONGEST} characters, got "
+                f"{quoted(name)}, which {reason}"
             )
         if seen.setdefault(name, place) != place:
             raise ValueError(
-                f"classes must differ from each other, {quoted(name)} stands at {seen[name]} and "
-                f"{place}"
+                f"classes: wanted different names, got {quoted(name)} at {seen[name]} and {place}"
             )
     if len(classes) != count:
         raise ValueError(f"there are {len(classes)} classes, but {count} logits")
@@ -137,28 +144,36 @@ def _check_groups(student: StudentFile, layers: Sequence[Layer]) -> None:
     taps, channels = student.taps, student.teacher_channels
     for name, value in (("taps", taps), ("teacher_channels", channels)):
         if not isinstance(value, (tuple, list)) or not all(type(item) is int for item in value):
-            raise ValueError(f"{name} must be a list of whole numbers")
+            raise ValueError(f"{name}: wanted a list of whole numbers, got {shown(value)}")
     if not len(taps) == len(channels) == len(student.kept):
-        raise ValueError("taps, kept and teacher_channels must have an entry for each group")
+        raise ValueError(
+            f"taps, kept and teacher_channels: wanted an entry for each group, got {len(taps)}, "
+            f"{len(student.kept)} and {len(channels)}"
+        )
     for group, (tap, kept, width) in enumerate(zip(taps, student.kept, channels, strict=True)):
         if not 0 <= tap < len(layers) or len(layers[tap].shape) != 3:
-            raise ValueError(f"taps: group {group} must have the number of a node that gives a map")
+            raise ValueError(
+                f"taps: group {group}: wanted the number of a node that gives a map, got {tap}"
+            )
         if kept.dtype != np.int64 or kept.shape != layers[tap].shape[:1]:
             raise ValueError(
-                f"kept: group {group} must have {layers[tap].shape[0]} channels (int64), not "
+                f"kept: group {group}: wanted {layers[tap].shape[0]} channels (int64), got "
                 f"{list(kept.shape)} ({kept.dtype})"
             )
         if not 0 <= kept[0] <= kept[-1] < width < 1 << 24 or (np.diff(kept) <= 0).any():
-            raise ValueError(f"kept: group {group} must rise strictly within [0, {width})")
+            raise ValueError(
+                f"kept: group {group}: wanted channels that rise strictly within [0, {width}), got "
+                f"{shown(kept.tolist())}"
+            )
 
 
 def _check_names(
     field: str, names: Any, layers: Mapping[str, Layer], operators: tuple[str, ...]
 ) -> None:
     if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{field} must be a list of names of nodes")
+        raise ValueError(f"{field}: wanted a list of names of nodes, got {shown(names)}")
     if len(set(names)) != len(names):
-        raise ValueError(f"{field} must not name a node twice")
+        raise ValueError(f"{field}: wanted different nodes, got {shown(names)}")
     for name in names:
         if name not in layers or layers[name].op not in operators:
             raise ValueError(f"{field}: {name!r} is no node with {' or '.join(operators)}")
@@ -166,24 +181,31 @@ def _check_names(
 
 def _check_preprocessing(settings: Any, channels: int) -> None:
     if not isinstance(settings, Mapping) or settings.keys() != {"kind", "mean", "deviation"}:
-        raise ValueError("preprocessing must have kind, mean and deviation")
+        raise ValueError(f"preprocessing: wanted kind, mean and deviation, got {shown(settings)}")
     kind = settings["kind"]
     if kind not in ("none", "image", "channel"):
-        raise ValueError(f'preprocessing: kind must be "none", "image" or "channel", not {kind!r}')
+        raise ValueError(
+            f'preprocessing: kind: wanted "none", "image" or "channel", got {shown(kind)}'
+        )
     wanted = channels if kind == "channel" else 0
     for name in ("mean", "deviation"):
         values = settings[name]
         if not isinstance(values, (tuple, list)) or len(values) != wanted:
-            raise ValueError(f"preprocessing: {name} must have {wanted} numbers for kind {kind!r}")
+            raise ValueError(
+                f"preprocessing: {name}: wanted {wanted} numbers for kind {kind!r}, got "
+                f"{shown(values)}"
+            )
         # far beyond any pixel's value, and a float32 whatever is computed with it
         least = -1e6 if name == "mean" else 1e-6
         if not all(type(value) in (int, float) and least <= value <= 1e6 for value in values):
-            raise ValueError(f"preprocessing: {name} must have numbers from {least:g} to 1e6")
+            raise ValueError(
+                f"preprocessing: {name}: wanted numbers from {least:g} to 1e6, got {shown(values)}"
+            )
 
 
 def _check_object(field: str, value: Any) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError(f"{field} must hold values by name")
+        raise ValueError(f"{field}: wanted values by name, got {shown(value)}")
 
 
 def _check_plain(field: str, value: Any) -> None:
@@ -194,4 +216,4 @@ def _check_plain(field: str, value: Any) -> None:
         # a whole number beyond 64 bits fits nothing that an optimizer takes
         finite = isinstance(item, float) and math.isfinite(item)
         if not finite and not (type(item) is int and -(1 << 63) <= item < 1 << 63):
-            raise ValueError(f"{field}: {name!r} must be a plain value, not {item!r}")
+            raise ValueError(f"{field}: {name!r}: wanted a plain value, got {shown(item)}")

@@ -88,8 +88,8 @@ class StudentFile:
             node = self.nodes[node["inputs"][0]]
         if node["op"] != "linear" or node["name"] != self.classifier:
             raise ValueError(
-                f"output must be the classifier, a linear node, or affines and channel pads after "
-                f"it: {self.classifier!r} is named, {node['name']!r} ({node['op']}) was found"
+                f"output: wanted the classifier, the linear node {self.classifier!r}, or affines "
+                f"and channel pads after it, got {node['name']!r} ({node['op']})"
             )
         return tuple(reversed(found))
 

@@ -57,7 +57,7 @@ def infer_layers(
     an array that no node or more than one reads.
     """
     if not isinstance(nodes, (list, tuple)) or not 0 < len(nodes) <= _MOST_NODES:
-        raise ValueError(f"nodes must be a list of 1 to {_MOST_NODES} nodes")
+        raise ValueError(f"nodes: wanted a list of 1 to {_MOST_NODES} nodes, got {shown(nodes)}")
     checker = GraphChecker(arrays, input_shape)
     for node in nodes:
         checker.add(node)
@@ -77,7 +77,7 @@ class GraphChecker:
         self._names: set[str] = set()
         self._wide: set[int] = set()  # vectors made of maps of more than one pixel
         if not whole_numbers(input_shape, 3, 1, _LARGEST_SIDE):
-            raise ValueError(f"input_shape must be [c, h, w], not {shown(input_shape)}")
+            raise ValueError(f"input_shape: wanted [c, h, w], got {shown(input_shape)}")
         if math.prod(input_shape) > _LARGEST_MAP:
             raise ValueError(f"input_shape, {shown(input_shape)}, is too large to be true")
         self._input_shape = tuple(input_shape)
@@ -85,10 +85,14 @@ class GraphChecker:
     def add(self, node: Node) -> Layer:
         """Check one more node, and return what is known of it."""
         if not isinstance(node, Mapping) or not isinstance(node.get("op"), str):
-            raise ValueError(f"node {len(self.layers)} must be an object with an op")
+            raise ValueError(
+                f"node {len(self.layers)}: wanted an object with an op, got {shown(node)}"
+            )
         name, op = node.get("name"), node["op"]
         if not good_name(name):
-            raise ValueError(f"node {len(self.layers)} must have a name, not {shown(name)}")
+            raise ValueError(
+                f"node {len(self.layers)}: name: wanted printable text, got {shown(name)}"
+            )
         where = f"node {name!r} ({shown(op)})"
         if name in self._names:
             raise ValueError(f"{where}: two nodes have this name")
@@ -123,10 +127,10 @@ class GraphChecker:
     def _sources(self, node: Node) -> list[Shape]:
         wanted, inputs = OPERATORS[node["op"]].inputs, node["inputs"]
         if wanted == 0 and self.layers:
-            raise ValueError("the input must be the first node")
+            raise ValueError(f"wanted the input as first node, got it as node {len(self.layers)}")
         if not whole_numbers(inputs, wanted, 0) or any(i >= len(self.layers) for i in inputs):
             raise ValueError(
-                f"inputs must be {wanted} number(s) of earlier nodes, not {shown(inputs)}"
+                f"inputs: wanted {wanted} number(s) of earlier nodes, got {shown(inputs)}"
             )
         return [self.layers[i].shape for i in inputs]
 

@@ -67,12 +67,12 @@ class Fields:
         name = self.node[field]
         spec = self.arrays.get(name) if isinstance(name, str) else None
         if spec is None:
-            raise ValueError(f"{field} must name an array, not {shown(name)}")
+            raise ValueError(f"{field}: wanted the name of an array, got {shown(name)}")
         if name in self.taken or name in self.used:
             raise ValueError(f"{field} is the array {name!r}, which is read elsewhere already")
         if spec.dtype != dtype or len(spec.shape) != dimensions or 0 in spec.shape:
             raise ValueError(
-                f"{field} must be {dtype} of {dimensions} dimension(s), {name!r} is {spec}"
+                f"{field}: wanted {dtype} of {dimensions} dimension(s), got {name!r}, {spec}"
             )
         self.used.append(name)
         return spec.shape
@@ -84,7 +84,7 @@ class Fields:
                 continue
             (length,) = self.array(field, 1)
             if length != count:
-                raise ValueError(f"{field} must have {count} values, not {length}")
+                raise ValueError(f"{field}: wanted {count} values, got {length}")
         return sum(count for field in fields if self.node[field] is not None)
 
     def channels_of(self, source: Shape) -> int:
@@ -99,7 +99,7 @@ class Fields:
         value = self.node[field]
         if not whole_numbers(value, 2, least, _LARGEST_WINDOW):
             raise ValueError(
-                f"{field} must be two whole numbers from {least} to {_LARGEST_WINDOW}, not "
+                f"{field}: wanted two whole numbers from {least} to {_LARGEST_WINDOW}, got "
                 f"{shown(value)}"
             )
         return value[0], value[1]
@@ -107,14 +107,14 @@ class Fields:
     def number(self, field: str, least: int) -> int:
         value = self.node[field]
         if not whole_numbers([value], 1, least):
-            raise ValueError(f"{field} must be a whole number from {least}, not {shown(value)}")
+            raise ValueError(f"{field}: wanted a whole number from {least}, got {shown(value)}")
         return value
 
     def real(self, field: str, least: float, most: float) -> float:
         value = self.node[field]
         if type(value) not in (int, float) or not least <= value <= most:
             raise ValueError(
-                f"{field} must be a number from {least:g} to {most:g}, not {shown(value)}"
+                f"{field}: wanted a number from {least:g} to {most:g}, got {shown(value)}"
             )
         return float(value)
 
@@ -147,10 +147,10 @@ def _batch_norm(fields: Fields, source: Shape) -> Inferred:
     c = fields.channels_of(source)
     eps = fields.node["eps"]
     if type(eps) not in (int, float) or not 1e-30 <= eps <= 1e30:  # a float32 above zero
-        raise ValueError(f"eps must be a number above 0, not {shown(eps)}")
+        raise ValueError(f"eps: wanted a number above 0, got {shown(eps)}")
     params = fields.channels(["weight", "bias"], c)
     if fields.node["bias"] is None:
-        raise ValueError("bias must name an array")
+        raise ValueError("bias: wanted the name of an array, got None")
     fields.channels(["mean", "variance"], c)
     return source, params, 0
 
@@ -158,7 +158,7 @@ def _batch_norm(fields: Fields, source: Shape) -> Inferred:
 @operator("affine", fields=("weight", "bias"))
 def _affine(fields: Fields, source: Shape) -> Inferred:
     if fields.node["bias"] is None:
-        raise ValueError("bias must name an array")
+        raise ValueError("bias: wanted the name of an array, got None")
     return source, fields.channels(["weight", "bias"], fields.channels_of(source)), 0
 
 
@@ -193,7 +193,7 @@ def _multiply(fields: Fields, source: Shape, factor: Shape) -> Inferred:
 @operator("add", inputs=2)
 def _add(fields: Fields, one: Shape, other: Shape) -> Inferred:
     if one != other:
-        raise ValueError(f"the inputs must have one shape, not {list(one)} and {list(other)}")
+        raise ValueError(f"inputs: wanted one shape, got {list(one)} and {list(other)}")
     return one, 0, 0
 
 
@@ -202,7 +202,7 @@ def _channel_pad(fields: Fields, source: Shape) -> Inferred:
     c = fields.channels_of(source)
     (length,) = fields.array("position", 1, "int32")
     if length != c:
-        raise ValueError(f"position must have {c} values, not {length}")
+        raise ValueError(f"position: wanted {c} values, got {length}")
     return (fields.number("channels", 1), *source[1:]), 0, 0
 
 
@@ -211,7 +211,7 @@ def _pool(fields: Fields, source: Shape) -> Inferred:
     c, h, w = _map(source)
     kernel, padding = fields.pair("kernel", 1), fields.pair("padding", 0)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        raise ValueError("padding must be at most half of kernel")
+        raise ValueError(f"padding: wanted at most half of kernel {kernel}, got {padding}")
     return (c, *_slide((h, w), kernel, fields.pair("stride", 1), padding)), 0, 0
 
 
@@ -228,7 +228,7 @@ def _flatten(fields: Fields, source: Shape) -> Inferred:
 @operator("linear", fields=("weight", "bias"))
 def _linear(fields: Fields, source: Shape) -> Inferred:
     if len(source) != 1:
-        raise ValueError(f"the input must be flattened, not {list(source)}")
+        raise ValueError(f"input: wanted a flattened one, got {list(source)}")
     o, inside = fields.array("weight", 2)
     if inside != source[0]:
         raise ValueError(f"weight [{o}, {inside}] does not fit {source[0]} inputs")
@@ -237,7 +237,7 @@ def _linear(fields: Fields, source: Shape) -> Inferred:
 
 def _map(shape: Shape) -> Shape:
     if len(shape) != 3:
-        raise ValueError(f"the input must be a map [c, h, w], not {list(shape)}")
+        raise ValueError(f"input: wanted a map [c, h, w], got {list(shape)}")
     return shape
 
 

@@ -80,10 +80,10 @@ def test_class_doors_a_file_with_odd_names_is_read_taught_and_saved(tmp_path: Pa
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (("a", "b", "c\udce9"), r"class 2, 'c\\udce9', is not UTF-8"),
-        (("a", "", "c"), "class 1, '', .*empty"),
-        (("a", "b", "b"), "'b' stands at 1 and 2"),
-        ({"a", "b", "c"}, "list, not set"),
+        (("a", "b", "c\udce9"), r"class 2: .*'c\\udce9', which is not UTF-8"),
+        (("a", "", "c"), "class 1: .*'', which is empty"),
+        (("a", "b", "b"), "'b' at 1 and 2"),
+        ({"a", "b", "c"}, "list, got a set"),
     ],
 )
 def test_class_doors_a_student_that_no_file_could_hold_does_not_learn(

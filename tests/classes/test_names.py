@@ -96,8 +96,8 @@ def test_class_names_that_are_no_list_of_text_are_refused(source: Any, message: 
         (["\xa0mug"], "no-break space at an end"),
         (["\ufeffmug"], r"'\\ufeffmug', has a byte order mark at an end.*wanted 'mug'"),
         (["mug\u200b"], "zero-width space at an end"),
-        (["cat", ""], "class 1, '', .*empty"),
-        ([" \u200b"], "must not be empty"),
+        (["cat", ""], "class 1, '', shows nothing"),
+        ([" \u200b"], "shows nothing"),
         (["x" * 201], "201 characters, .*at most 200"),
         (["caf\udce9"], r"'caf\\udce9', is not UTF-8: .*Latin-1 would make it 'café'"),
         (["a\ud800"], "not UTF-8: .*surrogate pair"),
@@ -226,7 +226,7 @@ def test_class_names_of_two_data_sets_must_give_an_id_one_meaning() -> None:
     same_classes("train", loader=loader("a", NFC), val=loader("a", NFD))
     same_classes("train", loader=loader("a", "b", "c"), val=loader("a"))
     same_classes("train", loader=[(1, 2)], val=loader("a"))
-    with pytest.raises(ValueError, match="train: class 1 is 'b' in loader and 'c' in val"):
+    with pytest.raises(ValueError, match=r"train: class 1: .*loader and val, got 'b' and 'c'"):
         same_classes("train", loader=loader("a", "b", "c"), val=loader("a", "c"))
 
 

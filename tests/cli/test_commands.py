@@ -237,7 +237,7 @@ def test_cli_interrupted_training_resumes_to_the_same_bits(
         (2, "train digits --model json:bild --out x.pt", "json has no function 'bild'"),
         (2, "train digits --model json:loads --out x.pt", "--model json:loads"),
         (2, "train digits --out no/x.pt", "there is no folder no"),
-        (2, "train digits --size 32 --out x.pt", "size must be 8 or left out"),
+        (2, "train digits --size 32 --out x.pt", "size: wanted 8 or none"),
         (2, "train photos --out x.pt", "--size"),
         (2, "plan student.pt digits", "student.pt is a student, wanted a teacher"),
         (2, "plan teacher.pt photos", "photos has images of 3x8x8, teacher.pt takes 1x8x8"),

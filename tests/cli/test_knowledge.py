@@ -76,7 +76,7 @@ def test_cli_knowledge_writes_what_the_teacher_says_of_a_folder(run, folder):
     assert (found["images"], found["views"], found["bytes"]) == (15, 2, pack.nbytes)
     assert (pack.count, pack.classes, pack.dtype) == (15, CLASSES, "float16")
     pack.check(read_student(folder / "student.pyedge"))
-    with pytest.raises(ValueError, match="made for another student"):
+    with pytest.raises(ValueError, match="got another student"):
         pack.check(read_student(folder / "another.pyedge"))
     images = EdgeImages.of(folder / "photos", (3, SIZE, SIZE))
     places = pack.locate(images)

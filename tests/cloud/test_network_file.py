@@ -162,7 +162,7 @@ def with_weights(name: str, value: torch.Tensor | None) -> Any:
         (with_value("options", {"depth": 10**9 + 4}), "too large to be true"),
         (with_value("options", {"depth": 10, "width": 60_000}), "too large to be true"),
         (with_value("student", {"widths": {"stem": 2}}), "student has a value"),
-        (with_weights("stem.weight", torch.zeros(4, 1, 5, 5)), r"stem.weight .*\[4, 1, 3"),
+        (with_weights("stem.weight", torch.zeros(4, 1, 5, 5)), r"stem.weight: .*\[4, 1, 3"),
         (with_weights("stem.weight", torch.zeros(4, 1, 3, 3).double()), "float64"),
         (with_weights("stem.weight", None), "lacks stem.weight"),
         (with_weights("extra", torch.zeros(1)), "unknown extra"),

@@ -151,7 +151,7 @@ def test_cifar_truncated_binary_batch_is_named(tmp_path, cut):
 def test_cifar_labels_out_of_range_are_named(tmp_path):
     members = files("binary")
     members["data_batch_4.bin"] = b"\x0a" + members["data_batch_4.bin"][1:]
-    with pytest.raises(FormatError, match=r"data_batch_4\.bin: labels .*0\.\.9, got 10"):
+    with pytest.raises(FormatError, match=r"data_batch_4\.bin: labels: .*0\.\.9, got 10"):
         load_cifar10(folder(tmp_path / "c", members))
 
 

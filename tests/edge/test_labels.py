@@ -263,10 +263,10 @@ def test_labels_of_an_array_file_go_by_the_names_that_it_gives(tmp_path: Path, k
     found = learner.evaluate(tmp_path / "named.npz")
     assert np.array_equal(found.confusion, learner.evaluate(pixels, labels).confusion)
     np.savez(tmp_path / "odd.npz", images=pixels, labels=labels, **{key: np.arange(3)})
-    with pytest.raises(FormatError, match=f"{key} .*list of names"):
+    with pytest.raises(FormatError, match=f"{key}: .*list of names"):
         learner.evaluate(tmp_path / "odd.npz")
     np.savez(tmp_path / "short.npz", images=pixels, labels=labels, **{key: names[:2]})
-    with pytest.raises(ValueError, match=r"labels .*0\.\.1, .*2 names"):
+    with pytest.raises(ValueError, match=r"labels: .*0\.\.1, .*2 names"):
         learner.evaluate(tmp_path / "short.npz")
 
 

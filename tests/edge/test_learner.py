@@ -16,6 +16,7 @@ from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import DivergedError
 from pyedge.student.archive import read_student, write_student
+from pyedge.student.builder import GraphBuilder
 from pyedge.student.file import StudentFile
 from tests.support.edge_student import CLASSES, changed, images, tiny_student
 
@@ -156,7 +157,7 @@ def test_edge_add_classes_changes_no_answer_and_no_id() -> None:
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["low"], "knows 'low' already"), (["a", "a"], "stands twice"), ([""], "must not be empty")],
+    [(["low"], "knows 'low' already"), (["a", "a"], "stands twice"), ([""], "shows nothing")],
 )
 def test_edge_add_classes_refuses_names_that_would_confuse(names: Any, message: str) -> None:
     learner = EdgeLearner(tiny_student())
@@ -351,19 +352,15 @@ def test_edge_learner_refuses_senseless_settings() -> None:
 
 
 def test_edge_learner_takes_a_student_without_batch_norm_or_groups() -> None:
-    student = tiny_student()
-    nodes = [dict(student.nodes[0])]
-    nodes.append({"op": "flatten", "name": "flatten", "inputs": [0]})
-    nodes.append({**student.nodes[-1], "inputs": [1]})
-    random = np.random.default_rng(0)
+    head = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32)
+    build = GraphBuilder((1, 8, 8))
+    x = build.add("flatten", "flatten", [0])
+    x = build.add("linear", "head", [x], weight=head, bias=np.zeros(3, np.float32))
     plain: StudentFile = dataclasses.replace(
-        student,
-        nodes=tuple(nodes),
-        arrays={
-            "head.weight": random.standard_normal((3, 64)).astype(np.float32),
-            "head.bias": np.zeros(3, np.float32),
-        },
-        output=2,
+        tiny_student(),
+        nodes=tuple(build.nodes),
+        arrays=build.arrays,
+        output=x,
         taps=(),
         kept=(),
         teacher_channels=(),

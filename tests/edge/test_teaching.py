@@ -172,7 +172,7 @@ def test_edge_learn_refuses_knowledge_of_something_else(pack: Knowledge) -> None
     other = tiny_student()
     other = dataclasses.replace(other, kept=(np.array([0, 1, 2, 3]), other.kept[1]))
     learner = EdgeLearner(other)
-    with pytest.raises(ValueError, match="made for another student"):
+    with pytest.raises(ValueError, match="got another student"):
         learner.learn(PIXELS, knowledge=pack, options=OPTIONS)
     learner = EdgeLearner(tiny_student())
     with pytest.raises(ValueError, match=r"not know 48 of .*48 images"):

@@ -65,5 +65,5 @@ def test_logits_that_are_a_groups_map_too(flatten):
     net.conv(5, (1, 1), bias=True, name="head")
     net.tap()
     if flatten:
-        net.add("flatten", None, (5,))
+        net.add("flatten")
     check(net)

@@ -249,7 +249,7 @@ def test_leaky_relu(c, size, slope, before, after, behind, n, mode, seed):
 
 def test_leaky_relu_of_a_vector_and_of_one_that_is_read_twice():
     net = begin(6, (3, 2), 0)
-    net.add("flatten", None, (36,))
+    net.add("flatten")
     first = net.add("leaky_relu", slope=0.1)
     net.add("leaky_relu", slope=-2.0)
     net.add("add", [net.x, first])

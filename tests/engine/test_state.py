@@ -137,11 +137,11 @@ def test_state_names_the_slots_of_what_learns_and_counts_steps() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"first.conv2.weight": None}, "wants 'first.conv2.weight'"),
-        ({"first.conv2.bias": np.zeros(4, np.float32)}, "wants 'first.conv2.bias' with 13"),
-        ({"first.conv1.weight": np.zeros(540, np.float32)}, "arrays that do not learn"),
-        ({"steps": np.array(-1)}, "steps .*negative"),
-        ({"steps": None}, "wants 'steps'"),
+        ({"first.conv2.weight": None}, "'first.conv2.weight': .*none"),
+        ({"first.conv2.bias": np.zeros(4, np.float32)}, "'first.conv2.bias': .*13 .*4"),
+        ({"first.conv1.weight": np.zeros(540, np.float32)}, "wanted 2 slots.*3"),
+        ({"steps": np.array(-1)}, "steps: .*-1"),
+        ({"steps": None}, "steps: .*none"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_whole(change: dict[str, Any], message: str) -> None:

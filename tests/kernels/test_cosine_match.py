@@ -235,10 +235,10 @@ def test_cosine_match_names_the_map_with_nan_or_infinity() -> None:
     student, teachers, kept = make_maps((3, 6, 4, 4), 4, 2)
     for bad in (np.nan, np.inf):
         teachers[1][2, 5, 0, 0] = bad
-        with pytest.raises(ValueError, match=r"teachers\[1\]:? .*finite, .*image 2"):
+        with pytest.raises(ValueError, match=r"teachers\[1\]: .*finite.*image 2"):
             kernels.cosine_match(student, teachers, kept)
     student[0, 0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"cosine_match: student:? .*finite, .*image 0"):
+    with pytest.raises(ValueError, match=r"cosine_match: student: .*finite.*image 0"):
         kernels.cosine_match(student, teachers[:1], kept)
 
 

@@ -189,7 +189,7 @@ def test_pack_refuses_another_student_and_takes_one_that_has_learned(pack, stude
     learned = replace(tiny_student(), arrays=arrays | grown, classes=tuple("abcde"))
     pack.check(learned)
     other = replace(tiny_student(), kept=(student.kept[0], np.array([0, 2, 4, 5, 7])))
-    with pytest.raises(ValueError, match="made for another student"):
+    with pytest.raises(ValueError, match="got another student"):
         pack.check(other)
 
 

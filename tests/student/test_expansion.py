@@ -10,6 +10,7 @@ import pytest
 
 import pyedge
 from pyedge import EdgeLearner
+from pyedge.student.builder import GraphBuilder
 from pyedge.student.expansion import Expand, own_features
 from tests.support.edge_student import changed, images, tiny_student
 
@@ -156,30 +157,16 @@ def _taught_pixels(first: int, expand: Expand) -> float:
 
 def pixel_student() -> pyedge.StudentFile:
     """64 channels of one pixel each, which a convolution as large as the image makes."""
-    student = tiny_student()
-    weight = np.eye(64, dtype=np.float32).reshape(64, 1, 8, 8)
     head = np.random.default_rng(0).standard_normal((5, 64)).astype(np.float32) / 9
-    nodes = (
-        {"op": "input", "name": "input", "inputs": []},
-        {
-            "op": "conv2d", "name": "pixels", "inputs": [0], "weight": "pixels.weight",
-            "bias": None, "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1,
-        },
-        {"op": "flatten", "name": "flat", "inputs": [1]},
-        {
-            "op": "linear", "name": "head", "inputs": [2], "weight": "head.weight",
-            "bias": "head.bias",
-        },
-    )  # fmt: skip
+    build = GraphBuilder((1, 8, 8))
+    x = build.conv("pixels", 0, np.eye(64).reshape(64, 1, 8, 8))
+    x = build.add("flatten", "flat", [x])
+    x = build.add("linear", "head", [x], weight=head, bias=np.zeros(5, np.float32))
     return dataclasses.replace(
-        student,
-        nodes=nodes,
-        arrays={
-            "pixels.weight": weight,
-            "head.weight": head,
-            "head.bias": np.zeros(5, np.float32),
-        },
-        output=3,
+        tiny_student(),
+        nodes=tuple(build.nodes),
+        arrays=build.arrays,
+        output=x,
         taps=(),
         kept=(),
         teacher_channels=(),

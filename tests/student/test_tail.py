@@ -154,7 +154,7 @@ def test_student_tail_of_anything_else_is_refused(tmp_path: Path, op: str) -> No
     inputs = [student.output] * (2 if op == "add" else 1)
     nodes = (*student.nodes, {"op": op, "name": "more", "inputs": inputs})
     bad = dataclasses.replace(student, nodes=nodes, output=student.output + 1)
-    with pytest.raises(FormatError, match="output must be the classifier"):
+    with pytest.raises(FormatError, match=r"output: .*classifier"):
         write_student(bad, tmp_path / "s.pyedge")
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.student.builder import GraphBuilder
 from pyedge.student.file import StudentFile
 
 CLASSES = ("low", "middle", "high")
@@ -16,43 +15,35 @@ SIZE = 8
 def tiny_student(seed: int = 0) -> StudentFile:
     """Two groups of two convolutions, 4 and 5 channels of the teacher's 6 and 8; 3 classes."""
     random = np.random.default_rng(seed)
-    nodes: list[dict[str, Any]] = [{"op": "input", "name": "input", "inputs": []}]
-    arrays: dict[str, NDArray[np.float32]] = {}
-    taps = []
+    build = GraphBuilder((1, SIZE, SIZE))
 
-    def add(op: str, name: str, **fields: Any) -> None:
-        nodes.append({"op": op, "name": name, "inputs": [len(nodes) - 1], **fields})
+    def numbers(*shape: int, scale: float = 1.0, mean: float = 0.0) -> NDArray[np.float32]:
+        return (mean + scale * random.standard_normal(shape)).astype(np.float32)
 
-    def array(name: str, *shape: int, scale: float = 1.0, mean: float = 0.0) -> str:
-        arrays[name] = (mean + scale * random.standard_normal(shape)).astype(np.float32)
-        return name
+    def conv(name: str, source: int, c: int, stride: int = 1) -> int:
+        inside = build.shape(source)[0]
+        weight = numbers(c, inside, 3, 3, scale=(2 / (9 * inside)) ** 0.5)
+        x = build.conv(f"{name}.0", source, weight, stride=(stride, stride), padding=(1, 1))
+        x = build.add(
+            "batch_norm", f"{name}.1", [x], weight=numbers(c, scale=0.1, mean=1.0),
+            bias=numbers(c, scale=0.1), mean=numbers(c, scale=0.1),
+            variance=numbers(c, scale=0.01, mean=1.0), eps=1e-5,
+        )  # fmt: skip
+        return build.add("relu", f"{name}.2", [x])
 
-    def conv(name: str, inside: int, outside: int, stride: int = 1) -> None:
-        weight = array(f"{name}.0.weight", outside, inside, 3, 3, scale=(2 / (9 * inside)) ** 0.5)
-        add("conv2d", f"{name}.0", weight=weight, bias=None, stride=[stride] * 2, padding=[1, 1],
-            dilation=[1, 1], groups=1)  # fmt: skip
-        bn = {
-            "weight": array(f"{name}.1.weight", outside, scale=0.1, mean=1.0),
-            "bias": array(f"{name}.1.bias", outside, scale=0.1),
-            "mean": array(f"{name}.1.running_mean", outside, scale=0.1),
-            "variance": array(f"{name}.1.running_var", outside, scale=0.01, mean=1.0),
-        }
-        add("batch_norm", f"{name}.1", **bn, eps=1e-5)
-        add("relu", f"{name}.2")
-
-    for group, (inside, outside, stride) in enumerate(((1, 4, 1), (4, 5, 2))):
-        conv(f"groups.{group}.0", inside, 3, stride)
-        conv(f"groups.{group}.1", 3, outside)
-        taps.append(len(nodes) - 1)
-    add("global_avg_pool", "pool")
-    add("flatten", "flatten")
-    weight, bias = array("head.weight", 3, 5, scale=1.0), array("head.bias", 3, scale=0.1)
-    add("linear", "head", weight=weight, bias=bias)
+    x, taps = 0, []
+    for group, (outside, stride) in enumerate(((4, 1), (5, 2))):
+        x = conv(f"groups.{group}.0", x, 3, stride)
+        x = conv(f"groups.{group}.1", x, outside)
+        taps.append(x)
+    x = build.add("global_avg_pool", "pool", [x])
+    x = build.add("flatten", "flatten", [x])
+    x = build.add("linear", "head", [x], weight=numbers(3, 5), bias=numbers(3, scale=0.1))
     return StudentFile(
-        nodes=tuple(nodes),
-        arrays=arrays,
+        nodes=tuple(build.nodes),
+        arrays=build.arrays,
         input_shape=(1, SIZE, SIZE),
-        output=len(nodes) - 1,
+        output=x,
         taps=tuple(taps),
         kept=(np.array([0, 2, 3, 5]), np.array([1, 2, 4, 5, 7])),
         teacher_channels=(6, 8),

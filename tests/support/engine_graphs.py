@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.kernels import Engine
+from pyedge.student.builder import GraphBuilder
 
 
 class Graph:
@@ -53,33 +54,28 @@ class Graph:
 
 
 class GraphMaker(Graph):
-    """Adds nodes and their arrays, and keeps account of the shapes. A node is its index."""
+    """Adds nodes with random weights, the last one's reader if not told. A node is its index."""
 
     def __init__(self, input_shape: Sequence[int], seed: int = 0) -> None:
-        super().__init__([{"op": "input", "name": "input", "inputs": []}], {}, [tuple(input_shape)])
+        self._builder = GraphBuilder(input_shape)
+        super().__init__([], {}, [tuple(input_shape)])
+        self.nodes, self.arrays = self._builder.nodes, self._builder.arrays
         self.random = np.random.default_rng(seed)
 
     def add(
-        self,
-        op: str,
-        inputs: Sequence[int] | None = None,
-        shape: tuple[int, ...] | None = None,
-        name: str | None = None,
-        **fields: Any,
+        self, op: str, inputs: Sequence[int] | None = None, name: str | None = None, **fields: Any
     ) -> int:
-        """Add a node that reads the last one, and whose result has its shape, if not told."""
+        """Add a node; an array among its fields gets the node's name and the field's."""
         inputs = [self.x] if inputs is None else list(inputs)
         name = f"{op}_{len(self.nodes)}" if name is None else name
-        self.nodes.append({"op": op, "name": name, "inputs": inputs, **fields})
-        self.shapes.append(self.shapes[inputs[0]] if shape is None else shape)
+        self.shapes.append(self._builder.shape(self._builder.add(op, name, inputs, **fields)))
         return self.x
 
-    def array(
-        self, name: str, *shape: int, mean: float = 0.0, scale: float = 1.0, positive: bool = False
-    ) -> str:
+    def values(
+        self, *shape: int, mean: float = 0.0, scale: float = 1.0, positive: bool = False
+    ) -> NDArray[np.float32]:
         values = mean + scale * self.random.standard_normal(shape)
-        self.arrays[name] = (np.abs(values) + 0.1 if positive else values).astype(np.float32)
-        return name
+        return (np.abs(values) + 0.1 if positive else values).astype(np.float32)
 
     def conv(
         self,
@@ -94,68 +90,55 @@ class GraphMaker(Graph):
         source: int | None = None,
     ) -> int:
         source = self.x if source is None else source
-        name = f"conv2d_{len(self.nodes)}" if name is None else name
-        c, *size = self.shapes[source]
-        inside = c // groups
+        inside = self.shapes[source][0] // groups
         spread = math.sqrt(2 / (inside * kernel[0] * kernel[1]))
-        weight = self.array(f"{name}.weight", channels, inside, *kernel, scale=spread)
-        out = slide(size, kernel, stride, padding, dilation)
+        weight = self.values(channels, inside, *kernel, scale=spread)
         return self.add(
-            "conv2d", [source], (channels, *out), name, weight=weight,
-            bias=self.array(f"{name}.bias", channels, scale=0.3) if bias else None,
+            "conv2d", [source], name, weight=weight,
+            bias=self.values(channels, scale=0.3) if bias else None,
             stride=list(stride), padding=list(padding), dilation=list(dilation), groups=groups,
         )  # fmt: skip
 
     def affine(self, name: str | None = None, source: int | None = None) -> int:
         source = self.x if source is None else source
-        name = f"affine_{len(self.nodes)}" if name is None else name
-        return self.add("affine", [source], name=name, **self._scales(name, source))
+        return self.add("affine", [source], name, **self._scales(source))
 
     def batch_norm(self, name: str | None = None, source: int | None = None) -> int:
         source = self.x if source is None else source
-        name = f"batch_norm_{len(self.nodes)}" if name is None else name
         c = self.shapes[source][0]
-        mean = self.array(f"{name}.running_mean", c, scale=0.3)
-        variance = self.array(f"{name}.running_var", c, mean=1.0, scale=0.3, positive=True)
-        scales = self._scales(name, source)
+        mean = self.values(c, scale=0.3)
+        variance = self.values(c, mean=1.0, scale=0.3, positive=True)
+        scales = self._scales(source)
         return self.add(
-            "batch_norm", [source], name=name, **scales, mean=mean, variance=variance, eps=1e-5
+            "batch_norm", [source], name, **scales, mean=mean, variance=variance, eps=1e-5
         )
 
-    def _scales(self, name: str, source: int) -> dict[str, str]:
+    def _scales(self, source: int) -> dict[str, NDArray[np.float32]]:
         c = self.shapes[source][0]
-        return {
-            "weight": self.array(f"{name}.weight", c, mean=1.0, scale=0.3),
-            "bias": self.array(f"{name}.bias", c, scale=0.3),
-        }
+        return {"weight": self.values(c, mean=1.0, scale=0.3), "bias": self.values(c, scale=0.3)}
 
     def pool(
         self, op: str, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
     ) -> int:
-        c, *size = self.shapes[self.x]
-        fields = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding)}
-        return self.add(op, None, (c, *slide(size, kernel, stride, padding, (1, 1))), **fields)
+        return self.add(op, kernel=list(kernel), stride=list(stride), padding=list(padding))
 
     def channel_pad(self, position: Sequence[int], channels: int, source: int | None = None) -> int:
-        source = self.x if source is None else source
-        name = f"channel_pad_{len(self.nodes)}"
-        self.arrays[f"{name}.position"] = np.array(position, np.int32)
-        shape = (channels, *self.shapes[source][1:])
+        inputs = None if source is None else [source]
         return self.add(
-            "channel_pad", [source], shape, name, position=f"{name}.position", channels=channels
+            "channel_pad", inputs, position=np.array(position, np.int32), channels=channels
         )
 
     def global_avg_pool(self) -> int:
-        return self.add("global_avg_pool", None, (self.shapes[self.x][0], 1, 1))
+        return self.add("global_avg_pool")
 
     def linear(self, outputs: int, name: str = "head", bias: bool = True) -> int:
         """A linear layer on the last map, flattened where it is not."""
         if len(self.shapes[self.x]) == 3:
-            self.add("flatten", None, (math.prod(self.shapes[self.x]),))
+            self.add("flatten")
         inside = self.shapes[self.x][0]
-        weight = self.array(f"{name}.weight", outputs, inside, scale=math.sqrt(1 / inside))
-        named = self.array(f"{name}.bias", outputs, scale=0.1) if bias else None
-        return self.add("linear", None, (outputs,), name, weight=weight, bias=named)
+        weight = self.values(outputs, inside, scale=math.sqrt(1 / inside))
+        named = self.values(outputs, scale=0.1) if bias else None
+        return self.add("linear", None, name, weight=weight, bias=named)
 
     def tap(self) -> None:
         self.taps.append(self.x)

@@ -28,8 +28,8 @@ const KernelTable& find(const std::string& name, const char* asked_by) {
     if (name == table->name) return *table;
     choices += choices.empty() ? table->name : std::string(", ") + table->name;
   }
-  throw std::invalid_argument(std::string(asked_by) + ": instruction set must be one of " +
-                              choices + " (what this CPU can run), not '" + name + "'");
+  throw std::invalid_argument(std::string(asked_by) + ": wanted an instruction set of this CPU (" +
+                              choices + "), got '" + name + "'");
 }
 
 const KernelTable* choose() {
@@ -56,7 +56,7 @@ const KernelTable& kernel_table() {
 }
 
 void set_isa(const std::string& name) {
-  current() = &find(name, "set_isa");
+  current() = &find(name, "set_isa: name");
 }
 
 }  // namespace pyedge

@@ -17,17 +17,19 @@ constexpr std::int64_t piece_floats = 1 << 16;
 std::vector<std::int64_t> checked(const std::int64_t* kept, std::int64_t student_channels,
                                   std::int64_t teacher_channels) {
   if (student_channels > teacher_channels) {
-    throw std::invalid_argument("ChannelMap: the student has " + std::to_string(student_channels) +
-                                " channels, its teacher only " + std::to_string(teacher_channels));
+    throw std::invalid_argument(
+        "ChannelMap: student: wanted up to " + std::to_string(teacher_channels) +
+        " channels, as its teacher has, got " + std::to_string(student_channels));
   }
   std::vector<std::int64_t> positions(static_cast<std::size_t>(student_channels));
   std::int64_t at_least = 0;
   for (std::int64_t j = 0; j < student_channels; ++j) {
     const std::int64_t position = kept == nullptr ? j : kept[j];
     if (position < at_least || position >= teacher_channels) {
-      throw std::invalid_argument("ChannelMap: kept must rise strictly within [0, " +
-                                  std::to_string(teacher_channels) + "), but kept[" +
-                                  std::to_string(j) + "] is " + std::to_string(position));
+      throw std::invalid_argument(
+          "ChannelMap: kept: wanted positions that rise strictly within [0, " +
+          std::to_string(teacher_channels) + "), got " + std::to_string(position) + " at " +
+          std::to_string(j));
     }
     positions[static_cast<std::size_t>(j)] = position;
     at_least = position + 1;

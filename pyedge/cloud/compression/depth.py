@@ -53,6 +53,7 @@ def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head:
 
     source: dict[str, str] = {}
     norm_source: dict[str, str] = {}
+    in_blocks = {conv for g in structure.groups for b in g.blocks for conv in b.convs}
     taps = []
     for group in structure.groups:
         first, last = group.blocks[0], group.blocks[-1]
@@ -68,7 +69,7 @@ def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head:
             )
         source.update(zip(first.convs, stays.convs, strict=True))
         if keep == "last":
-            norm_source.update(_paired_norms(traced, first.convs, last.convs))
+            norm_source.update(_paired_norms(traced, first.convs, last.convs, in_blocks))
     fresh_head = bool(structure.hidden) and head == "single"
     if fresh_head:
         _single_linear(shallow, structure)
@@ -108,13 +109,19 @@ def _skip_double_relus(graph: fx.Graph) -> None:
 
 
 def _paired_norms(
-    traced: fx.GraphModule, first: tuple[str, ...], last: tuple[str, ...]
+    traced: fx.GraphModule, first: tuple[str, ...], last: tuple[str, ...], in_blocks: set[str]
 ) -> dict[str, str]:
-    """Pair the batch norms that lie around the two blocks' convolutions, by position."""
+    """Pair the batch norms that lie around the two blocks' convolutions, by position.
+
+    in_blocks: the convolutions of all blocks.
+    """
     pairs = {}
     for one, other in zip(first, last, strict=True):
-        for neighbour in (_norm_before, _norm_after):
-            a, b = neighbour(traced, one), neighbour(traced, other)
+        before = (
+            _norm_before(traced, one, in_blocks.difference(first)),
+            _norm_before(traced, other, in_blocks.difference(last)),
+        )
+        for a, b in (before, (_norm_after(traced, one), _norm_after(traced, other))):
             if a is not None and b is not None:
                 pairs[a] = b
     return pairs
@@ -124,11 +131,20 @@ def _conv_node(traced: fx.GraphModule, name: str) -> fx.Node:
     return next(node for node in traced.graph.nodes if node.target == name)
 
 
-def _norm_before(traced: fx.GraphModule, conv: str) -> str | None:
+def _norm_before(traced: fx.GraphModule, conv: str, foreign: set[str]) -> str | None:
+    """Name the norm before a convolution; None if it comes after one of the `foreign` ones.
+
+    In a chain without pools the norm before a block is the one that ends the block before it.
+    """
     node = _conv_node(traced, conv).all_input_nodes[0]
     while nodes.is_relu(node) or nodes.is_content_free(node):
         node = node.all_input_nodes[0]
-    return str(node.target) if nodes.is_channel_norm(node) else None
+    if not nodes.is_channel_norm(node):
+        return None
+    source = node.all_input_nodes[0]
+    while nodes.is_content_free(source):
+        source = source.all_input_nodes[0]
+    return None if source.target in foreign else str(node.target)
 
 
 def _norm_after(traced: fx.GraphModule, conv: str) -> str | None:

@@ -122,8 +122,8 @@ class _ZeroCounter(fx.Interpreter):
             size = math.prod(value.shape[2:])
             if size != record.map_size:
                 raise ValueError(
-                    f"plan: images must all have the size of the first, got maps of {size} "
-                    f"elements at {node.name}, wanted {record.map_size}"
+                    f"plan: images: wanted the size of the first, maps of {record.map_size} "
+                    f"elements at {node.name}, got maps of {size}"
                 )
             record.add(zero_count(value))
         return value

@@ -125,7 +125,7 @@ def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence
         unknown = [name for name in wanted if name not in place_of]
         if unknown:
             raise ValueError(
-                f"plan: widths names {unknown[0]!r}, wanted one of {', '.join(place_of)}"
+                f"plan: widths: wanted names among {', '.join(place_of)}, got {unknown[0]!r}"
             )
         widths = list(default)
         given: dict[int, str] = {}
@@ -133,8 +133,8 @@ def explicit_widths(wanted: Widths, sets: Sequence[FilterSet], default: Sequence
             place = place_of[name]
             if place in given and width != wanted[given[place]]:
                 raise ValueError(
-                    f"plan: widths gives {given[place]} {wanted[given[place]]} and {name} {width} "
-                    "filters, but a sum ties them: they must be equal"
+                    f"plan: widths: wanted one number for {given[place]} and {name}, which a sum "
+                    f"ties, got {wanted[given[place]]} and {width}"
                 )
             given[place] = name
             widths[place] = width

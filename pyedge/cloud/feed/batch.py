@@ -57,12 +57,12 @@ def split(batch: Any, source: Source, *, labels: bool = True) -> tuple[Any, Any]
         return batch, None
     if not isinstance(batch, (tuple, list)) or not batch:
         raise TypeError(
-            f"{source} must yield (images, labels) or images, got {_kind(batch)}; a dict with "
+            f"{source}: wanted (images, labels) or images, got {_kind(batch)}; a dict with "
             'keys such as "image" and "label" will do, too'
         )
     if _is_sample(batch[0]):
         raise TypeError(
-            f"{source} must yield batches, got a list of {len(batch)} samples (image, label); "
+            f"{source}: wanted batches, got a list of {len(batch)} samples (image, label); "
             "leave collate_fn to the DataLoader, or stack them"
         )
     return batch[0], batch[1] if labels and len(batch) > 1 else None
@@ -216,14 +216,14 @@ def logits_of(output: Any, count: int, title: str) -> Tensor:
     """
     if not isinstance(output, Tensor):
         raise TypeError(
-            f"{title}: the network must return logits n classes, one tensor, got "
+            f"{title}: wanted logits n classes of the network, one tensor, got "
             f"{type(output).__name__}; wrap it in a module that returns the logits alone"
         )
     if count == 1 and output.dim() == 1:
         output = output.unsqueeze(0)
     if output.dim() != 2 or len(output) != count:
         raise ValueError(
-            f"{title}: the network must return logits n classes for {count} images, got shape "
+            f"{title}: wanted logits n classes of the network for {count} images, got shape "
             f"{tuple(output.shape)}"
         )
     return output

@@ -25,8 +25,8 @@ class ChannelPad(nn.Module):
         position = torch.as_tensor(position, dtype=torch.int64)
         if position.numel() and int(position.max()) >= out_channels:
             raise ValueError(
-                f"ChannelPad: position must lie below out_channels = {out_channels}, "
-                f"got {int(position.max())}"
+                f"ChannelPad: position: wanted numbers below out_channels = {out_channels}, got "
+                f"{int(position.max())}"
             )
         self.register_buffer("position", position)
         self.out_channels = out_channels

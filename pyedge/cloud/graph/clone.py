@@ -24,7 +24,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     forward.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        raise TypeError(f"model: wanted a torch.nn.Module, got {type(model).__name__}")
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module

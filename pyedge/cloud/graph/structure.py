@@ -172,7 +172,7 @@ def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
     linears = [node for node in traced.graph.nodes if nodes.is_linear(node)]
     if not linears:
         raise StructureError(
-            "no nn.Linear was found: the classifier must be an nn.Linear at the network's end"
+            "classifier: wanted an nn.Linear at the network's end, got a network without nn.Linear"
         )
     last = linears[-1]
     for other in linears[:-1]:
@@ -306,7 +306,7 @@ def _named_groups(traced: fx.GraphModule, names: BlockNames) -> list[Group]:
     groups = []
     for group in names:
         if isinstance(group, str):
-            raise TypeError(f"structure must be a list of lists of names, got {group!r} inside")
+            raise TypeError(f"structure: wanted a list of lists of names, got {group!r} inside")
         blocks = [_named_block(traced, name) for name in group]
         runs = _runs(blocks)
         if len(runs) != 1:

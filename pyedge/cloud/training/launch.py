@@ -166,8 +166,8 @@ def _run_in_children(fabric: Fabric, job: Job) -> TrainResult:
             torch.save(job, Path(folder, "job"))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise TypeError(
-                f"{job.title}: strategy={job.options.strategy!r} starts processes, and all that "
-                f"goes there must be picklable (functions at the top of a module): {error}"
+                f"{job.title}: strategy={job.options.strategy!r} starts processes: wanted what can "
+                f"be pickled (functions at the top of a module), got {error}"
             ) from error
         fabric.launch(_work_in_child, folder)  # type: ignore[arg-type]
         state = load_checkpoint(Path(folder, "result"))

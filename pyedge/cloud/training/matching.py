@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from pyedge import kernels
+from pyedge.arguments import shown
 from pyedge.cloud.training.distributed import sum_over_processes, world_size
 from pyedge.cloud.training.matching_torch import (
     Chosen,
@@ -87,8 +88,8 @@ def match_groups(
         raise ValueError(f"match: norms: wanted one of {NORMS}, got {norms!r}")
     if not len(student_maps) == len(teacher_maps) == len(kept):
         raise ValueError(
-            f"match: student, teacher and kept must agree in groups, got {len(student_maps)}, "
-            f"{len(teacher_maps)} and {len(kept)}"
+            f"match: student, teacher and kept: wanted the same number of groups, got "
+            f"{len(student_maps)}, {len(teacher_maps)} and {len(kept)}"
         )
     for group, (student, blocks, positions) in enumerate(
         zip(student_maps, teacher_maps, kept, strict=True)
@@ -141,7 +142,7 @@ def _check(group: int, student: Tensor, blocks: Sequence[Tensor], kept: Tensor |
     for i, t in enumerate(blocks):
         if t.shape != (n, channels, h, w):
             raise ValueError(
-                f"{where}: teacher_maps[{i}] must be {[n, channels, h, w]} to face a student map "
+                f"{where}: teacher_maps[{i}]: wanted {[n, channels, h, w]} to face a student map "
                 f"of {list(student.shape)}, got {list(t.shape)}"
             )
     if c > channels:
@@ -150,14 +151,15 @@ def _check(group: int, student: Tensor, blocks: Sequence[Tensor], kept: Tensor |
         )
     if kept is not None and (kept.dtype != torch.int64 or kept.shape != (c,)):
         raise ValueError(
-            f"{where}: kept must hold one int64 position for each of the student's {c} channels, "
+            f"{where}: kept: wanted one int64 position for each of the student's {c} channels, "
             f"got {tuple(kept.shape)} of {kept.dtype}"
         )
     if kept is not None and kept.device.type == "cpu" and c:  # elsewhere a look would wait
         rising = bool((kept.diff() > 0).all())
         if not rising or not 0 <= int(kept[0]) <= int(kept[-1]) < channels:
             raise ValueError(
-                f"{where}: kept must rise strictly within 0..{channels - 1}, the teacher's channels"
+                f"{where}: kept: wanted positions that rise strictly within 0..{channels - 1}, the "
+                f"teacher's channels, got {shown(kept.tolist())}"
             )
 
 

@@ -188,8 +188,8 @@ def _check_classes(logits: int, teacher: nn.Module, x: Tensor, source: Source) -
     known, _ = _logits_and_groups(teacher, teacher, like_weights(x, teacher), source)
     if known != logits:
         raise ValueError(
-            f"transfer: teacher has {known} classes and student {logits}; J_1 compares their "
-            "logits, so both must have the same ones (lambdas with 0 for J_1 do without)"
+            f"transfer: teacher: wanted the student's {logits} classes, as J_1 compares their "
+            f"logits (lambdas with 0 for J_1 do without), got {known}"
         )
 
 

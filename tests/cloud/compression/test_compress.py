@@ -15,6 +15,7 @@ import pyedge
 from pyedge import models
 from pyedge.cloud.compression.surgery import recalibrate
 from pyedge.cloud.graph.taps import tap_teacher
+from tests.support.dialects.vgg import BlocksVGG
 from tests.support.tiny_nets import images, settled, tiny_resnet, tiny_vgg, tiny_wrn
 
 MAKERS = [tiny_wrn, tiny_resnet]
@@ -130,6 +131,19 @@ def test_compress_keep_last_takes_the_last_blocks_weights_where_they_fit():
     assert torch.equal(block.conv2.weight, model.groups[1][1].conv2.weight)
     assert block.conv1.weight.shape == model.groups[1][0].conv1.weight.shape
     assert not torch.equal(block.conv1.weight, model.groups[1][0].conv1.weight)
+
+
+@pytest.mark.parametrize("blocks", [(2, 2, 3), (1, 2, 2)], ids=str)
+def test_compress_keep_last_pairs_each_norm_with_its_own_blocks(blocks):
+    """Without pools between the groups, the norm before a block is another block's."""
+    torch.manual_seed(0)
+    model = settled(BlocksVGG(blocks, strided=True))
+    student = pyedge.compress(model, images=images(), widths={}, keep="last")
+    for group, count in enumerate(blocks, 1):
+        norm = student.net.get_submodule(f"block{group}.0.1")
+        last = model.get_submodule(f"block{group}.{count - 1}.1")
+        assert torch.equal(norm.weight, last.weight)
+        assert torch.equal(norm.bias, last.bias)
 
 
 def test_compress_of_one_block_a_group_at_full_width_is_the_identity():

@@ -175,7 +175,7 @@ BAD = [
     ({"max_params": 0}, ValueError, "max_params: wanted a number above 0, got 0"),
     ({"max_macs": 10}, ValueError, "even P=0 leaves"),
     ({"widths": [1, 2]}, ValueError, "widths has 2 entries, wanted 7, for stem, groups.0.0.conv1"),
-    ({"widths": {"conv9": 3}}, ValueError, "widths names 'conv9', wanted one of stem"),
+    ({"widths": {"conv9": 3}}, ValueError, "widths: .*among stem.*'conv9'"),
     ({"widths": {"stem": 9}}, ValueError, "an integer from 1 to 8 for stem, got 9"),
     ({"widths": {"stem": 2.0}}, ValueError, "an integer from 1 to 8 for stem, got 2.0"),
     ({"P": 0.5, "max_images": 0}, ValueError, "max_images: wanted a whole number from 1, got 0"),
@@ -190,7 +190,7 @@ def test_plan_refuses_bad_arguments(options, error, message):
 
 def test_plan_refuses_unequal_widths_for_tied_filters():
     widths = {"stem": 9, "groups.0.0.conv2": 10}
-    with pytest.raises(ValueError, match=r"sum ties them.*equal"):
+    with pytest.raises(ValueError, match=r"which a sum ties, got 9 and 10"):
         pyedge.plan(models.cifar_resnet(20).eval(), images=images(2), widths=widths)
 
 

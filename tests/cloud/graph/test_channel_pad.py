@@ -60,5 +60,5 @@ def test_channel_pad_takes_positions_from_a_state_dict():
 
 
 def test_channel_pad_refuses_positions_outside():
-    with pytest.raises(ValueError, match=r"position .*out_channels = 4, got 4"):
+    with pytest.raises(ValueError, match=r"position: .*out_channels = 4, got 4"):
         ChannelPad([0, 4], 4)

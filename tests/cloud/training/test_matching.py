@@ -214,8 +214,8 @@ def test_match_says_that_second_derivatives_are_not_supported():
     [
         ((2, 2, 3), [(2, 4, 3, 3)], None, r"student_map: .*\[n, c, h, w\], got \(2, 2, 3\)"),
         ((2, 2, 3, 3), [], None, "teacher_maps: wanted at least one block"),
-        ((2, 2, 3, 3), [(2, 4, 3, 4)], None, r"teacher_maps\[0\] .*\[2, 4, 3, 3\]"),
-        ((2, 2, 3, 3), [(2, 4, 3, 3), (2, 5, 3, 3)], None, r"teacher_maps\[1\] must be"),
+        ((2, 2, 3, 3), [(2, 4, 3, 4)], None, r"teacher_maps\[0\]: .*\[2, 4, 3, 3\]"),
+        ((2, 2, 3, 3), [(2, 4, 3, 3), (2, 5, 3, 3)], None, r"teacher_maps\[1\]: wanted"),
         ((2, 5, 3, 3), [(2, 4, 3, 3)], None, "5 channels, more than .* 4"),
         ((2, 2, 3, 3), [(2, 4, 3, 3)], [0], "int64 position .*student's 2"),
         ((2, 2, 3, 3), [(2, 4, 3, 3)], [1, 1], r"rise strictly within 0\.\.3"),

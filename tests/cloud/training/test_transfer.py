@@ -148,7 +148,7 @@ def test_transfer_refuses_a_teacher_of_other_classes():
             logits, maps = super().forward(x)
             return logits[:, :2], maps
 
-    with pytest.raises(ValueError, match=r"transfer: teacher .*2 classes .*student 3"):
+    with pytest.raises(ValueError, match=r"transfer: teacher: .*3 classes.*got 2"):
         transfer(student, Other(), batches(), options=QUICK)
 
 

@@ -279,7 +279,7 @@ DIALECTS: list[Dialect] = [
     _vgg("module_list", ListVGG),
     _vgg("pool_before_relu", PoolBeforeReLU),
     _vgg("grey", lambda b: CifarVGG(b, c_in=1, head=lambda: nn.Linear(24 * 9, 10)), (1, 28, 28)),
-    _vgg("all_conv", AllConv, refuses="the classifier must be an nn.Linear"),
+    _vgg("all_conv", AllConv, refuses="classifier: wanted an nn.Linear"),
     Dialect(
         "vgg_written_out", WrittenVGG, (3, 16, 16), 3, (2, 2, 3), convs_kept=3, stochastic=True
     ),
