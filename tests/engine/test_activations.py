@@ -56,16 +56,14 @@ def curved(net: GraphMaker, op: str, source: int | None = None) -> int:
     inputs = None if source is None else [source]
     if op != "prelu":
         return net.add(op, inputs)
-    name = f"prelu_{len(net.nodes)}"
     width = net.shapes[net.x if source is None else source][0]
-    weight = net.array(f"{name}.weight", width, mean=0.25, scale=0.3)
-    return net.add(op, inputs, name=name, weight=weight)
+    return net.add(op, inputs, weight=net.values(width, mean=0.25, scale=0.3))
 
 
 @pytest.mark.parametrize("curve", [*CURVES, "prelu"])
 def test_curve_of_a_vector_and_of_one_that_is_read_twice(curve: str) -> None:
     net = begin(6, (1, 1), 0)
-    net.add("flatten", None, (6,))
+    net.add("flatten")
     first = curved(net, curve)
     curved(net, curve)
     net.add("add", [net.x, first])
@@ -78,7 +76,7 @@ def test_curve_far_from_zero_is_finite_and_right(curve: str) -> None:
     values = np.array([-1e4, -200, -90, -20, -3, -1e-3, 0, 1e-3, 3, 20, 90, 200, 1e4], np.float32)
     net = GraphMaker((len(values), 1, 1))
     net.add(curve)
-    net.add("flatten", None, (len(values),))
+    net.add("flatten")
     net.linear(len(values))
     head = net.nodes[-1]
     net.arrays[head["weight"]] = np.eye(len(values), dtype=np.float32)
@@ -138,7 +136,7 @@ def test_squeeze_and_excitation(c, size, gate, flat, squeeze, around, after, beh
     source = net.x
     net.global_avg_pool()
     if flat:
-        net.add("flatten", None, (c,))
+        net.add("flatten")
         net.linear(squeeze, "squeeze")
         net.add("relu")
         net.linear(c, "excite")
@@ -188,8 +186,11 @@ def test_multiply_of_two_maps(c, size, sides, clamps, n, seed):
 def test_multiply_of_maps_that_do_not_fit_is_refused() -> None:
     net = begin(4, (3, 3), 0)
     source = net.x
-    net.pool("avg_pool", (2, 2), (1, 1), (0, 0))
-    net.add("multiply", [source, net.x], net.shapes[source])
+    small = net.pool("avg_pool", (2, 2), (1, 1), (0, 0))
+    with pytest.raises(ValueError, match=r"second input: .*\[4, 3, 3\].*\[4, 2, 2\]"):
+        net.add("multiply", [source, small])
+    net.add("multiply", [source, source])
+    net.nodes[-1]["inputs"] = [source, small]
     net.linear(3)
     with pytest.raises(ValueError, match="multiply_3"):
         net.engine()
