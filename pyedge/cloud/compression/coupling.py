@@ -7,6 +7,7 @@ parameters and multiply-accumulates for any widths without building anything.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,14 +62,16 @@ class FilterSet:
     """Filters that stay or go together: filter i of every conv in `convs`.
 
     inputs: modules that read these channels -> how many input features a channel is (49 for a
-    linear layer on flattened 7x7 maps). norms: batch norms over them. fixed: why the set cannot
-    be pruned, "" when it can.
+    linear layer on flattened 7x7 maps). norms: batch norms over them. inner: those of `convs` whose
+    maps nothing but depthwise convolutions of the set read. fixed: why the set cannot be pruned, ""
+    when it can.
     """
 
     filters: int
     convs: tuple[str, ...]
     inputs: dict[str, int]
     norms: tuple[str, ...]
+    inner: tuple[str, ...] = ()
     fixed: str = ""
 
 
@@ -110,8 +113,9 @@ def filter_sets(
         if name in seen:
             continue
         found = _filter_set(traced.get_submodule(name), graph, names)
+        inner = tuple(conv for conv in found.convs if _feeds_depthwise_alone(traced, conv))
         seen.update(found.convs)
-        sets.append(found)
+        sets.append(dataclasses.replace(found, inner=inner))
     return sets
 
 
@@ -120,6 +124,9 @@ def _filter_set(
 ) -> FilterSet:
     assert isinstance(conv, nn.Conv2d)
     filters = conv.out_channels
+    if nodes.is_depthwise_conv(conv):
+        # filters of a convolution before it would have brought it into their set
+        return FilterSet(filters, (names[conv],), {}, (), fixed="it filters the image's channels")
     if conv.groups > 1:
         return FilterSet(filters, (names[conv],), {}, (), fixed="a grouped convolution")
     group = graph.get_pruning_group(conv, tp.prune_conv_out_channels, list(range(filters)))
@@ -132,6 +139,10 @@ def _filter_set(
         name = names.get(module, "")
         is_out = graph.is_out_channel_pruning_fn(dependency.handler)
         if isinstance(module, nn.Conv2d):
+            if nodes.is_depthwise_conv(module):
+                if name not in convs:  # it loses a channel on both sides at once
+                    convs.append(name)
+                continue
             if module.groups > 1:
                 fixed = f"{name} is a grouped convolution"
             if is_out:
@@ -150,7 +161,20 @@ def _filter_set(
             fixed = f"{name} ({type(module).__name__}) is tied to it"
         elif isinstance(module, nn.Parameter):
             fixed = "a parameter outside any known layer is tied to it"
-    return FilterSet(filters, tuple(convs), inputs, tuple(norms), fixed)
+    return FilterSet(filters, tuple(convs), inputs, tuple(norms), fixed=fixed)
+
+
+def _feeds_depthwise_alone(traced: fx.GraphModule, conv: str) -> bool:
+    """Tell whether all that reads a convolution's maps are depthwise convolutions."""
+    stack = [next(node for node in traced.graph.nodes if node.target == conv)]
+    readers = []
+    while stack:
+        for user in stack.pop().users:
+            if nodes.is_relu(user) or nodes.is_channel_norm(user) or nodes.is_content_free(user):
+                stack.append(user)
+            else:
+                readers.append(user)
+    return all(map(nodes.is_depthwise, readers))
 
 
 class CostModel:

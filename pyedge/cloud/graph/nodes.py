@@ -48,6 +48,19 @@ def is_conv(node: fx.Node) -> bool:
     return isinstance(module_of(node), nn.Conv2d)
 
 
+def is_depthwise(node: fx.Node) -> bool:
+    """Tell whether it is a convolution that filters each channel by itself."""
+    return is_depthwise_conv(module_of(node))
+
+
+def is_depthwise_conv(module: nn.Module | None) -> bool:
+    """Tell whether a module is a convolution with one filter for each of its channels."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.groups == module.in_channels == module.out_channels > 1
+    )
+
+
 def is_linear(node: fx.Node) -> bool:
     return isinstance(module_of(node), nn.Linear)
 

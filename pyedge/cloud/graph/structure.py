@@ -285,21 +285,34 @@ def _after_activation(node: fx.Node) -> fx.Node:
 
 def _chain_groups(traced: fx.GraphModule, hidden: set[str]) -> list[Group]:
     blocks: list[tuple[Block, tuple[int, ...]]] = []
+    inside: set[fx.Node] = set()
     for node in traced.graph.nodes:
-        if not nodes.is_conv(node) or str(node.target) in hidden:
+        if not nodes.is_conv(node) or str(node.target) in hidden or node in inside:
             continue
-        output = node
-        reader = node
-        while len(reader.users) == 1:
-            reader = next(iter(reader.users))
-            if nodes.is_relu(reader) or nodes.is_channel_norm(reader):
-                output = reader
-            elif not nodes.is_content_free(reader):
-                break
-        name = str(node.target)
+        last, reader = _end_of_block(node)
+        convs = (str(node.target),)
+        if nodes.is_depthwise(node) and reader is not None and nodes.is_conv(reader):
+            # with the convolution that mixes its channels it makes one block (MobileNetV1)
+            inside.add(reader)
+            last, _ = _end_of_block(reader)
+            convs = (*convs, str(reader.target))
+        name = _common_name(convs) if len(convs) > 1 else convs[0]
         entry = nodes.inputs_of(node)[0]
-        blocks.append((Block(name, (name,), (), entry.name, output.name), shape_of(node)[1:]))
+        shape = shape_of(last)[1:]
+        blocks.append((Block(name, convs, (), entry.name, last.name), shape))
     return _runs(blocks)
+
+
+def _end_of_block(conv: fx.Node) -> tuple[fx.Node, fx.Node | None]:
+    """Return the last norm or activation that alone reads `conv`, and what alone reads that."""
+    output = reader = conv
+    while len(reader.users) == 1:
+        reader = next(iter(reader.users))
+        if nodes.is_relu(reader) or nodes.is_channel_norm(reader):
+            output = reader
+        elif not nodes.is_content_free(reader):
+            return output, reader
+    return output, None
 
 
 def _named_groups(traced: fx.GraphModule, names: BlockNames) -> list[Group]:

@@ -1,0 +1,102 @@
+"""Networks of phones: what a filter takes along through depthwise convolutions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pyedge
+from pyedge.cloud.compression.profile import relu_after
+from pyedge.cloud.graph.trace import trace
+from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
+from pyedge.cloud.training.train_options import TrainOptions
+from tests.support.dialects import get
+
+BLOCK = "features.2.conv"  # the first with an expansion: 4 channels to 24 to 6
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def case(name: str) -> tuple[nn.Module, Tensor]:
+    dialect = get(name)
+    return dialect.make(), dialect.images(8)
+
+
+def test_phones_expansion_depthwise_and_projection_are_one_set():
+    model, images = case("mobilenet_v2")
+    plan = pyedge.plan(model, 0.5, images)
+    found = next(each for each in plan.sets if f"{BLOCK}.0.0" in each.convs)
+    assert found.convs == (f"{BLOCK}.0.0", f"{BLOCK}.1.0")
+    assert found.inputs == {f"{BLOCK}.2": 1}
+    assert found.norms == (f"{BLOCK}.0.1", f"{BLOCK}.1.1")
+    assert found.inner == (f"{BLOCK}.0.0",)
+    assert not found.fixed
+
+
+def test_phones_every_filter_of_a_set_costs_what_it_takes_along():
+    model, images = case("mobilenet_v2")
+    full, cut = (pyedge.plan(model, images=images, widths={f"{BLOCK}.0.0": w}) for w in (24, 17))
+    # weights of 4 inputs, 9 taps, 6 outputs, and scale and shift of two norms
+    assert full.params - cut.params == 7 * (4 + 9 + 6 + 4)
+    # maps of 16x16 before the stride and 8x8 after it
+    assert full.macs - cut.macs == 7 * (4 * 256 + (9 + 6) * 64)
+    student = cut.build()
+    assert parameters(student) == cut.params
+    depthwise = student.net.get_submodule(f"{BLOCK}.1.0")
+    assert depthwise.groups == depthwise.in_channels == depthwise.out_channels == 17
+    kept = cut.kept[[BLOCK + ".0.0" in each.convs for each in cut.sets].index(True)]
+    assert torch.equal(depthwise.weight, model.get_submodule(f"{BLOCK}.1.0").weight[kept])
+
+
+def test_phones_filters_are_measured_behind_the_depthwise_convolution():
+    model, images = case("mobilenet_v2")
+    plan = pyedge.plan(model, 0.5, images)
+    traced = trace(model, images)
+    relu = relu_after(traced, f"{BLOCK}.1.0")
+    seen: list[Tensor] = []
+    model.get_submodule(f"{BLOCK}.1.2").register_forward_hook(lambda *args: seen.append(args[2]))
+    with torch.no_grad():
+        model(images)
+    assert relu is not None
+    zeros = (seen[0] == 0).double().mean((2, 3))
+    spare = (zeros >= 0.5).sum(1).double().mean()
+    assert plan.widths[f"{BLOCK}.0.0"] == 24 - int(spare + 0.5) < 24
+    assert plan.widths[f"{BLOCK}.1.0"] == plan.widths[f"{BLOCK}.0.0"]
+
+
+def test_phones_a_depthwise_convolution_of_the_image_stays():
+    layers = [nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 8, 1), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    plan = pyedge.plan(model, 0.0, torch.randn(4, 3, 8, 8))
+    assert plan.widths == {"0": 3, "1": 1}
+    assert [each.fixed for each in plan.sets] == ["it filters the image's channels", ""]
+    assert plan.build()(torch.randn(2, 3, 8, 8)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2"])
+def test_phones_students_learn_from_their_teacher_and_survive_a_file(name, tmp_path):
+    model, images = case(name)
+    plan = pyedge.plan(model, 0.5, images)
+    student = plan.build()
+    assert parameters(student) == plan.params < parameters(model)
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    labels = torch.arange(8) % 10
+    options = TrainOptions(steps=1, lr=0.01, progress=False)
+    pyedge.transfer(student, model, [(images, labels)], options=options)
+    moved = {key for key, value in student.state_dict().items() if not value.equal(before[key])}
+    assert {f"{conv}.weight" for conv in student.last_convs} < moved
+    info = NetworkInfo(
+        builder="tests.support.dialects.mobile:MobileNetV2",
+        options={"blocks": [1, 2, 2]},
+        classes=tuple("abcdefghij"),
+        input_shape=(3, 32, 32),
+        student=StudentSettings.of(plan),
+    )
+    save_network(tmp_path / "student.pt", student, info)
+    again, _ = load_network(tmp_path / "student.pt")
+    assert again.widths == plan.widths
+    with torch.no_grad():
+        assert torch.equal(again.eval()(images), student.eval()(images))
