@@ -19,6 +19,7 @@ from torch import fx, nn
 from pyedge.cloud.graph import nodes
 from pyedge.cloud.graph.channel_affine import ChannelAffine
 from pyedge.cloud.graph.channel_pad import ChannelPad
+from pyedge.cloud.graph.gates import find_gates
 from pyedge.cloud.graph.nodes import shape_of
 from pyedge.errors import StructureError
 
@@ -63,8 +64,8 @@ class FilterSet:
 
     inputs: modules that read these channels -> how many input features a channel is (49 for a
     linear layer on flattened 7x7 maps). norms: batch norms over them. inner: those of `convs` whose
-    maps nothing but depthwise convolutions of the set read. fixed: why the set cannot be pruned, ""
-    when it can.
+    maps nothing but depthwise convolutions of the set read. gates: linear layers that compute a
+    factor for each of these channels. fixed: why the set cannot be pruned, "" when it can.
     """
 
     filters: int
@@ -72,6 +73,7 @@ class FilterSet:
     inputs: dict[str, int]
     norms: tuple[str, ...]
     inner: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
     fixed: str = ""
 
 
@@ -107,12 +109,13 @@ def filter_sets(
 ) -> list[FilterSet]:
     """Group `convs` (module names) into sets of coupled filters, in order."""
     names = {module: name for name, module in traced.named_modules(remove_duplicate=False)}
+    gates = find_gates(traced).layers(nn.Linear)
     sets: list[FilterSet] = []
     seen: set[str] = set()
     for name in convs:
         if name in seen:
             continue
-        found = _filter_set(traced.get_submodule(name), graph, names)
+        found = _filter_set(traced.get_submodule(name), graph, names, gates)
         inner = tuple(conv for conv in found.convs if _feeds_depthwise_alone(traced, conv))
         seen.update(found.convs)
         sets.append(dataclasses.replace(found, inner=inner))
@@ -120,7 +123,10 @@ def filter_sets(
 
 
 def _filter_set(
-    conv: nn.Module, graph: tp.DependencyGraph, names: dict[nn.Module, str]
+    conv: nn.Module,
+    graph: tp.DependencyGraph,
+    names: dict[nn.Module, str],
+    gates: tuple[str, ...],
 ) -> FilterSet:
     assert isinstance(conv, nn.Conv2d)
     filters = conv.out_channels
@@ -133,6 +139,7 @@ def _filter_set(
     convs: list[str] = []
     norms: list[str] = []
     inputs: dict[str, int] = {}
+    tied: list[str] = []
     fixed = ""
     for dependency, channels in group:
         module = dependency.target.module
@@ -150,6 +157,9 @@ def _filter_set(
             else:
                 inputs[name] = 1
         elif isinstance(module, nn.Linear):
+            if is_out and name in gates:
+                tied.append(name)
+                continue
             if is_out:
                 fixed = f"{name} is tied to it"
             inputs[name] = len(channels) // filters
@@ -161,7 +171,7 @@ def _filter_set(
             fixed = f"{name} ({type(module).__name__}) is tied to it"
         elif isinstance(module, nn.Parameter):
             fixed = "a parameter outside any known layer is tied to it"
-    return FilterSet(filters, tuple(convs), inputs, tuple(norms), fixed=fixed)
+    return FilterSet(filters, tuple(convs), inputs, tuple(norms), gates=tuple(tied), fixed=fixed)
 
 
 def _feeds_depthwise_alone(traced: fx.GraphModule, conv: str) -> bool:
@@ -181,7 +191,7 @@ class CostModel:
     """Parameters and multiply-accumulates of a network, for any widths of its filter sets."""
 
     def __init__(self, traced: fx.GraphModule, sets: Sequence[FilterSet]) -> None:
-        self._out = {conv: place for place, each in enumerate(sets) for conv in each.convs}
+        self._out = {name: place for place, s in enumerate(sets) for name in (*s.convs, *s.gates)}
         self._in = {
             name: (place, k) for place, s in enumerate(sets) for name, k in s.inputs.items()
         }
@@ -225,7 +235,7 @@ class CostModel:
             weights = out * (c_in // module.groups) * math.prod(module.kernel_size)
         else:
             assert isinstance(module, nn.Linear)
-            out = module.out_features
+            out = module.out_features if place is None else widths[place]
             features = module.in_features if inputs is None else widths[inputs[0]] * inputs[1]
             weights = out * features
         return weights + (out if module.bias is not None else 0), weights * positions

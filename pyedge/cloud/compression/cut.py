@@ -115,7 +115,7 @@ class Cut:
 
     def _note(self, name: str, place: int | None) -> str:
         if place is None:
-            return ""
+            return "inside a gate" if name in self.shallow.gate_convs else ""
         each = self.sets[place]
         notes = [each.fixed] if each.fixed else []
         others = [conv for conv in each.convs if conv != name]

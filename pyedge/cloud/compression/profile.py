@@ -148,6 +148,7 @@ def _keeps_channels(node: fx.Node) -> bool:
         nodes.is_channel_norm(node)
         or nodes.is_add(node)
         or nodes.is_scale(node)
+        or nodes.is_gating(node)
         or nodes.is_content_free(node)
         or nodes.is_pool(node)
     )

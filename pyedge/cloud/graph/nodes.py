@@ -21,7 +21,7 @@ _RELU6_FUNCTIONS = {F.relu6}
 _ADD_FUNCTIONS = {operator.add, operator.iadd, torch.add}
 _ADD_METHODS = {"add", "add_"}
 _CONTENT_FREE = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _POOL_FUNCTIONS = {
     F.max_pool2d,
     torch.max_pool2d,
@@ -98,7 +98,7 @@ def is_add(node: fx.Node) -> bool:
 def is_pool(node: fx.Node) -> bool:
     if node.op == "call_function":
         return node.target in _POOL_FUNCTIONS
-    return isinstance(module_of(node), _POOLS)
+    return isinstance(module_of(node), POOLS)
 
 
 def is_content_free(node: fx.Node) -> bool:
@@ -127,6 +127,17 @@ def is_scale(node: fx.Node) -> bool:
         shape = factor.meta.get("shape")
         return shape is not None and math.prod(shape) == 1
     return isinstance(factor, (int, float))
+
+
+def is_gating(node: fx.Node) -> bool:
+    """Tell whether it is a map multiplied by one computed number for each of its channels."""
+    if getattr(node.target, "__name__", node.target) != "mul" or len(shape_of(node)) != 4:
+        return False
+    operands = [arg for arg in node.all_input_nodes if len(shape_of(arg)) == 4]
+    shape = shape_of(node)
+    return len(operands) == 2 and all(
+        shape_of(arg) in (shape, (*shape[:2], 1, 1)) for arg in operands
+    )
 
 
 def inputs_of(node: fx.Node) -> list[fx.Node]:

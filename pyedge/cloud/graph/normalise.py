@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from pyedge.cloud.graph.activation_spellings import recognise_activations
 from pyedge.cloud.graph.layer_spellings import (
     expand_batch_norms,
     own_weights_as_layers,
@@ -49,6 +50,7 @@ def normalise(traced: fx.GraphModule) -> None:
         _normalise_dropout(traced, node)
         _normalise_flatten(node)
         _normalise_subsampling(traced, node)
+        _normalise_factor(node)
     own_weights_as_layers(traced)
     sums_of_stacks_as_sums(traced)
     # what is recognised by running the graph needs it whole
@@ -56,6 +58,7 @@ def normalise(traced: fx.GraphModule) -> None:
     traced.recompile()
     recognise_channel_pads(traced)
     recognise_relus(traced)
+    recognise_activations(traced)
     recognise_affines(traced)
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
@@ -194,6 +197,37 @@ def _normalise_flatten(node: fx.Node) -> None:
     if node.target == "squeeze_":
         _redirect_later_readers(node)
     replace(node, "call_function", kind, args)
+
+
+def _normalise_factor(node: fx.Node) -> None:
+    """Turn numbers for each channel n c, made n c 1 1 or n c h w in any way, into n c 1 1.
+
+    Products broadcast, so x * y.expand_as(x) is x * y; sizes in a view would not follow a cut.
+    """
+    source = node.args[0] if node.args else None
+    if node.op not in ("call_method", "call_function") or not isinstance(source, fx.Node):
+        return
+    before, after = shape_of(source), shape_of(node)
+    name = getattr(node.target, "__name__", node.target)
+    if name in ("view", "reshape", "getitem", "unflatten") and after == (*before, 1, 1):
+        if len(before) == 2:
+            inner = replace(node, "call_function", torch.unsqueeze, (source, 2))
+            outer = node.graph
+            with outer.inserting_after(inner):
+                last = outer.call_function(torch.unsqueeze, (inner, 3))
+            inner.replace_all_uses_with(last, delete_user_cb=lambda user: user is not last)
+            last.meta.update(inner.meta)
+            inner.meta["shape"] = (*before, 1)
+    elif name in ("expand", "expand_as") and len(after) == 4 and before == (*after[:2], 1, 1):
+        products = [user for user in node.users if _is_product(user, after)]
+        for user in products:
+            user.replace_input_with(node, source)
+
+
+def _is_product(node: fx.Node, shape: tuple[int, ...]) -> bool:
+    maps = [arg for arg in node.all_input_nodes if shape_of(arg) == shape]
+    name = getattr(node.target, "__name__", node.target)
+    return name == "mul" and len(maps) == 2 and shape_of(node) == shape
 
 
 def _normalise_subsampling(traced: fx.GraphModule, node: fx.Node) -> None:

@@ -100,3 +100,50 @@ def test_phones_students_learn_from_their_teacher_and_survive_a_file(name, tmp_p
     assert again.widths == plan.widths
     with torch.no_grad():
         assert torch.equal(again.eval()(images), student.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "squeeze", "excite", "biases"),
+    [
+        ("gate_linear_expand_as", "body.0.0.se.fc.0", "body.0.0.se.fc.2", 0),
+        ("gate_conv", "body.0.0.se.fc1", "body.0.0.se.fc2", 1),
+    ],
+)
+def test_phones_a_gate_keeps_its_maps_channels(name, squeeze, excite, biases):
+    model, images = case(name)
+    full, cut = (pyedge.plan(model, images=images, widths={"stem": w}) for w in (8, 5))
+    found = cut.sets[0]
+    assert {"stem", "body.0.0.conv2"} <= {*found.convs}
+    assert excite in (*found.convs, *found.gates)
+    assert found.inputs[squeeze] == 1
+    student = cut.build()
+    assert parameters(student) == cut.params < full.params
+    inner, outer = (student.net.get_submodule(each).weight for each in (squeeze, excite))
+    whole = [model.get_submodule(each).weight for each in (squeeze, excite)]
+    kept = cut.kept[0]
+    assert torch.equal(inner.flatten(1), whole[0].flatten(1)[:, kept])
+    assert torch.equal(outer.flatten(1), whole[1].flatten(1)[kept])
+    # of the gate go inputs of the squeeze, and outputs of the other with their biases
+    lost = sum(p.numel() for p in whole) - inner.numel() - outer.numel()
+    assert lost == 3 * (2 * len(whole[0]))
+    bias = student.net.get_submodule(excite).bias
+    assert (0 if bias is None else bias.numel()) == 5 * biases
+
+
+@pytest.mark.parametrize("name", ["gate_linear_expand_as", "gate_conv"])
+def test_phones_the_last_blocks_gate_comes_with_it(name):
+    model, images = case(name)
+    student = pyedge.compress(model, images=images, widths={}, keep="last")
+    gate = {key for key in model.state_dict() if key.startswith("body.0.1.se")}
+    assert gate
+    for key in gate:
+        mine = student.net.get_parameter(key.replace("body.0.1", "body.0.0"))
+        assert torch.equal(mine, model.get_parameter(key))
+
+
+def test_phones_gates_are_named_in_the_table():
+    model, images = case("gate_conv")
+    plan = pyedge.plan(model, 0.5, images)
+    notes = {layer.conv: layer.note for layer in plan.layers}
+    assert notes["body.0.0.se.fc1"] == "inside a gate"
+    assert "tied to" in notes["body.0.0.se.fc2"]

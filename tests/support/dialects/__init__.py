@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     cifar_resnet,
+    gated,
     idioms,
     layouts,
     mobile,
@@ -28,6 +29,7 @@ DIALECTS: list[Dialect] = [
     *idioms.DIALECTS,
     *layouts.DIALECTS,
     *mobile.DIALECTS,
+    *gated.DIALECTS,
     *variants.DIALECTS,
     *wrapped.DIALECTS,
     *refused.DIALECTS,
