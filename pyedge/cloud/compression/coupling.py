@@ -63,9 +63,10 @@ class FilterSet:
     """Filters that stay or go together: filter i of every conv in `convs`.
 
     inputs: modules that read these channels -> how many input features a channel is (49 for a
-    linear layer on flattened 7x7 maps). norms: batch norms over them. inner: those of `convs` whose
-    maps nothing but depthwise convolutions of the set read. gates: linear layers that compute a
-    factor for each of these channels. fixed: why the set cannot be pruned, "" when it can.
+    linear layer on flattened 7x7 maps). norms: batch norms and PReLUs of them. inner: those of
+    `convs` whose maps nothing but depthwise convolutions of the set read. gates: linear layers that
+    compute a factor for each of these channels. fixed: why the set cannot be pruned, "" when it
+    can.
     """
 
     filters: int
@@ -165,6 +166,9 @@ def _filter_set(
             inputs[name] = len(channels) // filters
         elif isinstance(module, nodes.CHANNEL_NORMS):
             norms.append(name)
+        elif isinstance(module, nn.PReLU):
+            if module.num_parameters > 1:
+                norms.append(name)
         elif any(True for _ in getattr(module, "parameters", list)()) and not isinstance(
             module, (ChannelPad, torch.Tensor)
         ):
@@ -180,7 +184,8 @@ def _feeds_depthwise_alone(traced: fx.GraphModule, conv: str) -> bool:
     readers = []
     while stack:
         for user in stack.pop().users:
-            if nodes.is_relu(user) or nodes.is_channel_norm(user) or nodes.is_content_free(user):
+            plain = nodes.is_activation(user) or nodes.is_content_free(user)
+            if plain or nodes.is_channel_norm(user):
                 stack.append(user)
             else:
                 readers.append(user)
@@ -207,7 +212,7 @@ class CostModel:
                 calls[str(node.target)] = calls.get(str(node.target), 0) + 1
         for name, module in traced.named_modules():
             own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-            if isinstance(module, (nn.Conv2d, nn.Linear, *nodes.CHANNEL_NORMS)):
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.PReLU, *nodes.CHANNEL_NORMS)):
                 self._layers.append((name, module, calls.get(name, 0)))
             else:
                 self._other += own
@@ -223,7 +228,7 @@ class CostModel:
     def _layer(
         self, name: str, module: nn.Module, positions: int, widths: Sequence[int]
     ) -> tuple[int, int]:
-        if isinstance(module, nodes.CHANNEL_NORMS):
+        if isinstance(module, (nn.PReLU, *nodes.CHANNEL_NORMS)):
             sizes = [parameter.numel() for parameter in module.parameters(recurse=False)]
             norm = self._norm.get(name)
             return (sum(sizes) if norm is None else len(sizes) * widths[norm]), 0

@@ -155,7 +155,7 @@ def _conv_node(traced: fx.GraphModule, name: str) -> fx.Node:
 
 def _norm_before(traced: fx.GraphModule, conv: str) -> str | None:
     node = _conv_node(traced, conv).all_input_nodes[0]
-    while nodes.is_relu(node) or nodes.is_content_free(node):
+    while nodes.is_activation(node) or nodes.is_content_free(node):
         node = node.all_input_nodes[0]
     return str(node.target) if nodes.is_channel_norm(node) else None
 

@@ -18,6 +18,9 @@ CHANNEL_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, ChannelAff
 _MIXING_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d)
 _RELU_FUNCTIONS = {F.relu, F.relu_, torch.relu, torch.relu_}
 _RELU6_FUNCTIONS = {F.relu6}
+# these go to zero, on one side at least, but are not exactly zero there
+_WEAK = (nn.SiLU, nn.Hardswish, nn.GELU, nn.Mish, nn.LeakyReLU, nn.PReLU)
+_WEAK_FUNCTIONS = {F.silu, F.hardswish, F.gelu, F.mish, F.leaky_relu, F.prelu, torch.prelu}
 _ADD_FUNCTIONS = {operator.add, operator.iadd, torch.add}
 _ADD_METHODS = {"add", "add_"}
 _CONTENT_FREE = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
@@ -83,6 +86,23 @@ def is_relu6(node: fx.Node) -> bool:
     if node.op == "call_function":
         return node.target in _RELU6_FUNCTIONS
     return isinstance(module_of(node), nn.ReLU6)
+
+
+def is_weak_activation(node: fx.Node) -> bool:
+    """Tell whether it is an activation that is close to zero where a ReLU is zero.
+
+    ELU and its kin are not: they end at -1, so that an idle filter is far from zero.
+    """
+    if node.op == "call_function":
+        return node.target in _WEAK_FUNCTIONS
+    if node.op == "call_method":
+        return node.target == "prelu"
+    return isinstance(module_of(node), _WEAK)
+
+
+def is_activation(node: fx.Node) -> bool:
+    """Tell whether it is an activation whose zeros, exact or nearly so, can be counted."""
+    return is_relu(node) or is_weak_activation(node)
 
 
 def is_add(node: fx.Node) -> bool:

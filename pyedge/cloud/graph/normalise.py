@@ -28,11 +28,26 @@ _OUT_OF_PLACE_FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
     operator.imul: operator.mul,
     operator.isub: operator.sub,
+    operator.itruediv: operator.truediv,
     F.relu_: F.relu,
+    F.leaky_relu_: F.leaky_relu,
+    torch.sigmoid_: torch.sigmoid,
     torch.relu_: F.relu,
     torch.dropout_: F.dropout,
 }
-_OUT_OF_PLACE_METHODS = {"relu_": F.relu, "add_": torch.add, "mul_": torch.mul, "sub_": torch.sub}
+_OUT_OF_PLACE_METHODS = {
+    "relu_": F.relu,
+    "add_": torch.add,
+    "mul_": torch.mul,
+    "sub_": torch.sub,
+    "div_": torch.div,
+    "sigmoid_": torch.sigmoid,
+}
+# functions with an argument `inplace`
+_WITH_INPLACE = {
+    *(F.relu, F.relu6, F.dropout, F.leaky_relu, F.elu, F.silu, F.mish, F.hardtanh),
+    *(F.hardswish, F.hardsigmoid),
+}
 _SQUEEZES = {"squeeze", "squeeze_", torch.squeeze}
 _FLATTENS = {"view", "reshape", "flatten", torch.reshape, torch.flatten} | _SQUEEZES
 
@@ -147,7 +162,7 @@ def _make_out_of_place(traced: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _inplace_argument(node: fx.Node) -> bool:
-    if node.target not in (F.relu, F.relu6, F.dropout, F.leaky_relu, F.elu, F.silu, F.hardtanh):
+    if node.target not in _WITH_INPLACE:
         return False
     place = _parameter_names(node).index("inplace")
     return bool(node.kwargs.get("inplace")) or (len(node.args) > place and bool(node.args[place]))

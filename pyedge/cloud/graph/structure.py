@@ -263,19 +263,19 @@ def _is_pre_activation(add: fx.Node) -> bool:
 
 
 def _entry(fork: fx.Node) -> fx.Node:
-    """Return a block's entry: BN and ReLU before a pre-activation block's shortcut belong to it."""
+    """Return a block's entry: norm and activation before a pre-activation block belong to it."""
     node = fork
-    while nodes.is_relu(node) or nodes.is_channel_norm(node):
+    while nodes.is_activation(node) or nodes.is_channel_norm(node):
         node = nodes.inputs_of(node)[0]
     return node if nodes.is_add(node) or nodes.is_content_free(node) else fork
 
 
 def _after_activation(node: fx.Node) -> fx.Node:
-    """Return the ReLU that alone reads `node` (also through dropout), or `node` itself."""
+    """Return the activation that alone reads `node` (also through dropout), or `node` itself."""
     reader = node
     while len(reader.users) == 1:
         reader = next(iter(reader.users))
-        if nodes.is_relu(reader):
+        if nodes.is_activation(reader):
             return reader
         if not nodes.is_content_free(reader):
             break
@@ -310,7 +310,7 @@ def _end_of_block(conv: fx.Node, gates: Gates) -> tuple[fx.Node, fx.Node | None]
         if product is None and len(reader.users) != 1:
             return output, None
         reader = next(iter(reader.users)) if product is None else product
-        if product is not None or nodes.is_relu(reader) or nodes.is_channel_norm(reader):
+        if product is not None or nodes.is_activation(reader) or nodes.is_channel_norm(reader):
             output = reader
         elif not nodes.is_content_free(reader):
             return output, reader

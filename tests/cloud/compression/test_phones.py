@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import pyedge
-from pyedge.cloud.compression.profile import relu_after
+from pyedge.cloud.compression.profile import activation_after
 from pyedge.cloud.graph.trace import trace
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
 from pyedge.cloud.training.train_options import TrainOptions
@@ -55,7 +55,7 @@ def test_phones_filters_are_measured_behind_the_depthwise_convolution():
     model, images = case("mobilenet_v2")
     plan = pyedge.plan(model, 0.5, images)
     traced = trace(model, images)
-    relu = relu_after(traced, f"{BLOCK}.1.0")
+    relu = activation_after(traced, f"{BLOCK}.1.0")
     seen: list[Tensor] = []
     model.get_submodule(f"{BLOCK}.1.2").register_forward_hook(lambda *args: seen.append(args[2]))
     with torch.no_grad():
