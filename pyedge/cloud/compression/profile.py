@@ -23,7 +23,7 @@ from pyedge.cloud.graph.nodes import shape_of
 from pyedge.cloud.zeros import near_zero_count, zero_count
 from pyedge.errors import StructureError
 
-NEAR_ZERO = 0.05  # chosen by bench.near_zero; docs/working.md has the figures
+NEAR_ZERO = 0.05  # chosen by bench.near_zero; docs/networks.md has the figures
 
 Images = torch.Tensor | Dataset | Iterable[Any]
 

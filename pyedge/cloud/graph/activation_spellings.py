@@ -41,10 +41,15 @@ _CLOSE = 1e-5
 
 
 def recognise_activations(traced: fx.GraphModule) -> None:
-    """Replace formulas of one map that are SiLU, hard-swish, GELU, Mish or a (hard) sigmoid."""
+    """Replace formulas of one map that are SiLU, hard-swish, GELU, Mish or a (hard) sigmoid.
+
+    What follows the last linear layer is not touched: `answer` reads it as it is.
+    """
     above = nodes.immediate_dominators(traced.graph)
     source_of = {}
-    for node in traced.graph.nodes:
+    every = list(traced.graph.nodes)
+    linears = [place for place, node in enumerate(every) if nodes.is_linear(node)]
+    for node in every[: linears[-1] if linears else None]:
         if _name(node) in _LAST and len(shape_of(node)) in (2, 4):
             source = _source(node, above)
             if source is not None:

@@ -18,7 +18,7 @@ CHANNEL_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, ChannelAff
 _MIXING_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d)
 _RELU_FUNCTIONS = {F.relu, F.relu_, torch.relu, torch.relu_}
 _RELU6_FUNCTIONS = {F.relu6}
-# these go to zero, on one side at least, but are not exactly zero there
+# these go to zero on one side, but are not exactly zero there (hard-swish only below -3)
 _WEAK = (nn.SiLU, nn.Hardswish, nn.GELU, nn.Mish, nn.LeakyReLU, nn.PReLU)
 _WEAK_FUNCTIONS = {F.silu, F.hardswish, F.gelu, F.mish, F.leaky_relu, F.prelu, torch.prelu}
 _ADD_FUNCTIONS = {operator.add, operator.iadd, torch.add}

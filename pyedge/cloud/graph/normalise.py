@@ -233,6 +233,8 @@ def _normalise_factor(node: fx.Node) -> None:
             inner.replace_all_uses_with(last, delete_user_cb=lambda user: user is not last)
             last.meta.update(inner.meta)
             inner.meta["shape"] = (*before, 1)
+    elif name in ("view", "reshape") and len(after) == 4 and before == after:
+        node.replace_all_uses_with(source)
     elif name in ("expand", "expand_as") and len(after) == 4 and before == (*after[:2], 1, 1):
         products = [user for user in node.users if _is_product(user, after)]
         for user in products:

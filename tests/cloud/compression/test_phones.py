@@ -147,3 +147,16 @@ def test_phones_gates_are_named_in_the_table():
     notes = {layer.conv: layer.note for layer in plan.layers}
     assert notes["body.0.0.se.fc1"] == "inside a gate"
     assert "tied to" in notes["body.0.0.se.fc2"]
+
+
+def test_phones_what_touches_no_grouped_convolution_is_cut():
+    model, images = case("timm_resnext")
+    plan = pyedge.plan(model, 0.5, images)
+    assert [len(group.blocks) for group in plan.structure.groups] == [2, 2, 2, 2]
+    grouped = {name for name, module in model.named_modules() if getattr(module, "groups", 1) > 1}
+    assert grouped
+    for each, width in zip(plan.sets, plan.set_widths, strict=True):
+        touched = grouped & {*each.convs, *each.inputs}
+        assert ("grouped convolution" in each.fixed) == bool(touched)
+        assert width == each.filters if touched else width < each.filters
+    assert parameters(plan.build()) == plan.params

@@ -55,6 +55,15 @@ def test_gates_broadcast_and_have_no_sizes_of_their_own():
         assert {"unsqueeze", "mul"} <= called
 
 
+def test_gates_views_of_the_same_sizes_are_none():
+    model = Formula(
+        lambda net, x: x * net.mix(x.mean((2, 3), True).view(len(x), 8, 1, 1)).sigmoid()
+    )
+    plan = pyedge.plan(model, images=torch.randn(4, 3, 12, 12), widths={"a": 5})
+    assert plan.build()(torch.randn(3, 3, 12, 12)).shape == (3, 4)
+    assert plan.widths == {"a": 5, "mix": 5}
+
+
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
