@@ -108,6 +108,7 @@ def table(
             fraction = f"{statistics.mean(each['fraction'] for each in found):.2f}"
             columns = [_spread([each[key] for each in found]) for key in ("before", "after")]
             rows.append((name, label, f"{found[0]['params']:,}", fraction, *columns))
+            print(*rows[-1], file=sys.stderr, flush=True)
     return rows
 
 

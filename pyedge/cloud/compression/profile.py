@@ -23,7 +23,8 @@ from pyedge.cloud.graph.nodes import shape_of
 from pyedge.cloud.zeros import near_zero_count, zero_count
 from pyedge.errors import StructureError
 
-NEAR_ZERO = 0.05  # chosen by bench.near_zero; docs/networks.md has the figures
+# with it SiLU has as many zeros as ReLU, so that P means the same: bench.near_zero
+NEAR_ZERO = 0.05
 
 Images = torch.Tensor | Dataset | Iterable[Any]
 

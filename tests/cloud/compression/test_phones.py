@@ -8,10 +8,14 @@ from torch import Tensor, nn
 
 import pyedge
 from pyedge.cloud.compression.profile import activation_after
+from pyedge.cloud.compression.surgery import recalibrate
+from pyedge.cloud.graph.nodes import is_depthwise_conv
 from pyedge.cloud.graph.trace import trace
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
 from pyedge.cloud.training.train_options import TrainOptions
 from tests.support.dialects import get
+from tests.support.dialects.gated import ConvGate, GatedResNet, LinearGate
+from tests.support.dialects.mobile import MobileNetV2
 
 BLOCK = "features.2.conv"  # the first with an expansion: 4 channels to 24 to 6
 
@@ -65,6 +69,35 @@ def test_phones_filters_are_measured_behind_the_depthwise_convolution():
     spare = (zeros >= 0.5).sum(1).double().mean()
     assert plan.widths[f"{BLOCK}.0.0"] == 24 - int(spare + 0.5) < 24
     assert plan.widths[f"{BLOCK}.1.0"] == plan.widths[f"{BLOCK}.0.0"]
+
+
+def test_phones_idle_filters_leave_without_a_trace():
+    model = MobileNetV2((1, 1, 1)).eval()
+    images = torch.randn(8, 3, 32, 32)
+    hidden = [name for name, module in model.named_modules() if is_depthwise_conv(module)]
+    with torch.no_grad():
+        for name in hidden:
+            norm = model.get_submodule(name.removesuffix("0") + "1")
+            norm.weight[1::2], norm.bias[1::2] = 0, -1
+    recalibrate(model, [images])
+    widths = {name: model.get_submodule(name).out_channels // 2 for name in hidden}
+    plan = pyedge.plan(model, images=images, widths=widths)
+    assert plan.params < plan.teacher.params
+    torch.testing.assert_close(plan.build()(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("gate", [LinearGate, ConvGate])
+def test_phones_idle_channels_leave_a_gate_without_a_trace(gate):
+    model = GatedResNet((1, 1), gate).eval()
+    images = torch.randn(8, 3, 12, 12)
+    first = model.body[0][0]
+    with torch.no_grad():
+        model.stem.weight[:3], model.stem.bias[:3] = 0, -1
+        first.bn2.weight[:3], first.bn2.bias[:3] = 0, 0
+    recalibrate(model, [images])
+    plan = pyedge.plan(model, images=images, widths={"stem": 5})
+    assert plan.kept[0].tolist() == [3, 4, 5, 6, 7]
+    torch.testing.assert_close(plan.build()(images), model(images), rtol=1e-4, atol=1e-4)
 
 
 def test_phones_a_depthwise_convolution_of_the_image_stays():
