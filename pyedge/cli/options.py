@@ -185,6 +185,14 @@ def add_compression(parser: parsing.Parser, P: float | None) -> None:
         "stem=14,groups.0.0.conv1=120 by name, the others by --P",
     )
     group.add_argument(
+        "--near-zero",
+        type=parsing.number(0, 0.99, above=True),
+        default=0.05,
+        metavar="SHARE",
+        help="for activations without exact zeros (SiLU, GELU, hard-swish, LeakyReLU): what is at "
+        "most this share of the layer's largest value counts as zero (default 0.05)",
+    )
+    group.add_argument(
         "--min-width",
         type=parsing.whole(1),
         default=1,

@@ -43,6 +43,7 @@ def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -
         widths=args.widths,
         max_params=args.max_params,
         max_macs=args.max_macs,
+        near_zero=args.near_zero,
         min_width=args.min_width,
         round_to=args.round_to,
         keep=args.keep,

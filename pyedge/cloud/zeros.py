@@ -28,6 +28,15 @@ def zero_count(x: Tensor) -> Tensor:
     return (x == 0).sum((2, 3), dtype=torch.int32)
 
 
+def near_zero_count(x: Tensor, threshold: float) -> Tensor:
+    """Count the values of at most `threshold` in size: [n, c, h, w] to [n, c] int32.
+
+    A NaN is not close to zero. Raises ValueError if `x` is not four-dimensional.
+    """
+    _check_map("near_zero_count", x)
+    return (x.abs() <= threshold).sum((2, 3), dtype=torch.int32)
+
+
 def zero_count_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Count what a ReLU after `scale * x + shift` would zero: [n, c, h, w] to [n, c] int32.
 

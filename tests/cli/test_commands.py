@@ -100,6 +100,13 @@ def test_cli_plan_keeps_to_a_budget(run: Run) -> None:
     assert all(layer["width"] % 2 == 0 for layer in found["layers"])
 
 
+def test_cli_plan_counts_what_is_near_zero_only_where_no_zero_is_exact(run: Run) -> None:
+    found = run("plan teacher.pt digits --near-zero 0.2")
+    assert found["near_zero"] is None  # the teacher has ReLUs
+    assert {layer["near_zero_fraction"] for layer in found["layers"]} == {None}
+    assert found["params"] == run("plan teacher.pt digits")["params"]
+
+
 def test_cli_compress_takes_widths_by_name(run: Run, folder: Path) -> None:
     found = run("compress teacher.pt digits --widths groups.1.0.conv1=5 --keep last --out w.pt")
     widths = {layer["conv"]: layer["width"] for layer in found["layers"]}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx, nn
 
-from pyedge.arguments import choice, whole
+from pyedge.arguments import choice, real, whole
 from pyedge.cloud.compression.coupling import CostModel, FilterSet, dependency_graph, filter_sets
 from pyedge.cloud.compression.cut import Init, Teacher
 from pyedge.cloud.compression.depth import Head, Keep, make_shallow
 from pyedge.cloud.compression.plan import Plan
-from pyedge.cloud.compression.profile import Images, image_batches, measure
+from pyedge.cloud.compression.profile import NEAR_ZERO, Images, image_batches, measure
 from pyedge.cloud.compression.widths import (
     WidthRule,
     Widths,
@@ -58,6 +58,7 @@ def plan(
     widths: Widths | None = None,
     max_params: int | None = None,
     max_macs: int | None = None,
+    near_zero: float = NEAR_ZERO,
     min_width: int = 1,
     round_to: int = 1,
     keep: Keep = "first",
@@ -77,6 +78,10 @@ def plan(
     images: a float batch n c h w, a Dataset or a DataLoader, as the network takes them. At most
     `max_images` are used. Without images, noise of `input_shape` c h w is measured, with a
     warning.
+    near_zero: for activations that never are exactly zero (SiLU, hard-swish, GELU, Mish, LeakyReLU,
+    PReLU), above 0 and below 1: a value counts as zero if its size is at most this fraction of the
+    largest in that layer, over all its filters on the first batch of images. For ReLU and ReLU6
+    exact zeros count, whatever it is.
     min_width, round_to: bounds on every width. keep: which block of a group stays (the others
     go): "first" fits and inherits better, "last" is the paper's wording. init: "inherit" the
     teacher's weights or start "fresh". head: "single" replaces hidden linear layers (VGG) by
@@ -91,6 +96,7 @@ def plan(
     choice(init, "plan: init", ("inherit", "fresh"))
     choice(head, "plan: head", ("single", "keep"))
     seed = whole(seed, "plan: seed", 0)
+    near_zero = real(near_zero, "plan: near_zero", above=0, below=1)
     if max_images is not None:
         max_images = whole(max_images, "plan: max_images", 1)
     if P is not None:
@@ -129,7 +135,8 @@ def plan(
         record_shapes(shallow.traced, example)
         calibration: list[torch.Tensor] = []
         measured = list(dict.fromkeys(shallow.source.values()))
-        profile = measure(traced, measured, _remember(batches, calibration), noise)
+        remembered = _remember(batches, calibration)
+        profile = measure(traced, measured, remembered, noise, near_zero)
         graph = dependency_graph(shallow.traced, example)
         shown = None if noise else look_at(torch.cat(calibration))
         if shown is not None:
@@ -180,6 +187,7 @@ def compress(
     widths: Widths | None = None,
     max_params: int | None = None,
     max_macs: int | None = None,
+    near_zero: float = NEAR_ZERO,
     min_width: int = 1,
     round_to: int = 1,
     keep: Keep = "first",
@@ -202,6 +210,7 @@ def compress(
         widths=widths,
         max_params=max_params,
         max_macs=max_macs,
+        near_zero=near_zero,
         min_width=min_width,
         round_to=round_to,
         keep=keep,

@@ -32,7 +32,11 @@ Init = Literal["inherit", "fresh"]
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One convolution of the student. zero_fraction: mean over filters, None if not measured."""
+    """One convolution of the student.
+
+    zero_fraction: mean over filters, None if not measured. near_zero_fraction: the same of what is
+    close to zero, for an activation that has no exact zeros; one of the two is None.
+    """
 
     conv: str
     source: str
@@ -40,6 +44,7 @@ class LayerPlan:
     width: int
     zero_fraction: float | None
     note: str = ""
+    near_zero_fraction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,16 @@ class Cut:
             source = self.shallow.source.get(name, name)
             profile = self.profile.convs.get(source)
             fraction = float(profile.zero_fraction.mean()) if profile is not None else None
+            near = profile is not None and profile.near_zero is not None
             rows.append(
                 LayerPlan(
-                    name, source, module.out_channels, width, fraction, self._note(name, place)
+                    name,
+                    source,
+                    module.out_channels,
+                    width,
+                    None if near else fraction,
+                    self._note(name, place),
+                    fraction if near else None,
                 )
             )
         order = {str(node.target): i for i, node in enumerate(self.shallow.traced.graph.nodes)}
@@ -115,14 +127,14 @@ class Cut:
 
     def _note(self, name: str, place: int | None) -> str:
         if place is None:
-            return ""
+            return "inside a gate" if name in self.shallow.gate_convs else ""
         each = self.sets[place]
         notes = [each.fixed] if each.fixed else []
         others = [conv for conv in each.convs if conv != name]
         if others:
             notes.append("tied to " + ", ".join(others))
         if name in self.profile.unseen:
-            notes.append("no ReLU sees it")
+            notes.append("no activation sees it")
         return "; ".join(notes)
 
     @property
@@ -160,6 +172,7 @@ class Cut:
             "teacher": {"params": self.teacher.params, "macs": self.teacher.macs},
             "images": self.profile.images,
             "noise": self.profile.noise,
+            "near_zero": self.profile.near_zero,
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
             "groups": [[b.name for b in group.blocks] for group in self.structure.groups],
         }

@@ -9,9 +9,10 @@ import torch
 from torch import fx, nn
 
 from pyedge.cloud.graph import nodes
+from pyedge.cloud.graph.gates import find_gates
 from pyedge.cloud.graph.nodes import shape_of
 from pyedge.cloud.graph.rewrite import add_module
-from pyedge.cloud.graph.structure import Structure
+from pyedge.cloud.graph.structure import Block, Structure
 from pyedge.errors import StructureError
 
 Keep = Literal["first", "last"]
@@ -25,15 +26,17 @@ class Shallow:
     traced shares modules with the network it was cut from. taps: names of the graph nodes with
     each group's output. source: for each convolution that stays, the convolution of the full
     network whose activations and weights it takes (a different one only with keep="last").
-    block_convs: for each group the convolutions of its block, in order.
+    other_source: the same for norms, and layers inside gates and activations. block_convs: for each
+    group the convolutions of its block, in order. gate_convs: convolutions inside gates.
     """
 
     traced: fx.GraphModule
     taps: tuple[str, ...]
     source: dict[str, str]
     block_convs: tuple[tuple[str, ...], ...]
-    batch_norm_source: dict[str, str]
+    other_source: dict[str, str]
     fresh_head: bool
+    gate_convs: tuple[str, ...] = ()
 
 
 def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head: Head) -> Shallow:
@@ -52,7 +55,7 @@ def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head:
     shallow = fx.GraphModule(traced, graph, class_name=type(traced).__name__)
 
     source: dict[str, str] = {}
-    norm_source: dict[str, str] = {}
+    other_source: dict[str, str] = {}
     in_blocks = {conv for g in structure.groups for b in g.blocks for conv in b.convs}
     taps = []
     for group in structure.groups:
@@ -69,7 +72,8 @@ def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head:
             )
         source.update(zip(first.convs, stays.convs, strict=True))
         if keep == "last":
-            norm_source.update(_paired_norms(traced, first.convs, last.convs, in_blocks))
+            other_source.update(_paired_norms(traced, first.convs, last.convs, in_blocks))
+            other_source.update(_paired_others(traced, first, last))
     fresh_head = bool(structure.hidden) and head == "single"
     if fresh_head:
         _single_linear(shallow, structure)
@@ -85,8 +89,9 @@ def make_shallow(traced: fx.GraphModule, structure: Structure, keep: Keep, head:
         tuple(node.name for node in taps),
         source,
         tuple(group.blocks[0].convs for group in structure.groups),
-        norm_source,
+        other_source,
         fresh_head,
+        find_gates(traced).layers(nn.Conv2d),
     )
 
 
@@ -127,6 +132,30 @@ def _paired_norms(
     return pairs
 
 
+def _paired_others(traced: fx.GraphModule, first: Block, last: Block) -> dict[str, str]:
+    """Pair the layers with weights that are no convolutions of the blocks and no norms, by order.
+
+    They are the layers inside gates, and learned activations. Nothing is paired where the blocks
+    do not have the same ones.
+    """
+    one, other = _others(traced, first), _others(traced, last)
+    kinds = [[type(traced.get_submodule(name)) for name in names] for names in (one, other)]
+    return dict(zip(one, other, strict=True)) if kinds[0] == kinds[1] else {}
+
+
+def _others(traced: fx.GraphModule, block: Block) -> list[str]:
+    by_name = {node.name: node for node in traced.graph.nodes}
+    inside = nodes.upstream(by_name[block.output], stop=by_name[block.entry])
+    found = [
+        str(node.target)
+        for node in nodes.in_order(inside, traced.graph)
+        if not nodes.is_channel_norm(node)
+        and any(True for _ in getattr(nodes.module_of(node), "parameters", list)())
+    ]
+    convs = {*block.convs, *block.shortcut_convs}
+    return [name for name in dict.fromkeys(found) if name not in convs]
+
+
 def _conv_node(traced: fx.GraphModule, name: str) -> fx.Node:
     return next(node for node in traced.graph.nodes if node.target == name)
 
@@ -137,7 +166,7 @@ def _norm_before(traced: fx.GraphModule, conv: str, foreign: set[str]) -> str | 
     In a chain without pools the norm before a block is the one that ends the block before it.
     """
     node = _conv_node(traced, conv).all_input_nodes[0]
-    while nodes.is_relu(node) or nodes.is_content_free(node):
+    while nodes.is_activation(node) or nodes.is_content_free(node):
         node = node.all_input_nodes[0]
     if not nodes.is_channel_norm(node):
         return None

@@ -1,4 +1,8 @@
-"""Profile: how much of each filter's activation map is zero, in each image (Eq. 1, 2)."""
+"""Profile: how much of each filter's activation map is zero, in each image (Eq. 1, 2).
+
+Filters of weak activations can go (Sec. 3). Where an activation makes no exact zeros, what is close
+to zero is counted instead.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,11 @@ from pyedge.cloud.feed.batch import Source, images_of, split
 from pyedge.cloud.feed.loaders import Feed, check_loader
 from pyedge.cloud.graph import nodes
 from pyedge.cloud.graph.nodes import shape_of
-from pyedge.cloud.zeros import zero_count
+from pyedge.cloud.zeros import near_zero_count, zero_count
 from pyedge.errors import StructureError
+
+# with it SiLU has as many zeros as ReLU, so that P means the same: bench.near_zero
+NEAR_ZERO = 0.05
 
 Images = torch.Tensor | Dataset | Iterable[Any]
 
@@ -28,7 +35,12 @@ class ConvProfile:
 
     histogram[z] is the number of (image, filter) pairs whose map has z zeros, so the count of
     prunable filters is known exactly for every threshold. zero_sum[f] sums, over images, the
-    zero fraction of filter f.
+    zero fraction of filter f. near_zero: None where exact zeros are counted; where the activation
+    has none, values count whose size is at most this fraction of the largest one.
+
+    The largest is that of all filters of the layer, on the first batch. Of all filters: an idle
+    filter is small beside the others, while beside itself it would never be. On the first batch:
+    so that one pass is enough, and the answer does not depend on how many images follow.
     """
 
     filters: int
@@ -36,11 +48,25 @@ class ConvProfile:
     images: int = 0
     histogram: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     zero_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    near_zero: float | None = None
+    largest: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.histogram.numel():
             self.histogram = torch.zeros(self.map_size + 1, dtype=torch.int64)
             self.zero_sum = torch.zeros(self.filters, dtype=torch.float64)
+
+    def look(self, maps: torch.Tensor) -> None:
+        """Count the zeros in the maps of a batch, n filters h w, and add them."""
+        if self.near_zero is not None and self.images == 0:
+            self.largest = float(maps.abs().max())
+        self.add(self.count(maps))
+
+    def count(self, maps: torch.Tensor) -> torch.Tensor:
+        """Count zeros, or what is close to zero, in each map: n filters h w to int n filters."""
+        if self.near_zero is None:
+            return zero_count(maps)
+        return near_zero_count(maps, self.near_zero * self.largest)
 
     def add(self, counts: torch.Tensor) -> None:
         """Add the zero counts of a batch, int n filters."""
@@ -65,10 +91,10 @@ class ConvProfile:
 
 @dataclass
 class Profile:
-    """One pass over M images: zero counts of each convolution that a ReLU follows.
+    """One pass over M images: zero counts of each convolution that an activation follows.
 
-    unseen: convolutions whose output reaches no ReLU; they cannot be measured and keep their
-    width. noise: True when no images were given.
+    unseen: convolutions whose output reaches no activation that goes to zero; they cannot be
+    measured and keep their width. noise: True when no images were given.
     """
 
     convs: dict[str, ConvProfile]
@@ -76,26 +102,43 @@ class Profile:
     images: int
     noise: bool
 
+    @property
+    def near_zero(self) -> float | None:
+        """The fraction at which values count as close to zero; None if all zeros are exact."""
+        fractions = (conv.near_zero for conv in self.convs.values())
+        return next((each for each in fractions if each is not None), None)
+
 
 def measure(
-    traced: fx.GraphModule, convs: list[str], images: Iterator[torch.Tensor], noise: bool = False
+    traced: fx.GraphModule,
+    convs: list[str],
+    images: Iterator[torch.Tensor],
+    noise: bool = False,
+    near_zero: float = NEAR_ZERO,
 ) -> Profile:
-    """Count the zeros that the network's ReLUs make of each convolution's maps, in eval mode.
+    """Count the zeros that the network's activations make of each convolution's maps, in eval mode.
 
-    A convolution's ReLU is the next one downstream. In a pre-activation block that is the block's
-    second ReLU for the first convolution, and for the second one the next block's, on the sum.
-    Raises StructureError when no convolution has one.
+    A convolution's activation is the next one downstream. In a pre-activation block that is the
+    block's second ReLU for the first convolution, and for the second one the next block's, on the
+    sum. Of a ReLU exact zeros count, of SiLU and its kin what is close to zero (see ConvProfile).
+    Raises StructureError when no convolution has an activation of these.
     """
-    seen_by = {conv: relu_after(traced, conv) for conv in convs}
-    relus = {relu for relu in seen_by.values() if relu is not None}
-    if not relus:
-        found = _activation_after(traced, convs[0])
+    seen_by = {conv: activation_after(traced, conv) for conv in convs}
+    seeing = {node for node in seen_by.values() if node is not None}
+    if not seeing:
+        found = _what_follows(traced, convs[0])
         raise StructureError(
             f"no ReLU sees any of the convolutions that stay: {convs[0]} is followed by {found}, "
-            "which makes no exact zeros, so there is nothing to count"
+            "which makes no exact zeros and does not go to zero either (as SiLU, GELU and "
+            "LeakyReLU do), so there is nothing to count"
         )
     records = {
-        relu: ConvProfile(shape_of(relu)[1], math.prod(shape_of(relu)[2:])) for relu in relus
+        node: ConvProfile(
+            shape_of(node)[1],
+            math.prod(shape_of(node)[2:]),
+            near_zero=near_zero if nodes.is_weak_activation(node) else None,
+        )
+        for node in seeing
     }
     counter = _ZeroCounter(traced, records)
     total = 0
@@ -105,8 +148,8 @@ def measure(
             total += len(batch)
     if total == 0:
         raise ValueError("plan: images: wanted at least one, got none")
-    measured = {conv: records[relu] for conv, relu in seen_by.items() if relu is not None}
-    unseen = tuple(conv for conv, relu in seen_by.items() if relu is None)
+    measured = {conv: records[node] for conv, node in seen_by.items() if node is not None}
+    unseen = tuple(conv for conv, node in seen_by.items() if node is None)
     return Profile(measured, unseen, total, noise)
 
 
@@ -125,18 +168,21 @@ class _ZeroCounter(fx.Interpreter):
                     f"plan: images: wanted the size of the first, maps of {record.map_size} "
                     f"elements at {node.name}, got maps of {size}"
                 )
-            record.add(zero_count(value))
+            record.look(value)
         return value
 
 
-def relu_after(traced: fx.GraphModule, conv: str) -> fx.Node | None:
-    """Return the first ReLU that the convolution's maps reach, channel by channel, or None."""
+def activation_after(traced: fx.GraphModule, conv: str) -> fx.Node | None:
+    """Return the first activation that the convolution's maps reach, channel by channel, or None.
+
+    It is one that goes to zero: a ReLU, or SiLU and its kin.
+    """
     start = next(node for node in traced.graph.nodes if node.target == conv)
     reached = {start}
     for node in traced.graph.nodes:  # execution order
         if node in reached or not any(source in reached for source in node.all_input_nodes):
             continue
-        if nodes.is_relu(node):
+        if nodes.is_activation(node):
             return node
         if _keeps_channels(node):
             reached.add(node)
@@ -148,12 +194,13 @@ def _keeps_channels(node: fx.Node) -> bool:
         nodes.is_channel_norm(node)
         or nodes.is_add(node)
         or nodes.is_scale(node)
+        or nodes.is_gating(node)
         or nodes.is_content_free(node)
         or nodes.is_pool(node)
     )
 
 
-def _activation_after(traced: fx.GraphModule, conv: str) -> str:
+def _what_follows(traced: fx.GraphModule, conv: str) -> str:
     """Name the activation in the place of a ReLU, for the error message."""
     reached = {next(node for node in traced.graph.nodes if node.target == conv)}
     for node in traced.graph.nodes:

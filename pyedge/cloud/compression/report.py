@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import fx
 
-from pyedge.cloud.compression.profile import relu_after
+from pyedge.cloud.compression.profile import activation_after
 from pyedge.cloud.compression.widths import kept_filters, mean_zero_fraction
 from pyedge.cloud.tables import count, text_table
 from pyedge.files.atomic import check_folder, write_atomically
@@ -27,17 +27,15 @@ KEPT, REMOVED = "#2b6cb0", "#dd6b20"
 
 def plan_table(plan: Cut) -> str:
     """Return the widths, layer by layer, and their costs, as text for the terminal."""
-    rows = [
-        (
-            layer.conv,
-            layer.filters,
-            layer.width,
-            "-" if layer.zero_fraction is None else f"{layer.zero_fraction:.3f}",
-            layer.note + (f" weights of {layer.source}" if layer.source != layer.conv else ""),
-        )
-        for layer in plan.layers
-    ]
-    table = text_table(("convolution", "filters", "stay", "zero fraction", ""), rows)
+    near_zero = plan.profile.near_zero
+    measures = ["zero fraction"] + ([] if near_zero is None else ["near-zero fraction"])
+    rows = []
+    for layer in plan.layers:
+        found = (layer.zero_fraction, layer.near_zero_fraction)[: len(measures)]
+        fractions = ["-" if each is None else f"{each:.3f}" for each in found]
+        note = layer.note + (f" weights of {layer.source}" if layer.source != layer.conv else "")
+        rows.append((layer.conv, layer.filters, layer.width, *fractions, note))
+    table = text_table(("convolution", "filters", "stay", *measures, ""), rows)
     source = "noise" if plan.profile.noise else "images"
     threshold = "given widths" if plan.P is None else f"P = {plan.P:g}"
     summary = text_table(
@@ -49,6 +47,8 @@ def plan_table(plan: Cut) -> str:
         ],
     )
     head = f"{threshold}, zeros counted on {plan.profile.images} {source}"
+    if near_zero is not None:
+        head += f"; near zero: at most {near_zero:g} of the layer's largest value"
     return f"{head}\n\n{table}\n\n{summary}"
 
 
@@ -101,14 +101,21 @@ def figure_zero_fractions(plan: Cut) -> Figure:
         axes.set_xlim(-0.5, each.filters - 0.5)
         axes.tick_params(labelsize=7)
         if place % columns == 0:
-            axes.set_ylabel("zero fraction", fontsize=8)
+            axes.set_ylabel(_measure(plan) + " fraction", fontsize=8)
         if place >= len(shown) - columns:
             axes.set_xlabel("filters, sorted", fontsize=8)
     rule = "" if plan.P is None else f"; dashed: P = {plan.P:g}"
     figure.suptitle(
-        f"Mean zero fraction of each filter, sorted (blue stays, orange goes{rule})", fontsize=10
+        f"Mean {_measure(plan)} fraction of each filter, sorted (blue stays, orange goes{rule})",
+        fontsize=10,
     )
     return figure
+
+
+def _measure(plan: Cut) -> str:
+    """Name what was counted: zeros, what is near zero, or either, each in its layers."""
+    kinds = {each.near_zero is not None for each in plan.profile.convs.values()}
+    return "zero or near-zero" if len(kinds) == 2 else "near-zero" if True in kinds else "zero"
 
 
 def figure_costs(plan: Cut) -> Figure:
@@ -152,7 +159,7 @@ def figure_activation_maps(plan: Cut, image: torch.Tensor, conv: str | None = No
     image: float c h w, as the network takes it. conv: a convolution of the plan, by default
     the first one that was measured. Raises ValueError for any other name.
     """
-    measured = [layer for layer in plan.layers if layer.zero_fraction is not None]
+    measured = [layer for layer in plan.layers if layer.source in plan.profile.convs]
     chosen = next((layer for layer in measured if conv in (None, layer.conv)), None)
     if chosen is None:
         names = ", ".join(layer.conv for layer in measured)
@@ -160,6 +167,9 @@ def figure_activation_maps(plan: Cut, image: torch.Tensor, conv: str | None = No
     maps = _activation_maps(plan.teacher.traced, chosen.source, image)
     profile = plan.profile.convs[chosen.source]
     stays = set(kept_filters(profile.zero_fraction, chosen.filters, chosen.width).tolist())
+    counts = profile.count(maps[None])[0]
+    near = profile.near_zero
+    word, idle = ("zero", 0.0) if near is None else ("near zero", near * profile.largest)
     shown = min(len(maps), 64)
     columns = min(8, shown)
     lines = math.ceil(shown / columns)
@@ -170,13 +180,15 @@ def figure_activation_maps(plan: Cut, image: torch.Tensor, conv: str | None = No
     axes.set_title("input", fontsize=9)
     for filter_ in range(shown):
         axes = right.add_subplot(lines, columns, filter_ + 1)
-        zero = float((maps[filter_] == 0).float().mean())
-        _show(axes, maps[filter_].numpy(), zero="#d9d9d9")
+        zero = int(counts[filter_]) / profile.map_size
+        picture = maps[filter_].where(maps[filter_].abs() > idle, 0.0)
+        _show(axes, picture.numpy(), zero="#d9d9d9")
         color = KEPT if filter_ in stays else REMOVED
-        axes.set_title(f"{filter_ + 1}: {zero:.0%} zero", fontsize=7, color=color)
+        axes.set_title(f"{filter_ + 1}: {zero:.0%} {word}", fontsize=7, color=color)
     more = "" if shown == len(maps) else f", the first {shown} of {len(maps)}"
     figure.suptitle(
-        f"Activation maps of {chosen.source}{more} (grey: zero; filters in orange go)", fontsize=10
+        f"Activation maps of {chosen.source}{more} (grey: {word}; filters in orange go)",
+        fontsize=10,
     )
     return figure
 
@@ -202,7 +214,7 @@ def _to_picture(image: torch.Tensor) -> Any:
 
 
 def _activation_maps(traced: fx.GraphModule, conv: str, image: torch.Tensor) -> torch.Tensor:
-    relu = relu_after(traced, conv)
+    relu = activation_after(traced, conv)
     found: dict[fx.Node, torch.Tensor] = {}
 
     class Recorder(fx.Interpreter):

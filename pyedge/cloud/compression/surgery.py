@@ -81,7 +81,7 @@ def _prune(net: fx.GraphModule, plan: Cut, kept: list[torch.Tensor]) -> None:
 
 def _take_over_from_last_block(net: nn.Module, plan: Cut) -> None:
     """For keep="last", load the last blocks' weights where they fit, else start afresh."""
-    pairs = {**plan.shallow.source, **plan.shallow.batch_norm_source}
+    pairs = {**plan.shallow.source, **plan.shallow.other_source}
     for name, source in pairs.items():
         if name == source:
             continue

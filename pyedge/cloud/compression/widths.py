@@ -48,13 +48,18 @@ def check_threshold(P: float) -> float:
 
 
 def measured_convs(each: FilterSet, profile: Profile, source: Mapping[str, str]) -> list[str]:
-    """Return the convolutions of the full network at which this set's filters are measured."""
-    found = [source[conv] for conv in each.convs if conv in source]
-    return [
-        conv
-        for conv in dict.fromkeys(found)
-        if conv in profile.convs and profile.convs[conv].filters == each.filters
-    ]
+    """Return the convolutions of the full network at which this set's filters are measured.
+
+    Where a depthwise convolution follows another, its maps alone count, for they are what the rest
+    of the network sees of the filter, unless no activation sees them.
+    """
+    measured = {
+        conv: source[conv]
+        for conv in each.convs
+        if (found := profile.convs.get(source.get(conv, ""))) and found.filters == each.filters
+    }
+    outer = [place for conv, place in measured.items() if conv not in each.inner]
+    return list(dict.fromkeys(outer or measured.values()))
 
 
 def threshold_widths(

@@ -85,12 +85,19 @@ def own_weights_as_layers(traced: fx.GraphModule) -> None:
         if node.op != "call_function":
             continue
         kind = getattr(node.target, "__name__", "")
+        layer: nn.Module | None
         if kind == "conv2d":
             given = _arguments(traced, node, _CONV_ARGUMENTS)
-            layer: nn.Module | None = _conv(given)
+            layer = _conv(given)
         elif kind == "linear":
             given = _arguments(traced, node, _LINEAR_ARGUMENTS)
             layer = _linear(given)
+        elif kind == "prelu":
+            given = _arguments(traced, node, ("input", "weight"))
+            if not isinstance(given["weight"], nn.Parameter):
+                continue  # no filter of it to lose
+            layer = nn.PReLU(given["weight"].numel()).eval()
+            layer.weight = given["weight"]
         elif kind == "batch_norm":
             given, layer = {}, None
         else:

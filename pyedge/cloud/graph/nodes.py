@@ -18,10 +18,13 @@ CHANNEL_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, ChannelAff
 _MIXING_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d)
 _RELU_FUNCTIONS = {F.relu, F.relu_, torch.relu, torch.relu_}
 _RELU6_FUNCTIONS = {F.relu6}
+# these go to zero on one side, but are not exactly zero there (hard-swish only below -3)
+_WEAK = (nn.SiLU, nn.Hardswish, nn.GELU, nn.Mish, nn.LeakyReLU, nn.PReLU)
+_WEAK_FUNCTIONS = {F.silu, F.hardswish, F.gelu, F.mish, F.leaky_relu, F.prelu, torch.prelu}
 _ADD_FUNCTIONS = {operator.add, operator.iadd, torch.add}
 _ADD_METHODS = {"add", "add_"}
 _CONTENT_FREE = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _POOL_FUNCTIONS = {
     F.max_pool2d,
     torch.max_pool2d,
@@ -48,6 +51,19 @@ def is_conv(node: fx.Node) -> bool:
     return isinstance(module_of(node), nn.Conv2d)
 
 
+def is_depthwise(node: fx.Node) -> bool:
+    """Tell whether it is a convolution that filters each channel by itself."""
+    return is_depthwise_conv(module_of(node))
+
+
+def is_depthwise_conv(module: nn.Module | None) -> bool:
+    """Tell whether a module is a convolution with one filter for each of its channels."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.groups == module.in_channels == module.out_channels > 1
+    )
+
+
 def is_linear(node: fx.Node) -> bool:
     return isinstance(module_of(node), nn.Linear)
 
@@ -72,6 +88,23 @@ def is_relu6(node: fx.Node) -> bool:
     return isinstance(module_of(node), nn.ReLU6)
 
 
+def is_weak_activation(node: fx.Node) -> bool:
+    """Tell whether it is an activation that is close to zero where a ReLU is zero.
+
+    ELU and its kin are not: they end at -1, so that an idle filter is far from zero.
+    """
+    if node.op == "call_function":
+        return node.target in _WEAK_FUNCTIONS
+    if node.op == "call_method":
+        return node.target == "prelu"
+    return isinstance(module_of(node), _WEAK)
+
+
+def is_activation(node: fx.Node) -> bool:
+    """Tell whether it is an activation whose zeros, exact or nearly so, can be counted."""
+    return is_relu(node) or is_weak_activation(node)
+
+
 def is_add(node: fx.Node) -> bool:
     """Tell whether it is a sum of two feature maps n c h w."""
     if node.op == "call_function":
@@ -85,7 +118,7 @@ def is_add(node: fx.Node) -> bool:
 def is_pool(node: fx.Node) -> bool:
     if node.op == "call_function":
         return node.target in _POOL_FUNCTIONS
-    return isinstance(module_of(node), _POOLS)
+    return isinstance(module_of(node), POOLS)
 
 
 def is_content_free(node: fx.Node) -> bool:
@@ -114,6 +147,17 @@ def is_scale(node: fx.Node) -> bool:
         shape = factor.meta.get("shape")
         return shape is not None and math.prod(shape) == 1
     return isinstance(factor, (int, float))
+
+
+def is_gating(node: fx.Node) -> bool:
+    """Tell whether it is a map multiplied by one computed number for each of its channels."""
+    if getattr(node.target, "__name__", node.target) != "mul" or len(shape_of(node)) != 4:
+        return False
+    operands = [arg for arg in node.all_input_nodes if len(shape_of(arg)) == 4]
+    shape = shape_of(node)
+    return len(operands) == 2 and all(
+        shape_of(arg) in (shape, (*shape[:2], 1, 1)) for arg in operands
+    )
 
 
 def inputs_of(node: fx.Node) -> list[fx.Node]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from pyedge.cloud.graph.activation_spellings import recognise_activations
 from pyedge.cloud.graph.layer_spellings import (
     expand_batch_norms,
     own_weights_as_layers,
@@ -27,11 +28,26 @@ _OUT_OF_PLACE_FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
     operator.imul: operator.mul,
     operator.isub: operator.sub,
+    operator.itruediv: operator.truediv,
     F.relu_: F.relu,
+    F.leaky_relu_: F.leaky_relu,
+    torch.sigmoid_: torch.sigmoid,
     torch.relu_: F.relu,
     torch.dropout_: F.dropout,
 }
-_OUT_OF_PLACE_METHODS = {"relu_": F.relu, "add_": torch.add, "mul_": torch.mul, "sub_": torch.sub}
+_OUT_OF_PLACE_METHODS = {
+    "relu_": F.relu,
+    "add_": torch.add,
+    "mul_": torch.mul,
+    "sub_": torch.sub,
+    "div_": torch.div,
+    "sigmoid_": torch.sigmoid,
+}
+# functions with an argument `inplace`
+_WITH_INPLACE = {
+    *(F.relu, F.relu6, F.dropout, F.leaky_relu, F.elu, F.silu, F.mish, F.hardtanh),
+    *(F.hardswish, F.hardsigmoid),
+}
 _SQUEEZES = {"squeeze", "squeeze_", torch.squeeze}
 _FLATTENS = {"view", "reshape", "flatten", torch.reshape, torch.flatten} | _SQUEEZES
 
@@ -49,6 +65,7 @@ def normalise(traced: fx.GraphModule) -> None:
         _normalise_dropout(traced, node)
         _normalise_flatten(node)
         _normalise_subsampling(traced, node)
+        _normalise_factor(node)
     own_weights_as_layers(traced)
     sums_of_stacks_as_sums(traced)
     # what is recognised by running the graph needs it whole
@@ -56,6 +73,7 @@ def normalise(traced: fx.GraphModule) -> None:
     traced.recompile()
     recognise_channel_pads(traced)
     recognise_relus(traced)
+    recognise_activations(traced)
     recognise_affines(traced)
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
@@ -144,7 +162,7 @@ def _make_out_of_place(traced: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _inplace_argument(node: fx.Node) -> bool:
-    if node.target not in (F.relu, F.relu6, F.dropout, F.leaky_relu, F.elu, F.silu, F.hardtanh):
+    if node.target not in _WITH_INPLACE:
         return False
     place = _parameter_names(node).index("inplace")
     return bool(node.kwargs.get("inplace")) or (len(node.args) > place and bool(node.args[place]))
@@ -194,6 +212,39 @@ def _normalise_flatten(node: fx.Node) -> None:
     if node.target == "squeeze_":
         _redirect_later_readers(node)
     replace(node, "call_function", kind, args)
+
+
+def _normalise_factor(node: fx.Node) -> None:
+    """Turn numbers for each channel n c, made n c 1 1 or n c h w in any way, into n c 1 1.
+
+    Products broadcast, so x * y.expand_as(x) is x * y; sizes in a view would not follow a cut.
+    """
+    source = node.args[0] if node.args else None
+    if node.op not in ("call_method", "call_function") or not isinstance(source, fx.Node):
+        return
+    before, after = shape_of(source), shape_of(node)
+    name = getattr(node.target, "__name__", node.target)
+    if name in ("view", "reshape", "getitem", "unflatten") and after == (*before, 1, 1):
+        if len(before) == 2:
+            inner = replace(node, "call_function", torch.unsqueeze, (source, 2))
+            outer = node.graph
+            with outer.inserting_after(inner):
+                last = outer.call_function(torch.unsqueeze, (inner, 3))
+            inner.replace_all_uses_with(last, delete_user_cb=lambda user: user is not last)
+            last.meta.update(inner.meta)
+            inner.meta["shape"] = (*before, 1)
+    elif name in ("view", "reshape") and len(after) == 4 and before == after:
+        node.replace_all_uses_with(source)
+    elif name in ("expand", "expand_as") and len(after) == 4 and before == (*after[:2], 1, 1):
+        products = [user for user in node.users if _is_product(user, after)]
+        for user in products:
+            user.replace_input_with(node, source)
+
+
+def _is_product(node: fx.Node, shape: tuple[int, ...]) -> bool:
+    maps = [arg for arg in node.all_input_nodes if shape_of(arg) == shape]
+    name = getattr(node.target, "__name__", node.target)
+    return name == "mul" and len(maps) == 2 and shape_of(node) == shape
 
 
 def _normalise_subsampling(traced: fx.GraphModule, node: fx.Node) -> None:

@@ -17,6 +17,7 @@ from torch import fx, nn
 from pyedge.cloud.graph import nodes
 from pyedge.cloud.graph.answer import after
 from pyedge.cloud.graph.clone import private_copy
+from pyedge.cloud.graph.gates import Gates, find_gates
 from pyedge.cloud.graph.nodes import shape_of
 from pyedge.cloud.graph.rewrite import constants, random_input
 from pyedge.cloud.graph.tail import find_tail
@@ -101,14 +102,16 @@ def find_structure(
 def analyse(traced: fx.GraphModule, names: BlockNames | None = None) -> Structure:
     """Find the structure of a traced network."""
     _refuse_what_cannot_be_cut(traced)
-    classifier, hidden = _head(traced)
+    gates = find_gates(traced)
+    _refuse_concatenation(traced)
+    classifier, hidden = _head(traced, gates)
     if names is not None:
-        groups, residual = _named_groups(traced, names), True
+        groups, residual = _named_groups(traced, names, gates), True
     else:
-        groups = _residual_groups(traced)
+        groups = _residual_groups(traced, gates)
         residual = bool(groups)
         if not residual:
-            groups = _chain_groups(traced, set(hidden))
+            groups = _chain_groups(traced, set(hidden), gates)
     if not groups:
         raise StructureError(
             "no groups were found: looked for residual sums and for a chain of nn.Conv2d with "
@@ -119,7 +122,10 @@ def analyse(traced: fx.GraphModule, names: BlockNames | None = None) -> Structur
     stem = [
         name
         for node in traced.graph.nodes
-        if nodes.is_conv(node) and (name := str(node.target)) not in inside and name not in hidden
+        if nodes.is_conv(node)
+        and node not in gates.inside
+        and (name := str(node.target)) not in inside
+        and name not in hidden
     ]
     placeholder = next(node for node in traced.graph.nodes if node.op == "placeholder")
     return Structure(
@@ -138,38 +144,29 @@ def _refuse_what_cannot_be_cut(traced: fx.GraphModule) -> None:
     if any(isinstance(part, nn.MultiheadAttention) for part in inside):
         raise StructureError("the network has attention layers, which have no groups of blocks")
     for node in traced.graph.nodes:
-        _refuse_what_mixes_channels(node)
+        if nodes.is_mixing_norm(node):
+            raise StructureError(
+                f"{node.target} ({type(nodes.module_of(node)).__name__}) normalises over several "
+                "channels at once, so that no filter can go without changing the others; pyedge "
+                "takes batch norm, instance norm and none"
+            )
 
 
-def _refuse_what_mixes_channels(node: fx.Node) -> None:
-    if nodes.is_mixing_norm(node):
-        raise StructureError(
-            f"{node.target} ({type(nodes.module_of(node)).__name__}) normalises over several "
-            "channels at once, so that no filter can go without changing the others; pyedge "
-            "takes batch norm, instance norm and none"
-        )
-    if len(shape_of(node)) != 4:
-        return
-    name = getattr(node.target, "__name__", node.target)
-    operands = [arg for arg in node.all_input_nodes if len(shape_of(arg)) == 4]
-    if name in ("mul", "matmul", "bmm") and len(operands) == 2 and operands[0] is not operands[1]:
-        gates = any(shape_of(arg)[2:] == (1, 1) for arg in operands)
-        kind = "a map by factors" if gates else "two maps"
-        like = "squeeze-and-excitation does" if gates else "gated activations and attention do"
-        raise StructureError(
-            f"the network multiplies {kind} that it computes itself ({node.name}), as {like}; "
-            "such blocks cannot be taken apart"
-        )
-    if name in ("cat", "concat") and shape_of(node)[2:] != (1, 1):
-        raise StructureError(
-            f"the network concatenates feature maps ({node.name}), as DenseNet and Inception "
-            "do; pyedge takes residual networks and chains"
-        )
+def _refuse_concatenation(traced: fx.GraphModule) -> None:
+    for node in traced.graph.nodes:
+        name = getattr(node.target, "__name__", node.target)
+        if name in ("cat", "concat") and len(shape_of(node)) == 4 and shape_of(node)[2:] != (1, 1):
+            raise StructureError(
+                f"the network concatenates feature maps ({node.name}), as DenseNet, Inception, "
+                "ShuffleNet and GhostNet do; pyedge takes residual networks and chains"
+            )
 
 
-def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
+def _head(traced: fx.GraphModule, gates: Gates) -> tuple[str, tuple[str, ...]]:
     """Find the classifier and the hidden layers before it."""
-    linears = [node for node in traced.graph.nodes if nodes.is_linear(node)]
+    linears = [
+        node for node in traced.graph.nodes if nodes.is_linear(node) and node not in gates.inside
+    ]
     if not linears:
         raise StructureError(
             "classifier: wanted an nn.Linear at the network's end, got a network without nn.Linear"
@@ -189,7 +186,7 @@ def _head(traced: fx.GraphModule) -> tuple[str, tuple[str, ...]]:
             f"the network's output does not come from its last nn.Linear, {last.target}, class by "
             "class: outputs of several layers put together, or pooled ones, are no classes of one"
         )
-    disguised = [node for node in traced.graph.nodes if _is_disguised_linear(node)]
+    disguised = [n for n in traced.graph.nodes if n not in gates.inside and _is_disguised_linear(n)]
     hidden = [str(node.target) for node in (*disguised, *linears[:-1])]
     return str(last.target), tuple(hidden)
 
@@ -220,23 +217,25 @@ def _follows_disguised_linear(node: fx.Node) -> bool:
     return nodes.is_conv(source) and _is_disguised_linear(source)
 
 
-def _residual_groups(traced: fx.GraphModule) -> list[Group]:
+def _residual_groups(traced: fx.GraphModule, gates: Gates) -> list[Group]:
     fork_of = nodes.immediate_dominators(traced.graph)
     blocks: list[tuple[Block, tuple[int, ...]]] = []
     for node in traced.graph.nodes:
-        if not nodes.is_add(node):
+        if not nodes.is_add(node) or node in gates.inside:
             continue
         fork = fork_of.get(node)
         if fork is None:
             continue
-        block = _residual_block(traced, node, fork)
+        block = _residual_block(traced, node, fork, gates)
         if block is not None:
             blocks.append((block, shape_of(node)[1:]))
     return _runs(blocks)
 
 
-def _residual_block(traced: fx.GraphModule, add: fx.Node, fork: fx.Node) -> Block | None:
-    branches = [nodes.upstream(arg, stop=fork) for arg in nodes.inputs_of(add)]
+def _residual_block(
+    traced: fx.GraphModule, add: fx.Node, fork: fx.Node, gates: Gates
+) -> Block | None:
+    branches = [nodes.upstream(arg, stop=fork) - gates.inside for arg in nodes.inputs_of(add)]
     if len(branches) == 1:  # x + x
         return None
     convs = [[n for n in traced.graph.nodes if n in b and nodes.is_conv(n)] for b in branches]
@@ -264,50 +263,65 @@ def _is_pre_activation(add: fx.Node) -> bool:
 
 
 def _entry(fork: fx.Node) -> fx.Node:
-    """Return a block's entry: BN and ReLU before a pre-activation block's shortcut belong to it."""
+    """Return a block's entry: norm and activation before a pre-activation block belong to it."""
     node = fork
-    while nodes.is_relu(node) or nodes.is_channel_norm(node):
+    while nodes.is_activation(node) or nodes.is_channel_norm(node):
         node = nodes.inputs_of(node)[0]
     return node if nodes.is_add(node) or nodes.is_content_free(node) else fork
 
 
 def _after_activation(node: fx.Node) -> fx.Node:
-    """Return the ReLU that alone reads `node` (also through dropout), or `node` itself."""
+    """Return the activation that alone reads `node` (also through dropout), or `node` itself."""
     reader = node
     while len(reader.users) == 1:
         reader = next(iter(reader.users))
-        if nodes.is_relu(reader):
+        if nodes.is_activation(reader):
             return reader
         if not nodes.is_content_free(reader):
             break
     return node
 
 
-def _chain_groups(traced: fx.GraphModule, hidden: set[str]) -> list[Group]:
+def _chain_groups(traced: fx.GraphModule, hidden: set[str], gates: Gates) -> list[Group]:
     blocks: list[tuple[Block, tuple[int, ...]]] = []
+    inside = set(gates.inside)
     for node in traced.graph.nodes:
-        if not nodes.is_conv(node) or str(node.target) in hidden:
+        if not nodes.is_conv(node) or str(node.target) in hidden or node in inside:
             continue
-        output = node
-        reader = node
-        while len(reader.users) == 1:
-            reader = next(iter(reader.users))
-            if nodes.is_relu(reader) or nodes.is_channel_norm(reader):
-                output = reader
-            elif not nodes.is_content_free(reader):
-                break
-        name = str(node.target)
+        last, reader = _end_of_block(node, gates)
+        convs: tuple[str, ...] = (str(node.target),)
+        if nodes.is_depthwise(node) and reader is not None and nodes.is_conv(reader):
+            # with the convolution that mixes its channels it makes one block (MobileNetV1)
+            inside.add(reader)
+            last, _ = _end_of_block(reader, gates)
+            convs = (*convs, str(reader.target))
+        name = _common_name(convs) if len(convs) > 1 else convs[0]
         entry = nodes.inputs_of(node)[0]
-        blocks.append((Block(name, (name,), (), entry.name, output.name), shape_of(node)[1:]))
+        shape = shape_of(last)[1:]
+        blocks.append((Block(name, convs, (), entry.name, last.name), shape))
     return _runs(blocks)
 
 
-def _named_groups(traced: fx.GraphModule, names: BlockNames) -> list[Group]:
+def _end_of_block(conv: fx.Node, gates: Gates) -> tuple[fx.Node, fx.Node | None]:
+    """Return the last norm, activation or gate that alone reads `conv`, and what reads that."""
+    output = reader = conv
+    while True:
+        product = gates.after(reader)
+        if product is None and len(reader.users) != 1:
+            return output, None
+        reader = next(iter(reader.users)) if product is None else product
+        if product is not None or nodes.is_activation(reader) or nodes.is_channel_norm(reader):
+            output = reader
+        elif not nodes.is_content_free(reader):
+            return output, reader
+
+
+def _named_groups(traced: fx.GraphModule, names: BlockNames, gates: Gates) -> list[Group]:
     groups = []
     for group in names:
         if isinstance(group, str):
             raise TypeError(f"structure: wanted a list of lists of names, got {group!r} inside")
-        blocks = [_named_block(traced, name) for name in group]
+        blocks = [_named_block(traced, name, gates) for name in group]
         runs = _runs(blocks)
         if len(runs) != 1:
             shapes = ", ".join(f"{block.name} {shape}" for block, shape in blocks)
@@ -316,7 +330,7 @@ def _named_groups(traced: fx.GraphModule, names: BlockNames) -> list[Group]:
     return groups
 
 
-def _named_block(traced: fx.GraphModule, name: str) -> tuple[Block, tuple[int, ...]]:
+def _named_block(traced: fx.GraphModule, name: str, gates: Gates) -> tuple[Block, tuple[int, ...]]:
     inside = [n for n in traced.graph.nodes if _is_inside(n, name)]
     if not inside:
         raise StructureError(f"structure: the network calls no module named {name!r}")
@@ -328,12 +342,13 @@ def _named_block(traced: fx.GraphModule, name: str) -> tuple[Block, tuple[int, .
             "wanted one of each"
         )
     output, entry = outputs[0], next(iter(entries))
-    add = next((n for n in reversed(inside) if nodes.is_add(n)), None)
-    found = _residual_block(traced, add, entry) if add is not None else None
+    add = next((n for n in reversed(inside) if nodes.is_add(n) and n not in gates.inside), None)
+    found = _residual_block(traced, add, entry, gates) if add is not None else None
     if found is not None:
         convs, shortcut = found.convs, found.shortcut_convs
     else:
-        convs, shortcut = tuple(str(n.target) for n in inside if nodes.is_conv(n)), ()
+        own = [n for n in inside if nodes.is_conv(n) and n not in gates.inside]
+        convs, shortcut = tuple(str(n.target) for n in own), ()
     if not convs:
         raise StructureError(f"structure: module {name!r} has no nn.Conv2d")
     return Block(name, convs, shortcut, entry.name, output.name), shape_of(output)[1:]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyedge
-from pyedge.cloud.compression.profile import ConvProfile, image_batches, measure, relu_after
+from pyedge.cloud.compression.profile import ConvProfile, activation_after, image_batches, measure
 from pyedge.cloud.graph.trace import trace
 from tests.support.tiny_nets import images, tiny_resnet, tiny_wrn
 
@@ -66,7 +66,7 @@ def test_profile_answers_every_threshold_exactly(map_size, filters, n, seed, dat
 
 def test_profile_pre_activation_relus():
     traced = trace(tiny_wrn(), images(2))
-    seen = {conv: str(relu_after(traced, conv).target) for conv in CONVS}
+    seen = {conv: str(activation_after(traced, conv).target) for conv in CONVS}
     assert seen == CONVS
 
 
@@ -98,7 +98,7 @@ class Post(nn.Module):
 
 def test_profile_post_activation_relus():
     traced = trace(Post(), images(2))
-    seen = [relu_after(traced, conv).target for conv in ("stem", "conv1", "conv2")]
+    seen = [activation_after(traced, conv).target for conv in ("stem", "conv1", "conv2")]
     assert seen == ["relu0", "relu1", "relu2"]
 
 
@@ -109,7 +109,7 @@ def test_profile_agrees_with_hooks_on_the_relus(make):
     convs = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)][:4]
     profile = measure(traced, convs, iter([x[:4], x[4:]]))
     for conv in convs:
-        relu = relu_after(traced, conv)
+        relu = activation_after(traced, conv)
         graph = torch.fx.Interpreter(traced)
         graph.garbage_collect_values = False
         with torch.no_grad():
@@ -119,8 +119,60 @@ def test_profile_agrees_with_hooks_on_the_relus(make):
 
 
 def test_profile_names_the_activation_that_makes_no_zeros():
-    with pytest.raises(pyedge.StructureError, match=r"\ba .*gelu, .*no exact"):
-        pyedge.plan(Chain(F.gelu), 1.0, hand_made_images())
+    with pytest.raises(pyedge.StructureError, match=r"\ba .*elu, .*no exact"):
+        pyedge.plan(Chain(F.elu), 1.0, hand_made_images())
+
+
+def leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1)
+
+
+def test_profile_counts_what_is_close_to_zero_as_by_hand():
+    # maps 1, 2, 3, -0.1 and -0.1, -0.2, 5, -0.4; the same mirrored; 1: the largest is 5
+    plan = pyedge.plan(Chain(leaky), 1.0, hand_made_images(), near_zero=0.05)
+    profile = plan.profile.convs["a"]
+    assert (profile.near_zero, profile.largest) == (0.05, 5.0)
+    # within 0.25: one and two of the first; -0.1, -0.2 and nothing (0.3) of the second, and of
+    # the other image -0.5
+    assert profile.zero_fraction.tolist() == [(1 + 2) / 8, (2 + 0) / 8, 0.0]
+    assert plan.profile.near_zero == 0.05
+
+
+def test_profile_looks_for_the_largest_value_on_the_first_batch_alone():
+    first, second = hand_made_images().split(1)
+    one = pyedge.plan(Chain(leaky), 1.0, [first, second], near_zero=0.1).profile.convs["a"]
+    assert one.largest == 3.0
+    other = pyedge.plan(Chain(leaky), 1.0, [second, first], near_zero=0.1).profile.convs["a"]
+    assert other.largest == 5.0
+
+
+@pytest.mark.parametrize(
+    "activation", [F.silu, F.gelu, F.mish, F.hardswish, leaky, nn.PReLU()], ids=str
+)
+def test_profile_finds_idle_filters_of_smooth_activations(activation):
+    model = Chain(activation)
+    with torch.no_grad():
+        model.a.bias.copy_(torch.tensor([0.0, 0.0, -1e-3]))
+    profile = pyedge.plan(model, 1.0, hand_made_images()).profile.convs["a"]
+    assert profile.zero_fraction[2] == 1
+    assert profile.zero_fraction[:2].max() < 1
+
+
+@pytest.mark.parametrize("make", [tiny_wrn, tiny_resnet])
+def test_profile_counts_exact_zeros_of_relus_whatever_is_near(make):
+    one, other = (pyedge.plan(make(), 0.7, images(), near_zero=each) for each in (0.01, 0.9))
+    assert one.widths == other.widths
+    assert one.profile.near_zero is None
+    for conv, profile in one.profile.convs.items():
+        assert torch.equal(profile.histogram, other.profile.convs[conv].histogram)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(0, ValueError), (1, ValueError), ("much", TypeError), (-0.1, ValueError)]
+)
+def test_profile_refuses_a_share_that_is_none(value, error):
+    with pytest.raises(error, match="plan: near_zero: wanted a number above 0 below 1, got"):
+        pyedge.plan(Chain(F.silu), 1.0, hand_made_images(), near_zero=value)
 
 
 def test_profile_takes_batches_datasets_and_loaders():

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 import pyedge
 from pyedge.cloud.compression.report import figure_activation_maps, save_pictures
 from pyedge.cloud.tables import count, text_table
+from tests.support.dialects import get
 from tests.support.tiny_nets import images, tiny_resnet, tiny_wrn
 
 
@@ -28,6 +29,31 @@ def test_report_table_says_which_filters_are_tied_and_whose_weights_they_are():
     assert "tied to" in text
     assert "weights of" in text
     assert "given widths" in str(pyedge.plan(tiny_wrn(), images=images(), widths={}))
+
+
+def test_report_names_what_is_near_zero_apart_from_zeros():
+    dialect = get("mobilenet_v3")
+    plan = pyedge.plan(dialect.make(), 0.5, dialect.images(4), near_zero=0.1)
+    text = str(plan)
+    assert "near zero: at most 0.1 of the layer's largest value" in text
+    head = next(line for line in text.splitlines() if line.startswith("convolution"))
+    assert head.split()[3:] == ["zero", "fraction", "near-zero", "fraction"]
+    measured = [layer for layer in plan.layers if layer.near_zero_fraction is not None]
+    assert measured
+    assert all(layer.zero_fraction is None for layer in measured)
+    assert plan.to_dict()["near_zero"] == 0.1
+    assert "near" not in str(pyedge.plan(tiny_wrn(), 0.7, images()))
+    assert pyedge.plan(tiny_wrn(), 0.7, images()).to_dict()["near_zero"] is None
+
+
+def test_report_pictures_of_smooth_activations_show_what_is_near_zero(tmp_path):
+    dialect = get("efficientnet")
+    plan = pyedge.plan(dialect.make(), 0.5, dialect.images(4))
+    figure = figure_activation_maps(plan, dialect.images(1)[0], plan.layers[0].conv)
+    titles = [axes.get_title() for sub in figure.subfigs for axes in sub.axes]
+    assert any(title.endswith("% near zero") for title in titles)
+    assert "grey: near zero" in figure.get_suptitle()
+    assert len(save_pictures(plan, tmp_path)) == 2
 
 
 def test_report_text_table_aligns_numbers_to_the_right():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from . import (
     cifar_resnet,
+    gated,
     idioms,
     layouts,
+    mobile,
     refused,
+    smooth,
     timm_like,
     torchvision_like,
     variants,
@@ -26,6 +29,9 @@ DIALECTS: list[Dialect] = [
     *vgg.DIALECTS,
     *idioms.DIALECTS,
     *layouts.DIALECTS,
+    *mobile.DIALECTS,
+    *gated.DIALECTS,
+    *smooth.DIALECTS,
     *variants.DIALECTS,
     *wrapped.DIALECTS,
     *refused.DIALECTS,

@@ -23,7 +23,8 @@ class Dialect:
     amount to (`same_shallow`: with as many parameters). `nested` says that the names of its
     parameters mean the same in the deep network.
     `refuses` is a pattern that the one-sentence error must match, None for what must be taken.
-    `stochastic` networks draw random numbers in train mode.
+    `stochastic` networks draw random numbers in train mode. `needs` is an operator that the engine
+    must have for the student to be exported.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dialect:
     nested: bool = True
     same_shallow: bool = True
     stochastic: bool = False
+    needs: str | None = None
     dtype: torch.dtype = torch.float32
     settle: bool = True
 

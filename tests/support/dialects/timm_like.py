@@ -295,7 +295,7 @@ class ResNet(nn.Module):
 
 
 def _timm(name: str, **options: object) -> Dialect:
-    about = {"refuses", "stochastic", "nested"} & set(options)
+    about = {"refuses", "stochastic", "nested", "needs"} & set(options)
     expected = {key: options.pop(key) for key in about}
     return family(
         f"timm_{name}",
@@ -305,8 +305,6 @@ def _timm(name: str, **options: object) -> Dialect:
         **expected,
     )
 
-
-GATED = "squeeze-and-excitation"
 
 DIALECTS: list[Dialect] = [
     _timm("basic"),
@@ -327,9 +325,9 @@ DIALECTS: list[Dialect] = [
     _timm("max_pool_head", pool="max"),
     _timm("conv_same", conv=Conv2dSame),
     _timm("weight_standardised", refuses="weight standardisation", conv=StdConv2d),
-    _timm("squeeze_excite", refuses=GATED, attention=SqueezeExcite),
-    _timm("squeeze_excite_bottleneck", refuses=GATED, block=Bottleneck, attention=SqueezeExcite),
-    _timm("channel_attention", refuses="attention", attention=EfficientChannelAttention),
+    _timm("squeeze_excite", needs="sigmoid", attention=SqueezeExcite),
+    _timm("squeeze_excite_bottleneck", needs="sigmoid", block=Bottleneck, attention=SqueezeExcite),
+    _timm("channel_attention", refuses="attention.*squeeze", attention=EfficientChannelAttention),
     _timm("blur_pool", refuses="blur pooling", aa=BlurPool2d),
     _timm("resnext", block=Bottleneck, groups=4),
 ]

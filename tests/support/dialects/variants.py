@@ -329,7 +329,7 @@ DIALECTS: list[Dialect] = [
     *(family(f"forward_{n}", make) for n, make in FORWARDS.items()),
     family("block_returns_pair", LastFlagNet),
     family("block_without_last_relu", TwoReluOutputs),
-    family("block_with_attention", GroupNet, refuses="squeeze-and-excitation"),
+    family("block_with_attention", GroupNet, refuses="two maps.*attention"),
     family("block_shared", SharedBlock),
     family("pool_between_groups", PoolingDown, nested=False),
 ]
