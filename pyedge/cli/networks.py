@@ -24,6 +24,7 @@ from pyedge.cloud.network_file import NetworkInfo, OwnCodeError, load_network, r
 from pyedge.cloud.weights import load as weights
 from pyedge.data import BatchLoader, ImageSet
 from pyedge.images.preprocessing import NAMES
+from pyedge.models import packages
 from pyedge.warning import warn
 
 Build = Callable[..., nn.Module]
@@ -117,7 +118,15 @@ def _check(spec: str, model: Any, classes: int, shape: tuple[int, int, int]) -> 
 
 
 def builder_of(spec: str) -> Build:
-    """Find the builder that --model names. Raises UsageError if there is none."""
+    """Find the builder that --model names. Raises UsageError if there is none.
+
+    ImportError for a name of a package that is not installed.
+    """
+    if packages.package_of(spec) is not None:
+        try:
+            return packages.builder(spec)
+        except ValueError as error:
+            raise UsageError(f"--model: {error}") from None
     return own_builder(spec) if ":" in spec else _named_builder(spec)
 
 
@@ -130,7 +139,7 @@ def _named_builder(name: str) -> Build:
         hint = suggestion(near, (near, *models.names()) if depth else models.names())
         raise UsageError(
             f"--model: no network is called {name!r}{hint}; there are {known}, wrn_DEPTH_WIDTH, "
-            "and your own as FILE.py:FUNCTION"
+            "timm:NAME, torchvision:NAME, and your own as FILE.py:FUNCTION"
         )
     families: list[tuple[str, Build, tuple[str, ...]]] = [
         ("wrn_small", models.wrn, ("depth", "width")),
@@ -228,6 +237,16 @@ def open_network(
             )
 
     return load_network(path, build=build_own)
+
+
+def check_classes(model: nn.Module, path: str, classes: int) -> None:
+    """Raise UsageError if a file's classifier is for another number of classes than the data's."""
+    found = weights.classes_in(existing(path), model)
+    if found is not None and found != classes:
+        raise UsageError(
+            f"--weights {path}: wanted a classifier of {classes} classes, as many as the images "
+            f"have, got one of {found}; with --epochs from 1 a new classifier is trained"
+        )
 
 
 def load_weights(model: nn.Module, path: str) -> tuple[int, list[str]]:

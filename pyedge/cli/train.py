@@ -34,6 +34,9 @@ examples:
       --out teacher.pt
       Weights that were trained with the mean and deviation of each channel; --mean and --std take
       other numbers. All later commands, and the device, do as the file says.
+  pyedge train photos --size 224 --model timm:resnet18 --weights resnet18.safetensors \\
+      --lr 0.01 --out teacher.pt
+      A network of timm's, or of torchvision's, where that package is installed.
   pyedge train photos --size 32 --model nets.py:build --out teacher.pt
       Your own network: build(num_classes=3) in nets.py returns a torch.nn.Module.
   pyedge train photos --size 32 --out teacher.pt --resume
@@ -57,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="wrn_small",
         metavar="NAME",
         help="wrn_small (default, trains on a CPU), wrn_DEPTH_WIDTH such as wrn_28_10, wrn, "
-        "resnet20, resnet56, resnet110, resnet18, resnet34, vgg11, vgg11_bn, vgg16, vgg16_bn, or "
-        "your own as FILE.py:FUNCTION or MODULE:FUNCTION",
+        "resnet20, resnet56, resnet110, resnet18, resnet34, vgg11, vgg11_bn, vgg16, vgg16_bn; "
+        "timm:NAME or torchvision:NAME, such as torchvision:mobilenet_v2, where installed (pip "
+        'install "pyedge[timm]", "pyedge[torchvision]"); or your own as FILE.py:FUNCTION or '
+        "MODULE:FUNCTION",
     )
     network.add_argument(
         "--depth", type=parsing.whole(1), metavar="N", help="layers, for --model wrn (28)"
@@ -87,8 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from these weights: a file of torch.save or safetensors for this network, "
-        "under any prefix and, if the match is certain, any names",
+        help="start from these weights: a file of torch.save (.pth, .pt) or .safetensors for this "
+        "network, under any prefix and, if the match is certain, any names; a classifier of "
+        "another number of classes starts afresh, which --epochs 0 refuses",
     )
     options.add_preprocessing(parser)
     options.add_seed(parser, "first weights, order and augmentation")
@@ -131,6 +137,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         data.shape,
     )
     if args.weights is not None:
+        if not (args.epochs or args.steps):  # a new classifier would stay untrained
+            networks.check_classes(model, args.weights, len(data.train.classes))
         taken, afresh = networks.load_weights(model, args.weights)
         console.note(
             f"{args.weights}: {taken} weights taken"
