@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pyedge.cli.parsing import UsageError, existing, suggestion
 from pyedge.cloud.network_file import NetworkInfo, OwnCodeError, load_network, read_network
 from pyedge.cloud.weights import load as weights
 from pyedge.data import BatchLoader, ImageSet
-from pyedge.images.preprocessing import NAMES
+from pyedge.images.preprocessing import NAMES, Preprocessing
 from pyedge.models import packages
 from pyedge.warning import warn
 
@@ -34,28 +35,67 @@ _GUESSED_WITH = 512  # images
 _CLEAR = 0.05  # of accuracy
 
 
-def guess_preprocessing(weights: str, model: nn.Module, images: ImageSet) -> None:
-    """Warn where weights answer better for another preprocessing than the default.
+def preprocessing_of(spec: str) -> Preprocessing | None:
+    """Return the preprocessing that --model brings, as timm's networks do; None for others."""
+    settings = packages.settings_of(spec)
+    try:
+        return None if settings is None else Preprocessing.of(settings, None, f"--model {spec}")
+    except ValueError as error:
+        warn(f"{error}; --preprocessing, --size and --crop say something else")
+        return None
+
+
+def default_preprocessing(spec: str, brought: Preprocessing | None, channels: int) -> Preprocessing:
+    """Return what is done to pixels where no option says it, for images of so many channels."""
+    if brought is None:
+        return Preprocessing()
+    if brought.kind == "channel" and len(brought.mean) != channels:
+        warn(
+            f"{spec} brings the preprocessing of {len(brought.mean)} channels, and images have "
+            f"{channels}: each image is standardised instead; --colour rgb, or --mean and --std, "
+            "say something else"
+        )
+        return Preprocessing()
+    return brought
+
+
+def guess_preprocessing(
+    weights: str, model: nn.Module, images: ImageSet, taken: Preprocessing
+) -> None:
+    """Warn where weights answer better for another preprocessing than the one that is taken.
 
     Weights do not tell what they were trained on; labelled images do.
+    """
+    best, shares = best_preprocessing(model, images, taken)
+    if best is not None:
+        warn(
+            f"{weights}: {shares[best]:.1%} of {min(len(images), _GUESSED_WITH)} labelled images "
+            f"are right with --preprocessing {best}, {shares[str(taken)]:.1%} with {taken}, which "
+            "is taken because no other was named"
+        )
+
+
+def best_preprocessing(
+    model: nn.Module, images: ImageSet, taken: Preprocessing
+) -> tuple[str | None, dict[str, float]]:
+    """Try the named ones on some labelled images; return one that is clearly better, or None.
+
+    Also returns the share of images that are right, by name; that of `taken` as it is written.
     """
     places = np.linspace(0, len(images) - 1, min(len(images), _GUESSED_WITH))
     some = images.subset(places.astype(int))
     right = {}
-    for name in NAMES:
+    plain = replace(taken, resize=None, colour="")  # the images have been resized
+    for name, each in {str(taken): plain, **dict.fromkeys(NAMES)}.items():
         try:
-            loader = BatchLoader(some, 256, shuffle=False, preprocessing=name)
+            loader = BatchLoader(some, 256, shuffle=False, preprocessing=each or name)
         except ValueError:  # numbers for three channels, and images of one
             continue
         right[name] = pyedge.evaluate(model, loader).accuracy
     best = max(right, key=lambda name: right[name])
     # three standard deviations of a share, at the most
-    if right[best] - right["image"] > max(_CLEAR, 1.5 / len(some) ** 0.5):
-        warn(
-            f"{weights}: {right[best]:.1%} of {len(some)} labelled images are right with "
-            f"--preprocessing {best}, {right['image']:.1%} with image, which is taken because "
-            "no other was named"
-        )
+    clear = right[best] - right[str(taken)] > max(_CLEAR, 1.5 / len(some) ** 0.5)
+    return best if clear else None, right
 
 
 def build(

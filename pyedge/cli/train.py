@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
@@ -34,9 +35,12 @@ examples:
       --out teacher.pt
       Weights that were trained with the mean and deviation of each channel; --mean and --std take
       other numbers. All later commands, and the device, do as the file says.
-  pyedge train photos --size 224 --model timm:resnet18 --weights resnet18.safetensors \\
-      --lr 0.01 --out teacher.pt
-      A network of timm's, or of torchvision's, where that package is installed.
+  pyedge train photos --model timm:resnet18 --weights resnet18.safetensors --lr 0.01 \\
+      --out teacher.pt
+      A network of timm's, where that is installed. It brings its preprocessing and its image size.
+  pyedge train photos --model torchvision:mobilenet_v2 --weights mobilenet_v2.pth --lr 0.01 \\
+      --size 224 --resize 256 --preprocessing imagenet --out teacher.pt
+      One of torchvision's, whose pages say what it takes.
   pyedge train photos --size 32 --model nets.py:build --out teacher.pt
       Your own network: build(num_classes=3) in nets.py returns a torch.nn.Module.
   pyedge train photos --size 32 --out teacher.pt --resume
@@ -48,12 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pyedge train`."""
     options.add_data(parser)
     options.add_out(parser, "the teacher")
-    parser.add_argument(
-        "--size",
-        type=parsing.whole(8),
-        metavar="PIXELS",
-        help="cut and resize images to squares of this side (needed if they differ in size)",
-    )
     network = parser.add_argument_group("network")
     network.add_argument(
         "--model",
@@ -96,7 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "network, under any prefix and, if the match is certain, any names; a classifier of "
         "another number of classes starts afresh, which --epochs 0 refuses",
     )
-    options.add_preprocessing(parser)
+    options.add_sizes(parser)
+    options.add_preprocessing(
+        parser,
+        "default: image, or a timm network's own; kept in the file for all later commands and the "
+        "device",
+    )
     options.add_seed(parser, "first weights, order and augmentation")
     parser.add_argument(
         "--split-seed",
@@ -117,7 +120,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import pyedge
     from pyedge.cli import dataset, machine, networks, outputs, train_and_transfer
     from pyedge.cloud.network_file import NetworkInfo, save_network
-    from pyedge.images.preprocessing import Preprocessing
 
     outputs.check_out(args.out, args.weights, checkpoint=bool(args.epochs or args.steps))
     machine.check_device(args.device)
@@ -125,7 +127,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read
     if args.weights is not None:
         existing(args.weights)
-    data = dataset.load(console, args.data, args.size, args.split_seed, args.splits)
+    brought = networks.preprocessing_of(args.model)
+    resize = options.resize_of(args, brought)
+    data = dataset.load(
+        console, args.data, resize or args.size, args.split_seed, args.splits, args.colour or ""
+    )
     given = {name: getattr(args, name) for name in ("depth", "width", "widths")}
     chosen = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(args.seed)
@@ -146,9 +152,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             + (", ..." if len(afresh) > 4 else "")
         )
     preprocessing = options.preprocessing_of(args, data.shape[0])
-    if args.weights is not None and preprocessing is None:
-        networks.guess_preprocessing(args.weights, model, data.train)
-    preprocessing = preprocessing or Preprocessing()
+    if preprocessing is None:
+        preprocessing = networks.default_preprocessing(args.model, brought, data.shape[0])
+        if args.weights is not None:
+            networks.guess_preprocessing(args.weights, model, data.train, preprocessing)
+    preprocessing = replace(preprocessing, resize=resize, colour=args.colour or "")
+    console.note(f"images as the network takes them: {preprocessing}")
     loader = dataset.training_loader(
         data.train, args.batch_size, args.seed, args.augment, preprocessing
     )

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.images.resize import Resize
 
-def array_of(source: Any, channels: int) -> NDArray[Any] | None:
+
+def array_of(source: Any, channels: int, resize: Resize | None = None) -> NDArray[Any] | None:
     """Return `source` as a numpy array if it is an array in another form, else None.
 
     Tensors on any device, with or without gradients; pandas series of arrays; Pillow images, as
-    their files would be read; lists of numbers, whole ones from 0 to 255 as uint8 and others as
-    float32. Raises TypeError for what looks like images but cannot be: tables, masked pixels.
+    their files would be read, and resized; lists of numbers, whole ones from 0 to 255 as uint8 and
+    others as float32. Raises TypeError for what looks like images but cannot be: tables, masked
+    pixels.
     """
     if isinstance(source, np.ma.MaskedArray):
         if np.ma.is_masked(source):
@@ -24,9 +27,9 @@ def array_of(source: Any, channels: int) -> NDArray[Any] | None:
             )
         return np.asarray(np.ma.getdata(source))
     if isinstance(source, np.ndarray):
-        return _together(list(source), channels) if source.dtype.hasobject else source
+        return _together(list(source), channels, resize) if source.dtype.hasobject else source
     if hasattr(source, "getbands"):  # Pillow's
-        return _picture(source, channels)
+        return _picture(source, channels, resize)
     if hasattr(source, "detach"):  # torch's
         return _tensor(source)
     if type(source).__module__.partition(".")[0] == "pandas":
@@ -35,7 +38,7 @@ def array_of(source: Any, channels: int) -> NDArray[Any] | None:
                 f"EdgeImages: images: wanted an array, got a table, {type(source).__name__}, with "
                 f"no height and width; pass table.to_numpy().reshape(n, c, h, w)"
             )
-        return array_of(source.to_numpy(), channels)
+        return array_of(source.to_numpy(), channels, resize)
     if isinstance(source, (list, tuple)):
         return _numbers(source)
     if hasattr(source, "__array__"):  # JAX's, TensorFlow's, CuPy's word for itself
@@ -75,19 +78,19 @@ def _tensor(source: Any) -> NDArray[Any]:
         return np.asarray(tensor.float())
 
 
-def _picture(source: Any, channels: int) -> NDArray[np.uint8]:
+def _picture(source: Any, channels: int, resize: Resize | None) -> NDArray[np.uint8]:
     """Return one Pillow image as uint8 [h, w, c]."""
     from pyedge.images.decode import brightness, pixels_of
 
     try:
-        pixels = pixels_of(source)
+        pixels = pixels_of(source, resize)
     except ValueError as error:
         raise TypeError(f"EdgeImages: a Pillow image {error}") from error
     return pixels if channels != 1 else brightness(pixels)
 
 
-def _together(parts: Sequence[Any], channels: int) -> NDArray[Any]:
-    arrays = [array_of(part, channels) for part in parts]
+def _together(parts: Sequence[Any], channels: int, resize: Resize | None) -> NDArray[Any]:
+    arrays = [array_of(part, channels, resize) for part in parts]
     if not all(isinstance(each, np.ndarray) and each.dtype != object for each in arrays):
         raise TypeError("EdgeImages: images: wanted numbers or arrays, not Python objects")
     shapes = sorted({each.shape for each in arrays if each is not None})

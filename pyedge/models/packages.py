@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -50,6 +50,20 @@ def builder(name: str) -> Callable[..., nn.Module]:
         return _built(name, module.models.get_model, {**options, "num_classes": num_classes})
 
     return of_timm if package == "timm" else of_torchvision
+
+
+def settings_of(name: str) -> Mapping[str, Any] | None:
+    """Return what a timm network takes of images, its pretrained_cfg; None for any other name.
+
+    `pyedge.data.Preprocessing.of` takes it. Raises as `builder`.
+    """
+    package, _, short = name.partition(":")
+    if package != "timm":
+        return None
+    module = _imported(name, package)
+    _check_name(package, module, short)
+    found = module.get_pretrained_cfg(short)
+    return None if found is None else found.to_dict()
 
 
 def _imported(name: str, package: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from pyedge.classes.matching import quoted
 from pyedge.classes.names import LONGEST, storable
 from pyedge.files.npy_archive import DTYPES, ArraySpec
+from pyedge.images.preprocessing import Preprocessing
 from pyedge.statistics.stored import check_head
 from pyedge.statistics.stored import check_values as check_statistics
 from pyedge.student.features import feature_count
@@ -32,7 +33,7 @@ def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> 
     if len(student.last_convs) != len(student.taps):
         raise ValueError("last_convs must name one convolution for each group")
     _check_names("trainable", student.trainable, by_name, LEARNS)
-    _check_preprocessing(student.preprocessing, student.input_shape[0])
+    _check_preprocessing(student.preprocessing, student.input_shape)
     _check_plain("optimizer", student.optimizer)
     check_head(student.head)
     if not isinstance(student.record, (tuple, list)):
@@ -164,21 +165,28 @@ def _check_names(
             raise ValueError(f"{field}: {name!r} is no node with {' or '.join(operators)}")
 
 
-def _check_preprocessing(settings: Any, channels: int) -> None:
-    if not isinstance(settings, Mapping) or settings.keys() != {"kind", "mean", "deviation"}:
-        raise ValueError("preprocessing must have kind, mean and deviation")
+def _check_preprocessing(settings: Any, shape: tuple[int, int, int]) -> None:
+    least, more = {"kind", "mean", "deviation"}, {"resize", "colour"}
+    if not isinstance(settings, Mapping) or not least <= settings.keys() <= least | more:
+        raise ValueError(
+            "preprocessing must have kind, mean and deviation, and perhaps resize and colour"
+        )
     kind = settings["kind"]
     if kind not in ("none", "image", "channel"):
         raise ValueError(f'preprocessing: kind must be "none", "image" or "channel", not {kind!r}')
-    wanted = channels if kind == "channel" else 0
+    wanted = shape[0] if kind == "channel" else 0
     for name in ("mean", "deviation"):
         values = settings[name]
         if not isinstance(values, (tuple, list)) or len(values) != wanted:
             raise ValueError(f"preprocessing: {name} must have {wanted} numbers for kind {kind!r}")
         # far beyond any pixel's value, and a float32 whatever is computed with it
-        least = -1e6 if name == "mean" else 1e-6
-        if not all(type(value) in (int, float) and least <= value <= 1e6 for value in values):
-            raise ValueError(f"preprocessing: {name} must have numbers from {least:g} to 1e6")
+        lowest = -1e6 if name == "mean" else 1e-6
+        if not all(type(value) in (int, float) and lowest <= value <= 1e6 for value in values):
+            raise ValueError(f"preprocessing: {name} must have numbers from {lowest:g} to 1e6")
+    try:
+        Preprocessing.of(settings, shape[0], "preprocessing").check_shape(shape, "preprocessing")
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_object(field: str, value: Any) -> None:

@@ -44,6 +44,8 @@ def install_timm(monkeypatch: pytest.MonkeyPatch, **cfg: Any) -> None:
         return model
 
     timm.list_models, timm.create_model = list_models, create_model
+    settings = types.SimpleNamespace(to_dict=lambda: {**CFG, **cfg})
+    timm.get_pretrained_cfg = lambda name: settings
     monkeypatch.setitem(sys.modules, "timm", timm)
 
 
