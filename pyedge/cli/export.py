@@ -38,6 +38,8 @@ examples:
       validation images, which the student has not learned, calibrate its probabilities.
   pyedge export trained.pt --statistics photos --expand 1000 --out student.pyedge
       1000 random features: more than by default, for a device that has room for their sums.
+  pyedge export trained.pt --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --out student.pyedge
+      Numbers for each channel, where the network's file has none or others.
   pyedge export trained.pt --format onnx --out student.onnx
       To predict with other engines; such a file cannot learn.
 """

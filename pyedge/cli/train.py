@@ -187,6 +187,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     evaluation = result.test if result is not None else None
     if result is None and test is not None:
         evaluation = pyedge.evaluate(model, test)
+    entry = train_and_transfer.record_of("train", args, result)
+    if result is None and evaluation is not None:
+        entry["test_accuracy"] = evaluation.accuracy
     info = NetworkInfo(
         builder=args.model,
         options=arguments,
@@ -194,7 +197,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         input_shape=data.shape,
         split_seed=args.split_seed,
         preprocessing=preprocessing,
-        record=(train_and_transfer.record_of("train", args, result),),
+        record=(entry,),
     )
     save_network(args.out, model, info)
     train_and_transfer.finish(args.out)

@@ -92,6 +92,24 @@ def test_sizes_go_from_the_teacher_to_the_device(photos: Path, capsys: Captured)
     assert Preprocessing.of(read_student("l.pyedge").preprocessing) == how
 
 
+def test_export_takes_numbers_and_keeps_the_sizes(capsys: Captured) -> None:
+    net = "--model wrn_10_1 --epochs 1 --augment none --size 16 --resize 20"
+    answer(capsys, f"train photos {net} --out t.pt")
+    answer(capsys, "compress t.pt photos --P 1 --out s.pt")
+    numbers = "--mean 0.5,0.4,0.3 --std 0.25,0.2,0.3"
+    answer(capsys, f"export s.pt {numbers} --out s.pyedge")
+    wanted = Preprocessing("channel", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3), Resize(16, 20))
+    assert Preprocessing.of(read_student("s.pyedge").preprocessing) == wanted
+    for options, says in (
+        ("--mean 0.5,0.5,0.5", "--mean and --std go together"),
+        ("--mean 0.5 --std 0.5", "wanted 3 numbers in mean"),
+        (f"{numbers} --format onnx", "--mean has no meaning for --format onnx"),
+    ):
+        assert main(f"export s.pt {options} --out x.pyedge".split()) == 2
+        assert says in capsys.readouterr().err
+    assert not Path("x.pyedge").exists()
+
+
 def test_colours_become_grey_everywhere(capsys: Captured) -> None:
     net = "--model wrn_10_1 --epochs 8 --batch-size 16 --augment none --preprocessing none"
     told = answer(capsys, f"train photos {net} --size 16 --crop 0.8 --colour grey --out t.pt")
