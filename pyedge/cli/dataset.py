@@ -48,14 +48,18 @@ def load(
     split_seed: int,
     splits: bool | None = None,
     colour: str = "",
+    *,
+    keep_own: bool = False,
 ) -> Data:
     """Load DATA and report what was found.
 
-    `splits`: as in `load_dataset`; colour: a Preprocessing's.
+    `splits`: as in `load_dataset`; colour, keep_own: as in `load_parts`.
     """
     if path != "digits":
         existing(path, "digits")
-    train, val, test, told, _ = load_parts(path, size, split_seed, splits, colour)
+    train, val, test, told, _ = load_parts(
+        path, size, split_seed, splits, colour, keep_own=keep_own
+    )
     data = Data(path, train, val if len(val) else None, test if len(test) else None)
     counts, shape = data.counts(), "x".join(map(str, data.shape))
     console.note(

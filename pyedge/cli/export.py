@@ -113,6 +113,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.exporting.export import export
     from pyedge.images.doubts import wanted
+    from pyedge.images.preprocessing import Preprocessing
 
     check_out(args.out, args.network)
     student, info = networks.open_network(args.network, args.model, "student")
@@ -149,9 +150,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     smooth = check.get("gradient_error_without_kinks")
     kinks = "" if smooth is None else f" ({smooth:.0e} but for activations at a kink of a ReLU)"
     told = "" if file.statistics is None else "\n".join([*described.lines(file), ""])
+    how = Preprocessing.of(file.preprocessing)
+    sizes = "".join(f", {each}" for each in (how.resize, how.colour) if each)
     console.result(
         f"{file.params:,} parameters, {len(file.classes)} classes\n"
-        f"images: {wanted(file.preprocessing)}\n"
+        f"images: {wanted(file.preprocessing)}{sizes}\n"
         f"learns on the device: {', '.join(file.trainable)}\n"
         f"{told}"
         f"beside torch in float64, logits differ by {check['logits_error']:.0e} and gradients by "

@@ -36,7 +36,7 @@ _CLEAR = 0.05  # of accuracy
 
 
 def preprocessing_of(spec: str) -> Preprocessing | None:
-    """Return the preprocessing that --model brings, as timm's networks do; None for others."""
+    """Return the preprocessing that --model brings, as those of packages do; None for others."""
     settings = packages.settings_of(spec)
     try:
         return None if settings is None else Preprocessing.of(settings, None, f"--model {spec}")
@@ -212,8 +212,9 @@ def own_builder(spec: str) -> Build:
     try:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     except Exception as error:  # whatever the user's code raises
+        hint = suggestion(place, packages.PACKAGES) if isinstance(error, ImportError) else ""
         raise UsageError(
-            f"--model: {place} cannot be imported: {type(error).__name__}: {error}"
+            f"--model: {place} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
     found = getattr(module, function, None)
     if not callable(found):

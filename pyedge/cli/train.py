@@ -39,8 +39,8 @@ examples:
       --out teacher.pt
       A network of timm's, where that is installed. It brings its preprocessing and its image size.
   pyedge train photos --model torchvision:mobilenet_v2 --weights mobilenet_v2.pth --lr 0.01 \\
-      --size 224 --resize 256 --preprocessing imagenet --out teacher.pt
-      One of torchvision's, whose pages say what it takes.
+      --size 224 --resize 232 --out teacher.pt
+      One of torchvision's, with the shorter side that its second weights had.
   pyedge train photos --size 32 --model nets.py:build --out teacher.pt
       Your own network: build(num_classes=3) in nets.py returns a torch.nn.Module.
   pyedge train photos --size 32 --out teacher.pt --resume
@@ -97,8 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_sizes(parser)
     options.add_preprocessing(
         parser,
-        "default: image, or a timm network's own; kept in the file for all later commands and the "
-        "device",
+        "default: image, or what a network of timm or torchvision brings; kept in the file for all "
+        "later commands and the device",
     )
     options.add_seed(parser, "first weights, order and augmentation")
     parser.add_argument(
@@ -121,17 +121,22 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cli import dataset, machine, networks, outputs, train_and_transfer
     from pyedge.cloud.network_file import NetworkInfo, save_network
 
+    if args.weights is not None:
+        existing(args.weights)
     outputs.check_out(args.out, args.weights, checkpoint=bool(args.epochs or args.steps))
     machine.check_device(args.device)
     machine.use_threads(args.threads)
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read
-    if args.weights is not None:
-        existing(args.weights)
     brought = networks.preprocessing_of(args.model)
     resize = options.resize_of(args, brought)
+    said = {"size", "resize", "crop", "interpolation"} & args.given
     data = dataset.load(
-        console, args.data, resize or args.size, args.split_seed, args.splits, args.colour or ""
+        *(console, args.data, resize or args.size, args.split_seed, args.splits),
+        colour=args.colour or "",
+        keep_own=not said,  # CIFAR-10 at 224 pixels would take 9 GB
     )
+    if resize is not None and data.shape[1:] != (resize.size, resize.size):
+        resize = None
     given = {name: getattr(args, name) for name in ("depth", "width", "widths")}
     chosen = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(args.seed)

@@ -132,11 +132,15 @@ def load_parts(
     *,
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
+    keep_own: bool = False,
 ) -> Parts:
-    """Load as `load_dataset`, and tell where the parts come from. colour: a Preprocessing's."""
+    """Load as `load_dataset`, and tell where the parts come from.
+
+    colour: a Preprocessing's. keep_own: images with a size of their own are not resized.
+    """
     parts = _parts(path, size, seed, splits, val_fraction, test_fraction)
     # files of images have been resized while they were read
-    later = size if isinstance(size, Resize) and parts.fixed else None
+    later = size if isinstance(size, Resize) and parts.fixed and not keep_own else None
     return parts._replace(
         train=_seen(parts.train, later, colour),
         val=_seen(parts.val, later, colour),
@@ -264,5 +268,5 @@ def _refuse_size(name: str, size: Side, native: int) -> None:
     if size not in (None, native) and not isinstance(size, Resize):
         raise ValueError(
             f"load_dataset: the images of {name} are {native}x{native}: size must be {native} "
-            f"or left out, got {size!r}"
+            f"or left out, got {size!r}; a preprocessing with resize (--resize) changes them"
         )

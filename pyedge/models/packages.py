@@ -53,17 +53,33 @@ def builder(name: str) -> Callable[..., nn.Module]:
 
 
 def settings_of(name: str) -> Mapping[str, Any] | None:
-    """Return what a timm network takes of images, its pretrained_cfg; None for any other name.
+    """Return what a package's network takes of images; None for any other name, and if unknown.
 
-    `pyedge.data.Preprocessing.of` takes it. Raises as `builder`.
+    `pyedge.data.Preprocessing.of` takes it: timm's pretrained_cfg, or the transforms of
+    torchvision's first weights for this network. Raises as `builder`.
     """
     package, _, short = name.partition(":")
-    if package != "timm":
+    if package_of(name) is None:
         return None
     module = _imported(name, package)
     _check_name(package, module, short)
-    found = module.get_pretrained_cfg(short)
-    return None if found is None else found.to_dict()
+    if package == "timm":
+        found = module.get_pretrained_cfg(short)
+        return None if found is None else found.to_dict()
+    first = next(iter(module.models.get_model_weights(short)), None)
+    if first is None:
+        return None
+    transforms = first.transforms()
+    return {
+        "kind": "channel",
+        "mean": list(transforms.mean),
+        "deviation": list(transforms.std),
+        "resize": {
+            "size": transforms.crop_size[0],
+            "shorter": transforms.resize_size[0],
+            "interpolation": transforms.interpolation.value,
+        },
+    }
 
 
 def _imported(name: str, package: str) -> Any:

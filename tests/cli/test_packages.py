@@ -71,6 +71,10 @@ def test_packages_mistyped_and_missing_names(
     wrong = refused(capsys, f"{line} timm:resnet8 --option depths=3")
     assert "timm:resnet8" in wrong
     assert "depths" in wrong
+    assert "(did you mean torchvision?)" in refused(capsys, f"{line} torchvison:tiny_net")
+    assert "(did you mean timm?)" in refused(capsys, f"{line} tim:resnet8")
+    weights = refused(capsys, f"{line} timm:resnet8 --weights photo")
+    assert "photo: no such file or folder (did you mean photos?)" in weights
     assert "timm:NAME" in refused(capsys, f"{line} resnet8")
     monkeypatch.setitem(sys.modules, "timm", None)
     missing = refused(capsys, f"{line} timm:resnet8", code=1)

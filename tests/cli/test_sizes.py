@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import pyedge
-from pyedge.cli import main
+from pyedge.cli import main, networks
 from pyedge.cloud.network_file import load_network
 from pyedge.data import Preprocessing
 from pyedge.images.resize import Resize
@@ -97,7 +97,8 @@ def test_export_takes_numbers_and_keeps_the_sizes(capsys: Captured) -> None:
     answer(capsys, f"train photos {net} --out t.pt")
     answer(capsys, "compress t.pt photos --P 1 --out s.pt")
     numbers = "--mean 0.5,0.4,0.3 --std 0.25,0.2,0.3"
-    answer(capsys, f"export s.pt {numbers} --out s.pyedge")
+    assert main(f"export s.pt {numbers} --out s.pyedge".split()) == 0
+    assert "0.25, 0.2, 0.3, 16 of a shorter side of 20 (bilinear)\n" in capsys.readouterr().out
     wanted = Preprocessing("channel", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3), Resize(16, 20))
     assert Preprocessing.of(read_student("s.pyedge").preprocessing) == wanted
     for options, says in (
@@ -157,6 +158,27 @@ def test_network_of_timm_brings_its_preprocessing(
     ):  # fmt: skip
         assert answer(capsys, f"{line} {options}")["input_shape"][1] in (16, 24)
         assert load_network("t.pt")[1].preprocessing == wanted, options
+
+
+def test_network_leaves_images_with_a_size_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    fake_packages.install_timm(monkeypatch)
+    line = "train digits --model timm:resnet8 --colour rgb --epochs 1 --out t.pt"
+    assert answer(capsys, line)["input_shape"] == [3, 8, 8]
+    how = Preprocessing("channel", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3), colour="rgb")
+    assert load_network("t.pt")[1].preprocessing == how
+    assert answer(capsys, f"{line} --size 16")["input_shape"] == [3, 16, 16]
+    answer(capsys, "evaluate t.pt digits")
+
+
+def test_network_of_torchvision_brings_that_of_its_first_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_packages.install_torchvision(monkeypatch)
+    wanted = Preprocessing("channel", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3), Resize(16, 18))
+    assert networks.preprocessing_of("torchvision:tiny_net") == wanted
+    assert networks.preprocessing_of("wrn_small") is None
 
 
 def test_network_of_timm_for_other_images_says_what_is_done(

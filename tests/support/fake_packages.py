@@ -60,5 +60,14 @@ def install_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
 
     vision.models.list_models = lambda module: ["tiny_net"] if module is vision.models else []
     vision.models.get_model = get_model
+    transforms = types.SimpleNamespace(
+        mean=[0.5, 0.4, 0.3],
+        std=[0.25, 0.2, 0.3],
+        crop_size=[16],
+        resize_size=[18],
+        interpolation=types.SimpleNamespace(value="bilinear"),
+    )
+    first = types.SimpleNamespace(transforms=lambda: transforms)
+    vision.models.get_model_weights = lambda name: [first]
     for module in (vision, vision.models):
         monkeypatch.setitem(sys.modules, module.__name__, module)
