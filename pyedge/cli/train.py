@@ -147,6 +147,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         len(data.train.classes),
         data.shape,
     )
+    afresh: list[str] = []
     if args.weights is not None:
         if not (args.epochs or args.steps):  # a new classifier would stay untrained
             networks.check_classes(model, args.weights, len(data.train.classes))
@@ -159,7 +160,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     preprocessing = options.preprocessing_of(args, data.shape[0])
     if preprocessing is None:
         preprocessing = networks.default_preprocessing(args.model, brought, data.shape[0])
-        if args.weights is not None:
+        if args.weights is not None and not afresh:  # an untrained classifier tells nothing
             networks.guess_preprocessing(args.weights, model, data.train, preprocessing)
     preprocessing = replace(preprocessing, resize=resize, colour=args.colour or "")
     console.note(f"images as the network takes them: {preprocessing}")

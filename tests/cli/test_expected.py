@@ -60,6 +60,8 @@ def test_evaluate_says_nothing_where_all_is_as_recorded(teacher: Path, capsys: C
 def test_evaluate_names_another_preprocessing(teacher: Path, capsys: Captured) -> None:
     told = said(capsys, changed(teacher, preprocessing=Preprocessing()), teacher / "photos")
     assert "likely it was trained with another preprocessing than the file's (image): with" in told
+    assert told.count("preprocessing than") == 1
+    assert "wanted the preprocessing" not in told
     best = told.partition("--epochs 0 --preprocessing ")[2].partition(",")[0]
     assert best in ("imagenet", "cifar10")
     # the advice works
@@ -69,6 +71,17 @@ def test_evaluate_names_another_preprocessing(teacher: Path, capsys: Captured) -
     capsys.readouterr()
     assert "records" not in said(capsys, teacher / "mended.pt", teacher / "photos")
     assert recorded_accuracy(load_network(teacher / "mended.pt")[1].record) > 0.9
+
+
+def test_evaluate_tries_others_beside_one_that_was_named(teacher: Path, capsys: Captured) -> None:
+    mean = {"mean": [3.0] * 3, "deviation": [1.0] * 3}
+    told = said(
+        capsys,
+        changed(teacher, preprocessing=Preprocessing.of({"kind": "channel", **mean})),
+        teacher / "photos",
+    )
+    assert "than the file's (mean 3, 3, 3 and deviation 1, 1, 1 of each channel): with" in told
+    assert "wanted the preprocessing" not in told
 
 
 def test_evaluate_names_another_order_of_classes(teacher: Path, capsys: Captured) -> None:
