@@ -41,7 +41,8 @@ def load(
     if labelled and labels is None:
         raise UsageError(f"{path} has no labels; --no-labels with --knowledge learns without")
     try:
-        return EdgeImages.from_array(images, shape, labels if labelled else None)
+        given = labels if labelled else None
+        return EdgeImages.of(images, shape, given, preprocessing=preprocessing)
     except TypeError as error:  # of another dtype
         raise UsageError(f"{path}: {error}") from error
 
@@ -59,7 +60,7 @@ def named_images(
     for path in paths:
         existing(path)
         if is_array_file(path):
-            found = load(path, shape, labelled=False)
+            found = load(path, shape, labelled=False, preprocessing=preprocessing)
             names += [f"{path}[{i}]" for i in range(len(found))]
             arrays.append(found.planar(slice(None)))
             continue

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.images.preprocessing import coloured
 from pyedge.images.resize import Resize
 
 
@@ -44,6 +45,34 @@ def array_of(source: Any, channels: int, resize: Resize | None = None) -> NDArra
     if hasattr(source, "__array__"):  # JAX's, TensorFlow's, CuPy's word for itself
         return np.asarray(source)
     return None
+
+
+def at_size(
+    array: NDArray[Any], shape: tuple[int, int, int], resize: Resize | None, last: bool | None
+) -> tuple[NDArray[Any], bool | None]:
+    """Resize uint8 pictures of another size, [n, h, w, c], [n, c, h, w] or one of them, for c h w.
+
+    `last`: whether the channels are, None if only the shape tells. Returns the images, [n, c, h, w]
+    if they have been resized, and that; other arrays as they are.
+    """
+    c, h, w = shape
+    if resize is None or not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        return array, last
+    kind = array.shape[-3:]
+    if array.ndim not in (3, 4) or not array.size or kind in ((c, h, w), (h, w, c)):
+        return array, last
+    if array.ndim == 3 and kind[1:] == (h, w) and c == 1:  # grey images [n, h, w]
+        return array, last
+    at_end, in_front = kind[2] in (1, 3), kind[0] in (1, 3)
+    if last is None and at_end != in_front:
+        last = at_end
+    if last is None or not (at_end if last else in_front):
+        return array, last
+    batch = array if array.ndim == 4 else array[None]
+    planar = batch.transpose(0, 3, 1, 2) if last else batch
+    if planar.shape[2:] != (h, w):  # those of the size have been cut
+        planar = resize.arrays(planar)
+    return coloured(planar, c), False
 
 
 def rows_of(rows: Any, count: int, where: str) -> NDArray[np.int64]:

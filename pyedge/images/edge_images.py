@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.classes.matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
-from pyedge.images.arrays import array_of, rows_of
+from pyedge.images.arrays import array_of, at_size, rows_of
 from pyedge.images.labels import ids_or_names, refuse_masked
 from pyedge.images.layout import Shape, checked_dtype, checked_shape, one_or_more, place
 from pyedge.images.resize import Resize
@@ -64,7 +64,7 @@ class EdgeImages:
         of (image, label), (images, labels), or images alone (`from_iterable`); a data set like
         torch's, such as an ImageSet; or EdgeImages. labels: for arrays, paths, EdgeImages and
         images alone. preprocessing: the student's, which may say how pictures are resized: files,
-        and images of Pillow; arrays have the student's size.
+        images of Pillow, and uint8 arrays that have not the student's size.
         """
         resize = resize_of(preprocessing)
         if isinstance(source, EdgeImages):
@@ -75,7 +75,7 @@ class EdgeImages:
                 )
             return source if labels is None else source.labelled(labels)
         if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
-            return cls.from_array(source, input_shape, labels, channels_last=channels_last)
+            return cls._from_array(source, input_shape, labels, channels_last, resize)
         from pyedge.images import named_files
 
         if named_files.is_array_file(source):
@@ -107,7 +107,7 @@ class EdgeImages:
         if array is not None:
             if hasattr(source, "getbands"):  # one image of Pillow's
                 array = array[None]
-            return cls.from_array(array, input_shape, labels, channels_last=channels_last)
+            return cls._from_array(array, input_shape, labels, channels_last, resize)
         if isinstance(source, Iterable):
             found = cls._from_iterable(source, input_shape, channels_last, resize)
             if labels is None:
@@ -137,9 +137,23 @@ class EdgeImages:
         other byte order. Raises TypeError for other dtypes, ValueError for shapes that do not fit
         the student, NaN and infinity, and labels that do not fit the images.
         """
+        return cls._from_array(array, input_shape, labels, channels_last, None)
+
+    @classmethod
+    def _from_array(
+        cls,
+        array: NDArray[Any],
+        input_shape: Shape,
+        labels: Any,
+        channels_last: bool | None,
+        resize: Resize | None,
+    ) -> EdgeImages:
         shape = checked_shape(input_shape)
         given = array_of(array, shape[0])
-        placed = place(checked_dtype(array if given is None else given), shape, channels_last)
+        array = array if given is None else given
+        if getattr(array, "ndim", 0) == 4:
+            array, channels_last = at_size(array, shape, resize, channels_last)
+        placed = place(checked_dtype(array), shape, channels_last)
         images = cls(placed.array, placed.channels_last)
         images = replace(images, span=images._checked_span())
         return images if labels is None else images.labelled(labels)
@@ -212,7 +226,8 @@ class EdgeImages:
                 )
             if array is None:
                 array = np.asarray(images)
-            part = one_or_more(array, shape, channels_last)
+            array, last = at_size(array, shape, resize, channels_last)
+            part = one_or_more(array, shape, last)
             planar = part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array
             arrays.append(planar.copy())  # a camera's loop fills one buffer again and again
             if label is not None:
@@ -245,10 +260,9 @@ class EdgeImages:
             items = (source[i] for i in range(len(source)))
             return cls._from_iterable(items, shape, channels_last, resize)
         array = array_of(source.images, checked_shape(shape)[0])
-        found = cls.from_array(
+        found = cls._from_array(
             source.images if array is None else array,
-            *(shape, source.labels),
-            channels_last=channels_last,
+            *(shape, source.labels, channels_last, resize),
         )
         return replace(found, class_names=tuple(source.classes))
 

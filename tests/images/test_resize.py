@@ -15,7 +15,7 @@ from PIL import Image
 from pyedge.data import BatchLoader, ImageSet, load_dataset, load_folder
 from pyedge.images.decode import decode
 from pyedge.images.edge_images import EdgeImages
-from pyedge.images.preprocessing import Preprocessing
+from pyedge.images.preprocessing import Preprocessing, coloured
 from pyedge.images.resize import Resize
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -174,6 +174,32 @@ def test_resize_is_the_same_in_readers_and_on_the_device(photos: Path, colour: s
     # without a word they are cut as they always were, which is not the same
     before = EdgeImages.of(photos, (c, 16, 16))
     assert (before.planar(slice(None)) != read.images.numpy()).any()
+
+
+def test_arrays_of_another_size_are_resized_on_the_device() -> None:
+    """As a camera gives them; those of the student's size have been cut."""
+    frames = np.stack([np.asarray(picture(40, 30)) for _ in range(3)])
+    resize = Resize(16, 18, "bicubic")
+    how = Preprocessing("none", resize=resize).to_dict()
+    cut = [np.asarray(resize.picture(Image.fromarray(each))) for each in frames]
+    wanted = np.stack(cut).transpose(0, 3, 1, 2)
+    planar = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+    for given in (frames, planar, list(frames), iter(frames), torch.from_numpy(planar)):
+        seen = EdgeImages.of(given, (3, 16, 16), labelled=False, preprocessing=how)
+        np.testing.assert_array_equal(seen.planar(slice(None)), wanted)
+    same = EdgeImages.of(wanted, (3, 16, 16), preprocessing=how)
+    np.testing.assert_array_equal(same.planar(slice(None)), wanted)
+    grey = EdgeImages.of(frames, (1, 16, 16), preprocessing=how).planar(slice(None))
+    np.testing.assert_array_equal(grey, coloured(wanted, 1))
+    np.testing.assert_array_equal(
+        EdgeImages.of(wanted, (1, 16, 16), preprocessing=how).planar(slice(None)), grey
+    )
+    with pytest.raises(ValueError, match=r"got \[3, 30, 40, 4\]"):
+        EdgeImages.of(np.zeros((3, 30, 40, 4), np.uint8), (3, 16, 16), preprocessing=how)
+    with pytest.raises(ValueError, match=r"got \[3, 30, 40, 3\]"):
+        EdgeImages.of(frames, (3, 16, 16))
+    with pytest.raises(ValueError, match=r"got \[3, 30, 40, 3\]"):
+        EdgeImages.of(frames.astype(np.float32), (3, 16, 16), preprocessing=how)
 
 
 def test_loader_resizes_what_is_not_of_the_networks_size() -> None:
