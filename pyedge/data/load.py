@@ -268,5 +268,5 @@ def _refuse_size(name: str, size: Side, native: int) -> None:
     if size not in (None, native) and not isinstance(size, Resize):
         raise ValueError(
             f"load_dataset: the images of {name} are {native}x{native}: size must be {native} "
-            f"or left out, got {size!r}; a preprocessing with resize (--resize) changes them"
+            f"or left out, got {size!r}"
         )

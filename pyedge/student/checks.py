@@ -33,7 +33,9 @@ def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> 
     if len(student.last_convs) != len(student.taps):
         raise ValueError("last_convs must name one convolution for each group")
     _check_names("trainable", student.trainable, by_name, LEARNS)
-    _check_preprocessing(student.preprocessing, student.input_shape)
+    numbers, sizes = _parted(student.preprocessing)
+    _check_preprocessing(numbers, student.input_shape[0])
+    _check_sizes(sizes, student.input_shape)
     _check_plain("optimizer", student.optimizer)
     check_head(student.head)
     if not isinstance(student.record, (tuple, list)):
@@ -90,6 +92,22 @@ def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
             raise ValueError(f"made: {name!r:.80} has no room for each input and its negative")
         if type(seed) is not int or not 0 <= seed < 1 << 63:
             raise ValueError(f"made: the seed of {name!r:.80} must be a whole number from 0")
+
+
+def _parted(settings: Any) -> tuple[Any, dict[str, Any]]:
+    """Part a preprocessing into what is done to pixels, and how pictures are resized before."""
+    if not isinstance(settings, Mapping):
+        return settings, {}
+    sizes = {name: settings[name] for name in ("resize", "colour") if name in settings}
+    return {name: value for name, value in settings.items() if name not in sizes}, sizes
+
+
+def _check_sizes(sizes: Mapping[str, Any], shape: tuple[int, int, int]) -> None:
+    where = "preprocessing"
+    try:
+        Preprocessing.of({"kind": "none", **sizes}, shape[0], where).check_shape(shape, where)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_expansion(student: StudentFile) -> None:
@@ -165,28 +183,21 @@ def _check_names(
             raise ValueError(f"{field}: {name!r} is no node with {' or '.join(operators)}")
 
 
-def _check_preprocessing(settings: Any, shape: tuple[int, int, int]) -> None:
-    least, more = {"kind", "mean", "deviation"}, {"resize", "colour"}
-    if not isinstance(settings, Mapping) or not least <= settings.keys() <= least | more:
-        raise ValueError(
-            "preprocessing must have kind, mean and deviation, and perhaps resize and colour"
-        )
+def _check_preprocessing(settings: Any, channels: int) -> None:
+    if not isinstance(settings, Mapping) or settings.keys() != {"kind", "mean", "deviation"}:
+        raise ValueError("preprocessing must have kind, mean and deviation")
     kind = settings["kind"]
     if kind not in ("none", "image", "channel"):
         raise ValueError(f'preprocessing: kind must be "none", "image" or "channel", not {kind!r}')
-    wanted = shape[0] if kind == "channel" else 0
+    wanted = channels if kind == "channel" else 0
     for name in ("mean", "deviation"):
         values = settings[name]
         if not isinstance(values, (tuple, list)) or len(values) != wanted:
             raise ValueError(f"preprocessing: {name} must have {wanted} numbers for kind {kind!r}")
         # far beyond any pixel's value, and a float32 whatever is computed with it
-        lowest = -1e6 if name == "mean" else 1e-6
-        if not all(type(value) in (int, float) and lowest <= value <= 1e6 for value in values):
-            raise ValueError(f"preprocessing: {name} must have numbers from {lowest:g} to 1e6")
-    try:
-        Preprocessing.of(settings, shape[0], "preprocessing").check_shape(shape, "preprocessing")
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+        least = -1e6 if name == "mean" else 1e-6
+        if not all(type(value) in (int, float) and least <= value <= 1e6 for value in values):
+            raise ValueError(f"preprocessing: {name} must have numbers from {least:g} to 1e6")
 
 
 def _check_object(field: str, value: Any) -> None:
