@@ -114,7 +114,7 @@ def _make(args: argparse.Namespace, console: Console) -> int:
     from pyedge.student.archive import read_student
 
     student = read_student(args.student)
-    _, images = named_images(args.images, student.input_shape)
+    _, images = named_images(args.images, student.input_shape, student.preprocessing)
     more = {} if args.rank is None else {"rank": args.rank}
     found = make_category(student, images, args.name, args.out, detail=args.detail, **more)
     size = os.path.getsize(args.out)

@@ -13,6 +13,7 @@ from pyedge.cli.parsing import UsageError, existing
 from pyedge.cloud.network_file import NetworkInfo
 from pyedge.data import Augment, BatchLoader, ImageSet
 from pyedge.data.load import load_parts, load_unlabelled
+from pyedge.images.decode import Side
 from pyedge.images.folder_layout import LooseError
 from pyedge.images.preprocessing import Preprocessing
 
@@ -41,12 +42,24 @@ class Data:
 
 
 def load(
-    console: Console, path: str, size: int | None, split_seed: int, splits: bool | None = None
+    console: Console,
+    path: str,
+    size: Side,
+    split_seed: int,
+    splits: bool | None = None,
+    colour: str = "",
+    *,
+    keep_own: bool = False,
 ) -> Data:
-    """Load DATA and report what was found. `splits`: as in `load_dataset`."""
+    """Load DATA and report what was found.
+
+    `splits`: as in `load_dataset`; colour, keep_own: as in `load_parts`.
+    """
     if path != "digits":
         existing(path, "digits")
-    train, val, test, told = load_parts(path, size, split_seed, splits)
+    train, val, test, told, _ = load_parts(
+        path, size, split_seed, splits, colour, keep_own=keep_own
+    )
     data = Data(path, train, val if len(val) else None, test if len(test) else None)
     counts, shape = data.counts(), "x".join(map(str, data.shape))
     console.note(
@@ -71,14 +84,14 @@ def load_for(
     are unlabelled: all of them are for training, and there is no validation.
     """
     _, h, w = info.input_shape
-    size = h if h == w else None
+    size, colour = info.preprocessing.resize or (h if h == w else None), info.preprocessing.colour
     loose = False
     try:
-        data = load(console, path, size, info.split_seed, splits)
+        data = load(console, path, size, info.split_seed, splits, colour)
     except LooseError:
         if labels:
             raise
-        data, loose = Data(path, load_unlabelled(path, size), None, None), True
+        data, loose = Data(path, load_unlabelled(path, size, colour), None, None), True
     if data.shape != info.input_shape:
         wanted, found = ("x".join(map(str, shape)) for shape in (info.input_shape, data.shape))
         raise UsageError(f"{path} has images of {found}, {of} takes {wanted}")

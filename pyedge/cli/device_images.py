@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from pyedge.cli.parsing import UsageError, existing
-from pyedge.images.edge_images import EdgeImages
+from pyedge.images.edge_images import EdgeImages, resize_of
 from pyedge.images.entries import Entry
 from pyedge.images.folder import decode_entries, no_images
 from pyedge.images.left_out import LeftOut, shown
@@ -18,31 +19,48 @@ from pyedge.images.sources import walk
 Shape = tuple[int, int, int]
 
 
-def load(path: str, shape: Shape, *, labelled: bool, splits: bool | None = None) -> EdgeImages:
+def load(
+    path: str,
+    shape: Shape,
+    *,
+    labelled: bool,
+    splits: bool | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> EdgeImages:
     """Read DATA for a student of `shape`; with `labelled`, its images must have labels.
 
-    DATA is a folder or an archive of class folders, or arrays. `splits`: as in `read_folder`.
+    DATA is a folder or an archive of class folders, or arrays. `splits`: as in `read_folder`;
+    preprocessing: the student's, as in `EdgeImages.of`.
     """
     existing(path)
     if not is_array_file(path):
-        return EdgeImages.from_folder(path, shape, labelled=labelled, splits=splits)
+        return EdgeImages.from_folder(
+            path, shape, labelled=labelled, splits=splits, preprocessing=preprocessing
+        )
     images, labels = read_arrays(path, named=labelled)
     if labelled and labels is None:
         raise UsageError(f"{path} has no labels; --no-labels with --knowledge learns without")
     try:
-        return EdgeImages.from_array(images, shape, labels if labelled else None)
+        given = labels if labelled else None
+        return EdgeImages.of(images, shape, given, preprocessing=preprocessing)
     except TypeError as error:  # of another dtype
         raise UsageError(f"{path}: {error}") from error
 
 
-def named_images(paths: Sequence[str], shape: Shape) -> tuple[list[str], EdgeImages]:
-    """Read image files, folders and archives of any depth, and arrays; each image gets a name."""
+def named_images(
+    paths: Sequence[str], shape: Shape, preprocessing: Mapping[str, Any] | None = None
+) -> tuple[list[str], EdgeImages]:
+    """Read image files, folders and archives of any depth, and arrays; each image gets a name.
+
+    preprocessing: the student's, as in `EdgeImages.of`.
+    """
+    resize = resize_of(preprocessing)
     names: list[str] = []
     arrays = []
     for path in paths:
         existing(path)
         if is_array_file(path):
-            found = load(path, shape, labelled=False)
+            found = load(path, shape, labelled=False, preprocessing=preprocessing)
             names += [f"{path}[{i}]" for i in range(len(found))]
             arrays.append(found.planar(slice(None)))
             continue
@@ -50,7 +68,7 @@ def named_images(paths: Sequence[str], shape: Shape) -> tuple[list[str], EdgeIma
         entries = {e.name: e for e in walk(path, left_out=left_out) if e.read is not None}
         if not entries:
             raise no_images(path, left_out)
-        kept, pixels = decode_entries(path, entries, sorted(entries), shape, left_out)
+        kept, pixels = decode_entries(path, entries, sorted(entries), shape, left_out, resize)
         left_out.warn(path, len(kept))
         names += [shown(name) for name in _whole(path, entries, kept)]
         arrays.append(pixels.transpose(0, 3, 1, 2))

@@ -19,7 +19,8 @@ DESCRIPTION = """\
 Count how often a teacher or a student is right, class by class, and which classes it confuses.
 
 Without --part it uses the test images that training left out. A network may answer with any of its
-classes, even if DATA holds only some of them.
+classes, even if DATA holds only some of them. Where it is right far less often than its file says,
+a note names what is likely wrong: the preprocessing, or the order of the classes.
 """
 
 EXAMPLES = """\
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import torch
 
     import pyedge
-    from pyedge.cli import dataset, machine, networks
+    from pyedge.cli import dataset, expected, machine, networks
 
     machine.check_device(args.device)
     machine.use_threads(args.threads)
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for batch in dataset.evaluation_loader(part, info.preprocessing) or ()
     )
     found = pyedge.evaluate(model, batches)
+    expected.warn_if_far_below(args.network, model, info, found, sets[0])
     parts = {}
     if only:
         shares = found.old_and_new(only)

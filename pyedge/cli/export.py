@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError
-from pyedge.images.preprocessing import NAMES, Preprocessing
 
 if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.network_file import NetworkInfo
+    from pyedge.images.preprocessing import Preprocessing
 
 USAGE = "STUDENT --out FILE [options]"
 
@@ -38,6 +38,8 @@ examples:
       validation images, which the student has not learned, calibrate its probabilities.
   pyedge export trained.pt --statistics photos --expand 1000 --out student.pyedge
       1000 random features: more than by default, for a device that has room for their sums.
+  pyedge export trained.pt --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --out student.pyedge
+      Numbers for each channel, where the network's file has none or others.
   pyedge export trained.pt --format onnx --out student.onnx
       To predict with other engines; such a file cannot learn.
 """
@@ -55,18 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and the classifier), classifier, all, or names of layers",
     )
     parser.add_argument(
-        "--preprocessing",
-        choices=NAMES,
-        help="what the device makes of pixels: image (each image standardised), none (over 255), "
-        "imagenet or cifar10 (those data sets' mean and deviation of each channel); default: that "
-        "of pyedge train, or else as the student's images were",
-    )
-    parser.add_argument(
         "--format",
         choices=("pyedge", "onnx"),
         default="pyedge",
         help="pyedge (default), or onnx: for inference elsewhere, of images that are standardised "
         "already",
+    )
+    options.add_preprocessing(
+        parser, "default: that of pyedge train, or else as the student's images were"
     )
     what = parser.add_argument_group("statistics")
     what.add_argument(
@@ -104,28 +102,31 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Export, and report what the file holds."""
     if args.format == "onnx" and args.trainable is not None:
         raise UsageError("--trainable has no meaning for --format onnx, whose files cannot learn")
-    if args.format == "onnx" and args.preprocessing is not None:
-        raise UsageError(
-            "--preprocessing has no meaning for --format onnx, whose files take preprocessed images"
-        )
+    for name in ("preprocessing", "mean", "std"):
+        if args.format == "onnx" and getattr(args, name) is not None:
+            raise UsageError(
+                f"--{name} has no meaning for --format onnx, whose files take preprocessed images"
+            )
     _check_statistics(args)
     from pyedge.cli import described, networks
     from pyedge.cli.outputs import check_out
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.exporting.export import export
     from pyedge.images.doubts import wanted
+    from pyedge.images.preprocessing import Preprocessing
 
     check_out(args.out, args.network)
     student, info = networks.open_network(args.network, args.model, "student")
     assert isinstance(student, Student)  # open_network refuses any other kind
     given = args.trainable or ["last_conv"]
     alone = len(given) == 1 and given[0] in ("last_conv", "classifier", "all")
+    chosen = options.preprocessing_of(args, info.input_shape[0])
     statistics, held = _images(args, console, info)
     file = export(
         student,
         args.out,
         classes=info.classes,
-        preprocessing=args.preprocessing or _preprocessing(student, info),
+        preprocessing=chosen or _preprocessing(student, info),
         trainable=given[0] if alone else given,
         input_shape=info.input_shape,
         record=info.record,
@@ -149,9 +150,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     smooth = check.get("gradient_error_without_kinks")
     kinks = "" if smooth is None else f" ({smooth:.0e} but for activations at a kink of a ReLU)"
     told = "" if file.statistics is None else "\n".join([*described.lines(file), ""])
+    how = Preprocessing.of(file.preprocessing)
+    sizes = "".join(f", {each}" for each in (how.resize, how.colour) if each)
     console.result(
         f"{file.params:,} parameters, {len(file.classes)} classes\n"
-        f"images: {wanted(file.preprocessing)}\n"
+        f"images: {wanted(file.preprocessing)}{sizes}\n"
         f"learns on the device: {', '.join(file.trainable)}\n"
         f"{told}"
         f"beside torch in float64, logits differ by {check['logits_error']:.0e} and gradients by "
@@ -200,7 +203,10 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tu
         given, held = data.train, data.val
     if args.held is not None:
         # --splits is about DATA of --statistics
-        held = device_images.load(args.held, info.input_shape, labelled=True)
+        settings = info.preprocessing.to_dict()
+        held = device_images.load(
+            args.held, info.input_shape, labelled=True, preprocessing=settings
+        )
     return given, held
 
 

@@ -11,6 +11,7 @@ from pyedge.cli import described, options, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.described import size
 from pyedge.cli.parsing import existing
+from pyedge.images.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile
@@ -37,6 +38,12 @@ _PREPROCESSING = {
     "channel": "standardised by channel",
     "none": "pixels over 255",
 }
+
+
+def _preprocessing(student: StudentFile) -> str:
+    made = Preprocessing.of(student.preprocessing)
+    more = [str(each) for each in (made.resize, made.colour) if each]
+    return ", ".join([_PREPROCESSING[made.kind], *more])
 
 
 def add_arguments(parser: parsing.Parser) -> None:
@@ -137,7 +144,7 @@ def _text(path: str, student: StudentFile, layers: list[Layer], content: dict[st
         [
             f"{path}: {len(layers)} layers, {content['params']:,} parameters, "
             f"{content['macs']:,} multiply-accumulates an image, {size(content['bytes'])}",
-            f"images {_size(student.input_shape)}, {_PREPROCESSING[student.preprocessing['kind']]}",
+            f"images {_size(student.input_shape)}, {_preprocessing(student)}",
             f"{len(student.classes)} classes: "
             + (names if len(names) <= 200 else f"{names[:197]}..."),
             "",

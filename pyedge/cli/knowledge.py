@@ -224,7 +224,13 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> Ed
 
     if args.part == "all" and args.data != "digits":
         chosen = args.only_classes is not None
-        found = device_images.load(args.data, info.input_shape, labelled=chosen, splits=args.splits)
+        found = device_images.load(
+            args.data,
+            info.input_shape,
+            labelled=chosen,
+            splits=args.splits,
+            preprocessing=info.preprocessing.to_dict(),
+        )
         if chosen:
             known = found.class_names or ()
             found = found.only_classes(names.chosen(args.only_classes, known, "--only-classes"))

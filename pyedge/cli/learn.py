@@ -160,6 +160,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         learner.input_shape,
         labelled=labelled or args.only_classes is not None,
         splits=args.splits,
+        preprocessing=learner.student.preprocessing,
     )
     folders = images.class_names or ()
     if args.add and not added:
@@ -289,7 +290,13 @@ def _validation(args: argparse.Namespace, learner: EdgeLearner) -> Any:
         return share
     from pyedge.cli import device_images
 
-    return device_images.load(args.val, learner.input_shape, labelled=True, splits=args.splits)
+    return device_images.load(
+        args.val,
+        learner.input_shape,
+        labelled=True,
+        splits=args.splits,
+        preprocessing=learner.student.preprocessing,
+    )
 
 
 def _options(args: argparse.Namespace, console: Console) -> LearnOptions:

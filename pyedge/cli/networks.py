@@ -9,7 +9,9 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from pyedge.cli.parsing import UsageError, existing, suggestion
 from pyedge.cloud.network_file import NetworkInfo, OwnCodeError, load_network, read_network
 from pyedge.cloud.weights import load as weights
 from pyedge.data import BatchLoader, ImageSet
-from pyedge.images.preprocessing import NAMES
+from pyedge.images.preprocessing import NAMES, Preprocessing
+from pyedge.models import packages
 from pyedge.warning import warn
 
 Build = Callable[..., nn.Module]
@@ -33,28 +36,71 @@ _GUESSED_WITH = 512  # images
 _CLEAR = 0.05  # of accuracy
 
 
-def guess_preprocessing(weights: str, model: nn.Module, images: ImageSet) -> None:
-    """Warn where weights answer better for another preprocessing than the default.
+def preprocessing_of(spec: str) -> Preprocessing | None:
+    """Return the preprocessing that --model brings, as those of packages do; None for others."""
+    settings = packages.settings_of(spec)
+    try:
+        return None if settings is None else Preprocessing.of(settings, None, f"--model {spec}")
+    except ValueError as error:
+        warn(f"{error}; --preprocessing, --size and --crop say something else")
+        return None
+
+
+def default_preprocessing(spec: str, brought: Preprocessing | None, channels: int) -> Preprocessing:
+    """Return what is done to pixels where no option says it, for images of so many channels."""
+    if brought is None:
+        return Preprocessing()
+    if brought.kind == "channel" and len(brought.mean) != channels:
+        warn(
+            f"{spec} brings the preprocessing of {len(brought.mean)} channels, and images have "
+            f"{channels}: each image is standardised instead; --colour rgb, or --mean and --std, "
+            "say something else"
+        )
+        return Preprocessing()
+    return brought
+
+
+def guess_preprocessing(
+    weights: str, model: nn.Module, images: ImageSet, taken: Preprocessing
+) -> None:
+    """Warn where weights answer better for another preprocessing than the one that is taken.
 
     Weights do not tell what they were trained on; labelled images do.
     """
+    best, shares = best_preprocessing(model, images, taken)
+    if best is not None:
+        warn(
+            f"{weights}: {shares[best]:.1%} of {min(len(images), _GUESSED_WITH)} labelled images "
+            f"are right with --preprocessing {best}, {shares[str(taken)]:.1%} with {taken}, which "
+            "is taken because no other was named"
+        )
+
+
+def best_preprocessing(
+    model: nn.Module, images: ImageSet, taken: Preprocessing
+) -> tuple[str | None, dict[str, float]]:
+    """Try the named ones on some labelled images; return one that is clearly better, or None.
+
+    Also returns the share of images that are right, by name; that of `taken` as it is written.
+    """
     places = np.linspace(0, len(images) - 1, min(len(images), _GUESSED_WITH))
     some = images.subset(places.astype(int))
-    right = {}
-    for name in NAMES:
+    # three standard deviations of a share, at the most
+    margin = max(_CLEAR, 1.5 / len(some) ** 0.5)
+    right: dict[str, float] = {}
+    plain = replace(taken, resize=None, colour="")  # the images have been resized
+    for name, each in {str(taken): plain, **dict.fromkeys(NAMES)}.items():
         try:
-            loader = BatchLoader(some, 256, shuffle=False, preprocessing=name)
+            loader = BatchLoader(some, 256, shuffle=False, preprocessing=each or name)
         except ValueError:  # numbers for three channels, and images of one
             continue
-        right[name] = pyedge.evaluate(model, loader).accuracy
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is not the preprocessing of the network
+            right[name] = pyedge.evaluate(model, loader).accuracy
+        if right[str(taken)] + margin >= 1:
+            break  # none can be clearly better
     best = max(right, key=lambda name: right[name])
-    # three standard deviations of a share, at the most
-    if right[best] - right["image"] > max(_CLEAR, 1.5 / len(some) ** 0.5):
-        warn(
-            f"{weights}: {right[best]:.1%} of {len(some)} labelled images are right with "
-            f"--preprocessing {best}, {right['image']:.1%} with image, which is taken because "
-            "no other was named"
-        )
+    return best if right[best] - right[str(taken)] > margin else None, right
 
 
 def build(
@@ -117,7 +163,15 @@ def _check(spec: str, model: Any, classes: int, shape: tuple[int, int, int]) -> 
 
 
 def builder_of(spec: str) -> Build:
-    """Find the builder that --model names. Raises UsageError if there is none."""
+    """Find the builder that --model names. Raises UsageError if there is none.
+
+    ImportError for a name of a package that is not installed.
+    """
+    if packages.package_of(spec) is not None:
+        try:
+            return packages.builder(spec)
+        except ValueError as error:
+            raise UsageError(f"--model: {error}") from None
     return own_builder(spec) if ":" in spec else _named_builder(spec)
 
 
@@ -130,7 +184,7 @@ def _named_builder(name: str) -> Build:
         hint = suggestion(near, (near, *models.names()) if depth else models.names())
         raise UsageError(
             f"--model: no network is called {name!r}{hint}; there are {known}, wrn_DEPTH_WIDTH, "
-            "and your own as FILE.py:FUNCTION"
+            "timm:NAME, torchvision:NAME, and your own as FILE.py:FUNCTION"
         )
     families: list[tuple[str, Build, tuple[str, ...]]] = [
         ("wrn_small", models.wrn, ("depth", "width")),
@@ -163,8 +217,9 @@ def own_builder(spec: str) -> Build:
     try:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     except Exception as error:  # whatever the user's code raises
+        hint = suggestion(place, packages.PACKAGES) if isinstance(error, ImportError) else ""
         raise UsageError(
-            f"--model: {place} cannot be imported: {type(error).__name__}: {error}"
+            f"--model: {place} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
     found = getattr(module, function, None)
     if not callable(found):
@@ -228,6 +283,16 @@ def open_network(
             )
 
     return load_network(path, build=build_own)
+
+
+def check_classes(model: nn.Module, path: str, classes: int) -> None:
+    """Raise UsageError if a file's classifier is for another number of classes than the data's."""
+    found = weights.classes_in(existing(path), model)
+    if found is not None and found != classes:
+        raise UsageError(
+            f"--weights {path}: wanted a classifier of {classes} classes, as many as the images "
+            f"have, got one of {found}; with --epochs from 1 a new classifier is trained"
+        )
 
 
 def load_weights(model: nn.Module, path: str) -> tuple[int, list[str]]:

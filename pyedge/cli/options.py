@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from pyedge.cli import parsing
-from pyedge.images.preprocessing import NAMES, Preprocessing
+from pyedge.images.preprocessing import COLOURS, NAMES, Preprocessing
+from pyedge.images.resize import INTERPOLATIONS, Resize
 from pyedge.runs.run_options import DEFAULT_LAMBDAS
 
 DATA = (
@@ -53,15 +54,14 @@ def add_out(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def add_preprocessing(parser: argparse.ArgumentParser) -> None:
+def add_preprocessing(parser: argparse.ArgumentParser, default: str) -> None:
     """Add what the network takes of pixels: --preprocessing, --mean, --std."""
     group = parser.add_argument_group("preprocessing")
     group.add_argument(
         "--preprocessing",
         choices=NAMES,
-        help="what the network takes of pixels: image (each image standardised, the default), none "
-        "(over 255), imagenet or cifar10 (those data sets' mean and deviation of each channel); "
-        "kept in the file for all later commands and the device",
+        help="what the network takes of pixels: image (each image standardised), none (over 255), "
+        f"imagenet or cifar10 (those data sets' mean and deviation of each channel); {default}",
     )
     for name, word, numbers in (
         ("--mean", "mean", "0.485,0.456,0.406"),
@@ -73,6 +73,63 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
             metavar="LIST",
             help=f"{word} of each channel, of pixels over 255, such as {numbers}",
         )
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """Add how photos become what a network sees: --size, --resize, --crop and more."""
+    group = parser.add_argument_group("sizes, kept in the file as the preprocessing is")
+    group.add_argument(
+        "--size",
+        type=parsing.whole(8),
+        metavar="PIXELS",
+        help="cut and resize images to squares of this side (needed if they differ in size)",
+    )
+    group.add_argument(
+        "--resize",
+        type=parsing.whole(8),
+        metavar="PIXELS",
+        help="resize the shorter side to so many pixels, and cut --size out of the centre, as "
+        "torchvision does: --size 224 --resize 256",
+    )
+    group.add_argument(
+        "--crop",
+        type=parsing.number(0, 1, above=True),
+        metavar="SHARE",
+        help="the same said otherwise: --size is this share of the shorter side, such as 0.875",
+    )
+    group.add_argument(
+        "--interpolation",
+        choices=INTERPOLATIONS,
+        help="how images are resized (default bilinear)",
+    )
+    group.add_argument(
+        "--colour",
+        choices=COLOURS,
+        help="make images rgb or grey (default: as they are, photos rgb)",
+    )
+
+
+def resize_of(args: argparse.Namespace, brought: Preprocessing | None) -> Resize | None:
+    """Read --size, --resize, --crop and --interpolation; None for --size alone, or nothing.
+
+    brought: the network's own preprocessing, which holds where the options say nothing else.
+    """
+    own = None if brought is None else brought.resize
+    size = args.size or (None if own is None else own.size)
+    if (args.resize, args.crop, args.interpolation) == (None, None, None):
+        return own if own is not None and own.size == size else None
+    if size is None:
+        raise parsing.UsageError("--resize, --crop and --interpolation need --size")
+    if args.resize is not None and args.crop is not None:
+        raise parsing.UsageError("--resize and --crop say the same, give one of them")
+    interpolation = args.interpolation or ("bilinear" if own is None else own.interpolation)
+    try:
+        if args.resize is not None:
+            return Resize.of(Resize(size, args.resize, interpolation), "--resize")
+        share = args.crop or (1.0 if own is None else own.size / own.shorter)
+        return Resize.of_fraction(size, share, interpolation)
+    except ValueError as error:
+        raise parsing.UsageError(f"{error} (--size {size})") from None
 
 
 def preprocessing_of(args: argparse.Namespace, channels: int) -> Preprocessing | None:

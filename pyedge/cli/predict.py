@@ -75,7 +75,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     learner = EdgeLearner(args.student, threads=args.threads)
     if args.unknown:
         _check_unknown(args.student, learner)
-    names, images = named_images(args.images, learner.input_shape)
+    names, images = named_images(args.images, learner.input_shape, learner.student.preprocessing)
     threshold = learner.student.head.get("threshold")
     opened = (
         learner.predict(images, batch_size=args.batch_size, unknown=True) if args.unknown else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from pyedge.cli import options, parsing
 from pyedge.cli.console import Console
@@ -34,6 +35,12 @@ examples:
       --out teacher.pt
       Weights that were trained with the mean and deviation of each channel; --mean and --std take
       other numbers. All later commands, and the device, do as the file says.
+  pyedge train photos --model timm:resnet18 --weights resnet18.safetensors --lr 0.01 \\
+      --out teacher.pt
+      A network of timm's, where that is installed. It brings its preprocessing and its image size.
+  pyedge train photos --model torchvision:mobilenet_v2 --weights mobilenet_v2.pth --lr 0.01 \\
+      --size 224 --resize 232 --out teacher.pt
+      One of torchvision's, with the shorter side that its second weights had.
   pyedge train photos --size 32 --model nets.py:build --out teacher.pt
       Your own network: build(num_classes=3) in nets.py returns a torch.nn.Module.
   pyedge train photos --size 32 --out teacher.pt --resume
@@ -45,20 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pyedge train`."""
     options.add_data(parser)
     options.add_out(parser, "the teacher")
-    parser.add_argument(
-        "--size",
-        type=parsing.whole(8),
-        metavar="PIXELS",
-        help="cut and resize images to squares of this side (needed if they differ in size)",
-    )
     network = parser.add_argument_group("network")
     network.add_argument(
         "--model",
         default="wrn_small",
         metavar="NAME",
         help="wrn_small (default, trains on a CPU), wrn_DEPTH_WIDTH such as wrn_28_10, wrn, "
-        "resnet20, resnet56, resnet110, resnet18, resnet34, vgg11, vgg11_bn, vgg16, vgg16_bn, or "
-        "your own as FILE.py:FUNCTION or MODULE:FUNCTION",
+        "resnet20, resnet56, resnet110, resnet18, resnet34, vgg11, vgg11_bn, vgg16, vgg16_bn; "
+        "timm:NAME or torchvision:NAME, such as torchvision:mobilenet_v2, where installed (pip "
+        'install "pyedge[timm]", "pyedge[torchvision]"); or your own as FILE.py:FUNCTION or '
+        "MODULE:FUNCTION",
     )
     network.add_argument(
         "--depth", type=parsing.whole(1), metavar="N", help="layers, for --model wrn (28)"
@@ -87,10 +90,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from these weights: a file of torch.save or safetensors for this network, "
-        "under any prefix and, if the match is certain, any names",
+        help="start from these weights: a file of torch.save (.pth, .pt) or .safetensors for this "
+        "network, under any prefix and, if the match is certain, any names; a classifier of "
+        "another number of classes starts afresh, which --epochs 0 refuses",
     )
-    options.add_preprocessing(parser)
+    options.add_sizes(parser)
+    options.add_preprocessing(
+        parser,
+        "default: image, or what a network of timm or torchvision brings; kept in the file for all "
+        "later commands and the device",
+    )
     options.add_seed(parser, "first weights, order and augmentation")
     parser.add_argument(
         "--split-seed",
@@ -111,15 +120,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import pyedge
     from pyedge.cli import dataset, machine, networks, outputs, train_and_transfer
     from pyedge.cloud.network_file import NetworkInfo, save_network
-    from pyedge.images.preprocessing import Preprocessing
 
+    if args.weights is not None:
+        existing(args.weights)
     outputs.check_out(args.out, args.weights, checkpoint=bool(args.epochs or args.steps))
     machine.check_device(args.device)
     machine.use_threads(args.threads)
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read
-    if args.weights is not None:
-        existing(args.weights)
-    data = dataset.load(console, args.data, args.size, args.split_seed, args.splits)
+    brought = networks.preprocessing_of(args.model)
+    resize = options.resize_of(args, brought)
+    said = {"size", "resize", "crop", "interpolation"} & args.given
+    data = dataset.load(
+        *(console, args.data, resize or args.size, args.split_seed, args.splits),
+        colour=args.colour or "",
+        keep_own=not said,  # CIFAR-10 at 224 pixels would take 9 GB
+    )
+    if resize is not None and data.shape[1:] != (resize.size, resize.size):
+        resize = None
     given = {name: getattr(args, name) for name in ("depth", "width", "widths")}
     chosen = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(args.seed)
@@ -130,7 +147,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         len(data.train.classes),
         data.shape,
     )
+    afresh: list[str] = []
     if args.weights is not None:
+        if not (args.epochs or args.steps):  # a new classifier would stay untrained
+            networks.check_classes(model, args.weights, len(data.train.classes))
         taken, afresh = networks.load_weights(model, args.weights)
         console.note(
             f"{args.weights}: {taken} weights taken"
@@ -138,9 +158,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             + (", ..." if len(afresh) > 4 else "")
         )
     preprocessing = options.preprocessing_of(args, data.shape[0])
-    if args.weights is not None and preprocessing is None:
-        networks.guess_preprocessing(args.weights, model, data.train)
-    preprocessing = preprocessing or Preprocessing()
+    if preprocessing is None:
+        preprocessing = networks.default_preprocessing(args.model, brought, data.shape[0])
+        if args.weights is not None and not afresh:  # an untrained classifier tells nothing
+            networks.guess_preprocessing(args.weights, model, data.train, preprocessing)
+    preprocessing = replace(preprocessing, resize=resize, colour=args.colour or "")
+    console.note(f"images as the network takes them: {preprocessing}")
     loader = dataset.training_loader(
         data.train, args.batch_size, args.seed, args.augment, preprocessing
     )
@@ -170,6 +193,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     evaluation = result.test if result is not None else None
     if result is None and test is not None:
         evaluation = pyedge.evaluate(model, test)
+    entry = train_and_transfer.record_of("train", args, result)
+    if result is None and evaluation is not None:
+        entry["test_accuracy"] = evaluation.accuracy
     info = NetworkInfo(
         builder=args.model,
         options=arguments,
@@ -177,7 +203,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         input_shape=data.shape,
         split_seed=args.split_seed,
         preprocessing=preprocessing,
-        record=(train_and_transfer.record_of("train", args, result),),
+        record=(entry,),
     )
     save_network(args.out, model, info)
     train_and_transfer.finish(args.out)

@@ -114,13 +114,15 @@ def student_of(student: Any) -> StudentFile:
             f"pyedge.compress, got {kind_of(student)}"
         )
     file = student_file(student)
-    doubted = doubt(student, None, file.input_shape[0])
+    doubted = doubt(student, None, file.input_shape)
     if doubted is not None:
         warn(f"make_knowledge: {doubted}")
     return file
 
 
-def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
+def images_of(
+    images: Any, input_shape: tuple[int, int, int], preprocessing: Mapping[str, Any]
+) -> EdgeImages:
     """Take images as a device would, and also torch tensors, ImageSets, Datasets and loaders."""
     if isinstance(images, ImageSet):
         images = images.images
@@ -131,7 +133,7 @@ def images_of(images: Any, input_shape: tuple[int, int, int]) -> EdgeImages:
         if not isinstance(images, Dataset):
             check_loader(images, source)
         images = (_array(split(item, source, labels=False)[0]) for item in Feed(images, source))
-    found = EdgeImages.of(images, input_shape, labelled=None)
+    found = EdgeImages.of(images, input_shape, labelled=None, preprocessing=preprocessing)
     if not len(found):
         raise ValueError("make_knowledge: images: wanted at least one, got none")
     return found

@@ -96,7 +96,7 @@ def make_knowledge(
         raise TypeError(f"{_WHERE}: path: wanted that of a folder, got {kind_of(path)}")
     check_target(path)
     file = student_of(student)
-    given = images_of(images, file.input_shape)
+    given = images_of(images, file.input_shape, file.preprocessing)
     augment = _checked(augment, file.input_shape)
     pair = fit(teacher, file)
     _doubt(teacher, file, given)
@@ -152,8 +152,9 @@ def knowledge_bytes(
     views = whole(views, "knowledge_bytes: views", 1)
     file = student_of(student)
     images = plain_number(images)
-    count = images if isinstance(images, int) else len(images_of(images, file.input_shape))
-    return _bytes_of(_plan(fit(teacher, file), count, dtype, views))
+    if not isinstance(images, int):
+        images = len(images_of(images, file.input_shape, file.preprocessing))
+    return _bytes_of(_plan(fit(teacher, file), images, dtype, views))
 
 
 def _doubt(teacher: nn.Module, file: StudentFile, images: EdgeImages) -> None:

@@ -74,7 +74,9 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
             f"network, got {info.student!r} for a {type(model).__name__}"
         )
     content: dict[str, Any] = {each.name: getattr(info, each.name) for each in fields(info)}
-    content["preprocessing"] = _preprocessing(model, info).to_dict()
+    preprocessing = _preprocessing(model, info)
+    preprocessing.check_shape(info.input_shape, "save_network: preprocessing")
+    content["preprocessing"] = preprocessing.to_dict()
     content["cut"] = _cut_of(model, info) if isinstance(model, Student) else None
     content["options"] = dict(info.options)
     content["classes"] = list(checked_names(info.classes, "save_network: classes"))
@@ -96,8 +98,8 @@ def save_network(path: str | PathLike[str], model: nn.Module, info: NetworkInfo)
 def _preprocessing(model: nn.Module, info: NetworkInfo) -> Preprocessing:
     """Return what the network learned from, where that is known, or what `info` says."""
     known = preprocessing_of(model)
-    if known is None or known == info.preprocessing:
-        return info.preprocessing
+    if known is None or known.agrees(info.preprocessing):
+        return info.preprocessing.with_sizes_of(known)
     if info.preprocessing != Preprocessing():
         warn(
             f"save_network: info.preprocessing: wanted that of the loader which the network last "
@@ -231,7 +233,9 @@ def _check_fields(path: str | PathLike[str], content: dict[str, Any]) -> None:
     try:
         if not isinstance(content["preprocessing"], dict):
             raise ValueError(f"preprocessing is {content['preprocessing']!r:.80}")
-        content["preprocessing"] = Preprocessing.of(content["preprocessing"], shape[0])
+        made = Preprocessing.of(content["preprocessing"], shape[0])
+        made.check_shape(tuple(shape), "preprocessing")
+        content["preprocessing"] = made
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: {error}") from None
 

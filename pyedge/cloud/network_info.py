@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pyedge.images.preprocessing import Preprocessing
+from pyedge.models.packages import package_of
 
 if TYPE_CHECKING:
     from pyedge.cloud.compression.plan import Plan
@@ -55,8 +56,9 @@ class StudentSettings:
 class NetworkInfo:
     """Everything about a network except its weights.
 
-    builder: a name of `pyedge.models`, or "package.module:function" or "file.py:function" for your
-    own code. options: its keyword arguments. classes: names, in the order of the logits.
+    builder: a name that `pyedge.models.create` takes ("timm:resnet18" is one), or
+    "package.module:function" or "file.py:function" for your own code. options: its keyword
+    arguments. classes: names, in the order of the logits.
     input_shape: c h w. split_seed: how the data were split into training, validation and test
     images, so that no later step learns from a test image. preprocessing: what the network takes of
     pixels. student: None for a teacher. record: what was done to the network so far, plain values,
@@ -80,4 +82,4 @@ class NetworkInfo:
     @property
     def own_code(self) -> bool:
         """Whether the builder is the user's own code, which a file must not run by itself."""
-        return ":" in self.builder
+        return ":" in self.builder and package_of(self.builder) is None

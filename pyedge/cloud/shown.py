@@ -56,6 +56,13 @@ def remember_preprocessing(model: nn.Module, given: Preprocessing | None) -> Non
         setattr(model, _PREPROCESSING, given.to_dict())
 
 
+def remember_loader(model: nn.Module, loader: Any) -> None:
+    """Remember a loader's preprocessing, with the sizes known before where it says none."""
+    given = loaders_preprocessing(loader)
+    known = preprocessing_of(model)
+    remember_preprocessing(model, None if given is None else given.with_sizes_of(known))
+
+
 def loaders_preprocessing(loader: Any) -> Preprocessing | None:
     """Return that of a BatchLoader; None for another, which may do anything."""
     found = getattr(loader, "preprocessing", None)
@@ -65,7 +72,7 @@ def loaders_preprocessing(loader: Any) -> Preprocessing | None:
 def compare_preprocessing(model: Any, loader: Any, title: str, whose: str = "the network") -> None:
     """Warn where a loader preprocesses otherwise than a network is used to."""
     known, given = preprocessing_of(model), loaders_preprocessing(loader)
-    if known is None or given is None or known == given:
+    if known is None or given is None or known.agrees(given):
         return
     told = vars(model).setdefault(_TOLD, [])
     if [title, str(known), str(given)] not in told:

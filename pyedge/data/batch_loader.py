@@ -25,10 +25,11 @@ class BatchLoader:
     Order and augmentation depend on `seed` and the epoch (`set_epoch`, 0 at first) alone: each
     pass of one epoch gives the same batches. `preprocessing` is what the network takes: "image"
     (each image standardised, the paper's Sec. 5), "none" (pixels over 255), "imagenet", "cifar10",
-    or a Preprocessing or dict with mean and deviation of each channel. Images are augmented after
-    it, so that padding and cutout hold the mean (with "none" they are black). What is trained or
-    planned with the loader remembers it, for `save_network` and `export`. `channels_last` gives
-    that memory format. `prefetch` batches are made ahead by a thread (0: made when asked for).
+    or a Preprocessing or dict with mean and deviation of each channel, which may also resize images
+    that have not the network's size, and make them grey or RGB. Images are augmented after it, so
+    that padding and cutout hold the mean (with "none" they are black). What is trained or planned
+    with the loader remembers it, for `save_network` and `export`. `channels_last` gives that memory
+    format. `prefetch` batches are made ahead by a thread (0: made when asked for).
 
     Raises TypeError for another dataset than an ImageSet, ValueError for a batch_size below 1, an
     empty dataset, no batch at all under `drop_last`, or a preprocessing of other channels.
@@ -57,9 +58,9 @@ class BatchLoader:
                 f"BatchLoader: {len(dataset)} images give no batch of {batch_size}"
                 f"{' (drop_last)' if drop_last else ''}"
             )
-        self.preprocessing = Preprocessing.of(
-            preprocessing, dataset.images.shape[1], "BatchLoader: preprocessing"
-        )
+        where, c = "BatchLoader: preprocessing", dataset.images.shape[1]
+        made = Preprocessing.of(preprocessing, None, where)
+        self.preprocessing = Preprocessing.of(made, made.channels(c), where)
         self.dataset = dataset
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
@@ -126,7 +127,7 @@ class BatchLoader:
         if self.augment is not None:
             # Choices are drawn for the whole batch, so that they do not depend on the sharding.
             random = np.random.default_rng([self.seed, epoch, index])
-            h, w = images.shape[2:]
+            h, w = x.shape[2:]
             draw = self.augment.draw(n, h, w, random)
             x = self.augment.apply(x, draw.part(mine))
         if self.channels_last:

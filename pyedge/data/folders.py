@@ -14,10 +14,11 @@ from pyedge.data import cifar
 from pyedge.data.imageset import ImageSet
 from pyedge.errors import FormatError
 from pyedge.images.class_folders import Arrangement, LayoutError, arrange
-from pyedge.images.decode import decode_all
+from pyedge.images.decode import Side, decode_all
 from pyedge.images.entries import Entry
 from pyedge.images.left_out import LeftOut, shown
 from pyedge.images.located import path_text
+from pyedge.images.resize import Resize
 from pyedge.images.sources import walk
 
 
@@ -35,9 +36,9 @@ class Contents:
         self.left_out.warn(path, sum(map(len, sets)))
 
 
-def read_contents(path: str | os.PathLike[str], size: int | None) -> Contents:
+def read_contents(path: str | os.PathLike[str], size: Side) -> Contents:
     """Read every image and every CIFAR-10 batch below a path; archives take one pass."""
-    if size is not None and (not isinstance(size, int) or size < 1):
+    if not (size is None or isinstance(size, Resize)) and (not isinstance(size, int) or size < 1):
         raise ValueError(f"size: wanted a positive number of pixels, got {size!r}")
     found = Contents()
 

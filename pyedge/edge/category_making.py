@@ -65,7 +65,9 @@ def make_category(
     student = student_of(student, _WHERE)
     if student.statistics is not None:
         check_fresh(student, _WHERE)
-    given = EdgeImages.of(images, student.input_shape, labelled=None)
+    given = EdgeImages.of(
+        images, student.input_shape, labelled=None, preprocessing=student.preprocessing
+    )
     _check_one_class(given)
     Doubts(student.preprocessing).look(given, _WHERE)
     rows = np.arange(len(given), dtype=np.int64)

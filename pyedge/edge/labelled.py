@@ -24,9 +24,11 @@ def labelled_images(student: StudentFile, images: Any, labels: Any, title: str) 
     if labels is not None and isinstance(images, (str, os.PathLike)):
         # an array file may lack labels; a folder has its own, and says so
         given = ids_or_names(labels, where, classes=classes)
-        found = EdgeImages.of(images, student.input_shape, given)
+        found = EdgeImages.of(
+            images, student.input_shape, given, preprocessing=student.preprocessing
+        )
     else:
-        found = EdgeImages.of(images, student.input_shape)
+        found = EdgeImages.of(images, student.input_shape, preprocessing=student.preprocessing)
         if labels is not None:
             if found.labels is not None and not isinstance(images, EdgeImages):
                 raise ValueError(f"{title}: labels: wanted None, as images has labels, got labels")

@@ -352,7 +352,9 @@ class EdgeLearner(Summing):
         if isinstance(images, (list, tuple)) and not images:  # a detector that has found nothing
             images = np.empty((0, *self.input_shape), np.uint8)
         # before the wait: it may run others' code
-        given = EdgeImages.of(images, self.input_shape, labelled=None)
+        given = EdgeImages.of(
+            images, self.input_shape, labelled=None, preprocessing=self._turns.student.preprocessing
+        )
         self._doubts.look(given, call)
         return given
 

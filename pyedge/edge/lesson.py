@@ -200,7 +200,9 @@ def _with_memory(found: Lesson, student: StudentFile, memory: Any, options: Lear
 
 def _given(student: StudentFile, images: Any, labels: Any) -> EdgeImages:
     if labels is None:
-        return EdgeImages.of(images, student.input_shape, labelled=False)
+        return EdgeImages.of(
+            images, student.input_shape, labelled=False, preprocessing=student.preprocessing
+        )
     found = labelled_images(student, images, labels, "learn")
     refuse_masked_labels(student, found)
     return found

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge.images.preprocessing import coloured
+from pyedge.images.resize import Resize
 
-def array_of(source: Any, channels: int) -> NDArray[Any] | None:
+
+def array_of(source: Any, channels: int, resize: Resize | None = None) -> NDArray[Any] | None:
     """Return `source` as a numpy array if it is an array in another form, else None.
 
     Tensors on any device, with or without gradients; pandas series of arrays; Pillow images, as
-    their files would be read; lists of numbers, whole ones from 0 to 255 as uint8 and others as
-    float32. Raises TypeError for what looks like images but cannot be: tables, masked pixels.
+    their files would be read, and resized; lists of numbers, whole ones from 0 to 255 as uint8 and
+    others as float32. Raises TypeError for what looks like images but cannot be: tables, masked
+    pixels.
     """
     if isinstance(source, np.ma.MaskedArray):
         if np.ma.is_masked(source):
@@ -24,9 +28,9 @@ def array_of(source: Any, channels: int) -> NDArray[Any] | None:
             )
         return np.asarray(np.ma.getdata(source))
     if isinstance(source, np.ndarray):
-        return _together(list(source), channels) if source.dtype.hasobject else source
+        return _together(list(source), channels, resize) if source.dtype.hasobject else source
     if hasattr(source, "getbands"):  # Pillow's
-        return _picture(source, channels)
+        return _picture(source, channels, resize)
     if hasattr(source, "detach"):  # torch's
         return _tensor(source)
     if type(source).__module__.partition(".")[0] == "pandas":
@@ -35,12 +39,40 @@ def array_of(source: Any, channels: int) -> NDArray[Any] | None:
                 f"EdgeImages: images: wanted an array, got a table, {type(source).__name__}, with "
                 f"no height and width; pass table.to_numpy().reshape(n, c, h, w)"
             )
-        return array_of(source.to_numpy(), channels)
+        return array_of(source.to_numpy(), channels, resize)
     if isinstance(source, (list, tuple)):
         return _numbers(source)
     if hasattr(source, "__array__"):  # JAX's, TensorFlow's, CuPy's word for itself
         return np.asarray(source)
     return None
+
+
+def at_size(
+    array: NDArray[Any], shape: tuple[int, int, int], resize: Resize | None, last: bool | None
+) -> tuple[NDArray[Any], bool | None]:
+    """Resize uint8 pictures of another size, [n, h, w, c], [n, c, h, w] or one of them, for c h w.
+
+    `last`: whether the channels are, None if only the shape tells. Returns the images, [n, c, h, w]
+    if they have been resized, and that; other arrays as they are.
+    """
+    c, h, w = shape
+    if resize is None or not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        return array, last
+    kind = array.shape[-3:]
+    if array.ndim not in (3, 4) or not array.size or kind in ((c, h, w), (h, w, c)):
+        return array, last
+    if array.ndim == 3 and kind[1:] == (h, w) and c == 1:  # grey images [n, h, w]
+        return array, last
+    at_end, in_front = kind[2] in (1, 3), kind[0] in (1, 3)
+    if last is None and at_end != in_front:
+        last = at_end
+    if last is None or not (at_end if last else in_front):
+        return array, last
+    batch = array if array.ndim == 4 else array[None]
+    planar = batch.transpose(0, 3, 1, 2) if last else batch
+    if planar.shape[2:] != (h, w):  # those of the size have been cut
+        planar = resize.arrays(planar)
+    return coloured(planar, c), False
 
 
 def rows_of(rows: Any, count: int, where: str) -> NDArray[np.int64]:
@@ -75,19 +107,19 @@ def _tensor(source: Any) -> NDArray[Any]:
         return np.asarray(tensor.float())
 
 
-def _picture(source: Any, channels: int) -> NDArray[np.uint8]:
+def _picture(source: Any, channels: int, resize: Resize | None) -> NDArray[np.uint8]:
     """Return one Pillow image as uint8 [h, w, c]."""
     from pyedge.images.decode import brightness, pixels_of
 
     try:
-        pixels = pixels_of(source)
+        pixels = pixels_of(source, resize)
     except ValueError as error:
         raise TypeError(f"EdgeImages: a Pillow image {error}") from error
     return pixels if channels != 1 else brightness(pixels)
 
 
-def _together(parts: Sequence[Any], channels: int) -> NDArray[Any]:
-    arrays = [array_of(part, channels) for part in parts]
+def _together(parts: Sequence[Any], channels: int, resize: Resize | None) -> NDArray[Any]:
+    arrays = [array_of(part, channels, resize) for part in parts]
     if not all(isinstance(each, np.ndarray) and each.dtype != object for each in arrays):
         raise TypeError("EdgeImages: images: wanted numbers or arrays, not Python objects")
     shapes = sorted({each.shape for each in arrays if each is not None})

@@ -18,6 +18,7 @@ from pyedge.images.entries import Entry
 from pyedge.images.file_kinds import HEAD_BYTES, foreign, formats
 from pyedge.images.left_out import LeftOut, shown
 from pyedge.images.png_chunks import without_damage
+from pyedge.images.resize import Resize, require_pillow
 from pyedge.warning import warn
 
 if TYPE_CHECKING:
@@ -36,26 +37,18 @@ _ODDITIES = {
 _TASK = 64
 _NAMED = 5  # broken images that an error names
 
+Side = int | Resize | None  # of the square that a picture becomes; None: it stays as it is
 Decoded = list[tuple[str, "_Image | str | FormatError"]]  # str: why it is not an image
 
 
-def require_pillow() -> None:
-    """Raise ImportError with the install command if Pillow is missing."""
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            'reading image files needs Pillow: pip install "pyedge[images]"'
-        ) from error
-
-
-def decode(name: str, data: bytes, size: int | None = None) -> np.ndarray:
+def decode(name: str, data: bytes, size: Side = None) -> np.ndarray:
     """Decode one image file to uint8 [h, w, 3].
 
     Greyscale, palette, CMYK and LAB images become RGB; 16 bits become 8 by division by 256 (12 by
     16); transparent images are put on white; the camera's orientation is applied, colour profiles
     are not; of several frames the first is used. With `size`, the shorter side is resized to it and
-    the central size x size is cut out. Raises FormatError, naming the file, if it is broken, claims
+    the central size x size is cut out; a Resize does the same as torchvision to the last bit.
+    Raises FormatError, naming the file, if it is broken, claims
     more pixels than Pillow calls safe (PIL.Image.MAX_IMAGE_PIXELS), or has numbers that do not tell
     which value is white: 32 bits, floats.
     """
@@ -69,7 +62,7 @@ class _Image(NamedTuple):
     odd: tuple[str, ...]
 
 
-def _decoded(name: str, data: bytes, size: int | None) -> _Image:
+def _decoded(name: str, data: bytes, size: Side) -> _Image:
     """Do the work of `decode`; return the oddities too."""
     if not data:
         raise FormatError(f"{name}: not an image, or a broken one: it is empty")
@@ -90,7 +83,7 @@ def _decoded(name: str, data: bytes, size: int | None) -> _Image:
         raise FormatError(f"{name}: not an image, or a broken one: {_why(error)}") from error
 
 
-def _opened(data: bytes, size: int | None) -> _Image:
+def _opened(data: bytes, size: Side) -> _Image:
     from PIL import Image
 
     with Image.open(io.BytesIO(data), formats=formats()) as image:
@@ -100,7 +93,7 @@ def _opened(data: bytes, size: int | None) -> _Image:
                 f"claims {image.width} x {image.height} pixels, and more than {most} may be an "
                 "attack (PIL.Image.MAX_IMAGE_PIXELS)"
             )
-        if size is not None:
+        if isinstance(size, int):
             # JPEG decodes at 1/2, 1/4, 1/8 for less work; twice the size keeps the quality.
             image.draft(None, (2 * size, 2 * size))
         odd = ["frames"] if _has_frames(image) else []
@@ -150,9 +143,11 @@ def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _fit(image: Image.Image, size: int | None) -> Image.Image:
+def _fit(image: Image.Image, size: Side) -> Image.Image:
     from PIL import Image
 
+    if isinstance(size, Resize):
+        return size.picture(image)
     if size is None or image.size == (size, size):
         return image
     w, h = image.size
@@ -167,7 +162,7 @@ def _fit(image: Image.Image, size: int | None) -> Image.Image:
 
 def decode_all(
     entries: Iterable[Entry],
-    size: int | None = None,
+    size: Side = None,
     threads: int | None = None,
     left_out: LeftOut | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -258,12 +253,12 @@ def brightness(image: np.ndarray) -> np.ndarray:
     return grey.astype(np.uint8)[..., None]
 
 
-def pixels_of(image: Image.Image) -> np.ndarray:
-    """Return a Pillow image as its file would be read, uint8 [h, w, 3].
+def pixels_of(image: Image.Image, resize: Resize | None = None) -> np.ndarray:
+    """Return a Pillow image as its file would be read, and resized, uint8 [h, w, 3].
 
     Raises ValueError for numbers that do not tell which value is white.
     """
-    return np.asarray(to_rgb(image)[0])
+    return np.asarray(_fit(to_rgb(image)[0], resize))
 
 
 def _all_of(broken: Sequence[tuple[str, FormatError]]) -> FormatError:

@@ -9,7 +9,7 @@ array may be larger than memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyedge.classes.matching import absent, listing, nearly, places, quoted, unknown, warn_of_ids
-from pyedge.images.arrays import array_of, rows_of
+from pyedge.images.arrays import array_of, at_size, rows_of
 from pyedge.images.labels import ids_or_names, refuse_masked
 from pyedge.images.layout import Shape, checked_dtype, checked_shape, one_or_more, place
+from pyedge.images.resize import Resize
 from pyedge.keywords import keywords
 
 _CHUNK_BYTES = 1 << 24  # what a pass over all images holds at a time
@@ -52,6 +53,7 @@ class EdgeImages:
         *,
         channels_last: bool | None = None,
         labelled: bool | None = True,
+        preprocessing: Mapping[str, Any] | None = None,
     ) -> EdgeImages:
         """Take images in any form, for a student of `input_shape` c h w.
 
@@ -61,8 +63,10 @@ class EdgeImages:
         paths of image files, alone or as (path, label) (`pyedge.images.named_files`); an iterable
         of (image, label), (images, labels), or images alone (`from_iterable`); a data set like
         torch's, such as an ImageSet; or EdgeImages. labels: for arrays, paths, EdgeImages and
-        images alone.
+        images alone. preprocessing: the student's, which may say how pictures are resized: files,
+        images of Pillow, and uint8 arrays that have not the student's size.
         """
+        resize = resize_of(preprocessing)
         if isinstance(source, EdgeImages):
             if source.shape != checked_shape(input_shape):
                 raise ValueError(
@@ -71,7 +75,7 @@ class EdgeImages:
                 )
             return source if labels is None else source.labelled(labels)
         if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
-            return cls.from_array(source, input_shape, labels, channels_last=channels_last)
+            return cls._from_array(source, input_shape, labels, channels_last, resize)
         from pyedge.images import named_files
 
         if named_files.is_array_file(source):
@@ -81,29 +85,31 @@ class EdgeImages:
             labels = its_labels if labels is None and labelled is not False else labels
         kind = type(source).__name__
         if is_dataset(source):
-            found = cls._from_dataset(source, input_shape, channels_last)
+            found = cls._from_dataset(source, input_shape, channels_last, resize)
             if labels is not None and found.labels is not None:
                 raise _two_labels(kind)
             return found if labels is None else found.labelled(labels)
         source = named_files.paths_in(source)
         if isinstance(source, named_files.Paths):
-            read, given = named_files.read_paths(source, checked_shape(input_shape), labels)
+            read, given = named_files.read_paths(
+                *(source, checked_shape(input_shape), labels), resize=resize
+            )
             found = cls(read, True)
             return found if given is None else found.labelled(given)
         if isinstance(source, (str, os.PathLike)):
             if labels is None:
-                return cls.from_folder(source, input_shape, labelled=labelled)
+                return cls._from_folder(source, input_shape, labelled, None, resize)
             raise ValueError(
                 f"EdgeImages: images at a path ({os.fspath(source)}) get their labels from their "
                 f"class folders; for other labels, pass a list of paths with the labels"
             )
-        array = array_of(source, checked_shape(input_shape)[0])
+        array = array_of(source, checked_shape(input_shape)[0], resize)
         if array is not None:
             if hasattr(source, "getbands"):  # one image of Pillow's
                 array = array[None]
-            return cls.from_array(array, input_shape, labels, channels_last=channels_last)
+            return cls._from_array(array, input_shape, labels, channels_last, resize)
         if isinstance(source, Iterable):
-            found = cls.from_iterable(source, input_shape, channels_last=channels_last)
+            found = cls._from_iterable(source, input_shape, channels_last, resize)
             if labels is None:
                 return found
             if found.labels is not None:
@@ -131,9 +137,23 @@ class EdgeImages:
         other byte order. Raises TypeError for other dtypes, ValueError for shapes that do not fit
         the student, NaN and infinity, and labels that do not fit the images.
         """
+        return cls._from_array(array, input_shape, labels, channels_last, None)
+
+    @classmethod
+    def _from_array(
+        cls,
+        array: NDArray[Any],
+        input_shape: Shape,
+        labels: Any,
+        channels_last: bool | None,
+        resize: Resize | None,
+    ) -> EdgeImages:
         shape = checked_shape(input_shape)
         given = array_of(array, shape[0])
-        placed = place(checked_dtype(array if given is None else given), shape, channels_last)
+        array = array if given is None else given
+        if getattr(array, "ndim", 0) == 4:
+            array, channels_last = at_size(array, shape, resize, channels_last)
+        placed = place(checked_dtype(array), shape, channels_last)
         images = cls(placed.array, placed.channels_last)
         images = replace(images, span=images._checked_span())
         return images if labels is None else images.labelled(labels)
@@ -147,11 +167,27 @@ class EdgeImages:
         *,
         labelled: bool | None = True,
         splits: bool | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
     ) -> EdgeImages:
-        """Read class folders, <class>/<image>, or an archive of them; see `read_folder`."""
+        """Read class folders, <class>/<image>, or an archive of them; see `read_folder`.
+
+        preprocessing: the student's, as in `of`.
+        """
+        return cls._from_folder(path, input_shape, labelled, splits, resize_of(preprocessing))
+
+    @classmethod
+    def _from_folder(
+        cls,
+        path: str | os.PathLike[str],
+        input_shape: Shape,
+        labelled: bool | None,
+        splits: bool | None,
+        resize: Resize | None,
+    ) -> EdgeImages:
         from pyedge.images.folder import read_folder
 
-        found = read_folder(path, checked_shape(input_shape), labelled=labelled, splits=splits)
+        shape = checked_shape(input_shape)
+        found = read_folder(path, shape, labelled=labelled, splits=splits, resize=resize)
         return cls(found.array, True, found.labels, found.class_names)
 
     @classmethod
@@ -165,13 +201,23 @@ class EdgeImages:
         iterable must be finite. Raises as `from_array`, and ValueError if only some of the items
         have labels or if there are no items.
         """
+        return cls._from_iterable(items, input_shape, channels_last, None)
+
+    @classmethod
+    def _from_iterable(
+        cls,
+        items: Iterable[Any],
+        input_shape: Shape,
+        channels_last: bool | None,
+        resize: Resize | None,
+    ) -> EdgeImages:
         shape = checked_shape(input_shape)
         arrays: list[NDArray[Any]] = []
         labels: list[NDArray[Any]] = []
         for item in items:
             paired = isinstance(item, (tuple, list)) and len(item) == 2
             images, label = item if paired else (item, None)
-            array = array_of(images, shape[0])
+            array = array_of(images, shape[0], resize)
             if array is None and isinstance(images, (str, bytes, os.PathLike, dict)):
                 raise TypeError(
                     f"EdgeImages: item {len(arrays)} of images: wanted an array, got "
@@ -180,7 +226,8 @@ class EdgeImages:
                 )
             if array is None:
                 array = np.asarray(images)
-            part = one_or_more(array, shape, channels_last)
+            array, last = at_size(array, shape, resize, channels_last)
+            part = one_or_more(array, shape, last)
             planar = part.array.transpose(0, 3, 1, 2) if part.channels_last else part.array
             arrays.append(planar.copy())  # a camera's loop fills one buffer again and again
             if label is not None:
@@ -205,16 +252,17 @@ class EdgeImages:
         )
 
     @classmethod
-    def _from_dataset(cls, source: Any, shape: Shape, channels_last: bool | None) -> EdgeImages:
+    def _from_dataset(
+        cls, source: Any, shape: Shape, channels_last: bool | None, resize: Resize | None
+    ) -> EdgeImages:
         """Take an ImageSet as a whole, with its classes; other data sets image by image."""
         if not all(hasattr(source, each) for each in ("images", "labels", "classes")):
             items = (source[i] for i in range(len(source)))
-            return cls.from_iterable(items, shape, channels_last=channels_last)
+            return cls._from_iterable(items, shape, channels_last, resize)
         array = array_of(source.images, checked_shape(shape)[0])
-        found = cls.from_array(
+        found = cls._from_array(
             source.images if array is None else array,
-            *(shape, source.labels),
-            channels_last=channels_last,
+            *(shape, source.labels, channels_last, resize),
         )
         return replace(found, class_names=tuple(source.classes))
 
@@ -327,3 +375,9 @@ def _two_labels(kind: str) -> ValueError:
     return ValueError(
         f"EdgeImages: labels come with an array of images, not with {kind}, which has its own"
     )
+
+
+def resize_of(preprocessing: Mapping[str, Any] | None) -> Resize | None:
+    """Return how a student's preprocessing resizes pictures, if it says so."""
+    found = None if preprocessing is None else preprocessing.get("resize")
+    return None if found is None else Resize.of(found, "EdgeImages: preprocessing: resize")

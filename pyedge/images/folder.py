@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from pyedge.errors import FormatError
 from pyedge.images.class_folders import Arrangement, LayoutError, arrange
-from pyedge.images.decode import brightness, decode_all
+from pyedge.images.decode import Side, brightness, decode_all
 from pyedge.images.entries import Entry
 from pyedge.images.layout import Shape
 from pyedge.images.left_out import LeftOut, shown
 from pyedge.images.located import path_text
+from pyedge.images.resize import Resize
 from pyedge.images.sources import walk
 from pyedge.images.split_names import SPLITS, splits_word
 
@@ -36,14 +37,15 @@ def read_folder(
     *,
     labelled: bool | None = True,
     splits: bool | None = None,
+    resize: Resize | None = None,
 ) -> Read:
     """Read every image below `path` as uint8 [n, h, w, c] of the student's size.
 
-    `path` is a folder, a .zip or tar archive of one, or one image. With `labelled`, classes are
-    the folders' names in alphabetical order. Classes and pixels are those of
-    `pyedge.data.load_folder`: shorter sides are resized and the centre is cut out (for a student
-    with a square input; others take only images of their own size). A student of one channel gets
-    the brightness. Without `labelled`, images may lie anywhere, and are taken in the order of their
+    `path` is a folder, a .zip or tar archive of one, or one image. With `labelled`, classes are the
+    folders' names in alphabetical order. Classes and pixels are those of `pyedge.data.load_folder`:
+    shorter sides are resized and the centre is cut out (for a student with a square input; others
+    take only images of their own size), or as `resize` says. A student of one channel gets the
+    brightness. Without `labelled`, images may lie anywhere, and are taken in the order of their
     names; None takes labels if the images lie in class folders. `splits`: see
     `pyedge.images.class_folders.arrange`.
 
@@ -72,11 +74,11 @@ def read_folder(
             if labelled:
                 raise
     if arranged is None:
-        kept, array = decode_entries(name, entries, sorted(entries), input_shape, left_out)
+        kept, array = decode_entries(name, entries, sorted(entries), input_shape, left_out, resize)
         left_out.warn(name, len(kept))
         return Read(array, None, None)
     labels = dict(arranged.files[None])
-    kept, array = decode_entries(name, entries, list(labels), input_shape, left_out)
+    kept, array = decode_entries(name, entries, list(labels), input_shape, left_out, resize)
     of_kept = np.array([labels[file] for file in kept], dtype=np.int64)
     check_all_there(name, of_kept, arranged.classes, left_out)
     left_out.warn(name, len(kept))
@@ -121,7 +123,12 @@ def _classes(
 
 
 def decode_entries(
-    path: str, entries: dict[str, Entry], order: Sequence[str], shape: Shape, left_out: LeftOut
+    path: str,
+    entries: dict[str, Entry],
+    order: Sequence[str],
+    shape: Shape,
+    left_out: LeftOut,
+    resize: Resize | None = None,
 ) -> tuple[list[str], Pixels]:
     """Decode files in the `order` of their names, as `read_folder` does: uint8 [n, h, w, c].
 
@@ -132,7 +139,7 @@ def decode_entries(
     kept: list[str] = []
     listed = (entries[file] for file in order)
     try:
-        for file, image in decode_all(listed, h if h == w else None, left_out=left_out):
+        for file, image in decode_all(listed, side_of(shape, resize), left_out=left_out):
             array[len(kept)] = fitted(path, file, image, shape)
             kept.append(file)
     except FormatError as error:  # which names the file, and not what it lies in
@@ -142,6 +149,12 @@ def decode_entries(
     if not kept:
         raise no_images(path, left_out)
     return kept, array[: len(kept)]
+
+
+def side_of(shape: Shape, resize: Resize | None) -> Side:
+    """Return what makes images of a student's size of pictures."""
+    _, h, w = shape
+    return resize or (h if h == w else None)
 
 
 def fitted(path: str, file: str, image: Pixels, shape: Shape) -> Pixels:

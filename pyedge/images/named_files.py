@@ -16,10 +16,11 @@ from pyedge.errors import FormatError
 from pyedge.images import file_kinds
 from pyedge.images.decode import decode_all
 from pyedge.images.entries import Entry
-from pyedge.images.folder import fitted
+from pyedge.images.folder import fitted, side_of
 from pyedge.images.labels import ids_or_names
 from pyedge.images.layout import Shape
 from pyedge.images.located import located
+from pyedge.images.resize import Resize
 from pyedge.images.sources import single
 
 
@@ -137,7 +138,9 @@ def _paths(items: Sequence[Any]) -> Paths:
     return Paths(files, labels or None)
 
 
-def read_paths(paths: Paths, shape: Shape, labels: Any = None) -> tuple[NDArray[np.uint8], Any]:
+def read_paths(
+    paths: Paths, shape: Shape, labels: Any = None, resize: Resize | None = None
+) -> tuple[NDArray[np.uint8], Any]:
     """Decode image files in the order given, as `read_folder` does; none is left out.
 
     Returns the pixels, [n, h, w, c], and the labels: those given, or the paths' own, or None.
@@ -150,9 +153,8 @@ def read_paths(paths: Paths, shape: Shape, labels: Any = None) -> tuple[NDArray[
             "EdgeImages: labels: wanted them once, got labels besides those given with the paths"
         )
     entries = [_entry(path) for path in paths.files]
-    side = shape[1] if shape[1] == shape[2] else None
     array = np.empty((len(entries), *shape[1:], shape[0]), dtype=np.uint8)
-    for i, (file, image) in enumerate(decode_all(entries, side)):
+    for i, (file, image) in enumerate(decode_all(entries, side_of(shape, resize))):
         array[i] = fitted("EdgeImages", file, image, shape)
     return array, paths.labels if labels is None else labels
 

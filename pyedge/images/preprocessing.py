@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from pyedge.images.resize import Resize
 
 if TYPE_CHECKING:  # the command line reads the names below before numpy is wanted
     import numpy as np
     from numpy.typing import NDArray
 
 KINDS = ("image", "none", "channel")
+COLOURS = ("rgb", "grey")
 
 # of pixels over 255. imagenet: as torchvision's and most of timm's weights want it. cifar10: of the
 # 50,000 training images.
@@ -28,8 +31,9 @@ NAMES = ("image", "none", *_NAMED)
 _WANTED = (
     '"image" (each image standardised), "none" (pixels over 255), '
     f'{", ".join(map(repr, _NAMED)).replace(chr(39), chr(34))} or {{"kind": "channel", '
-    '"mean": [...], "deviation": [...]}'
+    '"mean": [...], "deviation": [...]}, and perhaps "resize" and "colour"'
 )
+_FIELDS = {"kind", "mean", "deviation", "resize", "colour"}
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,28 @@ class Preprocessing:
     kind "image": each image less its mean, over its deviation (paper, Sec. 5); "none": pixels over
     255; "channel": pixels over 255, less the channel's mean, over its deviation, numbers for each
     channel.
+
+    resize: how pictures of any size become the network's square before that; None: readers cut the
+    largest square, and resize it. colour: "rgb" (grey images have three equal channels), "grey"
+    (colours become their brightness, after resizing), or "" for images as they are.
     """
 
     kind: str = "image"
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
+    resize: Resize | None = None
+    colour: str = ""
 
     @classmethod
     def of(
         cls, given: PreprocessingLike, channels: int | None = None, where: str = "preprocessing"
     ) -> Preprocessing:
-        """Take a Preprocessing, a name of `NAMES`, or a dict with kind, mean and deviation.
+        """Take a Preprocessing, a name of `NAMES`, or a dict with kind, mean, deviation and more.
 
-        Raises ValueError where it is none of these, or has not a number for each of `channels`;
-        TypeError for another type. `where` begins the message.
+        A dict may have resize (`Resize.of`) and colour; a timm network's `pretrained_cfg` is taken,
+        too. channels: the network's. Raises ValueError
+        where it is none of these, or does not fit `channels`; TypeError for another type. `where`
+        begins the message.
         """
         if isinstance(given, Preprocessing):
             made = given
@@ -60,20 +72,36 @@ class Preprocessing:
             if given not in NAMES:
                 raise ValueError(f"{where}: wanted {_WANTED}, got {given!r:.80}")
             made = cls("channel", *_NAMED[given]) if given in _NAMED else cls(given)
+        elif isinstance(given, Mapping) and {"std", "input_size"} <= given.keys():
+            made = _of_timm(given, where)
         elif isinstance(given, Mapping):
-            unknown = given.keys() - {"kind", "mean", "deviation"}
+            unknown = given.keys() - _FIELDS
             if given.get("kind") not in KINDS or unknown:
                 raise ValueError(f"{where}: wanted {_WANTED}, got {given!r:.200}")
             numbers = {
                 name: _numbers(name, given.get(name, ()), where) for name in ("mean", "deviation")
             }
-            made = cls(given["kind"], **numbers)
+            resize = given.get("resize")
+            if resize is not None:
+                resize = Resize.of(resize, f"{where}: resize")
+            made = cls(given["kind"], **numbers, resize=resize, colour=given.get("colour", ""))
         else:
             raise TypeError(f"{where}: wanted {_WANTED}, got {given!r:.80}")
         made._check(channels, where)
         return made
 
     def _check(self, channels: int | None, where: str) -> None:
+        if self.colour not in ("", *COLOURS):
+            raise ValueError(
+                f"{where}: colour: wanted {' or '.join(COLOURS)}, got {self.colour!r:.80}"
+            )
+        if channels is None and self.colour:
+            channels = self.channels(0)
+        elif channels is not None and self.channels(channels) != channels:
+            raise ValueError(
+                f"{where}: colour {self.colour!r}: wanted a network of {self.channels(channels)} "
+                f"channels, got one of {channels}"
+            )
         for name, values in (("mean", self.mean), ("deviation", self.deviation)):
             if self.kind != "channel":
                 wanted, good = "no numbers", not values
@@ -90,13 +118,51 @@ class Preprocessing:
                 f"{where}: deviation: wanted numbers above 0, got {list(self.deviation)}"
             )
 
+    def check_shape(self, shape: tuple[int, int, int], where: str) -> None:
+        """Raise ValueError if it does not give images of `shape` c h w."""
+        self._check(shape[0], where)
+        if self.resize is not None and shape[1:] != (self.resize.size, self.resize.size):
+            raise ValueError(
+                f"{where}: resize: wanted squares for images of {shape[1]}x{shape[2]}, got a size "
+                f"of {self.resize.size}"
+            )
+
+    def channels(self, given: int) -> int:
+        """Return how many channels images of `given` channels have afterwards."""
+        return {"rgb": 3, "grey": 1}.get(self.colour, given)
+
+    def agrees(self, other: Preprocessing) -> bool:
+        """Whether two make the same of pixels; one that says nothing of sizes takes any."""
+        sizes = self.resize, other.resize
+        same = self.kind == other.kind and self.mean == other.mean
+        same = same and self.deviation == other.deviation
+        return same and (sizes[0] == sizes[1] or None in sizes)
+
+    def with_sizes_of(self, other: Preprocessing | None) -> Preprocessing:
+        """Return this one with another's resize and colour, if it has neither."""
+        if other is None or self.resize is not None or self.colour:
+            return self
+        return replace(self, resize=other.resize, colour=other.colour)
+
+    def fit(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize pixels [n, c, h, w] and give them the colour; those that fit stay as they are.
+
+        Images of the network's size have been resized, by a reader or by the caller. Raises
+        ValueError for images of other than 1 or 3 channels, ImportError without Pillow.
+        """
+        if self.resize is not None and images.shape[2:] != (self.resize.size, self.resize.size):
+            images = self.resize.arrays(images)
+        return coloured(images, self.channels(images.shape[1]))
+
     def apply(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Preprocess pixels from 0 to 255, [n, c, h, w] of any type -> float32, on one thread.
 
-        Raises ValueError for another number of channels than there are means.
+        What does not `fit` is resized first. Raises ValueError for another number of channels than
+        there are means, and as `fit`.
         """
         import numpy as np
 
+        images = self.fit(images)
         if self.kind == "image":
             return standardise_array(images)
         x = images.astype(np.float32) / np.float32(255)
@@ -114,9 +180,20 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """As files have it."""
-        return {"kind": self.kind, "mean": list(self.mean), "deviation": list(self.deviation)}
+        numbers = {"mean": list(self.mean), "deviation": list(self.deviation)}
+        content: dict[str, Any] = {"kind": self.kind, **numbers}
+        if self.resize is not None:  # files without it are what they were before there was one
+            content["resize"] = self.resize.to_dict()
+        if self.colour:
+            content["colour"] = self.colour
+        return content
 
     def __str__(self) -> str:
+        more = [str(self.resize)] if self.resize is not None else []
+        more += [self.colour] if self.colour else []
+        return ", ".join([self._numbers_in_words(), *more])
+
+    def _numbers_in_words(self) -> str:
         if self.kind != "channel":
             return self.kind
         for name, numbers in _NAMED.items():
@@ -145,6 +222,40 @@ def standardise_array(images: NDArray[Any]) -> NDArray[np.float32]:
     root = math.sqrt(max(pixels, 1))
     x *= (root / np.maximum(norm, 1.0))[:, None]  # max(norm / root, 1 / root) = max(norm, 1) / root
     return x.reshape(images.shape)
+
+
+def _of_timm(cfg: Mapping[str, Any], where: str) -> Preprocessing:
+    """Read the pretrained_cfg of a timm network. Raises as `Preprocessing.of`."""
+    sides = tuple(cfg["input_size"])[1:]
+    if len(sides) != 2 or sides[0] != sides[1]:
+        raise ValueError(f"{where}: input_size: wanted a square, got {cfg['input_size']!r:.80}")
+    mode = cfg.get("crop_mode") or "center"
+    if mode != "center":
+        raise ValueError(f"{where}: crop_mode: wanted 'center', got {mode!r:.80}")
+    mean, deviation = (_numbers(name, cfg.get(name) or (), where) for name in ("mean", "std"))
+    # timm's own defaults
+    share, interpolation = cfg.get("crop_pct") or 0.875, cfg.get("interpolation") or "bilinear"
+    try:
+        resize = Resize.of_fraction(sides[0], share, interpolation)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return Preprocessing("channel", mean, deviation, resize)
+
+
+def coloured(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Turn pixels [n, c, h, w] of 1 or 3 channels into `channels`; ValueError for others."""
+    import numpy as np
+
+    from pyedge.images.decode import brightness
+
+    c = images.shape[1]
+    if c == channels:
+        return images
+    if {c, channels} != {1, 3}:
+        raise ValueError(f"colour: wanted images of {channels} or 1 or 3 channels, got {c}")
+    if c == 1:
+        return np.repeat(images, 3, axis=1)
+    return np.ascontiguousarray(brightness(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
 
 
 def _numbers(name: str, values: Any, where: str) -> tuple[float, ...]:

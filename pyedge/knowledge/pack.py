@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -236,7 +237,9 @@ class Knowledge:
         return views.astype(np.int64) * self.count + image.astype(np.int64)
 
     def _images(self, images: Any) -> EdgeImages:
-        return EdgeImages.of(images, self.input_shape, labelled=None)
+        settings = self._manifest.settings.get("preprocessing")
+        settings = settings if isinstance(settings, Mapping) else None  # none for float32 images
+        return EdgeImages.of(images, self.input_shape, labelled=None, preprocessing=settings)
 
     def _places(self) -> dict[bytes, int]:
         # no cached_property: before Python 3.12 it has a lock, which a fork may leave held

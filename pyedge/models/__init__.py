@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from pyedge.models import packages
 from pyedge.models.cifar_resnet import CifarResNet, cifar_resnet
 from pyedge.models.layers import count_parameters
 from pyedge.models.resnet import ResNet, resnet18, resnet34
@@ -57,11 +58,19 @@ def names() -> tuple[str, ...]:
 def create(name: str, **options: Any) -> nn.Module:
     """Build a network by name: `create("wrn_16_4", num_classes=10)`.
 
-    `options` go to the builder of that name. Raises ValueError for an unknown name, and TypeError
-    for an option that this network does not take.
+    A name may be one of another package, "timm:resnet18" or "torchvision:mobilenet_v2", where that
+    is installed; its networks come without weights. `options` go to the builder of that name.
+    Raises ValueError for an unknown name, TypeError for an option that this network does not take,
+    ImportError for a package that is not installed.
     """
     if not isinstance(name, str):
         raise TypeError(f"create: name: wanted text such as 'wrn_16_4', got {name!r:.80}")
+    if packages.package_of(name) is not None:
+        try:
+            build = packages.builder(name)
+        except ValueError as error:
+            raise ValueError(f"create: name: {error}") from None
+        return build(**options)
     builder = _BUILDERS.get(name)
     if builder is None:
         sized = re.fullmatch(r"wrn_(\d+)_(\d+)", name)

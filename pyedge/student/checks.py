@@ -15,6 +15,7 @@ from pyedge.arguments import kind_of, shown
 from pyedge.classes.matching import quoted
 from pyedge.classes.names import LONGEST, storable
 from pyedge.files.npy_archive import DTYPES, ArraySpec
+from pyedge.images.preprocessing import Preprocessing
 from pyedge.statistics.stored import check_head
 from pyedge.statistics.stored import check_values as check_statistics
 from pyedge.student.features import feature_count
@@ -36,7 +37,9 @@ def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> 
             f"{len(student.last_convs)}"
         )
     _check_names("trainable", student.trainable, by_name, LEARNS)
-    _check_preprocessing(student.preprocessing, student.input_shape[0])
+    numbers, sizes = _parted(student.preprocessing)
+    _check_preprocessing(numbers, student.input_shape[0])
+    _check_sizes(sizes, student.input_shape)
     _check_plain("optimizer", student.optimizer)
     check_head(student.head)
     if not isinstance(student.record, (tuple, list)):
@@ -97,6 +100,22 @@ def check_made(made: Any, arrays: Mapping[str, ArraySpec]) -> None:
             raise ValueError(
                 f"made: {name!r:.80}: seed: wanted a whole number from 0, got {shown(seed)}"
             )
+
+
+def _parted(settings: Any) -> tuple[Any, dict[str, Any]]:
+    """Part a preprocessing into what is done to pixels, and how pictures are resized before."""
+    if not isinstance(settings, Mapping):
+        return settings, {}
+    sizes = {name: settings[name] for name in ("resize", "colour") if name in settings}
+    return {name: value for name, value in settings.items() if name not in sizes}, sizes
+
+
+def _check_sizes(sizes: Mapping[str, Any], shape: tuple[int, int, int]) -> None:
+    where = "preprocessing"
+    try:
+        Preprocessing.of({"kind": "none", **sizes}, shape[0], where).check_shape(shape, where)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_expansion(student: StudentFile) -> None:

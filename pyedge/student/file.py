@@ -43,7 +43,8 @@ class StudentFile:
     of the block's channels among the teacher's, of which there are teacher_channels. last_convs,
     classifier, trainable: names of nodes. classes: names, in the order of the logits.
     preprocessing: kind ("none", "image" or "channel"), mean and deviation (one number a channel
-    for "channel", else empty). optimizer: the optimizer's settings, plain values; state: its
+    for "channel", else empty), and perhaps resize and colour (`pyedge.data.Preprocessing`).
+    optimizer: the optimizer's settings, plain values; state: its
     slots; both may be empty. record: what was done to the student so far, plain values.
     statistics: of the features that the classifier reads, or None. head: how a classifier is made
     from them (`pyedge.statistics`), plain values. made: arrays that a file need not hold, by name,
@@ -168,5 +169,6 @@ class StudentFile:
             list(self.taps),
         )
         engine.set_trainable(list(self.trainable))
-        engine.set_preprocessing(**self.preprocessing)
+        numbers = {name: self.preprocessing[name] for name in ("kind", "mean", "deviation")}
+        engine.set_preprocessing(**numbers)  # pictures were resized while they were read
         return engine

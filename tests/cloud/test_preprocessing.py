@@ -19,6 +19,7 @@ from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network
 from pyedge.cloud.shown import preprocessing_of
 from pyedge.data import BatchLoader, ImageSet
 from pyedge.images.preprocessing import Preprocessing
+from pyedge.images.resize import Resize
 from pyedge.student.archive import read_student
 
 OPTIONS = {"depth": 10, "widths": [6, 8, 10], "stem": 4, "num_classes": 3, "in_channels": 3}
@@ -75,6 +76,37 @@ def test_preprocessing_goes_from_loader_to_teacher_student_and_device(tmp_path: 
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_sizes_of_a_teacher_stay_where_a_loader_says_none(tmp_path: Path) -> None:
+    """Images that a caller has cut to the network's size come from the same preprocessing."""
+    sized = dataclasses.replace(IMAGENET, resize=Resize(8, 10, "bicubic"))
+    info = NetworkInfo(
+        builder="wrn",
+        options=OPTIONS,
+        classes=tuple(NAMES),
+        input_shape=(3, 8, 8),
+        preprocessing=sized,
+    )
+    save_network(tmp_path / "t.pt", teacher(), info)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network, info = load_network(tmp_path / "t.pt")
+        assert info.preprocessing == preprocessing_of(network) == sized
+        pyedge.evaluate(network, loader())
+        plan = pyedge.plan(network, 0.5, loader())
+        student = plan.build()
+        pyedge.transfer(student, network, loader(), steps=1, progress=False)
+        assert preprocessing_of(student) == sized
+        about = dataclasses.replace(info, student=StudentSettings.of(plan))
+        save_network(tmp_path / "s.pt", student, about)
+        file = pyedge.export(
+            student, tmp_path / "s.pyedge", preprocessing="imagenet", input_shape=(3, 8, 8)
+        )
+    assert Preprocessing.of(file.preprocessing) == sized
+    assert Preprocessing.of(read_student(tmp_path / "s.pyedge").preprocessing) == sized
+    with pytest.raises(ValueError, match="save_network: preprocessing: resize: wanted squares"):
+        save_network(tmp_path / "x.pt", network, dataclasses.replace(info, input_shape=(3, 9, 9)))
+
+
 @pytest.mark.parametrize("function", ["plan", "evaluate", "train", "transfer"])
 def test_preprocessing_of_another_loader_is_warned_of_once(function: str) -> None:
     network = teacher()
@@ -112,6 +144,16 @@ def test_preprocessing_of_a_file_that_is_none_is_refused(tmp_path: Path) -> None
     assert content["preprocessing"] == {"kind": "image", "mean": [], "deviation": []}
     for false in ("imagenet", {"kind": "channel", "mean": [0.5], "deviation": [0.5]}, None):
         torch.save({**content, "preprocessing": false}, tmp_path / "false.pt")
+        with pytest.raises(pyedge.FormatError, match="preprocessing"):
+            load_network(tmp_path / "false.pt")
+    number = {"size": 8, "shorter": 9}
+    for more in (
+        {"resize": {**number, "size": 7}},
+        {"resize": 8},
+        {"colour": "grey"},
+        {"sizes": number},
+    ):
+        torch.save({**content, "preprocessing": {"kind": "none", **more}}, tmp_path / "false.pt")
         with pytest.raises(pyedge.FormatError, match="preprocessing"):
             load_network(tmp_path / "false.pt")
     # as files of before say it

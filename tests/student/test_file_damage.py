@@ -306,3 +306,27 @@ def test_student_file_that_does_not_fit_together_says_what_is_wrong(
         read_student(pack(tmp_path / "bad.pyedge", members))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": 1}, "kind, mean and deviation"),
+        ({"colour": "rgb"}, "colour 'rgb'"),
+        ({"colour": []}, "colour: wanted rgb or grey"),
+        ({"resize": 5}, "resize: wanted a Resize or a dict"),
+        ({"resize": {"size": 4}}, "wanted size, shorter"),
+        ({"resize": {"size": 99, "shorter": 99}}, "got a size of 99"),
+        ({"resize": {"size": 1, "shorter": HUGE}}, "shorter: wanted"),
+        ({"resize": {"size": 1, "shorter": 1, "interpolation": {}}}, "bilinear or"),
+    ],
+)
+def test_student_file_with_damaged_sizes_says_what_is_wrong(
+    changes: dict[str, Any], message: str, saved: Path, tmp_path: Path
+) -> None:
+    members = members_of(saved)
+    content = json.loads(members["graph.json"])
+    preprocessing(**changes)(content)
+    members["graph.json"] = json.dumps(content).encode()
+    with pytest.raises(FormatError, match=rf"bad\.pyedge: .*({message})"):
+        read_student(pack(tmp_path / "bad.pyedge", members))

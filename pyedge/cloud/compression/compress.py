@@ -142,6 +142,7 @@ def plan(
         if shown is not None:
             compare(model, shown, "plan")
         compare_preprocessing(model, images, "plan", "the network")
+        given, known = loaders_preprocessing(images), preprocessing_of(model)
         order = {str(node.target): place for place, node in enumerate(traced.graph.nodes)}
         sets = filter_sets(shallow.traced, graph, sorted(shallow.source, key=order.__getitem__))
         _check_can_be_cut(sets)
@@ -173,7 +174,7 @@ def plan(
             seed=seed,
             calibration=() if noise else tuple(calibration),
             shown=shown,
-            preprocessing=loaders_preprocessing(images) or preprocessing_of(model),
+            preprocessing=given.with_sizes_of(known) if given is not None else known,
             class_names=classes_learned(model),
         )
 

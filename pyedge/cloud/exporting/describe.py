@@ -50,7 +50,7 @@ def described(
     if not isinstance(record, (list, tuple)) or not all(isinstance(e, Mapping) for e in record):
         raise TypeError(f"export: record: wanted a list of dicts, one a step, got {record!r:.80}")
     kept = [student.kept(g).cpu().numpy().astype(np.int64) for g in range(student.groups)]
-    settings, said = chosen(student, preprocessing, lowered.input_shape[0])
+    settings, said = chosen(student, preprocessing, lowered.input_shape)
     entry = {"command": "export", "pyedge": __version__, **said}
     return StudentFile(
         nodes=lowered.nodes,

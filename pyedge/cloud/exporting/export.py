@@ -100,7 +100,7 @@ def export(
         lowered = lower(student, input_shape)
         file = described(lowered, student, classes, preprocessing, trainable, record)
         compare_classes(student, file.classes, "export: classes")
-        doubted = doubt(student, preprocessing, lowered.input_shape[0])
+        doubted = doubt(student, preprocessing, lowered.input_shape)
         if doubted is not None:
             warn(f"export: {doubted}")
         check_answers(file, lowered, student)

@@ -18,23 +18,25 @@ _ADVICE = (
 
 
 def chosen(
-    student: Student, given: PreprocessingLike | None, channels: int
+    student: Student, given: PreprocessingLike | None, shape: tuple[int, int, int]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings for a student's file, and how they were chosen, for its record.
 
-    Without `given` it is that of the loader that the student last learned or was planned from, or
-    else the one that its images show, "image" where they show none.
-    Raises as `Preprocessing.of`; `doubt` tells what speaks against the choice.
+    shape: c h w of the student's images. Without `given` it is that of the loader that the student
+    last learned or was planned from, or else the one that its images show, "image" where they show
+    none. Raises as `Preprocessing.of`; `doubt` tells what speaks against the choice.
     """
     shown = shown_to(student)
     said: dict[str, Any] = {} if shown is None else {"shown": shown.to_dict()}
     where = "export: preprocessing"
-    if given is not None:
-        made = Preprocessing.of(given, channels, where)
-        return made.to_dict(), {**said, "preprocessing": "given"}
     known = preprocessing_of(student)
+    if given is not None:
+        made = Preprocessing.of(given, shape[0], where).with_sizes_of(known)
+        made.check_shape(shape, where)
+        return made.to_dict(), {**said, "preprocessing": "given"}
     if known is not None:
-        made = Preprocessing.of(known, channels, where)
+        made = Preprocessing.of(known, shape[0], where)
+        made.check_shape(shape, where)
         return made.to_dict(), {**said, "preprocessing": "of its loader"}
     kind = None if shown is None else kind_of(shown)
     if kind is not None and kind in ("image", "none"):
@@ -42,10 +44,13 @@ def chosen(
     return Preprocessing().to_dict(), {**said, "preprocessing": "default"}
 
 
-def doubt(student: Student, given: PreprocessingLike | None, channels: int) -> str | None:
+def doubt(
+    student: Student, given: PreprocessingLike | None, shape: tuple[int, int, int]
+) -> str | None:
     """Say where the student's images cannot come from the preprocessing, or show none."""
+    channels = shape[0]
     shown = shown_to(student)
-    settings, said = chosen(student, given, channels)
+    settings, said = chosen(student, given, shape)
     if said["preprocessing"] in ("given", "of its loader"):
         if shown is None or not contradicts(shown, settings):
             return None

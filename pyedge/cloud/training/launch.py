@@ -27,7 +27,7 @@ from pyedge.cloud.shown import (
     loaders_preprocessing,
     remember,
     remember_classes,
-    remember_preprocessing,
+    remember_loader,
     shown_to,
 )
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
@@ -85,7 +85,7 @@ def run(
     compare_preprocessing(model, loader, title)
     if loaders_preprocessing(loader) is not None:
         _same_preprocessing(title, loader, val=val, test=test)
-    remember_preprocessing(model, loaders_preprocessing(loader))
+    remember_loader(model, loader)
     with with_gradients():
         result = _launched(job)
     remember_classes(model, names)
@@ -97,7 +97,7 @@ def _same_preprocessing(title: str, loader: Any, **others: Any) -> None:
     wanted = loaders_preprocessing(loader)
     for name, other in others.items():
         got = loaders_preprocessing(other)
-        if got is not None and got != wanted:
+        if got is not None and wanted is not None and not got.agrees(wanted):
             raise ValueError(
                 f"{title}: {name}: wanted the preprocessing of the training loader, {wanted}, got "
                 f"{got}"

@@ -98,6 +98,18 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
     return Loaded(len(values), afresh, match.sources, tuple(notes))
 
 
+def classes_in(path: str | os.PathLike[str], model: nn.Module) -> int | None:
+    """Return how many classes a file's classifier has; None where it has none.
+
+    model: a network like the file's, of any number of classes. Raises as `load_weights`.
+    """
+    file, wanted = read_weights(path), Wanted.of(model)
+    match, _ = _match(path, wanted, file)
+    last = [n for n, value in wanted.tensors.items() if n in wanted.head and value.dim() > 1][-1]
+    full = match.sources.get(last) or match.facing.get(last)
+    return None if full is None else int(file.tensors[full].shape[0])
+
+
 def _match(
     path: str | os.PathLike[str], wanted: Wanted, file: WeightFile
 ) -> tuple[Match, list[str]]:
