@@ -147,7 +147,9 @@ def test_profile_looks_for_the_largest_value_on_the_first_batch_alone():
 
 
 @pytest.mark.parametrize(
-    "activation", [F.silu, F.gelu, F.mish, F.hardswish, leaky, nn.PReLU()], ids=str
+    "activation",
+    [F.silu, F.gelu, F.mish, F.hardswish, leaky, nn.PReLU()],
+    ids=["silu", "gelu", "mish", "hardswish", "leaky", "prelu"],
 )
 def test_profile_finds_idle_filters_of_smooth_activations(activation):
     model = Chain(activation)
