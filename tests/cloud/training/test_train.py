@@ -224,7 +224,7 @@ def test_train_refuses_loaders_and_networks_that_do_not_fit():
         train(model, iter_of([]), options=QUICK, steps=2)
     with pytest.raises(ValueError, match="loader has no length"):
         train(model, iter_without_length(), options=QUICK)
-    with pytest.raises(TypeError, match=r"loader .*\(images, labels\) or images, got str"):
+    with pytest.raises(TypeError, match=r"loader: .*\(images, labels\) or images, got str"):
         train(model, ["batch"], options=QUICK)
     with pytest.raises(ValueError, match="yields images without labels, wanted"):
         train(model, [batches()[0][0]], options=QUICK)
