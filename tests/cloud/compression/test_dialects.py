@@ -46,6 +46,9 @@ FAMILIES = [
     "vgg_timm",
     "vgg_cifar_plain",
     "layout_flat",
+    "mobilenet_v1",
+    "gate_linear_expand_as",
+    "smooth_slopes",
 ]
 
 # what a device's engine does not have; every other student can be exported
