@@ -93,7 +93,8 @@ def paths_in(source: Any) -> Any:
         raise TypeError(f"EdgeImages: images: wanted a path, an array or an iterable, got {kind}")
     if isinstance(source, (Mapping, Set)):
         raise TypeError(
-            f"EdgeImages: images: wanted an order, which a {type(source).__name__} has not"
+            f"EdgeImages: images: wanted images in an order, got a {type(source).__name__}, "
+            "which has none"
         )
     if _is_path(source) or not isinstance(source, Iterable):
         return source
