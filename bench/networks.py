@@ -5,8 +5,10 @@
 A name is torchvision:NAME, timm:NAME or dialect:NAME (of tests/support/dialects); without names all
 of NAMES are taken whose package can be imported, and the dialects of their kind. Networks have
 fresh weights and ten classes, and are measured on noise: the table says what can be cut, and how
-the parts hang together, not how good a student is. Each student has run, and has as many parameters
-as its plan says. A refusal is the sentence that a user gets.
+the parts hang together, not how good a student is. Each student has run, has as many parameters as
+its plan says, and has been exported: "gradients" is how far the edge engine's are from torch's in
+float64, the largest relative difference of any weight that can learn. A refusal is the sentence
+that a user gets.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import importlib.util
 import json
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,7 +102,7 @@ def make(name: str, size: int) -> tuple[nn.Module, torch.Tensor]:
 
 
 def row(name: str, P: float, size: int) -> dict[str, Any]:
-    """Compress one network; `refused` is the sentence if it cannot be, else None."""
+    """Compress and export one network; `refused` is the sentence if it cannot be, else None."""
     model, images = make(name, size)
     found: dict[str, Any] = {"name": name, "refused": None}
     found["before"] = sum(parameter.numel() for parameter in model.parameters())
@@ -112,6 +115,12 @@ def row(name: str, P: float, size: int) -> dict[str, Any]:
         shape = student(images).shape
     if shape != (_IMAGES, 10) or student.params != plan.params:
         raise SystemExit(f"bench.networks: {name}: the student is not what was planned")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = pyedge.export(student, Path(folder) / "student.pyedge")
+    except pyedge.ExportError as error:
+        return {**found, "refused": str(error)}
+    assert file is not None
     free = sum(not each.fixed for each in plan.sets)
     return {
         **found,
@@ -119,6 +128,7 @@ def row(name: str, P: float, size: int) -> dict[str, Any]:
         "ratio": plan.ratio,
         "blocks": [len(group.blocks) for group in plan.structure.groups],
         "sets": [free, len(plan.sets)],
+        "gradient_error": file.record[-1]["gradient_error"],
     }
 
 
@@ -132,11 +142,12 @@ def text(rows: Sequence[dict[str, Any]], P: float) -> str:
             f"{each['ratio']:.1f}x",
             " ".join(map(str, each["blocks"])),
             "{} of {}".format(*each["sets"]),
+            f"{each['gradient_error']:.0e}",
         )
         for each in rows
         if each["refused"] is None
     ]
-    head = ("network", "parameters", f"P = {P:g}", "smaller", "blocks", "sets that can be cut")
+    head = ("network", "parameters", f"P = {P:g}", "smaller", "blocks", "sets cut", "gradients")
     refused = [f"{each['name']}: {each['refused']}" for each in rows if each["refused"]]
     return "\n\n".join([text_table(head, taken), *refused])
 

@@ -70,10 +70,9 @@ struct Vec {
   static Float where_equal(Float a, Float x, Float y) {
     return _mm256_and_ps(_mm256_cmp_ps(x, y, _CMP_EQ_OQ), a);
   }
-  // of a whole number from -126 to 127
-  static Float power_of_two(Float n) {
-    const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+  // a number whose sign and exponent are x's last nine bits
+  static Float exponent(Float x) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 23));
   }
   static Float load_half(const std::uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

@@ -52,10 +52,9 @@ struct Vec {
   static Float where_equal(Float a, Float x, Float y) {
     return vreinterpretq_f32_u32(vandq_u32(vceqq_f32(x, y), vreinterpretq_u32_f32(a)));
   }
-  // of a whole number from -126 to 127
-  static Float power_of_two(Float n) {
-    const int32x4_t biased = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
-    return vreinterpretq_f32_s32(vshlq_n_s32(biased, 23));
+  // a number whose sign and exponent are x's last nine bits
+  static Float exponent(Float x) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x), 23));
   }
   static Float load_half(const std::uint16_t* p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));

@@ -39,12 +39,13 @@ struct Vec {
   static Float keep_first(Float v, int n) { return n > 0 ? v : 0.0f; }
   // a where x == y, else 0
   static Float where_equal(Float a, Float x, Float y) { return x == y ? a : 0.0f; }
-  // of a whole number from -126 to 127; of a NaN any
-  static Float power_of_two(Float n) {
-    const std::int32_t bits = ((n == n ? static_cast<std::int32_t>(n) : 0) + 127) << 23;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
+  // a number whose sign and exponent are x's last nine bits
+  static Float exponent(Float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    bits <<= 23;
+    std::memcpy(&x, &bits, sizeof bits);
+    return x;
   }
   static Float load_half(const std::uint16_t* p) {
     const std::uint32_t sign = static_cast<std::uint32_t>(*p & 0x8000) << 16;
