@@ -130,7 +130,7 @@ def test_paths_in_what_gives_no_order_or_no_paths_are_refused(here, learner, giv
         learner.predict(given)
     with (
         open("loose/0.png", "rb") as file,
-        pytest.raises(TypeError, match="images: .* got an open file"),
+        pytest.raises(TypeError, match=r"images: .* got an open file"),
     ):
         learner.predict(file)
 
