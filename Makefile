@@ -40,7 +40,7 @@ demo: build
 	$(BIN)/pyedge demo --out demo
 
 test: build
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # the engine's tests, with NaN in its arena wherever nothing lives
 test-poisoned: build
