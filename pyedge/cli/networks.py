@@ -23,6 +23,7 @@ import pyedge
 from pyedge import models
 from pyedge.cli.parsing import UsageError, existing, suggestion
 from pyedge.cloud.network_file import NetworkInfo, OwnCodeError, load_network, read_network
+from pyedge.cloud.training.evaluate import Evaluation
 from pyedge.cloud.weights import load as weights
 from pyedge.data import BatchLoader, ImageSet
 from pyedge.images.preprocessing import NAMES, Preprocessing
@@ -74,6 +75,20 @@ def guess_preprocessing(
             f"are right with --preprocessing {best}, {shares[str(taken)]:.1%} with {taken}, which "
             "is taken because no other was named"
         )
+
+
+def warn_of_chance(weights: str, found: Evaluation) -> None:
+    """Warn where weights answer as if by chance: names and shapes fit, and the network does not."""
+    chance = 1 / max(1, len(found.confusion))
+    # three standard deviations of a share, and a little more
+    if found.accuracy > chance + 3 * (chance / found.count) ** 0.5 + 0.02:
+        return
+    warn(
+        f"{weights}: {found.accuracy:.1%} of {found.count} images are right, which is chance. "
+        "Names and shapes of the weights fit; what differs may be a part without weights (in the "
+        "ResNets of CIFAR-10 on which side shortcuts are padded: --option padding=around), the "
+        "order of the classes, or the preprocessing"
+    )
 
 
 def best_preprocessing(

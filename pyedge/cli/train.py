@@ -193,6 +193,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     evaluation = result.test if result is not None else None
     if result is None and test is not None:
         evaluation = pyedge.evaluate(model, test)
+        if args.weights is not None:
+            networks.warn_of_chance(args.weights, evaluation)
     entry = train_and_transfer.record_of("train", args, result)
     if result is None and evaluation is not None:
         entry["test_accuracy"] = evaluation.accuracy

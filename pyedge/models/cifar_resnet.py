@@ -11,12 +11,14 @@ from pyedge.models.layers import check_positive, conv3x3, global_pool, initialis
 class CifarResNet(nn.Module):
     """Stem of one conv, three groups of blocks, average, linear. See `cifar_resnet`."""
 
-    def __init__(self, blocks: int, width: int, num_classes: int, in_channels: int) -> None:
+    def __init__(
+        self, blocks: int, width: int, num_classes: int, in_channels: int, around: bool = False
+    ) -> None:
         super().__init__()
         self.stem = conv3x3(in_channels, width)
         self.bn = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        self.groups, c_out = basic_groups((blocks,) * 3, width, projection=False)
+        self.groups, c_out = basic_groups((blocks,) * 3, width, False, around)
         self.classifier = nn.Linear(c_out, num_classes)
         initialise(self)
 
@@ -26,15 +28,22 @@ class CifarResNet(nn.Module):
 
 
 def cifar_resnet(
-    depth: int = 20, num_classes: int = 10, in_channels: int = 3, width: int = 16
+    depth: int = 20,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    width: int = 16,
+    padding: str = "behind",
 ) -> CifarResNet:
     """Build ResNet-20, 56, 110, ...: [n, in_channels, h, w] -> logits [n, num_classes].
 
     Groups of `width`, 2 width and 4 width channels; shortcuts take every second pixel and pad
-    channels with zeros (option A), so they have no parameters. Raises ValueError unless
-    depth = 6 n + 2 and every size is positive.
+    channels with zeros (option A), so they have no parameters. padding: where those zeros stand,
+    "behind" the channels or "around" them, half before, as some published weights want. Raises
+    ValueError unless depth = 6 n + 2 and every size is positive.
     """
     check_positive("cifar_resnet", num_classes=num_classes, in_channels=in_channels, width=width)
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"cifar_resnet: depth: wanted 6 n + 2 for n >= 1, got {depth!r}")
-    return CifarResNet((depth - 2) // 6, width, num_classes, in_channels)
+    if padding not in ("behind", "around"):
+        raise ValueError(f"cifar_resnet: padding: wanted 'behind' or 'around', got {padding!r}")
+    return CifarResNet((depth - 2) // 6, width, num_classes, in_channels, padding == "around")

@@ -10,14 +10,17 @@ from torch.nn import functional as F
 
 
 class PadShortcut(nn.Module):
-    """Carry a block's input past it without parameters: pool, then append channels of zeros.
+    """Carry a block's input past it without parameters: pool, then add channels of zeros.
 
     [n, c_in, h, w] -> [n, c_out, ceil(h / stride), ceil(w / stride)]. `pool=True` averages
     stride x stride windows (the paper's WRN), `pool=False` takes every stride-th pixel ("option A"
-    of He et al. 2016). Needs c_out >= c_in.
+    of He et al. 2016). The channels come behind the others, or half of them before with
+    `around=True`. Needs c_out >= c_in.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int, pool: bool = True) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, stride: int, pool: bool = True, around: bool = False
+    ) -> None:
         super().__init__()
         if c_out < c_in:
             raise ValueError(
@@ -27,6 +30,7 @@ class PadShortcut(nn.Module):
         self.stride = stride
         self.kernel = stride if pool else 1
         self.extra = c_out - c_in
+        self.before = self.extra // 2 if around else 0
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride > 1:
@@ -34,7 +38,7 @@ class PadShortcut(nn.Module):
             # exporters know. ceil_mode gives odd sizes the resolution of the 3x3 stride-2 conv.
             x = F.avg_pool2d(x, self.kernel, self.stride, ceil_mode=True)
         if self.extra:
-            x = F.pad(x, (0, 0, 0, 0, 0, self.extra))
+            x = F.pad(x, (0, 0, 0, 0, self.before, self.extra - self.before))
         return x
 
     def extra_repr(self) -> str:

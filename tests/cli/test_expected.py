@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pyedge import models
 from pyedge.cli import main
 from pyedge.cli.expected import recorded_accuracy
 from pyedge.cloud.network_file import load_network, save_network
@@ -106,3 +110,34 @@ def test_record_of_a_cut_network_promises_nothing() -> None:
     assert recorded_accuracy([trained, cut]) is None
     assert recorded_accuracy([trained, cut, {"command": "transfer", "test_accuracy": 0.5}]) == 0.5
     assert recorded_accuracy([{"command": "train", "test_accuracy": "much"}]) is None
+
+
+def test_train_tells_weights_that_answer_by_chance(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(models.cifar_resnet(20, 10, 1, 4).state_dict(), "fresh.pt")
+    line = "train digits --model resnet20 --width 4 --weights fresh.pt --epochs 0 --out t.pt"
+    assert main([*line.split(), "--preprocessing", "image"]) == 0
+    assert re.search(r"fresh\.pt: \d.* which is chance.*padding=around", capsys.readouterr().err)
+
+
+def test_train_finds_published_weights_with_the_padding_that_they_want(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "train digits --model resnet20 --width 8 --option padding=around --epochs 4"
+    line += " --batch-size 64 --out t.pt --quiet"
+    assert main(line.split()) == 0
+    network, info = load_network("t.pt")
+    assert info.options["padding"] == "around"
+    torch.save(network.state_dict(), "weights.pt")
+    again = "train digits --model resnet20 --width 8 --weights weights.pt --epochs 0 --json"
+    capsys.readouterr()
+    told = []
+    for option in ("behind", "around"):
+        assert main([*again.split(), "--out", "a.pt", "--option", f"padding={option}"]) == 0
+        told.append(json.loads(capsys.readouterr().out)["test_accuracy"])
+    assert told[1] == recorded_accuracy(info.record)
+    assert told[0] < told[1]

@@ -159,3 +159,19 @@ def test_models_cifar_depth_is_checked():
 def test_create_wants_a_name():
     with pytest.raises(TypeError, match=r"create: name: .*text .*got None"):
         models.create(None)
+
+
+def test_cifar_resnet_pads_shortcuts_behind_or_around() -> None:
+    x = torch.randn(2, 4, 6, 6)
+    behind, around = PadShortcut(4, 8, 2, pool=False), PadShortcut(4, 8, 2, pool=False, around=True)
+    taken = x[:, :, ::2, ::2]
+    assert torch.equal(behind(x)[:, :4], taken)
+    assert torch.equal(around(x)[:, 2:6], taken)
+    assert not around(x)[:, [0, 1, 6, 7]].any()
+    model = models.cifar_resnet(8, width=4, padding="around").eval()
+    other = models.cifar_resnet(8, width=4).eval()
+    other.load_state_dict(model.state_dict())
+    images = torch.randn(2, 3, 8, 8)
+    assert not torch.allclose(model(images), other(images))
+    with pytest.raises(ValueError, match=r"padding: .*'behind' or 'around', got 'both'"):
+        models.cifar_resnet(8, padding="both")
