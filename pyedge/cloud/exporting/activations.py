@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from pyedge.cloud.exporting.arguments import given, numpy_of
-from pyedge.cloud.exporting.registry import Named, computes, translates
+from pyedge.cloud.exporting.registry import Named, Translate, computes, translates
 from pyedge.cloud.graph import nodes
 from pyedge.student.operators import Node
 
@@ -68,14 +68,21 @@ def _prelu(node: Node, arrays: Named, x: Tensor) -> Tensor:
     return F.prelu(x, arrays["weight"])
 
 
-def _curve(lowering: Lowering, node: fx.Node, source: int, op: str) -> int:
-    return lowering.builder.add(op, lowering.name(node), [source])
+# modules and functions of the curves that have no numbers of their own
+_CURVES: dict[str, tuple[type[nn.Module] | str, ...]] = {
+    "sigmoid": (nn.Sigmoid, "sigmoid", "sigmoid_"),
+    "hard_sigmoid": (nn.Hardsigmoid, "hardsigmoid"),
+    "silu": (nn.SiLU, "silu"),
+    "hard_swish": (nn.Hardswish, "hardswish"),
+}
 
 
-@translates(nn.Sigmoid, "sigmoid", "sigmoid_")
-def sigmoid(lowering: Lowering, node: fx.Node, source: int) -> int:
-    """nn.Sigmoid, torch.sigmoid."""
-    return _curve(lowering, node, source, "sigmoid")
+def _as(op: str) -> Translate:
+    return lambda lowering, node, source: lowering.builder.add(op, lowering.name(node), [source])
+
+
+for _op, _kinds in _CURVES.items():
+    translates(*_kinds)(_as(_op))
 
 
 @computes("sigmoid")
@@ -83,32 +90,14 @@ def _sigmoid(node: Node, arrays: Named, x: Tensor) -> Tensor:
     return torch.sigmoid(x)
 
 
-@translates(nn.Hardsigmoid, "hardsigmoid")
-def hard_sigmoid(lowering: Lowering, node: fx.Node, source: int) -> int:
-    """nn.Hardsigmoid, F.hardsigmoid."""
-    return _curve(lowering, node, source, "hard_sigmoid")
-
-
 @computes("hard_sigmoid", kinks=True, smooth="sigmoid")
 def _hard_sigmoid(node: Node, arrays: Named, x: Tensor) -> Tensor:
     return F.hardsigmoid(x)
 
 
-@translates(nn.SiLU, "silu")
-def silu(lowering: Lowering, node: fx.Node, source: int) -> int:
-    """nn.SiLU, F.silu; also called swish."""
-    return _curve(lowering, node, source, "silu")
-
-
 @computes("silu")
 def _silu(node: Node, arrays: Named, x: Tensor) -> Tensor:
     return F.silu(x)
-
-
-@translates(nn.Hardswish, "hardswish")
-def hard_swish(lowering: Lowering, node: fx.Node, source: int) -> int:
-    """nn.Hardswish, F.hardswish."""
-    return _curve(lowering, node, source, "hard_swish")
 
 
 @computes("hard_swish", kinks=True, smooth="silu")
@@ -117,12 +106,12 @@ def _hard_swish(node: Node, arrays: Named, x: Tensor) -> Tensor:
 
 
 @translates(nn.GELU, "gelu")
-def gelu(lowering: Lowering, node: fx.Node, source: int) -> int:
+def gelu(lowering: Lowering, node: fx.Node, source: int) -> int | None:
     """nn.GELU, F.gelu; exactly or by tanh."""
     module: Any = nodes.module_of(node)
     found = given(lowering.constants, node, ("input", "approximate"))
     way = found.get("approximate", "none") if module is None else module.approximate
-    return _curve(lowering, node, source, "gelu_tanh" if way == "tanh" else "gelu")
+    return _as("gelu_tanh" if way == "tanh" else "gelu")(lowering, node, source)
 
 
 @computes("gelu", "gelu_tanh")
