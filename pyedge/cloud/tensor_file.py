@@ -47,6 +47,11 @@ def read_tensors(path: str | PathLike[str], what: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+            if any(member.filename == "graph.json" for member in members):
+                raise FormatError(
+                    f"{path}: wanted {what}, got a file of the device's side, as pyedge export "
+                    "writes them; pyedge predict, learn and inspect take those"
+                )
             # torch stores without compression; a compressed member is not torch's, and may be huge
             if any(m.compress_type != zipfile.ZIP_STORED for m in members):
                 raise FormatError(f"{path}: not {what} (a compressed archive)")

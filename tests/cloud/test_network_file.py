@@ -23,6 +23,8 @@ from pyedge.cloud.network_file import (
     read_network,
     save_network,
 )
+from pyedge.student.archive import write_student
+from tests.support.edge_student import tiny_student
 
 INFO = NetworkInfo(
     builder="wrn",
@@ -213,6 +215,12 @@ def test_network_file_foreign_files_are_refused(content: Any, tmp_path: Path) ->
         torch.save(content, path)
     with pytest.raises(pyedge.FormatError, match="not a network file"):
         load_network(path)
+
+
+def test_network_file_of_the_devices_side_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    write_student(tiny_student(), tmp_path / "student.pyedge")
+    with pytest.raises(pyedge.FormatError, match=r"student\.pyedge: .*pyedge export.*inspect"):
+        load_network(tmp_path / "student.pyedge")
 
 
 def test_network_file_compressed_archive_is_refused(saved: Path, tmp_path: Path) -> None:
