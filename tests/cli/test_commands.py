@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from pyedge.cli import main
+from pyedge.cli import main, plan
+from pyedge.cli.parsing import Parser
+from pyedge.cloud.compression.profile import NEAR_ZERO
 from pyedge.cloud.network_file import load_network, read_network
 from pyedge.cloud.training import loop
 
@@ -98,6 +100,13 @@ def test_cli_plan_keeps_to_a_budget(run: Run) -> None:
     found = run("plan teacher.pt digits --max-params 4k --round-to 2")
     assert found["params"] <= 4000
     assert all(layer["width"] % 2 == 0 for layer in found["layers"])
+
+
+def test_cli_near_zero_is_that_of_plan_by_default() -> None:
+    # the command line's help is there without torch, so that it writes the number once more
+    parser = Parser("pyedge plan", "")
+    plan.add_arguments(parser)
+    assert parser.get_default("near_zero") == NEAR_ZERO
 
 
 def test_cli_plan_counts_what_is_near_zero_only_where_no_zero_is_exact(run: Run) -> None:
