@@ -112,7 +112,11 @@ def test_cli_export_trainable_by_word_and_by_name(run: Any, folder: Path) -> Non
             2,
             "no meaning for --format onnx",
         ),
-        ("whole.pyedge --out x.pyedge", 1, "whole.pyedge: not a network file"),
+        (
+            "whole.pyedge --out x.pyedge",
+            1,
+            "got a file of the device's side, as pyedge export writes them",
+        ),
     ],
 )
 def test_cli_export_mistakes_are_told_on_one_line(
