@@ -41,12 +41,14 @@ class ConvForward {
   friend class ConvInputGradient;
   struct Matrix {  // rows that are pixels (1x1) or whole images
     bool on;
-    std::int64_t rows, a_step;
+    std::int64_t rows_an_image, a_step;
   };
   void run_band(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                 std::int64_t image, std::int64_t first, float* region) const;
   void run_matrix(const float* input, const Lens& lens, const float* packed, const Finish& finish,
-                  float* scratch) const;
+                  float* scratch, const PerImage& per_image) const;
+  void run_rows(const float* input, const Lens& lens, const float* packed, const Finish& finish,
+                std::int64_t first, std::int64_t end, float* region) const;
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
@@ -54,6 +56,7 @@ class ConvForward {
   WinogradForward tiles_;
   Matrix matrix_{};
   std::int64_t band_ = 0, columns_ = 0, region_rows_ = 0;  // rows of output an item
+  int workers_ = 1;
   std::int64_t worker_floats_ = 0, scratch_floats_ = 0;
   std::vector<std::int64_t> tap_offsets_;
 };

@@ -31,16 +31,16 @@ bool winograd_pays(const ConvShape& s) {
 }
 
 ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int workers)
-    : s_(shape), table_(&table) {
+    : s_(shape), table_(&table), workers_(workers) {
   winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
   if (winograd_) {
     tiles_ = WinogradForward(s_, table, workers);
     return;
   }
   if (s_.covers_image()) {
-    matrix_ = {true, s_.n, s_.in_image()};
+    matrix_ = {true, 1, s_.in_image()};
   } else if (s_.pointwise()) {
-    matrix_ = {true, s_.n * s_.h * s_.w, s_.in_stride};
+    matrix_ = {true, s_.h * s_.w, s_.in_stride};
   }
   if (matrix_.on) {
     columns_ = s_.w;
@@ -81,9 +81,7 @@ void ConvForward::pack(const float* weights, float* packed) const {
 void ConvForward::run(const float* input, const Lens& lens, const float* packed,
                       const Finish& finish, float* scratch, const PerImage& per_image) const {
   if (winograd_) return tiles_.run(input, lens, packed, finish, scratch, per_image);
-  if (matrix_.on) {
-    return per_image.around(s_.n, [&] { run_matrix(input, lens, packed, finish, scratch); });
-  }
+  if (matrix_.on) return run_matrix(input, lens, packed, finish, scratch, per_image);
   per_image.around_bands(s_.n, (s_.out_h + band_ - 1) / band_,
                          [&](std::int64_t image, std::int64_t band, int worker) {
                            run_band(input, lens, packed, finish, image, band * band_,
@@ -113,16 +111,44 @@ void ConvForward::run_band(const float* input, const Lens& lens, const float* pa
   if (!put.stores()) table_->finish_region(put, values, rows, s_.out_w, {first, 0, 1, 1});
 }
 
-// Rows are pixels, or images: either way they follow each other in memory.
+// Rows are pixels, or images: either way they follow each other in memory. Where work is to be done
+// with each image, a thread takes whole images, as many as make a matrix: all of a batch's at once
+// went through memory, and a MobileNetV2's depthwise convolutions, which ride behind 1x1 ones, read
+// them from there.
 void ConvForward::run_matrix(const float* input, const Lens& lens, const float* packed,
-                             const Finish& finish, float* scratch) const {
-  const std::int64_t items = (matrix_.rows + matrix_rows - 1) / matrix_rows;
-  parallel_for_workers(items, [&](std::int64_t item, int worker) {
-    const std::int64_t first = item * matrix_rows;
-    const std::int64_t rows = std::min(matrix_rows, matrix_.rows - first);
+                             const Finish& finish, float* scratch,
+                             const PerImage& per_image) const {
+  const std::int64_t rows = matrix_.rows_an_image;
+  const auto run = [&](std::int64_t first, std::int64_t end, int worker) {
+    run_rows(input, lens, packed, finish, first, end, scratch + worker * worker_floats_);
+  };
+  if (per_image.empty() || s_.n < workers_) {
+    const std::int64_t all = s_.n * rows;
+    const std::int64_t items = round_up((all + matrix_rows - 1) / matrix_rows, workers_);
+    const std::int64_t each = (all + items - 1) / std::max<std::int64_t>(items, 1);
+    return per_image.around(s_.n, [&] {
+      parallel_for_workers(items, [&](std::int64_t item, int worker) {
+        run(std::min(item * each, all), std::min((item + 1) * each, all), worker);
+      });
+    });
+  }
+  const std::int64_t images = std::clamp<std::int64_t>(matrix_rows / rows, 1, s_.n / workers_);
+  parallel_for_workers((s_.n + images - 1) / images, [&](std::int64_t item, int worker) {
+    const std::int64_t first = item * images, end = std::min(first + images, s_.n);
+    for (std::int64_t i = first; i < end; ++i) per_image.begin(i, worker);
+    run(first * rows, end * rows, worker);
+    for (std::int64_t i = first; i < end; ++i) per_image.end(i, worker);
+  });
+}
+
+// From row `first` up to `end`; region: scratch memory of one worker's.
+void ConvForward::run_rows(const float* input, const Lens& lens, const float* packed,
+                           const Finish& finish, std::int64_t first, std::int64_t end,
+                           float* region) const {
+  float* values = region + matrix_rows * matrix_.a_step;
+  for (; first < end; first += matrix_rows) {
+    const std::int64_t rows = std::min(matrix_rows, end - first);
     const float* from = input + first * matrix_.a_step;
-    float* region = scratch + worker * worker_floats_;
-    float* values = region + matrix_rows * matrix_.a_step;
     if (!lens.plain()) {
       const std::int64_t pixels = rows * matrix_.a_step / s_.in_stride;
       table_->copy_region({from, 1, pixels, s_.in_stride, 0, 0, 1, pixels, lens, region});
@@ -137,7 +163,7 @@ void ConvForward::run_matrix(const float* input, const Lens& lens, const float* 
     g.taps = s_.taps(), g.k = s_.c_in, g.vectors = s_.out_stride / table_->lanes;
     table_->gemm_pixels(g);
     if (!put.stores()) table_->finish_region(put, values, 1, rows, {0, 0, 1, 1});
-  });
+  }
 }
 
 }  // namespace pyedge
