@@ -99,7 +99,11 @@ bool Pass::finish_for(const Target& target, const View& view, Finish& finish) co
   if (!view.plain()) {
     finish.lens = lens(view);
     if (!target.norm) finish.gain = finish.lens.scale;
-    finish.base = tensor(view.tensor);
+    if (plan_->mask_at[at(view.tensor)] < 0) {
+      finish.base = tensor(view.tensor);
+    } else if (view.clamp != Clamp::none) {
+      finish.mask = mask(view.tensor, 0);
+    }
   }
   if (!target.norm && !target.accumulate && plan_->in_place[at(view.tensor)]) {
     const std::vector<View>& taps = network_.program.taps;

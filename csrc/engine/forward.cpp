@@ -68,8 +68,8 @@ void Pass::add_guests(int host, bool before, Together& together) const {
   }
 }
 
-// What reads an image of a tensor as soon as it is there, while a cache holds it: J_b's sums, and
-// the copy in 16 bits.
+// What reads an image of a tensor as soon as it is there, while a cache holds it: J_b's sums, the
+// mask and the copy in 16 bits.
 void Pass::add_readers(int index, std::vector<ImageWork>& works, Together& together) const {
   if (knowledge_ == nullptr) return;
   const std::vector<View>& taps = network_.program.taps;
@@ -77,6 +77,12 @@ void Pass::add_readers(int index, std::vector<ImageWork>& works, Together& toget
     if (taps[k].tensor != index) continue;
     together.add_name("match " + std::to_string(k));
     works.push_back(match_work(static_cast<int>(k)));
+  }
+  if (plan_->mask_at[at(index)] >= 0) {
+    together.add_name("mask");
+    works.push_back([this, index](std::int64_t i, int) {
+      table().mask_map(seen(plan_->masked[at(index)], i), mask(index, i));
+    });
   }
   if (plan_->compact_at[at(index)] < 0) return;
   together.add_name("compact");

@@ -12,6 +12,7 @@ Needs::Needs(const Graph& graph, const Program& program, const Wishes& wishes)
       program_(program),
       wishes_(wishes),
       wanted_(program.tensors.size()),
+      masked_(program.tensors.size()),
       repeated_(program.tensors.size(), -1) {
   if (!wishes.training) return;
   for (std::size_t i = 0; i < program.norms.size(); ++i) {
@@ -24,6 +25,7 @@ Needs::Needs(const Graph& graph, const Program& program, const Wishes& wishes)
     for (const View& view : step.in) wanted = wanted || wants(view);
     wanted_[at(step.out)] = wanted;
   }
+  choose_masked();
   if (!wishes.batch_statistics) choose_repeated();
 }
 
@@ -75,6 +77,29 @@ bool Needs::values_are_read(int t) const {
   return false;
 }
 
+// A bit a value does for a map that no gradient of weights, no norm's backward and no J_b reads,
+// and one ReLU alone clamps.
+void Needs::choose_masked() {
+  std::vector<bool> more(program_.tensors.size());
+  const auto look = [&](const View& view) {
+    if (view.tensor < 0 || view.plain()) return;
+    View& mask = masked_[at(view.tensor)];
+    const bool other = mask.tensor >= 0 && (mask.norm != view.norm || mask.clamp != view.clamp);
+    const bool live = view.norm >= 0 && live_[at(view.norm)];
+    if (other || live || view.clamp == Clamp::none) more[at(view.tensor)] = true;
+    mask = view;
+  };
+  for (const Step& step : program_.steps) {
+    for (const View& view : step.in) look(view);
+    look(step.residual);
+  }
+  for (const View& tap : program_.taps) more[at(tap.tensor)] = true;
+  for (std::size_t t = 0; t < masked_.size(); ++t) {
+    const int tensor = static_cast<int>(t);
+    if (more[t] || t == 0 || !wanted(tensor) || values_are_read(tensor)) masked_[t] = View{};
+  }
+}
+
 // Frozen convolutions widen their input at little cost (14 channels to 120, where the layer that
 // learns behind them takes ten times as much): such a result is worth less than its memory. Those
 // with the most memory for their multiplications, until all of them together would take a tenth of
@@ -100,6 +125,7 @@ void Needs::choose_repeated() {
     repeated_[at(out(step))] = step;
   };
   for (const int step : candidates) {
+    if (masked(out(step)).tensor >= 0) continue;
     if (wanted(out(step)) || values_are_read(out(step))) choose(step);
   }
   // what makes the input of one that is repeated

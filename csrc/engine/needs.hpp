@@ -32,6 +32,9 @@ class Needs {
   // kept.
   int repeatable(int tensor) const { return repeated_[at(tensor)]; }
   bool compactable(int tensor, View& mask) const;
+  // The view whose clamps are all that the backward pass wants to know of the tensor's values;
+  // tensor -1: it wants more, or nothing.
+  const View& masked(int tensor) const { return masked_[at(tensor)]; }
   // Views of it, taps, norms, and the program's output.
   int readers(int tensor) const;
   int adder(int tensor) const;
@@ -44,12 +47,14 @@ class Needs {
 
   bool values_are_read(int tensor) const;
   bool widens(int step) const;
+  void choose_masked();
   void choose_repeated();
 
   const Graph& graph_;
   const Program& program_;
   const Wishes& wishes_;
   std::vector<bool> wanted_, live_;
+  std::vector<View> masked_;   // by tensor
   std::vector<int> repeated_;  // by tensor
 };
 

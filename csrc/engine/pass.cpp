@@ -44,6 +44,12 @@ CompactMap Pass::compact(int index, std::int64_t image) const {
   return {reinterpret_cast<std::int16_t*>(steps + t.h * t.w), steps};
 }
 
+std::uint8_t* Pass::mask(int index, std::int64_t image) const {
+  float* all = arena_ + plan_->mask_at[at(index)];
+  return reinterpret_cast<std::uint8_t*>(all) +
+         (first_ + image) * mask_bytes(network_.tensor(index), table());
+}
+
 Lens Pass::lens(const View& view) const {
   Lens found;
   if (view.norm >= 0) {

@@ -86,6 +86,7 @@ class Pass {
   ImageWork restore_work(const BackwardStep& b);
   bool finish_for(const Target& target, const View& view, Finish& finish) const;
   CompactMap compact(int tensor, std::int64_t image) const;
+  std::uint8_t* mask(int tensor, std::int64_t image) const;
 
   // J_b: what a tap and the teacher's maps have in common, and its share of the gradient.
   ImageWork match_work(int group) const;

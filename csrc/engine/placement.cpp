@@ -23,6 +23,10 @@ std::int64_t place_for_all(const Program& program, Lives& lives, std::int64_t al
       lives.gradients[t].last = -1;
     }
     if (lives.compact[t]) plan.compact_at[t] = take(compact_floats(tensor));
+    if (lives.mask_bytes[t] > 0) {
+      plan.mask_at[t] =
+          std::exchange(end, end + padded_floats((all * lives.mask_bytes[t] + 3) / 4));
+    }
   }
   return end;
 }
@@ -64,6 +68,7 @@ void place(const Program& program, Lives lives, std::int64_t all, Plan& plan) {
   plan.back_at.assign(count, -1);
   plan.gradient_at.assign(count, -1);
   plan.compact_at.assign(count, -1);
+  plan.mask_at.assign(count, -1);
   plan.norm_gradient_at.assign(lives.norm_gradients.size(), -1);
   for (const auto& [sum, residual] : lives.same_memory) {
     Life& whole = lives.tensors[at(sum)];

@@ -13,11 +13,12 @@ namespace pyedge {
 // What a plan needs memory for, and when, in steps of the forward and then the backward pass.
 struct Lives {
   std::vector<Life> tensors, back,
-      gradients;                     // by tensor; back: brought back for the backward pass
-  std::vector<Life> norm_gradients;  // by norm
-  std::vector<Life> scratch;         // by step of the forward, then of the backward pass
-  std::vector<bool> compact;         // tensors that wait in 16 bits
-  std::vector<int> alias;            // whose gradient a tensor's is, or its own index
+      gradients;                         // by tensor; back: brought back for the backward pass
+  std::vector<Life> norm_gradients;      // by norm
+  std::vector<Life> scratch;             // by step of the forward, then of the backward pass
+  std::vector<bool> compact;             // tensors that wait in 16 bits
+  std::vector<std::int64_t> mask_bytes;  // an image, of tensors whose mask waits; else 0
+  std::vector<int> alias;                // whose gradient a tensor's is, or its own index
   std::vector<std::pair<int, int>> same_memory;  // a sum, and the residual that it is written over
 };
 

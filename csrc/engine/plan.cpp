@@ -46,6 +46,8 @@ Plan Planner::run() {
   plan_.tensor_of_all.assign(program_.tensors.size(), false);
   plan_.gradient_of_all.assign(program_.tensors.size(), false);
   lives_.compact.assign(program_.tensors.size(), false);
+  lives_.mask_bytes.assign(program_.tensors.size(), 0);
+  plan_.masked.resize(program_.tensors.size());
   plan_.mask.resize(program_.tensors.size());
   loss_time_ = static_cast<int>(steps);
   lives_.scratch.resize(steps);
@@ -54,7 +56,8 @@ Plan Planner::run() {
   if (wishes_.training) {
     plan_.live = needs_.live();
     for (std::size_t t = 0; t < lives_.tensors.size(); ++t) {
-      plan_.in_place[t] = needs_.overwritable(static_cast<int>(t));
+      const int tensor = static_cast<int>(t);
+      plan_.in_place[t] = needs_.masked(tensor).tensor < 0 && needs_.overwritable(tensor);
     }
     backward();
   }
@@ -138,6 +141,11 @@ Target Planner::target(const View& view) {
              lives_.gradients[at(lives_.alias[at(t)])].last >= 0 && gradient_begun_[at(t)]};
     lives_.gradients[at(lives_.alias[at(t)])].use(time_);
     gradient_begun_[at(t)] = true;
+  }
+  if (view.clamp != Clamp::none && needs_.masked(view.tensor).tensor >= 0) {
+    plan_.masked[at(view.tensor)] = needs_.masked(view.tensor);
+    lives_.mask_bytes[at(view.tensor)] = mask_bytes(tensor(view.tensor), table_);
+    return found;
   }
   // its mask, and J_b's share where the gradient is written over the values
   if (view.clamp != Clamp::none || plan_.in_place[at(view.tensor)]) bring(view.tensor);
@@ -282,6 +290,10 @@ std::int64_t images_at_once(const Program& program, std::int64_t wanted) {
 
 std::int64_t compact_floats(const Tensor& t) {
   return padded_floats(t.h * t.w * (t.stride / 2 + t.stride % 2 + 1));
+}
+
+std::int64_t mask_bytes(const Tensor& t, const KernelTable& table) {
+  return t.image() / table.lanes * table.mask_bytes;
 }
 
 BatchPlan make_plan(const Graph& graph, const Program& program, const Wishes& wishes,

@@ -4,7 +4,8 @@
 // A batch runs in micro-batches, so that most of what a step makes exists for a few images only:
 // forward for each of them, the losses of the whole batch, backward for each. What the backward
 // pass reads of the forward pass's waits in between for all images: computed anew where that is
-// cheap; in 16 bits a value (kernels/layers/compact_map.simd.hpp) where only J_b and the masks of
+// cheap; a bit a value (mask_map.simd.hpp) where only a ReLU's mask is needed; in 16 bits a value
+// (compact_map.simd.hpp, in kernels/layers like the other) where only J_b and the masks of
 // ReLUs need it; as it is for the gradients of weights. Batch norm with the batch's statistics
 // wants all images in one.
 #pragma once
@@ -61,6 +62,8 @@ struct Plan {
   std::vector<std::int64_t> tensor_at, gradient_at, norm_gradient_at;
   std::vector<std::int64_t> back_at;     // tensors that are brought back for the backward pass
   std::vector<std::int64_t> compact_at;  // and the 16-bit copies that some come from
+  std::vector<std::int64_t> mask_at;     // bits of tensors whose mask alone is needed
+  std::vector<View> masked;              // by which view
   // tensors and gradients that lie there for all images of the batch
   std::vector<bool> tensor_of_all, gradient_of_all;
   std::vector<std::int64_t> scratch_at;  // by step, of the forward pass
@@ -89,6 +92,8 @@ struct BatchPlan {
 
 // Floats that the 16-bit copy of an image takes: the values, and a step for each pixel.
 std::int64_t compact_floats(const Tensor& tensor);
+// Bytes that the mask of an image takes.
+std::int64_t mask_bytes(const Tensor& tensor, const KernelTable& table);
 
 // `micro_batch` images at a time, 0: as many as the second-level caches hold.
 BatchPlan make_plan(const Graph& graph, const Program& program, const Wishes& wishes,

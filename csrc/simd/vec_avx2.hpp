@@ -62,6 +62,18 @@ struct Vec {
     const Float below = _mm256_cmp_ps(x, high, _CMP_LT_OQ);
     return _mm256_and_ps(_mm256_and_ps(above, below), gradient);
   }
+  // the same in two steps, with a bit a lane to keep in between
+  using Bits = std::uint8_t;
+  static Bits inside_bits(Float x, Float low, Float high) {
+    const Float above = _mm256_cmp_ps(x, low, _CMP_GT_OQ);
+    const Float below = _mm256_cmp_ps(x, high, _CMP_LT_OQ);
+    return static_cast<Bits>(_mm256_movemask_ps(_mm256_and_ps(above, below)));
+  }
+  static Float keep(Float gradient, Bits on) {
+    const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i found = _mm256_and_si256(_mm256_set1_epi32(on), each);
+    return _mm256_and_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(found, each)), gradient);
+  }
   // the first n lanes, zeros behind them
   static Float keep_first(Float v, int n) {
     return _mm256_and_ps(v, _mm256_castsi256_ps(first(n)));

@@ -43,6 +43,13 @@ struct Vec {
     const __mmask16 above = _mm512_cmp_ps_mask(x, low, _CMP_GT_OQ);
     return _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(above, x, high, _CMP_LT_OQ), gradient);
   }
+  // the same in two steps, with a bit a lane to keep in between
+  using Bits = std::uint16_t;
+  static Bits inside_bits(Float x, Float low, Float high) {
+    const __mmask16 above = _mm512_cmp_ps_mask(x, low, _CMP_GT_OQ);
+    return _mm512_mask_cmp_ps_mask(above, x, high, _CMP_LT_OQ);
+  }
+  static Float keep(Float gradient, Bits on) { return _mm512_maskz_mov_ps(on, gradient); }
   // the first n lanes, zeros behind them
   static Float keep_first(Float v, int n) { return _mm512_maskz_mov_ps(first(n), v); }
   // a where x == y, else 0

@@ -42,6 +42,18 @@ struct Vec {
     const uint32x4_t on = vandq_u32(vcgtq_f32(x, low), vcltq_f32(x, high));
     return vreinterpretq_f32_u32(vandq_u32(on, vreinterpretq_u32_f32(gradient)));
   }
+  // the same in two steps, with a bit a lane to keep in between
+  using Bits = std::uint8_t;
+  static Bits inside_bits(Float x, Float low, Float high) {
+    const uint32x4_t on = vandq_u32(vcgtq_f32(x, low), vcltq_f32(x, high));
+    const uint32x4_t each = {1, 2, 4, 8};
+    return static_cast<Bits>(vaddvq_u32(vandq_u32(on, each)));
+  }
+  static Float keep(Float gradient, Bits on) {
+    const uint32x4_t each = {1, 2, 4, 8};
+    const uint32x4_t found = vtstq_u32(vdupq_n_u32(on), each);
+    return vreinterpretq_f32_u32(vandq_u32(found, vreinterpretq_u32_f32(gradient)));
+  }
   // the first n lanes, zeros behind them
   static Float keep_first(Float v, int n) {
     const uint32x4_t lane = {0, 1, 2, 3};

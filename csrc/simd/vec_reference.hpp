@@ -35,6 +35,10 @@ struct Vec {
   static Float inside(Float gradient, Float x, Float low, Float high) {
     return low < x && x < high ? gradient : 0.0f;
   }
+  // the same in two steps, with a bit to keep in between
+  using Bits = std::uint8_t;
+  static Bits inside_bits(Float x, Float low, Float high) { return low < x && x < high; }
+  static Float keep(Float gradient, Bits on) { return on != 0 ? gradient : 0.0f; }
   // the first n lanes, zeros behind them
   static Float keep_first(Float v, int n) { return n > 0 ? v : 0.0f; }
   // a where x == y, else 0

@@ -33,6 +33,7 @@ struct Region {
 
 // What becomes of a computed value y of a pixel, a vector of channels at a time:
 //   base given      y = gradient through base's lens: 0 where it clamps, times gain; + beta * base
+//   mask given      y = gradient through a lens whose clamps were noted by mask_map: the same
 //   bias given      y += bias
 //   residual given  y += residual through its lens
 //   accumulate      y += out
@@ -44,6 +45,8 @@ struct Finish {
   const float* bias = nullptr;
   const float* base = nullptr;
   Lens lens;  // of base
+  const std::uint8_t* mask = nullptr;
+  std::int64_t mask_first = 0;  // the value of the mask that out is
   const float* gain = nullptr;
   float beta = 0.0f;
   const float* betas = nullptr;  // one for each image of `image_floats`, instead of beta
@@ -60,6 +63,7 @@ struct Finish {
     Finish moved = *this;
     moved.out += floats;
     if (base != nullptr) moved.base += floats;
+    moved.mask_first += floats;
     if (betas != nullptr) moved.beta = betas[floats / image_floats];
     if (residual != nullptr) moved.residual += floats;
     return moved;
@@ -68,6 +72,7 @@ struct Finish {
   Finish channels(std::int64_t first) const {
     Finish part = *this;
     part.out += first;
+    part.mask_first += first;
     for (const float** values :
          {&part.bias, &part.base, &part.lens.scale, &part.lens.shift, &part.gain, &part.residual,
           &part.residual_lens.scale, &part.residual_lens.shift}) {
@@ -77,7 +82,8 @@ struct Finish {
   }
   // Nothing to do but to store.
   bool stores() const {
-    return bias == nullptr && base == nullptr && residual == nullptr && !accumulate;
+    return bias == nullptr && base == nullptr && mask == nullptr && residual == nullptr &&
+           !accumulate;
   }
 };
 

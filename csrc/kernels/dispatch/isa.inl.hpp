@@ -21,6 +21,7 @@
 #include "kernels/layers/activations.simd.hpp"
 #include "kernels/layers/compact_map.simd.hpp"
 #include "kernels/layers/layers.simd.hpp"
+#include "kernels/layers/mask_map.simd.hpp"
 #include "kernels/match/match_map.simd.hpp"
 
 namespace {
@@ -32,6 +33,7 @@ constexpr pyedge::KernelTable make_table() {
   t.name = Vec::name;
   t.wide_lanes = Vec::wide_lanes;
   t.lanes = Vec::lanes;
+  t.mask_bytes = sizeof(Vec::Bits);
   t.tile_vectors = Vec::tile_vectors;
   t.plain_sum = plain_sum;
   t.zero_count_rows = zero_count_rows;
@@ -76,6 +78,7 @@ constexpr pyedge::KernelTable make_table() {
   t.map_sums = map_sums;
   t.compact_map = compact_map;
   t.restore_map = restore_map;
+  t.mask_map = mask_map;
   t.map_gradient = map_gradient;
   return t;
 }

@@ -46,6 +46,7 @@ struct KernelTable {
   const char* name;
   int wide_lanes;    // teacher channels in one LaneStep
   int lanes;         // floats in a vector: the engine pads a pixel's channels to whole vectors
+  int mask_bytes;    // of the bits of a vector
   int tile_vectors;  // vectors in a panel of packed weights
 
   float (*plain_sum)(const float* x, std::int64_t count);
@@ -78,7 +79,7 @@ struct KernelTable {
   void (*add_moments)(const MomentPanels& panels);
 
   // The engine's: see gemm.simd.hpp, region.simd.hpp, winograd.simd.hpp, layers.simd.hpp,
-  // match_map.simd.hpp, compact_map.simd.hpp, each on one image or less.
+  // match_map.simd.hpp, compact_map.simd.hpp, mask_map.simd.hpp, each on one image or less.
   void (*gemm_pixels)(const PixelGemm& g);
   void (*gemm_channels)(const ChannelGemm& g);
   void (*depthwise)(const DepthwiseBand& band, const DepthwiseWindow& window, const Finish& finish);
@@ -129,6 +130,7 @@ struct KernelTable {
                    std::int64_t c, double* dots, double* square);
   void (*compact_map)(const ImageView& image, const CompactMap& to);
   void (*restore_map)(const CompactMap& from, std::int64_t pixels, std::int64_t stride, float* map);
+  void (*mask_map)(const ImageView& image, std::uint8_t* to);
   void (*map_gradient)(const ImageView& student, const TeacherMap& teacher, std::int64_t c,
                        float by_teacher, float by_student, const Finish& finish);
 };
