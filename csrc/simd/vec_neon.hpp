@@ -11,6 +11,14 @@
 
 namespace {
 
+// by the bits of four lanes
+constexpr std::uint32_t on = 0xffffffff;
+constexpr std::uint32_t lane_masks[16][4] = {
+    {0, 0, 0, 0},   {on, 0, 0, 0},   {0, on, 0, 0},   {on, on, 0, 0},
+    {0, 0, on, 0},  {on, 0, on, 0},  {0, on, on, 0},  {on, on, on, 0},
+    {0, 0, 0, on},  {on, 0, 0, on},  {0, on, 0, on},  {on, on, 0, on},
+    {0, 0, on, on}, {on, 0, on, on}, {0, on, on, on}, {on, on, on, on}};
+
 struct Vec {
   static constexpr const char* name = "neon";
   static constexpr int lanes = 4;
@@ -49,9 +57,10 @@ struct Vec {
     const uint32x4_t each = {1, 2, 4, 8};
     return static_cast<Bits>(vaddvq_u32(vandq_u32(on, each)));
   }
+  // By a table: a vector of the lanes' bits would be held in a register, which Winograd's output
+  // has not.
   static Float keep(Float gradient, Bits on) {
-    const uint32x4_t each = {1, 2, 4, 8};
-    const uint32x4_t found = vtstq_u32(vdupq_n_u32(on), each);
+    const uint32x4_t found = vld1q_u32(lane_masks[on]);
     return vreinterpretq_f32_u32(vandq_u32(found, vreinterpretq_u32_f32(gradient)));
   }
   // the first n lanes, zeros behind them

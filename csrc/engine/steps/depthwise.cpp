@@ -12,8 +12,9 @@
 namespace pyedge {
 namespace {
 
-constexpr std::int64_t band_floats =
-    1 << 14;  // of bordered input: with its output in the first cache
+// Of bordered input: in the second cache with its output, of a small core too. But four rows of
+// output at the least, which share what they see.
+constexpr std::int64_t band_floats = 1 << 14, least_rows = 4;
 
 std::int64_t taps(const Node& node) {
   return node.kernel[0] * node.kernel[1];
@@ -26,8 +27,8 @@ struct Bands {
     const Node& node = of.node();
     const auto reach = [&](int axis) { return (node.kernel[axis] - 1) * node.dilation[axis] + 1; };
     in_row = ((of.out().w - 1) * node.stride[1] + reach(1)) * of.in().stride;
-    rows = std::clamp<std::int64_t>((band_floats / in_row - reach(0)) / node.stride[0] + 1, 1,
-                                    of.out().h);
+    rows = std::min(std::max((band_floats / in_row - reach(0)) / node.stride[0] + 1, least_rows),
+                    of.out().h);
     in_rows = (rows - 1) * node.stride[0] + reach(0);
   }
   std::int64_t floats() const { return in_rows * in_row; }
@@ -140,19 +141,29 @@ class Depthwise : public Operator {
             node.stride[1], node.dilation[0], node.dilation[1], of.in().stride};
   }
 
-  // body(band, its first row), the input copied through its lens, with its border
+  // body(band, its first row), the input copied through its lens, with its border: each row once,
+  // into a ring that holds a band's
   template <typename Body>
   static void each_band(const StepOf& of, const KernelTable& table, const ImageView& image,
                         float* region, const Body& body) {
     const Bands bands(of);
     const Node& node = of.node();
+    std::int64_t copied = 0;  // rows of the bordered image
     for (std::int64_t first = 0; first < of.out().h; first += bands.rows) {
       const std::int64_t rows = std::min(bands.rows, of.out().h - first);
-      const std::int64_t in_rows = bands.in_rows - (bands.rows - rows) * node.stride[0];
-      table.copy_region({image.data, image.h, image.w, image.stride,
-                         first * node.stride[0] - node.padding[0], -node.padding[1], in_rows,
-                         bands.in_row / image.stride, image.lens, region});
-      body(DepthwiseBand{region, bands.in_row, rows, of.out().w}, first);
+      const std::int64_t begin = first * node.stride[0];
+      const std::int64_t end = begin + bands.in_rows - (bands.rows - rows) * node.stride[0];
+      for (copied = std::max(copied, begin); copied < end;) {
+        const std::int64_t at = copied % bands.in_rows;
+        const std::int64_t count = std::min(end - copied, bands.in_rows - at);
+        table.copy_region({image.data, image.h, image.w, image.stride, copied - node.padding[0],
+                           -node.padding[1], count, bands.in_row / image.stride, image.lens,
+                           region + at * bands.in_row});
+        copied += count;
+      }
+      body(DepthwiseBand{region, bands.in_rows, bands.in_row, begin % bands.in_rows, rows,
+                         of.out().w},
+           first);
     }
   }
 };

@@ -16,11 +16,18 @@ struct DepthwiseWindow {
 };
 
 // Rows of output [rows, columns], and the input that they see with its border: output (y, x) sees
-// in[y stride_h + ky dilation_h, x stride_w + kx dilation_w], rows `in_row` floats apart.
+// column x stride_w + kx dilation_w of row(y stride_h + ky dilation_h). The input's rows lie in a
+// ring, so that the next band finds those that it shares with this one.
 struct DepthwiseBand {
-  const float* in;
-  std::int64_t in_row;
+  const float* ring;
+  std::int64_t ring_rows, in_row;  // in_row: floats
+  std::int64_t first;              // the ring's row that the band begins with
   std::int64_t rows, columns;
+
+  const float* row(std::int64_t y) const {  // y < ring_rows
+    const std::int64_t at = first + y;
+    return ring + (at < ring_rows ? at : at - ring_rows) * in_row;
+  }
 };
 
 // An image of gradients of the output [out_h, out_w], and the input that gets its share, whose

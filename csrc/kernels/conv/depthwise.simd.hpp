@@ -7,15 +7,16 @@
 
 namespace {
 
-// One vector of channels, `columns` outputs of a row: `width` of them at a time share the weights.
+// One vector of channels of `width` outputs of a row, which share the weights.
 template <int width, typename Put>
-inline void depthwise_outputs(const pyedge::DepthwiseWindow& d, std::int64_t in_row,
-                              const float* in, const float* weights, const Put& put) {
+inline void depthwise_outputs(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+                              std::int64_t y, std::int64_t at, const float* weights,
+                              const Put& put) {
   const std::int64_t step = d.stride_w * d.stride;
   Vec::Float sums[width];
   for (int i = 0; i < width; ++i) sums[i] = Vec::zero();
   for (std::int64_t ky = 0; ky < d.kernel_h; ++ky) {
-    const float* x = in + ky * d.dilation_h * in_row;
+    const float* x = band.row(y * d.stride_h + ky * d.dilation_h) + at;
     for (std::int64_t kx = 0; kx < d.kernel_w; ++kx, x += d.dilation_w * d.stride) {
       const Vec::Float weight = Vec::load(weights);
       weights += d.stride;
@@ -25,26 +26,67 @@ inline void depthwise_outputs(const pyedge::DepthwiseWindow& d, std::int64_t in_
   for (int i = 0; i < width; ++i) put(sums[i], i);
 }
 
+// The same of a 3x3 window without dilation and a step of one pixel: neighbours share what they
+// see, and a number is loaded once a row of the window, not three times.
+template <int width, typename Put>
+inline void depthwise_outputs_of_nine(const float* const (&rows)[3], std::int64_t stride,
+                                      const float* weights, const Put& put) {
+  Vec::Float sums[width];
+#pragma GCC unroll 4
+  for (int i = 0; i < width; ++i) sums[i] = Vec::zero();
+#pragma GCC unroll 3
+  for (int ky = 0; ky < 3; ++ky) {
+    const float* from = rows[ky];
+    const Vec::Float left = Vec::load(weights), middle = Vec::load(weights + stride),
+                     right = Vec::load(weights + 2 * stride);
+    weights += 3 * stride;
+    Vec::Float x[width + 2];
+#pragma GCC unroll 8
+    for (int i = 0; i < width + 2; ++i) x[i] = Vec::load(from + i * stride);
+#pragma GCC unroll 4
+    for (int i = 0; i < width; ++i) sums[i] = Vec::fma(x[i], left, sums[i]);
+#pragma GCC unroll 4
+    for (int i = 0; i < width; ++i) sums[i] = Vec::fma(x[i + 1], middle, sums[i]);
+#pragma GCC unroll 4
+    for (int i = 0; i < width; ++i) sums[i] = Vec::fma(x[i + 2], right, sums[i]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < width; ++i) put(sums[i], i);
+}
+
+// `width` outputs, all of their channels: memory is written in its order.
+template <int width, typename Put>
+inline void depthwise_pixels(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+                             std::int64_t y, std::int64_t x, const Put& put) {
+  const std::int64_t at = x * d.stride_w * d.stride;
+  if (d.kernel_h == 3 && d.kernel_w == 3 && d.dilation_h == 1 && d.dilation_w == 1 &&
+      d.stride_w == 1) {
+    const std::int64_t top = y * d.stride_h;
+    for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
+      const float* const rows[3] = {band.row(top) + at + c, band.row(top + 1) + at + c,
+                                    band.row(top + 2) + at + c};
+      depthwise_outputs_of_nine<width>(rows, d.stride, d.weights + c,
+                                       [&](Vec::Float sum, int i) { put(sum, x + i, c); });
+    }
+    return;
+  }
+  for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
+    depthwise_outputs<width>(band, d, y, at + c, d.weights + c,
+                             [&](Vec::Float sum, int i) { put(sum, x + i, c); });
+  }
+}
+
 // put: the finish of the band's first output.
 void depthwise(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
                const pyedge::Finish& finish) {
   with_finish(finish, [&](const auto& put) {
     for (std::int64_t y = 0; y < band.rows; ++y) {
-      const float* row = band.in + y * d.stride_h * band.in_row;
-      for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
-        std::int64_t x = 0;
-        const auto at = [&](std::int64_t column) {
-          return y * finish.row + column * finish.stride;
-        };
-        for (; x + 4 <= band.columns; x += 4) {
-          depthwise_outputs<4>(d, band.in_row, row + x * d.stride_w * d.stride + c, d.weights + c,
-                               [&](Vec::Float sum, int i) { put(sum, at(x + i), c); });
-        }
-        for (; x < band.columns; ++x) {
-          depthwise_outputs<1>(d, band.in_row, row + x * d.stride_w * d.stride + c, d.weights + c,
-                               [&](Vec::Float sum, int) { put(sum, at(x), c); });
-        }
-      }
+      const auto here = [&](Vec::Float sum, std::int64_t x, std::int64_t c) {
+        put(sum, y * finish.row + x * finish.stride, c);
+      };
+      std::int64_t x = 0;
+      for (; x + 4 <= band.columns; x += 4) depthwise_pixels<4>(band, d, y, x, here);
+      for (; x < band.columns; ++x) depthwise_pixels<1>(band, d, y, x, here);
     }
   });
 }
@@ -99,8 +141,7 @@ void depthwise_weight_gradient(const pyedge::DepthwiseBand& band, const pyedge::
         Vec::Float found[most];
         for (int i = 0; i < most; ++i) found[i] = Vec::zero();
         for (std::int64_t y = 0; y < band.rows; ++y) {
-          const float* in =
-              band.in + (y * d.stride_h + ky * d.dilation_h) * band.in_row + k * apart + c;
+          const float* in = band.row(y * d.stride_h + ky * d.dilation_h) + k * apart + c;
           const float* g = gradient + y * band.columns * d.stride + c;
           for (std::int64_t x = 0; x < band.columns; ++x) {
             const Vec::Float slope = Vec::load(g);

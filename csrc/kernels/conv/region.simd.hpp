@@ -113,10 +113,6 @@ struct FinishVectors {
       if (f.gain != nullptr) y = Vec::mul(y, Vec::load(f.gain + c));
       if (f.beta != 0.0f) y = Vec::fma(x, beta, y);
     }
-    if (f.mask != nullptr) {
-      y = Vec::keep(y, bits_at(f.mask, f.mask_first + at + c));
-      if (f.gain != nullptr) y = Vec::mul(y, Vec::load(f.gain + c));
-    }
     if (f.bias != nullptr) y = Vec::add(y, Vec::load(f.bias + c));
     if (f.residual != nullptr) y = Vec::add(y, other(Vec::load(f.residual + at + c), c));
     if (f.accumulate) y = Vec::add(y, Vec::load(out));
@@ -125,8 +121,7 @@ struct FinishVectors {
 };
 
 // The finishes that take nearly all of a step's time, each without a question asked a vector:
-// store; add to what is there; add a plain residual; the gradient through a norm and a ReLU, by the
-// values or by their mask.
+// store; add to what is there; add a plain residual; the gradient through a norm and a ReLU.
 struct StoreVectors {
   float* out;
   static constexpr bool asks = false;
@@ -142,8 +137,7 @@ struct AccumulateVectors {
   static constexpr bool asks = false;
   explicit AccumulateVectors(const pyedge::Finish& f) : out(f.out) {}
   static bool fits(const pyedge::Finish& f) {
-    return f.accumulate && f.bias == nullptr && f.base == nullptr && f.mask == nullptr &&
-           f.residual == nullptr;
+    return f.accumulate && f.bias == nullptr && f.base == nullptr && f.residual == nullptr;
   }
   void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
     Vec::store(out + at + c, Vec::add(y, Vec::load(out + at + c)));
@@ -157,7 +151,7 @@ struct AddVectors {
   explicit AddVectors(const pyedge::Finish& f) : out(f.out), residual(f.residual) {}
   static bool fits(const pyedge::Finish& f) {
     return f.residual != nullptr && f.residual_lens.plain() && f.bias == nullptr &&
-           f.base == nullptr && f.mask == nullptr && !f.accumulate;
+           f.base == nullptr && !f.accumulate;
   }
   void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
     Vec::store(out + at + c, Vec::add(y, Vec::load(residual + at + c)));
@@ -188,32 +182,33 @@ struct GradientVectors {
   }
 };
 
+// A gradient that is masked has no bias and no residual.
 struct MaskedVectors {
   float* out;
   const std::uint8_t* mask;
   std::int64_t first;
   const float* gain;
-  static constexpr bool asks = false;
+  bool accumulate;
+  static constexpr bool asks = true;
   explicit MaskedVectors(const pyedge::Finish& f)
-      : out(f.out), mask(f.mask), first(f.mask_first), gain(f.gain) {}
-  static bool fits(const pyedge::Finish& f) {
-    return f.mask != nullptr && f.gain != nullptr && f.base == nullptr && f.bias == nullptr &&
-           f.residual == nullptr && !f.accumulate;
-  }
+      : out(f.out), mask(f.mask), first(f.mask_first), gain(f.gain), accumulate(f.accumulate) {}
+  static bool fits(const pyedge::Finish& f) { return f.mask != nullptr; }
   void operator()(Vec::Float y, std::int64_t at, std::int64_t c) const {
     y = Vec::keep(y, bits_at(mask, first + at + c));
-    Vec::store(out + at + c, Vec::mul(y, Vec::load(gain + c)));
+    if (gain != nullptr) y = Vec::mul(y, Vec::load(gain + c));
+    if (accumulate) y = Vec::add(y, Vec::load(out + at + c));
+    Vec::store(out + at + c, y);
   }
 };
 
 // Calls body(put) with the plainest finish that fits.
 template <typename Body>
 inline void with_finish(const pyedge::Finish& f, const Body& body) {
+  if (MaskedVectors::fits(f)) return body(MaskedVectors(f));
   if (StoreVectors::fits(f)) return body(StoreVectors(f));
   if (AccumulateVectors::fits(f)) return body(AccumulateVectors(f));
   if (AddVectors::fits(f)) return body(AddVectors(f));
   if (GradientVectors::fits(f)) return body(GradientVectors(f));
-  if (MaskedVectors::fits(f)) return body(MaskedVectors(f));
   body(FinishVectors(f));
 }
 
