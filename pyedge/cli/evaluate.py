@@ -69,11 +69,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if is_student(args.network):
         from pyedge.cli import evaluate_student
 
-        found = evaluate_student.evaluated(args, console)
+        found = evaluate_student.outcome(args, console)
     else:
         from pyedge.cli import evaluate_network
 
-        found = evaluate_network.evaluated(args, console)
+        found = evaluate_network.outcome(args, console)
     return report(args, console, **found)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-import pyedge
 from pyedge.cli import dataset, expected, machine, names, networks
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError
+from pyedge.cloud.training.evaluate import evaluated
 
 
-def evaluated(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+def outcome(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Evaluate; return what is reported."""
     machine.check_device(args.device)
     machine.use_threads(args.threads)
@@ -32,7 +32,7 @@ def evaluated(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         for part in sets
         for batch in dataset.evaluation_loader(part, info.preprocessing, args.batch_size) or ()
     )
-    found = pyedge.evaluate(model, batches)
+    found = evaluated(model, batches)
     expected.warn_if_far_below(args.network, model, info, found, sets[0])
     return {
         "found": found,

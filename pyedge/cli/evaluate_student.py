@@ -16,7 +16,7 @@ from pyedge.images.named_files import is_array_file
 from pyedge.images.parts import read_part
 
 
-def evaluated(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+def outcome(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Evaluate; return what is reported."""
     for option, meant in (("model", "code of a network"), ("device", "a choice of device")):
         given = getattr(args, option)
