@@ -124,7 +124,7 @@ class Preprocessing:
         if self.resize is not None and shape[1:] != self.resize.sides:
             h, w = self.resize.sides
             raise ValueError(
-                f"{where}: resize: size: wanted {shape[1]}x{shape[2]}, as the network's images are, "
+                f"{where}: resize: size: wanted {shape[1]}x{shape[2]}, as the network has it, "
                 f"got {h}x{w}"
             )
 
