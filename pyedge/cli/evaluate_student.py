@@ -43,7 +43,7 @@ def outcome(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def split_seed(record: Sequence[Mapping[str, Any]]) -> int:
     """Return the seed by which training split its images, as a student's record has it."""
-    seeds = (entry.get("split_seed") for entry in record if entry.get("command") == "train")
+    seeds = (entry.get("split_seed") for entry in reversed(record))
     return next((seed for seed in seeds if type(seed) is int and seed >= 0), 0)
 
 

@@ -196,7 +196,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.weights is not None:
             networks.warn_of_chance(args.weights, evaluation)
     entry = train_and_transfer.record_of("train", args, result)
-    entry["split_seed"] = args.split_seed  # a student's file tells a device by it
     if result is None and evaluation is not None:
         entry["test_accuracy"] = evaluation.accuracy
     info = NetworkInfo(

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pyedge.cli import main
+from pyedge.cli.evaluate_student import split_seed
 from pyedge.student.archive import read_student
 
 Captured = pytest.CaptureFixture[str]
@@ -60,7 +61,7 @@ def test_cli_evaluate_student_sees_the_images_that_the_network_sees(
     assert student["loss"] == pytest.approx(network["loss"], abs=1e-4)
     assert (network["answers"], student["answers"]) == ("torch", "engine")
     assert {*network} == {*student}
-    assert read_student("student.pyedge").record[0]["split_seed"] == 5
+    assert split_seed(read_student("student.pyedge").record) == 5
 
 
 def test_cli_evaluate_student_on_split_folders_and_a_folder_of_its_own(
