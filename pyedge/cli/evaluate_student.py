@@ -18,12 +18,12 @@ from pyedge.images.parts import read_part
 
 def outcome(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Evaluate; return what is reported."""
-    for option, meant in (("model", "code of a network"), ("device", "a choice of device")):
+    for option in ("model", "device"):
         given = getattr(args, option)
         if option in args.given and given not in ("cpu", "auto"):
             raise UsageError(
                 f"--{option} {given} has no meaning for {args.network}, a student for a device, "
-                f"which takes no {meant}: pyedge's own engine answers, on the CPU"
+                "which needs no code of yours and is answered by pyedge's engine, on the CPU"
             )
     learner = EdgeLearner(args.network, threads=args.threads)
     only = names.ids(args.classes or (), learner.classes, "--classes")
