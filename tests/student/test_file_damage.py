@@ -219,7 +219,7 @@ HUGE = 10**400
         (node(2, "name", ""), "node 2: name:"),
         (node(2, "name", "scale"), "two nodes have this name"),
         (node(2, "name", "a\nb"), "node 2: name:"),
-        (node(4, "op", "tanh"), r"'relu' \('mish'\): no operator"),
+        (node(4, "op", "tanh"), r"'relu' \('tanh'\): no operator"),
         (node(4, "slope", 0.1), "unknown field 'slope'"),
         (without("nodes", 2, "stride"), r"'stem' \('conv2d'\) lacks .* 'stride'"),
         (node(4, "op", "input"), "input as first node, got .*node 4"),
