@@ -18,10 +18,17 @@ struct Formula {
   const char* name;
   Curve curve;
   std::function<double(double)> value;
+  pyedge::Elu elu = {};
+
+  Activation over(std::int64_t channels) const { return {curve, channels, nullptr, elu}; }
 };
 
 double sigmoid(double x) {
   return 1.0 / (1.0 + std::exp(-x));
+}
+
+std::function<double(double)> elu(double alpha, double scale, double input_scale) {
+  return [=](double x) { return scale * (x > 0.0 ? x : alpha * std::expm1(input_scale * x)); };
 }
 
 double hard(double x) {
@@ -36,13 +43,16 @@ const std::vector<Formula>& formulas() {
       {"hard_swish", Curve::hard_swish, [](double x) { return x * hard(x); }},
       {"gelu", Curve::gelu, [](double x) { return x * std::erfc(-x / std::sqrt(2.0)) / 2.0; }},
       {"gelu_tanh", Curve::gelu_tanh,
-       [](double x) { return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)); }}};
+       [](double x) { return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)); }},
+      {"mish", Curve::mish, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }},
+      {"elu", Curve::elu, elu(1.0, 1.0, 1.0)},
+      {"elu of three numbers", Curve::elu, elu(0.75, 1.5, 0.5), {0.75f, 1.5f, 0.5f}}};
   return all;
 }
 
-// Away from where a hard curve bends.
+// Away from where a hard curve bends, or an ELU.
 bool smooth_at(double x) {
-  return std::abs(std::abs(x) - 3.0) > 1e-3;
+  return std::abs(std::abs(x) - 3.0) > 1e-3 && std::abs(x) > 1e-3;
 }
 
 // body(a map of 3 x 2 whose values go from -12 to 12, where)
@@ -79,7 +89,7 @@ TEST(curves_are_their_formulas_and_leave_padding_zero) {
   on_each_map([](const Map& map, const std::string& where) {
     for (const Formula& f : formulas()) {
       Map out = like(map, map.h, map.w);
-      pyedge::kernel_table().activate({f.curve, map.c}, plain(map), out.data());
+      pyedge::kernel_table().activate(f.over(map.c), plain(map), out.data());
       map.each([&](auto i, auto y, auto x, auto k) {
         near(f.value(map.get(i, y, x, k)), out(i, y, x, k), where + " " + f.name);
       });
@@ -93,7 +103,7 @@ TEST(slopes_of_curves_are_those_of_their_formulas) {
     for (const Formula& f : formulas()) {
       Map gradient = like(map, map.h, map.w), out = like(map, map.h, map.w);
       std::fill(gradient.values.begin(), gradient.values.end(), 0.5f);
-      pyedge::kernel_table().activation_gradient({f.curve, map.c}, plain(map), gradient.data(),
+      pyedge::kernel_table().activation_gradient(f.over(map.c), plain(map), gradient.data(),
                                                  out.data());
       map.each([&](auto i, auto y, auto x, auto k) {
         const double at = map.get(i, y, x, k), step = 1e-5;
@@ -134,11 +144,26 @@ TEST(curves_far_from_zero_stay_finite) {
     map.each([&](auto i, auto y, auto x, auto k) { map(i, y, x, k) = far[x]; });
     for (const Formula& f : formulas()) {
       Map out = like(map, 1, 4);
-      pyedge::kernel_table().activate({f.curve, map.c}, plain(map), out.data());
+      pyedge::kernel_table().activate(f.over(map.c), plain(map), out.data());
       map.each([&](auto i, auto y, auto x, auto k) {
         near(f.value(far[x]), out(i, y, x, k), isa + " " + f.name);
       });
     }
+  });
+}
+
+TEST(elu_close_to_zero_is_exact_to_a_part_of_itself) {
+  check::on_each_isa([](const std::string& isa) {
+    const int lanes = pyedge::kernel_table().lanes;
+    Map map(1, 1, 4, lanes, lanes);
+    const float close[] = {-1e-7f, -1e-4f, -1e-2f, -0.3f};
+    map.each([&](auto i, auto y, auto x, auto k) { map(i, y, x, k) = close[x]; });
+    Map out = like(map, 1, 4);
+    pyedge::kernel_table().activate({Curve::elu, map.c}, plain(map), out.data());
+    map.each([&](auto i, auto y, auto x, auto k) {
+      const double wanted = std::expm1(static_cast<double>(close[x]));
+      CHECK_AT(std::abs(static_cast<double>(out(i, y, x, k)) - wanted) <= -4e-7 * wanted, isa);
+    });
   });
 }
 

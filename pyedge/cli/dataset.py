@@ -148,11 +148,13 @@ def training_loader(
     )
 
 
-def evaluation_loader(images: ImageSet | None, preprocessing: Preprocessing) -> BatchLoader | None:
+def evaluation_loader(
+    images: ImageSet | None, preprocessing: Preprocessing, batch_size: int = _EVALUATION_BATCH
+) -> BatchLoader | None:
     """Make the batches of an evaluation; None without images."""
     if images is None:
         return None
-    return BatchLoader(images, _EVALUATION_BATCH, shuffle=False, preprocessing=preprocessing)
+    return BatchLoader(images, batch_size, shuffle=False, preprocessing=preprocessing)
 
 
 def augment(names: Sequence[str], channels: int, height: int) -> Augment | None:

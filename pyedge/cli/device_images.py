@@ -39,7 +39,9 @@ def load(
         )
     images, labels = read_arrays(path, named=labelled)
     if labelled and labels is None:
-        raise UsageError(f"{path} has no labels; --no-labels with --knowledge learns without")
+        raise UsageError(
+            f"{path} has no labels; pyedge learn --no-labels with --knowledge learns without"
+        )
     try:
         given = labels if labelled else None
         return EdgeImages.of(images, shape, given, preprocessing=preprocessing)

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyedge.classes.matching import listing, shown
 from pyedge.cli import names, options
 from pyedge.cli.console import Console, percent
-from pyedge.cli.parsing import UsageError
+from pyedge.cli.parsing import existing
 
 if TYPE_CHECKING:
-    from pyedge.cloud.training.evaluate import Evaluation
+    from pyedge.runs.evaluation import Evaluation
 
 USAGE = "NETWORK DATA [options]"
 
 DESCRIPTION = """\
 Count how often a teacher or a student is right, class by class, and which classes it confuses.
 
-Without --part it uses the test images that training left out. A network may answer with any of its
-classes, even if DATA holds only some of them. Where it is right far less often than its file says,
-a note names what is likely wrong: the preprocessing, or the order of the classes.
+NETWORK may be a student for a device (.pyedge), too: the device's engine answers then, and this
+needs no torch. Without --part it uses the test images that training left out. A network may answer
+with any of its classes, even if DATA holds only some of them. Where it is right far less often than
+its file says, a note names what is likely wrong: the preprocessing, or the order of the classes.
 """
 
 EXAMPLES = """\
 examples:
   pyedge evaluate trained.pt photos
+  pyedge evaluate student.pyedge photos
+      The same images for the exported student, as it answers on a device.
   pyedge evaluate trained.pt photos --classes cat,dog
       Also the accuracy on these classes together, and on the others.
   pyedge evaluate trained.pt holiday --part all --json
       All images of another folder; the JSON has the whole confusion matrix.
 """
 
+_BATCH = 256  # images
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pyedge evaluate`."""
-    parser.add_argument("network", metavar="NETWORK", help="a teacher's or a student's file")
+    parser.add_argument(
+        "network",
+        metavar="NETWORK",
+        help="a teacher's or a student's file (.pt), or one of pyedge export or learn (.pyedge)",
+    )
     options.add_data(parser)
     parser.add_argument(
         "--part",
@@ -46,72 +56,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names.add_option(
         parser, "--classes", help="show the accuracy on these classes and on the others"
     )
+    options.add_batch_size(parser, _BATCH)
     options.add_own_code(parser)
     options.add_general(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Evaluate and print."""
-    import torch
+    from pyedge.student.archive import is_student
 
-    import pyedge
-    from pyedge.cli import dataset, expected, machine, networks
+    existing(args.network)
+    if is_student(args.network):
+        from pyedge.cli import evaluate_student
 
-    machine.check_device(args.device)
-    machine.use_threads(args.threads)
-    model, info = networks.open_network(args.network, args.model)
-    only = names.ids(args.classes or (), info.classes, "--classes")
-    data = dataset.load_for(console, args.data, info, of=args.network, splits=args.splits)
-    chosen = {"train": data.train, "val": data.val, "test": data.test}
-    wanted = list(chosen) if args.part == "all" else [args.part]
-    sets = [part for name in wanted if (part := chosen[name]) is not None]
-    if not sets:
-        raise UsageError(f"--part {args.part}: {args.data} has no such images")
-    if args.device != "cpu" and torch.cuda.is_available():
-        model = model.cuda()
-    batches = (
-        batch
-        for part in sets
-        for batch in dataset.evaluation_loader(part, info.preprocessing) or ()
-    )
-    found = pyedge.evaluate(model, batches)
-    expected.warn_if_far_below(args.network, model, info, found, sets[0])
-    parts = {}
+        found = evaluate_student.outcome(args, console)
+    else:
+        from pyedge.cli import evaluate_network
+
+        found = evaluate_network.outcome(args, console)
+    return report(args, console, **found)
+
+
+def report(
+    args: argparse.Namespace,
+    console: Console,
+    *,
+    found: Evaluation,
+    classes: Sequence[str],
+    only: Sequence[int],
+    part: str,
+    **content: Any,
+) -> int:
+    """Print an evaluation; only: ids of --classes. `content` goes into the JSON as it is."""
+    parts: dict[str, Any] = {}
     if only:
         shares = found.old_and_new(only)
         parts = {"these": shares["new"], "others": shares["old"], "mean": shares["mean"]}
-    what = "all" if args.part == "all" else args.part
-    text = f"accuracy {percent(found.accuracy)} of {found.count} images ({what} of {args.data})"
+    text = f"accuracy {percent(found.accuracy)} of {found.count} images ({part} of {args.data})"
     if only:
         text += (
-            f"\n  on {listing([info.classes[i] for i in only])}: {percent(parts['these'])}"
+            f"\n  on {listing([classes[i] for i in only])}: {percent(parts['these'])}"
             f"\n  on the others: {percent(parts['others'])}"
         )
     console.result(
-        f"{text}\n\n{_table(found, [console.sayable(shown(name)) for name in info.classes])}",
+        f"{text}\n\n{_table(found, [console.sayable(shown(name)) for name in classes])}",
         {
             "command": "evaluate",
             "network": args.network,
-            "kind": info.kind,
-            "params": sum(p.numel() for p in model.parameters()),
-            "part": args.part,
-            "classes": info.classes,
+            **content,
+            "part": part,
+            "classes": classes,
             **found.to_dict(),
-            "selected": None if not only else {"classes": [info.classes[i] for i in only], **parts},
+            "selected": None if not only else {"classes": [classes[i] for i in only], **parts},
         },
     )
     return 0
 
 
 def _table(found: Evaluation, classes: list[str]) -> str:
-    from pyedge.cloud.tables import text_table
+    from pyedge.cloud.tables import text_table  # plain Python, no torch
 
     rows: list[Any] = []
-    for i, name in enumerate(classes):
-        counts = found.confusion[i].clone()
-        total = int(counts.sum())
+    for i, (name, counts) in enumerate(zip(classes, found.confusion.tolist(), strict=True)):
+        total = sum(counts)
         counts[i] = 0
-        worst = int(counts.argmax())
-        mistaken = f"{classes[worst]} ({int(counts[worst])})" if int(counts[worst]) else ""
+        most = max(counts)
+        mistaken = f"{classes[counts.index(most)]} ({most})" if most else ""
         rows.append((name, total, percent(found.per_class[i]), mistaken))
     return text_table(("class", "images", "right", "most often taken for"), rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pyedge.cli import options, parsing
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         preprocessing=chosen or _preprocessing(student, info),
         trainable=given[0] if alone else given,
         input_shape=info.input_shape,
-        record=info.record,
+        record=_record(info),
         format=args.format,
         statistics=statistics,
         held=held,
@@ -171,6 +172,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
         },
     )
     return 0
+
+
+def _record(info: NetworkInfo) -> tuple[Mapping[str, Any], ...]:
+    """Return a network's record with the seed of its split, by which a device finds the parts."""
+    *before, last = info.record or ({"command": "split"},)
+    return (*before, {**last, "split_seed": info.split_seed})
 
 
 def _check_statistics(args: argparse.Namespace) -> None:

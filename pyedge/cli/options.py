@@ -6,7 +6,7 @@ import argparse
 
 from pyedge.cli import parsing
 from pyedge.images.preprocessing import COLOURS, NAMES, Preprocessing
-from pyedge.images.resize import INTERPOLATIONS, Resize
+from pyedge.images.resize import INTERPOLATIONS, MODES, Resize
 from pyedge.runs.run_options import DEFAULT_LAMBDAS
 
 DATA = (
@@ -80,9 +80,10 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sizes, kept in the file as the preprocessing is")
     group.add_argument(
         "--size",
-        type=parsing.whole(8),
+        type=parsing.sides(8),
         metavar="PIXELS",
-        help="cut and resize images to squares of this side (needed if they differ in size)",
+        help="cut and resize images to squares of this side (needed if they differ in size), or to "
+        "HEIGHTxWIDTH",
     )
     group.add_argument(
         "--resize",
@@ -98,6 +99,12 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
         help="the same said otherwise: --size is this share of the shorter side, such as 0.875",
     )
     group.add_argument(
+        "--crop-mode",
+        choices=MODES,
+        help="center cuts off what is too long (default); squash resizes both sides, whatever the "
+        "proportions; border keeps the whole picture, with a border of the channels' mean",
+    )
+    group.add_argument(
         "--interpolation",
         choices=INTERPOLATIONS,
         help="how images are resized (default bilinear)",
@@ -110,29 +117,39 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 
 def resize_of(args: argparse.Namespace, brought: Preprocessing | None) -> Resize | None:
-    """Read --size, --resize, --crop and --interpolation; None for --size alone, or nothing.
+    """Read --size, --resize, --crop and more; None for --size alone, or nothing.
 
     brought: the network's own preprocessing, which holds where the options say nothing else.
     """
     own = None if brought is None else brought.resize
     size = args.size or (None if own is None else own.size)
-    if (args.resize, args.crop, args.interpolation) == (None, None, None):
-        return own if own is not None and own.size == size else None
+    if (args.resize, args.crop, args.interpolation, args.crop_mode) == (None,) * 4:
+        if own is not None and own.size == size:
+            return own
+        return Resize.of_fraction(size, 1.0) if isinstance(size, tuple) else None
     if size is None:
-        raise parsing.UsageError("--resize, --crop and --interpolation need --size")
+        raise parsing.UsageError("--resize, --crop, --crop-mode and --interpolation need --size")
     if args.resize is not None and args.crop is not None:
         raise parsing.UsageError("--resize and --crop say the same, give one of them")
     interpolation = args.interpolation or ("bilinear" if own is None else own.interpolation)
+    mode = args.crop_mode or ("center" if own is None else own.mode)
+    fill = _fill(args, brought) if mode == "border" else ()
     try:
         if args.resize is not None:
-            return Resize.of(Resize(size, args.resize, interpolation), "--resize")
-        share = args.crop or (1.0 if own is None else own.size / own.shorter)
-        return Resize.of_fraction(size, share, interpolation)
+            return Resize.of(Resize(size, args.resize, interpolation, mode, fill), "--resize")
+        share = args.crop or (1.0 if own is None else own.fraction)
+        return Resize.of_fraction(size, share, interpolation, mode, fill)
     except ValueError as error:
         raise parsing.UsageError(f"{error} (--size {size})") from None
 
 
-def preprocessing_of(args: argparse.Namespace, channels: int) -> Preprocessing | None:
+def _fill(args: argparse.Namespace, brought: Preprocessing | None) -> tuple[int, ...]:
+    """Return the colour of a border: the mean of each channel, as timm has it; black without."""
+    known = preprocessing_of(args, None) or brought
+    return () if known is None else tuple(min(255, max(0, round(255 * m))) for m in known.mean)
+
+
+def preprocessing_of(args: argparse.Namespace, channels: int | None) -> Preprocessing | None:
     """Read --preprocessing, or --mean and --std; None where none was given."""
     given = args.preprocessing
     if args.mean is not None or args.std is not None:

@@ -144,6 +144,25 @@ def whole(least: int) -> Callable[[str], int]:
     return parse
 
 
+def sides(least: int) -> Callable[[str], int | tuple[int, int]]:
+    """Make the type of an option that takes the side of a square, or HEIGHTxWIDTH, in pixels."""
+
+    def parse(text: str) -> int | tuple[int, int]:
+        try:
+            h, w = (
+                (whole(least)(part) for part in text.split("x"))
+                if "x" in text
+                else ((whole(least)(text),) * 2)
+            )
+        except (argparse.ArgumentTypeError, ValueError):
+            raise argparse.ArgumentTypeError(
+                f"wanted a whole number from {least}, or two as 192x256, got {text!r}"
+            ) from None
+        return h if h == w else (h, w)
+
+    return parse
+
+
 def whole_or(least: int, *words: str) -> Callable[[str], int | str]:
     """Make the type of an option that takes a whole number from `least`, or one of some words."""
 

@@ -129,13 +129,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     builder = networks.builder_of(args.model)  # a mistyped name is told before images are read
     brought = networks.preprocessing_of(args.model)
     resize = options.resize_of(args, brought)
-    said = {"size", "resize", "crop", "interpolation"} & args.given
+    said = {"size", "resize", "crop", "crop_mode", "interpolation"} & args.given
     data = dataset.load(
         *(console, args.data, resize or args.size, args.split_seed, args.splits),
         colour=args.colour or "",
         keep_own=not said,  # CIFAR-10 at 224 pixels would take 9 GB
     )
-    if resize is not None and data.shape[1:] != (resize.size, resize.size):
+    if resize is not None and data.shape[1:] != resize.sides:
         resize = None
     given = {name: getattr(args, name) for name in ("depth", "width", "widths")}
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -27,6 +27,7 @@ from pyedge.cloud.compression.recorded_student import (
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.network_info import PER_IMAGE, NetworkInfo, StudentSettings
+from pyedge.cloud.recorded_accuracy import remember_accuracy
 from pyedge.cloud.shown import (
     forget,
     preprocessing_of,
@@ -129,6 +130,7 @@ def load_network(
     remember(model, Look.from_dict(found.shown))
     if info.preprocessing != Preprocessing():
         remember_preprocessing(model, info.preprocessing)
+    remember_accuracy(model, info, path)
     return model.eval(), info
 
 

@@ -50,7 +50,7 @@ def read_tensors(path: str | PathLike[str], what: str) -> dict[str, Any]:
             if any(member.filename == "graph.json" for member in members):
                 raise FormatError(
                     f"{path}: wanted {what}, got a file of the device's side, as pyedge export "
-                    "writes them; pyedge predict, learn and inspect take those"
+                    "writes them; pyedge predict, learn, evaluate and inspect take those"
                 )
             # torch stores without compression; a compressed member is not torch's, and may be huge
             if any(m.compress_type != zipfile.ZIP_STORED for m in members):

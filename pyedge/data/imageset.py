@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pyedge.arguments import plain_number, whole
 from pyedge.classes.matching import listing, nearly, places, quoted
 from pyedge.classes.names import checked_names
 from pyedge.images.arrays import rows_of
+from pyedge.images.parts import stratified_split
 
 
 class ImageSet(Dataset):
@@ -120,25 +120,3 @@ def _class_id(item: Any) -> int:
         return operator.index(item)
     except TypeError:
         raise TypeError(f"ImageSet: class: wanted a whole number or a name, got {item!r}") from None
-
-
-def stratified_split(
-    labels: np.ndarray, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split positions 0..n-1 by label; see `ImageSet.split`. Both parts come in rising order."""
-    share = plain_number(fraction)
-    if isinstance(share, bool) or not isinstance(share, (int, float)):
-        raise TypeError(f"split: fraction: wanted a number in [0, 1), got {fraction!r}")
-    if not 0 <= share < 1:
-        raise ValueError(f"split: fraction: wanted a number in [0, 1), got {fraction!r}")
-    fraction, seed = share, whole(seed, "split: seed", 0)
-    random = np.random.default_rng(seed)
-    second = []
-    for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels == label))
-        # round half up: Python's round(2.5) is 2, and would make val smaller than asked
-        count = min(max(int(fraction * len(members) + 0.5), 1), len(members) - 1)
-        second.append(members[: count if fraction > 0 else 0])
-    chosen = np.zeros(len(labels), dtype=bool)
-    chosen[np.concatenate([*second, np.empty(0, dtype=np.int64)])] = True
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -16,6 +16,7 @@ from pyedge.errors import FormatError
 from pyedge.images.decode import Side
 from pyedge.images.left_out import LeftOut, shown
 from pyedge.images.located import path_text
+from pyedge.images.parts import TEST_FRACTION, VAL_FRACTION
 from pyedge.images.preprocessing import Preprocessing, PreprocessingLike
 from pyedge.images.resize import Resize
 from pyedge.images.split_names import splits_word
@@ -92,8 +93,8 @@ def load_dataset(
     path: Path,
     *,
     size: int | None = None,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
+    val_fraction: float = VAL_FRACTION,
+    test_fraction: float = TEST_FRACTION,
     seed: int = 0,
     splits: bool | None = None,
     preprocessing: PreprocessingLike | None = None,
@@ -130,8 +131,8 @@ def load_parts(
     splits: bool | None,
     colour: str = "",
     *,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
+    val_fraction: float = VAL_FRACTION,
+    test_fraction: float = TEST_FRACTION,
     keep_own: bool = False,
 ) -> Parts:
     """Load as `load_dataset`, and tell where the parts come from.

@@ -20,6 +20,7 @@ from pyedge.edge.answers import (
     logits_of,
     prediction,
 )
+from pyedge.edge.expected import warn_if_far_below
 from pyedge.edge.features import features_and_logits
 from pyedge.edge.footprint import Footprint, largest_batch, needed_bytes
 from pyedge.edge.growth import with_classes
@@ -203,13 +204,18 @@ class EdgeLearner(Summing):
         """Classify labelled images: accuracy in all, by class, and on old and new classes.
 
         `labels`: ids [n], names [n], or None if the images carry their own (a folder of class
-        folders). Raises ValueError without images or labels, and for labels out of range.
+        folders). Warns where they are right far less often than the file records of the student's
+        test, and says why it may be. Raises ValueError without images or labels, and for labels out
+        of range.
         """
-        given = labelled_images(self._turns.student, images, labels, "evaluate")
+        student = self._turns.student
+        given = labelled_images(student, images, labels, "evaluate")
         if not len(given):
             raise ValueError("evaluate: images: wanted at least one, got none")
         assert given.labels is not None
-        return evaluation(self._logits("evaluate", given, batch_size), given.labels)
+        found = evaluation(self._logits("evaluate", given, batch_size), given.labels)
+        warn_if_far_below(student, found)
+        return found
 
     @keywords()
     def add_classes(self, names: Sequence[str]) -> None:

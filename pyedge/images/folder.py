@@ -56,14 +56,7 @@ def read_folder(
     name = path_text(path)
     splits = splits_word(splits, "EdgeImages")
     left_out = LeftOut()
-    folders, entries = [], {}
-    for entry in walk(path, left_out=left_out):
-        if entry.read is None:
-            folders.append(entry.name)
-        else:
-            entries[entry.name] = entry
-    if not entries:
-        raise no_images(name, left_out)
+    entries, folders = entries_of(path, left_out)
     arranged = None
     if labelled is not False:
         noted = left_out.copy()
@@ -85,10 +78,32 @@ def read_folder(
     return Read(array, of_kept, arranged.classes)
 
 
-def no_images(path: str, left_out: LeftOut) -> FormatError:
+class NoImagesError(FormatError):
+    """There are files, perhaps, but no images."""
+
+
+def entries_of(
+    path: str | os.PathLike[str], left_out: LeftOut
+) -> tuple[dict[str, Entry], list[str]]:
+    """Return the image files below `path` by name, and the names of the folders.
+
+    Raises NoImagesError without images, and as `walk`.
+    """
+    folders, entries = [], {}
+    for entry in walk(path, left_out=left_out):
+        if entry.read is None:
+            folders.append(entry.name)
+        else:
+            entries[entry.name] = entry
+    if not entries:
+        raise no_images(path_text(path), left_out)
+    return entries, folders
+
+
+def no_images(path: str, left_out: LeftOut) -> NoImagesError:
     """Return the error for a place without images; it tells what is there instead."""
     told = f"; left out: {left_out.told()}" if left_out else ""
-    return FormatError(f"{path}: no images (.jpg, .png, ...) in it{told}")
+    return NoImagesError(f"{path}: no images (.jpg, .png, ...) in it{told}")
 
 
 def check_all_there(

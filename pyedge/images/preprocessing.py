@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pyedge.images.resize import Resize
+from pyedge.images.resize import MODES, Resize
 
 if TYPE_CHECKING:  # the command line reads the names below before numpy is wanted
     import numpy as np
@@ -121,10 +121,11 @@ class Preprocessing:
     def check_shape(self, shape: tuple[int, int, int], where: str) -> None:
         """Raise ValueError if it does not give images of `shape` c h w."""
         self._check(shape[0], where)
-        if self.resize is not None and shape[1:] != (self.resize.size, self.resize.size):
+        if self.resize is not None and shape[1:] != self.resize.sides:
+            h, w = self.resize.sides
             raise ValueError(
-                f"{where}: resize: wanted squares for images of {shape[1]}x{shape[2]}, got a size "
-                f"of {self.resize.size}"
+                f"{where}: resize: size: wanted {shape[1]}x{shape[2]}, as the network has it, "
+                f"got {h}x{w}"
             )
 
     def channels(self, given: int) -> int:
@@ -150,7 +151,7 @@ class Preprocessing:
         Images of the network's size have been resized, by a reader or by the caller. Raises
         ValueError for images of other than 1 or 3 channels, ImportError without Pillow.
         """
-        if self.resize is not None and images.shape[2:] != (self.resize.size, self.resize.size):
+        if self.resize is not None and images.shape[2:] != self.resize.sides:
             images = self.resize.arrays(images)
         return coloured(images, self.channels(images.shape[1]))
 
@@ -227,16 +228,19 @@ def standardise_array(images: NDArray[Any]) -> NDArray[np.float32]:
 def _of_timm(cfg: Mapping[str, Any], where: str) -> Preprocessing:
     """Read the pretrained_cfg of a timm network. Raises as `Preprocessing.of`."""
     sides = tuple(cfg["input_size"])[1:]
-    if len(sides) != 2 or sides[0] != sides[1]:
-        raise ValueError(f"{where}: input_size: wanted a square, got {cfg['input_size']!r:.80}")
+    if len(sides) != 2:
+        raise ValueError(
+            f"{where}: input_size: wanted three numbers, got {cfg['input_size']!r:.80}"
+        )
     mode = cfg.get("crop_mode") or "center"
-    if mode != "center":
-        raise ValueError(f"{where}: crop_mode: wanted 'center', got {mode!r:.80}")
+    if mode not in MODES:
+        raise ValueError(f"{where}: crop_mode: wanted {', '.join(MODES)}, got {mode!r:.80}")
     mean, deviation = (_numbers(name, cfg.get(name) or (), where) for name in ("mean", "std"))
     # timm's own defaults
     share, interpolation = cfg.get("crop_pct") or 0.875, cfg.get("interpolation") or "bilinear"
     try:
-        resize = Resize.of_fraction(sides[0], share, interpolation)
+        fill = [round(255 * value) for value in mean] if mode == "border" else ()
+        resize = Resize.of_fraction((sides[0], sides[1]), share, interpolation, mode, fill)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     return Preprocessing("channel", mean, deviation, resize)

@@ -6,6 +6,7 @@ write.
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import fields, replace
 from os import PathLike
 from typing import Any
@@ -28,6 +29,15 @@ FORMAT = "pyedge-student"
 VERSION = 2
 # a file without these is of version 1, which older pyedge reads too
 _LATER = ("statistics", "head", "made")
+
+
+def is_student(path: str | PathLike[str]) -> bool:
+    """Tell whether a file seems to be a student's, without reading it; False without a file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "graph.json" in archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 @keywords(old_order=path_comes_first)

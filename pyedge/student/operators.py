@@ -163,7 +163,9 @@ def _affine(fields: Fields, source: Shape) -> Inferred:
 
 
 # activations that have no numbers of their own
-@operator("relu", "relu6", "sigmoid", "hard_sigmoid", "silu", "hard_swish", "gelu", "gelu_tanh")
+@operator(
+    *("relu", "relu6", "sigmoid", "hard_sigmoid", "silu", "hard_swish", "gelu", "gelu_tanh", "mish")
+)
 def _same(fields: Fields, source: Shape) -> Inferred:
     return source, 0, 0
 
@@ -171,6 +173,14 @@ def _same(fields: Fields, source: Shape) -> Inferred:
 @operator("leaky_relu", fields=("slope",))
 def _leaky_relu(fields: Fields, source: Shape) -> Inferred:
     fields.real("slope", -1e3, 1e3)
+    return source, 0, 0
+
+
+@operator("elu", fields=("alpha", "scale", "input_scale"))
+def _elu(fields: Fields, source: Shape) -> Inferred:
+    fields.real("alpha", -1e3, 1e3)
+    fields.real("scale", -1e3, 1e3)
+    fields.real("input_scale", 1e-3, 1e3)
     return source, 0, 0
 
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from pyedge import models
 from pyedge.cli import main
-from pyedge.cli.expected import recorded_accuracy
 from pyedge.cloud.network_file import load_network, save_network
 from pyedge.cloud.shown import remember_preprocessing
 from pyedge.data import Preprocessing
+from pyedge.edge.expected import recorded_accuracy
 
 Captured = pytest.CaptureFixture[str]
 

@@ -14,6 +14,7 @@ from pyedge.cli.dataset import load, load_for
 from pyedge.cloud.network_file import NetworkInfo
 from pyedge.edge.learner import EdgeLearner
 from pyedge.errors import FormatError
+from pyedge.images import file_kinds
 from pyedge.student.archive import write_student
 from tests.support.edge_student import CLASSES, images, tiny_student
 from tests.support.folder_trees import encoded, folder, pixels, zipped
@@ -94,6 +95,20 @@ def test_cli_data_tells_which_folders_were_taken_for_what(here, capsys):
     folder(here / "plain", tree("train", "val", "test"))
     load(Console("pyedge"), "plain", None, 0)
     assert " is " not in capsys.readouterr().err
+
+
+def test_cli_data_names_photos_that_are_left_out_and_takes_jpegs_by_other_names(here, capsys):
+    if "HEIF" in file_kinds.formats():
+        pytest.skip("pillow-heif is installed: HEIC is read")
+    members = {f"{c}/{i}.png": encoded(pixels(i)) for c in "ab" for i in range(5)}
+    others = {"a/5.jfif": encoded(pixels(5), "JPEG"), "a/6.jpe": encoded(pixels(6), "JPEG")}
+    folder(here / "phone", members | others | {"b/7.HEIC": b"x"})
+    line = "train phone --model wrn_10_1 --size 8 --steps 1 --batch-size 8 --out t.pt --threads 1"
+    assert main([*line.split(), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert sum(json.loads(out)["images"].values()) == 12
+    assert "phone: 1 of 13 files was left out: 1 .heic (" in err
+    assert "b/7.HEIC" in err
 
 
 def test_cli_data_with_a_class_called_train_asks_for_splits(here, capsys):

@@ -127,7 +127,7 @@ def test_colours_become_grey_everywhere(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--resize 20", "--resize, --crop and --interpolation need --size"),
+        ("--resize 20", "--crop-mode and --interpolation need --size"),
         ("--size 16 --resize 20 --crop 0.8", "--resize and --crop say the same"),
         ("--size 16 --resize 12", "--resize: shorter: wanted 16 to 16384 pixels, got 12"),
         ("--size 16 --crop 1.2", "--crop: wanted a number above 0 to 1, got '1.2'"),
@@ -184,11 +184,44 @@ def test_network_of_torchvision_brings_that_of_its_first_weights(
 def test_network_of_timm_for_other_images_says_what_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    fake_packages.install_timm(monkeypatch, crop_mode="squash")
+    fake_packages.install_timm(monkeypatch, crop_mode="squish")
     line = "train photos --model timm:resnet8 --epochs 1 --batch-size 16 --size 16 --out t.pt"
     assert main(line.split()) == 0
-    assert "crop_mode: wanted 'center', got 'squash'" in capsys.readouterr().err
+    assert "crop_mode: wanted center, squash, border, got 'squish'" in capsys.readouterr().err
     assert load_network("t.pt")[1].preprocessing == Preprocessing()
     fake_packages.install_timm(monkeypatch)
     assert main(f"{line} --colour grey".split()) == 0
     assert "of 3 channels, and images have 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ("--size 16x24 --crop-mode squash", Resize((16, 24), (16, 24), mode="squash")),
+        (
+            "--size 16 --crop 0.8 --crop-mode border --mean 0.5,0.25,1 --std 1,1,1",
+            Resize(16, 20, mode="border", fill=(128, 64, 255)),
+        ),
+        ("--size 24x16", Resize((24, 16), (24, 16))),
+    ],
+)
+def test_sizes_of_other_crops_go_from_the_teacher_to_the_device(
+    options: str, how: Resize, photos: Path, capsys: Captured
+) -> None:
+    net = "--model wrn_10_1 --steps 2 --batch-size 16 --augment none"
+    answer(capsys, f"train photos {net} {options} --out t.pt")
+    assert load_network("t.pt")[1].input_shape == (3, *how.sides)
+    answer(capsys, "compress t.pt photos --P 1 --out s.pt")
+    answer(capsys, "export s.pt --out s.pyedge")
+    assert Preprocessing.of(read_student("s.pyedge").preprocessing).resize == how
+    torchs, engines = (answer(capsys, f"evaluate s.{end} photos") for end in ("pt", "pyedge"))
+    assert torchs["confusion"] == engines["confusion"]
+    assert torchs["loss"] == pytest.approx(engines["loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize("size", ["7", "16x", "16x7", "x", "16x16x16", "a"])
+def test_sizes_that_are_none_are_refused(size: str, capsys: Captured) -> None:
+    assert main(["train", "photos", "--size", size, "--out", "t.pt"]) == 2
+    assert f"wanted a whole number from 8, or two as 192x256, got '{size}'" in (
+        capsys.readouterr().err
+    )

@@ -65,6 +65,20 @@ def test_cli_streams_predict_tells_its_result_in_any_encoding(encoding: str, fol
     assert "'tench, Tinca tinca' " in text
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16"])
+def test_cli_streams_evaluate_tells_its_table_in_any_encoding(encoding: str, folder: Path) -> None:
+    done = run(
+        *(folder, "evaluate", "s.pyedge", "data.npz", "--quiet", "--classes", "Größe"),
+        PYTHONIOENCODING=encoding,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode(encoding)
+    table = text.partition("most often taken for")[2].splitlines()[2:]
+    size, cat = (each.encode(encoding, "backslashreplace").decode(encoding) for each in CLASSES[:2])
+    assert [line.split("  ")[0] for line in table] == [size, cat, "'tench, Tinca tinca'"]
+    assert f"on {size}: " in text
+
+
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "ascii:replace"])
 def test_cli_streams_json_is_ascii_in_any_encoding(encoding: str, folder: Path) -> None:
     done = run(folder, "predict", "s.pyedge", "ä.npy", "--json", PYTHONIOENCODING=encoding)

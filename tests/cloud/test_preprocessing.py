@@ -103,7 +103,7 @@ def test_sizes_of_a_teacher_stay_where_a_loader_says_none(tmp_path: Path) -> Non
         )
     assert Preprocessing.of(file.preprocessing) == sized
     assert Preprocessing.of(read_student(tmp_path / "s.pyedge").preprocessing) == sized
-    with pytest.raises(ValueError, match="save_network: preprocessing: resize: wanted squares"):
+    with pytest.raises(ValueError, match="save_network: preprocessing: resize: size: wanted 9x9"):
         save_network(tmp_path / "x.pt", network, dataclasses.replace(info, input_shape=(3, 9, 9)))
 
 

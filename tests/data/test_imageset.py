@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyedge.data import ImageSet, class_incremental, load_dataset, load_digits, unseen_split
-from pyedge.data.imageset import stratified_split
+from pyedge.images.parts import stratified_split
 
 
 def numbered(labels: list[int], classes: int = 4) -> ImageSet:

@@ -24,7 +24,8 @@ from tests.support.engine_graphs import GraphMaker
 
 # of one pixel and one channel every direction is the same, and J_b chooses among equals
 MAPS = st.tuples(st.integers(2, 8), st.integers(1, 8))
-CURVES = ("sigmoid", "hard_sigmoid", "silu", "hard_swish", "gelu", "gelu_tanh")
+CURVES = ("sigmoid", "hard_sigmoid", "silu", "hard_swish", "gelu", "gelu_tanh", "mish", "elu")
+ELU = {"alpha": 0.75, "scale": 1.25, "input_scale": 1.5}
 
 
 @examples(60)
@@ -55,7 +56,7 @@ def test_curve_between_any_neighbours(curve, c, size, before, after, behind, n, 
 def curved(net: GraphMaker, op: str, source: int | None = None) -> int:
     inputs = None if source is None else [source]
     if op != "prelu":
-        return net.add(op, inputs)
+        return net.add(op, inputs, **(ELU if op == "elu" else {}))
     width = net.shapes[net.x if source is None else source][0]
     return net.add(op, inputs, weight=net.values(width, mean=0.25, scale=0.3))
 
@@ -75,7 +76,7 @@ def test_curve_of_a_vector_and_of_one_that_is_read_twice(curve: str) -> None:
 def test_curve_far_from_zero_is_finite_and_right(curve: str) -> None:
     values = np.array([-1e4, -200, -90, -20, -3, -1e-3, 0, 1e-3, 3, 20, 90, 200, 1e4], np.float32)
     net = GraphMaker((len(values), 1, 1))
-    net.add(curve)
+    curved(net, curve)
     net.add("flatten")
     net.linear(len(values))
     head = net.nodes[-1]
@@ -89,7 +90,7 @@ def test_curve_far_from_zero_is_finite_and_right(curve: str) -> None:
 
 
 def _exact(curve: str, x: np.ndarray) -> np.ndarray:
-    from math import erfc, exp, sqrt, tanh
+    from math import erfc, exp, expm1, log1p, sqrt, tanh
 
     def sigmoid(v: float) -> float:
         return 1 / (1 + exp(-v)) if v > -700 else 0.0
@@ -101,8 +102,23 @@ def _exact(curve: str, x: np.ndarray) -> np.ndarray:
         "hard_swish": lambda v: v * min(max(v / 6 + 0.5, 0), 1),
         "gelu": lambda v: v * erfc(-v / sqrt(2)) / 2,
         "gelu_tanh": lambda v: v / 2 * (1 + tanh(sqrt(2 / np.pi) * (v + 0.044715 * v**3))),
+        "mish": lambda v: v * tanh(v if v > 700 else log1p(exp(v))),
+        "elu": lambda v: 1.25 * (v if v > 0 else 0.75 * expm1(1.5 * v)),
     }
     return np.array([formulas[curve](float(v)) for v in x])
+
+
+@pytest.mark.parametrize("field", ELU)
+def test_elu_of_a_number_out_of_range_is_refused(field: str) -> None:
+    net = begin(4, (3, 3), 0)
+    for wrong in (-2e3, None, "one"):
+        with pytest.raises(ValueError, match=rf"{field}: wanted a number from .*, got"):
+            net.add("elu", **{**ELU, field: wrong})
+    place = curved(net, "elu")
+    net.linear(3)
+    net.nodes[place][field] = 0 if field == "input_scale" else 2e3
+    with pytest.raises(ValueError, match=field):
+        net.engine()
 
 
 def test_prelu_slopes_are_numbers_that_do_not_learn() -> None:

@@ -177,7 +177,7 @@ GRAPHS: dict[str, tuple[Callable[[GraphMaker], Any], str]] = {
     "no nodes": (lambda g: g.nodes.clear(), "nodes: .*input first"),
     "no input": (lambda g: g.nodes.pop(0), "nodes: .*input first"),
     "two inputs": (lambda g: g.nodes[1].update(op="input", inputs=[]), "not the first node"),
-    "unknown operator": (lambda g: g.nodes[1].update(op="mish"), "no operator is called 'mish'"),
+    "unknown operator": (lambda g: g.nodes[1].update(op="tanh"), "no operator is called 'tanh'"),
     "same name": (lambda g: g.nodes[2].update(name="conv"), "has the name of another node"),
     "reads itself": (lambda g: g.nodes[2].update(inputs=[2]), "reads a node that is not before it"),
     "reads nobody": (lambda g: g.nodes[2].update(inputs=[-1]), "not before it"),

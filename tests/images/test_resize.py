@@ -20,6 +20,7 @@ from pyedge.images.resize import Resize
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM = np.random.default_rng(0)
+BORDER = {"size": 8, "shorter": 8, "mode": "border"}
 SIZES = [(64, 48), (33, 50), (24, 24), (27, 27), (100, 19), (25, 26)]
 
 
@@ -81,11 +82,18 @@ def test_resize_by_fraction_gives_the_side_it_came_from() -> None:
     ("given", "error", "says"),
     [
         ({"size": 8}, ValueError, "^here: wanted size, shorter"),
-        ({"size": 8, "shorter": 8, "mode": 1}, ValueError, "^here: wanted size, shorter"),
+        ({"size": 8, "shorter": 8, "modus": 1}, ValueError, "^here: wanted size, shorter"),
+        ({"size": 8, "shorter": 8, "mode": 1}, ValueError, "mode: wanted center, squash or border"),
+        ({"size": [8, 9], "shorter": 8}, ValueError, "shorter: wanted 9 to 16384 pixels, got 8"),
+        ({"size": [8, 9, 9], "shorter": 8}, TypeError, r"size: .*or two, got \[8, 9, 9\]"),
+        ({"size": 8, "shorter": 8, "fill": [1]}, ValueError, "fill: wanted none for mode 'center'"),
+        ({**BORDER, "fill": [1, 2]}, ValueError, r"fill: wanted one or three .* got \[1, 2\]"),
+        ({**BORDER, "fill": [1, 2, 256]}, ValueError, "fill: wanted one or three .* 256"),
+        ({**BORDER, "fill": 5}, TypeError, "fill: wanted a list of whole numbers, got 5"),
         ({"size": 8, "shorter": 7}, ValueError, "shorter: wanted 8 to 16384 pixels, got 7"),
         ({"size": 0, "shorter": 7}, ValueError, "size: wanted 1 to"),
         ({"size": 8, "shorter": 1 << 20}, ValueError, "shorter: wanted 8 to 16384"),
-        ({"size": 8.0, "shorter": 9}, TypeError, "size: wanted a whole number, got 8.0"),
+        ({"size": 8.0, "shorter": 9}, TypeError, "size: wanted a whole number, or two, got 8.0"),
         ({"size": 8, "shorter": 9, "interpolation": "lanczos"}, ValueError, "bilinear or bicubic"),
         (8, TypeError, "^here: wanted a Resize or a dict, got 8"),
     ],
@@ -103,7 +111,7 @@ def test_preprocessing_with_sizes_comes_back_from_its_dict() -> None:
     how.check_shape((1, 8, 8), "here")
     with pytest.raises(ValueError, match=r"^here: colour 'grey': wanted a network of 1 channels"):
         how.check_shape((3, 8, 8), "here")
-    with pytest.raises(ValueError, match=r"^here: resize: wanted squares for images of 9x9"):
+    with pytest.raises(ValueError, match=r"^here: resize: size: wanted 9x9, .*, got 8x8"):
         how.check_shape((1, 9, 9), "here")
     with pytest.raises(ValueError, match="colour: wanted rgb or grey, got 'gray'"):
         Preprocessing.of({"kind": "none", "colour": "gray"})
@@ -135,8 +143,8 @@ def test_preprocessing_takes_the_settings_of_timm() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"input_size": (3, 224, 160)}, "input_size: wanted a square"),
-        ({"crop_mode": "squash"}, "crop_mode: wanted 'center'"),
+        ({"input_size": (3, 224)}, "input_size: wanted three numbers"),
+        ({"crop_mode": "squish"}, "crop_mode: wanted center, squash, border, got 'squish'"),
         ({"interpolation": "lanczos"}, "interpolation: wanted bilinear or bicubic"),
         ({"crop_pct": 1.5}, "crop: wanted a fraction"),
         ({"std": ()}, "a number for each channel"),

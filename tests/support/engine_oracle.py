@@ -148,6 +148,14 @@ class TorchGraph:
     def _gelu_tanh(self, node: Node, x: Tensor) -> Tensor:
         return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
 
+    def _mish(self, node: Node, x: Tensor) -> Tensor:
+        return x * torch.tanh(torch.log1p(torch.exp(x)))
+
+    def _elu(self, node: Node, x: Tensor) -> Tensor:
+        self._comes_near(x)
+        below = node["alpha"] * (torch.exp(node["input_scale"] * x) - 1)
+        return node["scale"] * torch.where(x > 0, x, below)
+
     def _multiply(self, node: Node, a: Tensor, b: Tensor) -> Tensor:
         return a * (b[:, :, None, None] if b.dim() < a.dim() else b)
 

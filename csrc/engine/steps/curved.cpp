@@ -1,5 +1,5 @@
-// Activations with a curve: sigmoid, SiLU, GELU and their like, and PReLU. Steps, since a lens has
-// no curves.
+// Activations with a curve: sigmoid, SiLU, GELU, Mish, ELU and their like, and PReLU. Steps, since
+// a lens has no curves.
 #include "engine/pass.hpp"
 #include "engine/steps/checks.hpp"
 #include "engine/steps/operator.hpp"
@@ -30,15 +30,12 @@ class Curved : public Operator {
     run.pass.table().finish_region(put, run.scratch, in.h, in.w, {0, 0, 1, 1});
   }
 
+ protected:
+  virtual Activation activation(const ImageStep& run) const { return {curve_, run.of.in().c}; }
+
  private:
   static ImageView seen(const ImageStep& run) {
     return run.pass.seen(run.of.step.in[0], run.image);
-  }
-
-  Activation activation(const ImageStep& run) const {
-    const int slopes = run.pass.network().weights[at(run.index)].weight;
-    return {curve_, run.of.in().c,
-            slopes < 0 ? nullptr : run.pass.network().parameters[slopes].values.data()};
   }
 
   Curve curve_;
@@ -61,6 +58,36 @@ class Prelu : public Curved {
                                  {of.out().c, 1, 1, of.out().stride});
     return made;
   }
+
+ protected:
+  Activation activation(const ImageStep& run) const override {
+    const Network& network = run.pass.network();
+    const int slopes = network.weights[at(run.index)].weight;
+    return {Curve::leaky, run.of.in().c, network.parameters[slopes].values.data()};
+  }
+};
+
+// Three numbers, as torch's own function has them: ELU, SELU and CELU are one.
+class EluStep : public Curved {
+ public:
+  EluStep() : Curved("elu", Curve::elu) {}
+
+  Dims shape(const Graph&, const Node& node, const std::vector<Dims>& in) const override {
+    numbers(node);
+    return in[0];
+  }
+
+ protected:
+  Activation activation(const ImageStep& run) const override {
+    return {Curve::elu, run.of.in().c, nullptr, numbers(run.of.node())};
+  }
+
+ private:
+  static Elu numbers(const Node& node) {
+    return {static_cast<float>(number(node, "alpha", -1e3, 1e3)),
+            static_cast<float>(number(node, "scale", -1e3, 1e3)),
+            static_cast<float>(number(node, "input_scale", 1e-3, 1e3))};
+  }
 };
 
 const Curved sigmoid("sigmoid", Curve::sigmoid);
@@ -69,6 +96,8 @@ const Curved silu("silu", Curve::silu);
 const Curved hard_swish("hard_swish", Curve::hard_swish);
 const Curved gelu("gelu", Curve::gelu);
 const Curved gelu_tanh("gelu_tanh", Curve::gelu_tanh);
+const Curved mish("mish", Curve::mish);
+const EluStep elu;
 const Prelu prelu;
 
 }  // namespace
@@ -79,6 +108,8 @@ const Operator& silu_operator = silu;
 const Operator& hard_swish_operator = hard_swish;
 const Operator& gelu_operator = gelu;
 const Operator& gelu_tanh_operator = gelu_tanh;
+const Operator& mish_operator = mish;
+const Operator& elu_operator = elu;
 const Operator& prelu_operator = prelu;
 
 }  // namespace pyedge

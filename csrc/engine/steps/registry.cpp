@@ -13,6 +13,7 @@
   each(batch_norm_operator)             \
   each(channel_pad_operator)            \
   each(conv2d_operator)                 \
+  each(elu_operator)                    \
   each(flatten_operator)                \
   each(gelu_operator)                   \
   each(gelu_tanh_operator)              \
@@ -23,6 +24,7 @@
   each(leaky_relu_operator)             \
   each(linear_operator)                 \
   each(max_pool_operator)               \
+  each(mish_operator)                   \
   each(multiply_operator)               \
   each(prelu_operator)                  \
   each(relu_operator)                   \

@@ -15,10 +15,14 @@ inline Vec::Float polynomial(const float (&terms)[count], Vec::Float x) {
   return sum;
 }
 
-// e^x for |x| <= 87, to 3e-7 of itself (where multiply-adds are not fused 5e-6, far from 0). A NaN
-// stays one. 2^n e^r with |r| <= ln(2) / 2, as in Cephes' expf, but with one constant for ln(2) and
-// a polynomial that errs by 4e-9: NEON has registers for no more of them.
-inline Vec::Float power_of_e(Vec::Float x) {
+// e^x = two_n (1 + r + p r^2), with |r| <= ln(2) / 2
+struct PowerOfE {
+  Vec::Float two_n, r, p;
+};
+
+// For |x| <= 87. As in Cephes' expf, but with one constant for ln(2) and a polynomial that errs by
+// 4e-9: NEON has registers for no more of them.
+inline PowerOfE parts_of_power(Vec::Float x) {
   // adding it rounds to a whole number n, and n + 127 is then in the last bits
   const Vec::Float magic = Vec::splat(0x1.8p23f + 127.0f);
   const Vec::Float whole = Vec::fma(x, Vec::splat(1.44269504f), magic);
@@ -27,8 +31,22 @@ inline Vec::Float power_of_e(Vec::Float x) {
   constexpr float terms[] = {1.386379125e-03f, 8.367483504e-03f, 4.166723788e-02f, 1.666653454e-01f,
                              0.5f};
   const Vec::Float p = polynomial(terms, r);
-  const Vec::Float power = Vec::fma(p, Vec::mul(r, r), Vec::add(r, Vec::splat(1.0f)));
-  return Vec::mul(power, Vec::exponent(whole));
+  return {Vec::exponent(whole), r, p};
+}
+
+// e^x for |x| <= 87, to 3e-7 of itself (where multiply-adds are not fused 5e-6, far from 0). A NaN
+// stays one.
+inline Vec::Float power_of_e(Vec::Float x) {
+  const PowerOfE e = parts_of_power(x);
+  const Vec::Float power = Vec::fma(e.p, Vec::mul(e.r, e.r), Vec::add(e.r, Vec::splat(1.0f)));
+  return Vec::mul(power, e.two_n);
+}
+
+// e^x - 1, also close to 0 to 3e-7 of itself.
+inline Vec::Float power_of_e_less_one(Vec::Float x) {
+  const PowerOfE e = parts_of_power(x);
+  const Vec::Float more = Vec::fma(e.p, Vec::mul(e.r, e.r), e.r);
+  return Vec::fma(more, e.two_n, Vec::sub(e.two_n, Vec::splat(1.0f)));
 }
 
 // The same; beyond 87 it is the border's.
@@ -107,14 +125,51 @@ struct NormalGate {
   }
 };
 
+// tanh(log(1 + e^x)) = w / (w + 2) with w = e^x (e^x + 2); 1 from 20 on, where w is 2e17
+struct SoftplusGate {
+  static Point at(Vec::Float x) {
+    const Vec::Float two = Vec::splat(2.0f);
+    const Vec::Float e = power_of_e(Vec::clamp(x, Vec::splat(-87.0f), Vec::splat(20.0f)));
+    const Vec::Float w = Vec::mul(e, Vec::add(e, two));
+    const Vec::Float share = Vec::div(one(), Vec::add(w, two));
+    // 4 e (e + 1) / (w + 2)^2, with w as one of its parts
+    const Vec::Float half = Vec::mul(Vec::mul(Vec::fma(e, e, w), share), share);
+    return {Vec::mul(w, share), Vec::add(half, half)};
+  }
+};
+
+// The parts above 0 and below it, each 0 on the other side.
+struct EluCurve {
+  explicit EluCurve(const pyedge::Elu& elu)
+      : scale(Vec::splat(elu.scale)),
+        input_scale(Vec::splat(elu.input_scale)),
+        below(Vec::splat(elu.scale * elu.alpha)),
+        below_slope(Vec::splat(elu.scale * elu.alpha * elu.input_scale)) {}
+
+  Point at(Vec::Float x) const {
+    const Vec::Float least = Vec::splat(-87.0f);
+    const Vec::Float less =
+        power_of_e_less_one(Vec::clamp(Vec::mul(input_scale, x), least, Vec::zero()));
+    // max's second operand wins where one is a NaN
+    const Vec::Float above = Vec::max(Vec::zero(), x);
+    const Vec::Float slope = Vec::fma(below_slope, less, below_slope);
+    const Vec::Float more =
+        Vec::inside(Vec::sub(scale, below_slope), x, Vec::zero(), Vec::splat(__builtin_inff()));
+    return {Vec::fma(below, less, Vec::mul(scale, above)), Vec::add(slope, more)};
+  }
+
+  Vec::Float scale, input_scale, below, below_slope;
+};
+
 // put(offset of a vector, point there), zeros behind the channels
 template <typename Curve, typename Put>
-void each_point(const pyedge::ImageView& image, std::int64_t channels, const Put& put) {
+void each_point(const Curve& curve, const pyedge::ImageView& image, std::int64_t channels,
+                const Put& put) {
   const LensVectors look(image.lens);
   const float* x = image.data;
   for (std::int64_t p = 0, at = 0; p < image.h * image.w; ++p, at += image.stride) {
     for (std::int64_t c = 0; c < image.stride; c += Vec::lanes) {
-      Point point = Curve::at(look(Vec::load(x + at + c), c));
+      Point point = curve.at(look(Vec::load(x + at + c), c));
       if (c + Vec::lanes > channels) {
         const int left = channels > c ? static_cast<int>(channels - c) : 0;
         point = {Vec::keep_first(point.value, left), Vec::keep_first(point.slope, left)};
@@ -146,17 +201,21 @@ void on_curve(const pyedge::Activation& activation, const pyedge::ImageView& ima
     case pyedge::Curve::leaky:
       return each_leaky_point(image, activation.slopes, put);
     case pyedge::Curve::sigmoid:
-      return each_point<Sigmoid>(image, channels, put);
+      return each_point(Sigmoid{}, image, channels, put);
     case pyedge::Curve::hard_sigmoid:
-      return each_point<HardSigmoid>(image, channels, put);
+      return each_point(HardSigmoid{}, image, channels, put);
     case pyedge::Curve::silu:
-      return each_point<Gated<Sigmoid>>(image, channels, put);
+      return each_point(Gated<Sigmoid>{}, image, channels, put);
     case pyedge::Curve::hard_swish:
-      return each_point<Gated<HardSigmoid>>(image, channels, put);
+      return each_point(Gated<HardSigmoid>{}, image, channels, put);
     case pyedge::Curve::gelu:
-      return each_point<Gated<NormalGate>>(image, channels, put);
+      return each_point(Gated<NormalGate>{}, image, channels, put);
     case pyedge::Curve::gelu_tanh:
-      return each_point<Gated<TanhGate>>(image, channels, put);
+      return each_point(Gated<TanhGate>{}, image, channels, put);
+    case pyedge::Curve::mish:
+      return each_point(Gated<SoftplusGate>{}, image, channels, put);
+    case pyedge::Curve::elu:
+      return each_point(EluCurve(activation.elu), image, channels, put);
   }
 }
 

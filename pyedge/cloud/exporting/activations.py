@@ -74,6 +74,7 @@ _CURVES: dict[str, tuple[type[nn.Module] | str, ...]] = {
     "hard_sigmoid": (nn.Hardsigmoid, "hardsigmoid"),
     "silu": (nn.SiLU, "silu"),
     "hard_swish": (nn.Hardswish, "hardswish"),
+    "mish": (nn.Mish, "mish"),
 }
 
 
@@ -117,3 +118,59 @@ def gelu(lowering: Lowering, node: fx.Node, source: int) -> int | None:
 @computes("gelu", "gelu_tanh")
 def _gelu(node: Node, arrays: Named, x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh" if node["op"] == "gelu_tanh" else "none")
+
+
+@computes("mish")
+def _mish(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    return F.mish(x)
+
+
+@translates(nn.ELU, "elu", "elu_")
+def elu(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """nn.ELU, F.elu."""
+    return _elu_of(lowering, node, source, alpha=_alpha(lowering, node))
+
+
+@translates(nn.CELU, "celu", "celu_")
+def celu(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """nn.CELU, F.celu: an ELU whose slope at 0 is 1."""
+    alpha = _alpha(lowering, node)
+    # beside a number below 0 it would grow without a bound
+    if alpha is None or not 1e-3 <= alpha <= 1e3:
+        return None
+    return _elu_of(lowering, node, source, alpha=alpha, input_scale=1 / alpha)
+
+
+@translates(nn.SELU, "selu", "selu_")
+def selu(lowering: Lowering, node: fx.Node, source: int) -> int | None:
+    """nn.SELU, F.selu, with the two numbers of its paper (Klambauer et al. 2017)."""
+    numbers = {"alpha": 1.6732632423543772, "scale": 1.0507009873554805}
+    return _elu_of(lowering, node, source, **numbers)
+
+
+def _alpha(lowering: Lowering, node: fx.Node) -> float | None:
+    module: Any = nodes.module_of(node)
+    found = given(lowering.constants, node, ("input", "alpha", "inplace"))
+    alpha = found.get("alpha", 1.0) if module is None else module.alpha
+    return float(alpha) if isinstance(alpha, (int, float)) else None
+
+
+def _elu_of(
+    lowering: Lowering,
+    node: fx.Node,
+    source: int,
+    *,
+    alpha: float | None,
+    scale: float = 1.0,
+    input_scale: float = 1.0,
+) -> int | None:
+    if alpha is None:
+        return None
+    numbers = {"alpha": alpha, "scale": scale, "input_scale": input_scale}
+    return lowering.builder.add("elu", lowering.name(node), [source], **numbers)
+
+
+@computes("elu", kinks=True)
+def _elu(node: Node, arrays: Named, x: Tensor) -> Tensor:
+    below = node["alpha"] * torch.expm1(node["input_scale"] * x.clamp(max=0))
+    return node["scale"] * torch.where(x > 0, x, below)

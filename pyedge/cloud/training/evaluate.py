@@ -16,6 +16,7 @@ from pyedge.cloud.feed.loaders import Feed, check_loader, nothing, peek
 from pyedge.cloud.feed.networks import check_network
 from pyedge.cloud.graph.clone import unwrap
 from pyedge.cloud.graph.modes import evaluating
+from pyedge.cloud.recorded_accuracy import compare_accuracy
 from pyedge.cloud.shown import Watch, compare_classes, compare_preprocessing
 from pyedge.cloud.training.distributed import sum_over_processes
 from pyedge.cloud.training.losses import as_logits
@@ -38,10 +39,25 @@ def evaluate(
 
     Runs in evaluation mode without gradients and restores the mode. `device` defaults to that of
     the weights; images are converted to the weights' dtype. With `distributed=True` each process of
-    the default group evaluates its part, and all get the whole result. Raises ValueError for a
-    loader without images, labels outside the network's classes, or a network that holds NaN;
-    TypeError for anything but a network, a loader and its batches (see `feed.batch`).
+    the default group evaluates its part, and all get the whole result. Warns where a network of
+    `load_network` is right far less often than its file records, and names what may be the reason.
+    Raises ValueError for a loader without images, labels outside the network's classes, or a
+    network that holds NaN; TypeError for anything but a network, a loader and its batches (see
+    `feed.batch`).
     """
+    found = evaluated(model, loader, device=device, distributed=distributed)
+    compare_accuracy(model, found, "evaluate", classes_of(loader))
+    return found
+
+
+def evaluated(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    device: torch.device | str | None = None,
+    distributed: bool = False,
+) -> Evaluation:
+    """Evaluate as `evaluate` does, for a caller that compares with the file's record itself."""
     check_network(model, "evaluate")
     source = Source("evaluate")
     check_loader(loader, source)
