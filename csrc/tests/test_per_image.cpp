@@ -64,7 +64,7 @@ TEST(conv_forward_takes_work_along_for_each_image) {
     const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
     std::vector<float> packed(static_cast<std::size_t>(conv.packed_floats())),
         scratch(static_cast<std::size_t>(conv.scratch_floats()));
-    conv.pack(c.weights.data(), packed.data());
+    conv.pack(c.weights.data(), packed.data(), nullptr);
     check_turns(c.input, c.output, where, [&](const Map& from, Map& to, const PerImage& each) {
       conv.run(from.values.data(), {}, packed.data(), into(to), scratch.data(), each);
     });
