@@ -10,6 +10,7 @@ ChannelPanels::ChannelPanels(const ConvShape& shape, const KernelTable& table)
       c_in_(shape.c_in),
       c_out_(shape.c_out),
       groups_(shape.groups),
+      in_stride_(shape.in_stride),
       stride_(shape.out_stride) {
   const std::int64_t lanes = table.lanes, vectors = stride_ / lanes;
   // The cut with the least work: wide panels read an input once for more outputs, narrow ones
@@ -48,6 +49,29 @@ ChannelPanel ChannelPanels::panel_of(std::int64_t first, std::int64_t end) const
   return {first, end - first, from, to - from, 0};
 }
 
+std::vector<PanelBlock> ChannelPanels::blocks(std::int64_t channels) const {
+  std::vector<PanelBlock> found;
+  std::int64_t count = 0;
+  const std::int64_t lanes = table_->lanes;
+  for (std::size_t begin = 0, end; begin < all_.size(); begin = end) {
+    const std::int64_t first = all_[begin].first;
+    for (end = begin + 1; end < all_.size(); ++end) {
+      if (all_[end].first + all_[end].width - first > channels) break;
+    }
+    const ChannelPanel& last = all_[end - 1];
+    const std::int64_t from = all_[begin].from / lanes * lanes;
+    count = std::max(count, (last.from + last.k - from + lanes - 1) / lanes * lanes);
+    found.push_back({first, last.first + last.width - first, from, 0, begin, end});
+  }
+  // an input without padding is seen whole
+  if (in_stride_ % lanes != 0 || found.size() == 1) count = in_stride_;
+  for (PanelBlock& block : found) {
+    block.count = count;
+    block.from = std::min(block.from, in_stride_ - count);
+  }
+  return found;
+}
+
 template <typename Body>
 void ChannelPanels::each_row(const ChannelPanel& panel, const Body& body) const {
   const std::int64_t in_group = c_in_ / groups_, out_group = c_out_ / groups_;
@@ -74,12 +98,12 @@ void ChannelPanels::add(const ChannelPanel& panel, const float* products, float*
   });
 }
 
-void ChannelPanels::multiply(const PixelGemm& g, std::size_t begin, std::size_t end,
-                             std::int64_t from, std::int64_t first) const {
-  for (std::size_t p = begin; p < end; ++p) {
+void ChannelPanels::multiply(const PixelGemm& g, const PanelBlock& block,
+                             std::int64_t first) const {
+  for (std::size_t p = block.begin; p < block.end; ++p) {
     const ChannelPanel& panel = all_[p];
     PixelGemm part = g;
-    part.a += panel.from - from;
+    part.a += panel.from - block.from;
     part.b += g.taps * panel.at;
     part.c += panel.first - first;
     part.k = panel.k;

@@ -21,6 +21,12 @@ struct ChannelPanel {
   std::int64_t at;  // floats of a tap's packed weights before its own [k, width]
 };
 
+// Panels that are computed from one copy of the input channels, whole vectors, that they see.
+struct PanelBlock {
+  std::int64_t first, width, from, count;
+  std::size_t begin, end;  // panels
+};
+
 class ChannelPanels {
  public:
   ChannelPanels() = default;
@@ -31,15 +37,19 @@ class ChannelPanels {
   // Multiplications for a tap and an output pixel, those by zeros between groups too.
   std::int64_t products() const { return groups_ == 1 ? c_in_ * c_out_ : floats_; }
   std::int64_t largest() const { return largest_; }  // floats of one panel and tap
+  // Of at most so many output channels, or one panel; all see equally many input channels.
+  std::vector<PanelBlock> blocks(std::int64_t channels) const;
   // weights of one tap [c_in / groups, out_stride] -> [k, width]
   void expand(const ChannelPanel& panel, const float* weights, float* to) const;
   // products [k, width] -> added to those weights
   void add(const ChannelPanel& panel, const float* products, float* weights) const;
-  // The products of panels [begin, end) out of `all`: g's a begins at input channel `from`, its c
-  // at output channel `first`, its b at a tap's first panel; its k and vectors are left open.
-  void multiply(const PixelGemm& g, std::size_t begin, std::size_t end, std::int64_t from,
-                std::int64_t first) const;
-  void multiply(const PixelGemm& g) const { multiply(g, 0, all_.size(), 0, 0); }
+  // The products of a block: g's a begins at input channel `block.from`, its c at output channel
+  // `first`, its b at the first panel of all; its k and vectors are left open.
+  void multiply(const PixelGemm& g, const PanelBlock& block, std::int64_t first) const;
+  // All of them, from and to whole pixels.
+  void multiply(const PixelGemm& g) const {
+    multiply(g, {0, stride_, 0, in_stride_, 0, all_.size()}, 0);
+  }
 
  private:
   // body(place in the panel's [k, width], place in a tap's weights, how many) for the part of each
@@ -49,7 +59,7 @@ class ChannelPanels {
   ChannelPanel panel_of(std::int64_t first, std::int64_t end) const;
 
   const KernelTable* table_ = nullptr;
-  std::int64_t c_in_ = 0, c_out_ = 0, groups_ = 1, stride_ = 0;
+  std::int64_t c_in_ = 0, c_out_ = 0, groups_ = 1, in_stride_ = 0, stride_ = 0;
   std::vector<ChannelPanel> all_;
   std::int64_t floats_ = 0, largest_ = 0;
 };

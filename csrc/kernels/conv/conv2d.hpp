@@ -11,6 +11,7 @@
 
 #include "kernels/conv/channel_panels.hpp"
 #include "kernels/conv/conv_shape.hpp"
+#include "kernels/conv/group_weight_gradient.hpp"
 #include "kernels/conv/per_image.hpp"
 #include "kernels/conv/region.hpp"
 #include "kernels/conv/winograd_forward.hpp"
@@ -110,22 +111,13 @@ class ConvWeightGradient {
            float* scratch) const;
 
  private:
-  // Of a chunk of images, whose inputs have lines of so many floats.
-  ChannelGemm products(const float* input, std::int64_t line, std::int64_t images,
-                       const float* gradient, std::int64_t tap) const;
-  void add_taps(const float* input, std::int64_t line, std::int64_t images, const float* gradient,
-                float* weights) const;
-  void add_groups(const float* input, std::int64_t line, std::int64_t images, const float* gradient,
-                  float* weights, float* sums) const;
-
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
-  ChannelPanels panels_;  // where there are groups
   bool winograd_ = false, matrix_ = false;
   WinogradWeightGradient tiles_;
+  GroupWeightGradient groups_;
   std::int64_t chunk_ = 1;  // images, or rows of a matrix
-  std::int64_t region_rows_ = 0, region_columns_ = 0, image_floats_ = 0;
-  std::int64_t sums_at_ = 0, worker_floats_ = 0, scratch_floats_ = 0;
+  std::int64_t region_rows_ = 0, region_columns_ = 0, scratch_floats_ = 0;
 };
 
 }  // namespace pyedge

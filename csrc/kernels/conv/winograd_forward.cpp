@@ -27,10 +27,10 @@ WinogradForward::WinogradForward(const ConvShape& shape, const ChannelPanels& pa
       tiles_h_(shape.tiles_h()),
       tiles_w_(shape.tiles_w()) {
   const std::int64_t columns = choose_columns();
-  cut_blocks(columns > 0 ? columns : s_.out_stride);
+  blocks_ = panels_.blocks(columns > 0 ? columns : s_.out_stride);
   deal_out(columns > 0 ? few_tiles : many_tiles, workers);
   const std::int64_t tiles = chunk_images_ * band_ * tiles_w_;
-  for (const Block& block : blocks_) {
+  for (const PanelBlock& block : blocks_) {
     const std::int64_t patches = winograd_positions * winograd_step(tiles, block.count);
     region_at_ =
         std::max(region_at_, patches + winograd_positions * winograd_step(tiles, block.width));
@@ -53,21 +53,6 @@ std::int64_t WinogradForward::choose_columns() const {
   std::int64_t columns = s_.out_stride;
   while (floats(columns) > cache_floats) columns = (columns - 1) / panel * panel;
   return columns;
-}
-
-void WinogradForward::cut_blocks(std::int64_t columns) {
-  const std::vector<ChannelPanel>& panels = panels_.all();
-  const std::int64_t lanes = table_->lanes;
-  for (std::size_t begin = 0, end; begin < panels.size(); begin = end) {
-    const std::int64_t first = panels[begin].first;
-    for (end = begin + 1; end < panels.size(); ++end) {
-      if (panels[end].first + panels[end].width - first > columns) break;
-    }
-    const ChannelPanel& last = panels[end - 1];
-    const std::int64_t from = panels[begin].from / lanes * lanes;  // whole vectors
-    const std::int64_t seen = (last.from + last.k - from + lanes - 1) / lanes * lanes;
-    blocks_.push_back({first, last.first + last.width - first, from, seen, begin, end});
-  }
 }
 
 void WinogradForward::deal_out(std::int64_t tiles, int workers) {
@@ -137,7 +122,7 @@ void WinogradForward::run_tiles(const float* input, const Lens& lens, const floa
                                 const Finish& finish, Tiles t, float* own) const {
   const std::int64_t tiles = t.images * t.rows * tiles_w_;
   const std::int64_t no_offset = 0;
-  for (const Block& block : blocks_) {
+  for (const PanelBlock& block : blocks_) {
     const std::int64_t in_step = winograd_step(tiles, block.count);
     const std::int64_t out_step = winograd_step(tiles, block.width);
     float* products = own + winograd_positions * in_step;
@@ -152,7 +137,7 @@ void WinogradForward::run_tiles(const float* input, const Lens& lens, const floa
       g.tap_offsets = &no_offset;
       g.lines = 1, g.rows = tiles, g.a_step = block.count, g.c_step = block.width;
       g.taps = 1;
-      panels_.multiply(g, block.begin, block.end, block.from, block.first);
+      panels_.multiply(g, block, block.first);
     }
     for (std::int64_t i = 0; i < t.images; ++i) {
       const Finish put = finish.at((t.image + i) * s_.out_image()).channels(block.first);
@@ -164,8 +149,9 @@ void WinogradForward::run_tiles(const float* input, const Lens& lens, const floa
   }
 }
 
-void WinogradForward::transform(const float* input, const Lens& lens, Tiles t, const Block& block,
-                                float* region, float* patches, std::int64_t step) const {
+void WinogradForward::transform(const float* input, const Lens& lens, Tiles t,
+                                const PanelBlock& block, float* region, float* patches,
+                                std::int64_t step) const {
   const std::int64_t columns = 4 * tiles_w_ + 2, line = columns * block.count;
   for (std::int64_t i = 0; i < t.images; ++i) {
     for (std::int64_t row = 0; row < t.rows; ++row) {

@@ -7,7 +7,6 @@
 // takes some panels at a time, and transforms the input channels that these see.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -37,15 +36,9 @@ class WinogradForward {
   struct Tiles {  // tile rows of one image, or all of those of several
     std::int64_t image, images, row, rows;
   };
-  // Output channels, the input channels that they see, and their panels.
-  struct Block {
-    std::int64_t first, width, from, count;
-    std::size_t begin, end;
-  };
   std::int64_t choose_columns() const;
-  void cut_blocks(std::int64_t columns);
   void deal_out(std::int64_t tiles, int workers);
-  void transform(const float* input, const Lens& lens, Tiles tiles, const Block& block,
+  void transform(const float* input, const Lens& lens, Tiles tiles, const PanelBlock& block,
                  float* region, float* patches, std::int64_t step) const;
   void run_tiles(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                  Tiles tiles, float* own) const;
@@ -53,7 +46,7 @@ class WinogradForward {
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
   ChannelPanels panels_;
-  std::vector<Block> blocks_;
+  std::vector<PanelBlock> blocks_;
   std::int64_t tiles_h_ = 0, tiles_w_ = 0;
   std::int64_t band_ = 0, chunk_images_ = 1;  // tile rows, and images, at a time
   std::int64_t item_images_ = 0;              // 0: an item is a band
