@@ -1,5 +1,7 @@
 // Convolution and its two gradients on every path, against plain loops in float64.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "conv_case.hpp"
 #include "kernels/dispatch/dispatch.hpp"
@@ -232,6 +234,37 @@ TEST(conv_weight_gradient_equals_the_sum_of_products) {
       for (std::size_t i = 0; i < wanted.size(); ++i) {
         wanted[i].add(before);
         CHECK_AT(wanted[i].near(gradient.data()[i], tolerance), where);
+      }
+    }
+  });
+}
+
+// Zeros between groups, and Winograd's transforms, may spread it; nothing may hide it, and no other
+// image has it.
+TEST(conv_in_groups_keeps_what_is_not_finite) {
+  check::on_each_isa([](const std::string& isa) {
+    std::mt19937 random(10);
+    for (const ConvSizes& sizes : {ConvSizes{3, 48, 24, 6, 5, 3, 3, 1, 1, 1, 12},
+                                   ConvSizes{3, 72, 72, 8, 8, 3, 3, 1, 1, 1, 3},
+                                   ConvSizes{3, 10, 15, 7, 6, 3, 3, 2, 1, 1, 5}}) {
+      const std::int64_t lanes = pyedge::kernel_table().lanes;
+      for (const float bad :
+           {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        ConvCase c(sizes, lanes, lanes, random);
+        const std::string where = check::describe(isa, sizes, pyedge::num_threads());
+        const std::int64_t channel = sizes.c_in / 2;
+        c.input.values[c.input.at(1, 2, 2, channel)] = bad;
+        run_forward(c, {}, into(c.output), where);
+        c.output.each([&](auto i, auto y, auto x, auto o) {
+          bool sees = false;
+          c.each_tap(y, x, [&](std::int64_t from_y, std::int64_t from_x, std::int64_t) {
+            const std::int64_t k = channel - c.seen_from(o);
+            sees |= i == 1 && from_y == 2 && from_x == 2 && k >= 0 && k < c.s.in_group();
+          });
+          const bool finite = std::isfinite(c.output(i, y, x, o));
+          CHECK_AT(i == 1 || finite, where);
+          CHECK_AT(!sees || !finite, where);
+        });
       }
     }
   });
