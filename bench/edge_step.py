@@ -6,8 +6,10 @@
 One step (Sec. 4.1): forward, J_1 + 10 J_b + J_3 against four candidate blocks a group of
 WRN-28-10 (VGG-16's for the VGG students), backward to the last conv of each group and the
 classifier, clipping, SGD with Nesterov momentum; batch norm frozen. Students and knowledge are
-random, of the real widths. mobilenet_v2 (96 pixels) and mobilenet_v2_224 are whole networks. numpy
-alone is enough; with torch installed its rows appear:
+random, of the real widths. mobilenet_v2 (96 pixels), mobilenet_v2_224, resnext50 and regnet_x_400mf
+are whole networks; resnext50_full and regnet_x_400mf_full the same with full convolutions in the
+place of grouped ones, zeros between the groups. numpy alone is enough; with torch installed its
+rows appear:
 
 literal    the paper's formulas in eager mode: maps padded to the teacher's channels, normalised,
            subtracted; batch norm, ReLU and shortcut as modules compute them

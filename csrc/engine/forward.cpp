@@ -27,7 +27,8 @@ void Pass::forward(const Plan& plan, std::int64_t first) {
       finish_tensor(step.out, std::move(together));
       continue;
     }
-    pack_forward(*this, index);
+    float* scratch = arena_ + plan.scratch_at[i];
+    pack_forward(*this, index, scratch);
     if (index == watched_.step) timed("features", "forward", [&] { copy_features(); });
     // a batch's statistics are not there before the last image is
     const bool statistics = statistics_ == Statistics::of_batch;
@@ -35,8 +36,7 @@ void Pass::forward(const Plan& plan, std::int64_t first) {
       add_readers(step.out, together.work.after, together);
       add_guests(index, false, together);
     }
-    timed(together.name, "forward",
-          [&] { convolve(*this, index, arena_ + plan.scratch_at[i], together.work); });
+    timed(together.name, "forward", [&] { convolve(*this, index, scratch, together.work); });
     if (statistics) finish_tensor(step.out, {});
   }
 }

@@ -10,39 +10,23 @@
 namespace pyedge {
 
 void WeightLayout::to_engine(const float* torch, float* engine) const {
-  const std::int64_t in_group = c_in / groups, out_group = c_out / groups;
   std::fill_n(engine, floats(), 0.0f);
   for (std::int64_t o = 0; o < c_out; ++o) {
-    const std::int64_t first = o / out_group * in_group;
-    for (std::int64_t i = 0; i < in_group; ++i) {
+    for (std::int64_t i = 0; i < c_in; ++i) {
       for (std::int64_t t = 0; t < taps; ++t) {
-        engine[(t * c_in + first + i) * stride + o] = torch[(o * in_group + i) * taps + t];
+        engine[(t * c_in + i) * stride + o] = torch[(o * c_in + i) * taps + t];
       }
     }
   }
 }
 
 void WeightLayout::to_torch(const float* engine, float* torch) const {
-  const std::int64_t in_group = c_in / groups, out_group = c_out / groups;
   for (std::int64_t o = 0; o < c_out; ++o) {
-    const std::int64_t first = o / out_group * in_group;
-    for (std::int64_t i = 0; i < in_group; ++i) {
+    for (std::int64_t i = 0; i < c_in; ++i) {
       for (std::int64_t t = 0; t < taps; ++t) {
-        torch[(o * in_group + i) * taps + t] = engine[(t * c_in + first + i) * stride + o];
+        torch[(o * c_in + i) * taps + t] = engine[(t * c_in + i) * stride + o];
       }
     }
-  }
-}
-
-// Grouped convolutions run as full ones with zeros between the groups, which must not learn.
-void WeightLayout::clear_outside_groups(float* engine) const {
-  if (groups == 1) return;
-  const std::int64_t in_group = c_in / groups, out_group = c_out / groups;
-  for (std::int64_t row = 0; row < taps * c_in; ++row) {
-    const std::int64_t group = row % c_in / in_group;
-    float* filters = engine + row * stride;
-    std::fill(filters, filters + group * out_group, 0.0f);
-    std::fill(filters + (group + 1) * out_group, filters + stride, 0.0f);
   }
 }
 

@@ -14,13 +14,11 @@ namespace pyedge {
 
 // How an array of torch's layout lies in the engine's.
 struct WeightLayout {
-  std::int64_t c_out, c_in, taps, stride;  // a vector: c_in = taps = 1
-  std::int64_t groups = 1;                 // torch holds c_in / groups of each filter
+  std::int64_t c_out, c_in, taps, stride;  // c_in: of a group; a vector: c_in = taps = 1
   std::int64_t floats() const { return taps * c_in * stride; }
-  std::int64_t torch_floats() const { return c_out * (c_in / groups) * taps; }
+  std::int64_t torch_floats() const { return c_out * c_in * taps; }
   void to_engine(const float* torch, float* engine) const;
   void to_torch(const float* engine, float* torch) const;
-  void clear_outside_groups(float* engine) const;
 };
 
 struct Parameter {

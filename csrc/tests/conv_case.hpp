@@ -14,13 +14,13 @@ namespace check {
 struct ConvSizes {
   std::int64_t n, c_in, c_out, h, w;
   std::int64_t kernel_h, kernel_w;
-  std::int64_t stride = 1, padding = 0, dilation = 1;
+  std::int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
 };
 
 struct ConvCase {
   pyedge::ConvShape s{};
   Map input, output;           // the output is a gradient too
-  std::vector<float> weights;  // [tap, c_in, out_stride]
+  std::vector<float> weights;  // [tap, c_in / groups, out_stride]
 
   // in_lanes 1: an input without padding, as images are
   ConvCase(const ConvSizes& z, std::int64_t lanes, std::int64_t in_lanes, std::mt19937& random)
@@ -29,12 +29,12 @@ struct ConvCase {
         output(z.n, slid(z.h, z.kernel_h, z), slid(z.w, z.kernel_w, z), z.c_out, lanes, 4) {
     s = {z.n,      z.c_in,    z.h,           z.w,        input.stride, z.c_out,
          output.h, output.w,  output.stride, z.kernel_h, z.kernel_w,   z.stride,
-         z.stride, z.padding, z.padding,     z.dilation, z.dilation};
+         z.stride, z.padding, z.padding,     z.dilation, z.dilation,   z.groups};
     input.fill(random);
     output.fill(random);
     weights.resize(static_cast<std::size_t>(s.weight_floats()));
     std::normal_distribution<float> normal;
-    for (std::int64_t row = 0; row < s.taps() * s.c_in; ++row) {
+    for (std::int64_t row = 0; row < s.taps() * s.in_group(); ++row) {
       for (std::int64_t o = 0; o < s.c_out; ++o) weight_at(row, o) = normal(random);
     }
   }
@@ -45,9 +45,14 @@ struct ConvCase {
   float& weight_at(std::int64_t row, std::int64_t o) {
     return weights[static_cast<std::size_t>(row * s.out_stride + o)];
   }
-  float weight(std::int64_t tap, std::int64_t i, std::int64_t o) const {
-    return weights[static_cast<std::size_t>((tap * s.c_in + i) * s.out_stride + o)];
+  std::size_t weight_place(std::int64_t tap, std::int64_t k, std::int64_t o) const {
+    return static_cast<std::size_t>((tap * s.in_group() + k) * s.out_stride + o);
   }
+  float weight(std::int64_t tap, std::int64_t k, std::int64_t o) const {
+    return weights[weight_place(tap, k, o)];
+  }
+  // The first input channel that an output channel sees.
+  std::int64_t seen_from(std::int64_t o) const { return o / (s.c_out / s.groups) * s.in_group(); }
 
   // Calls body(input y, input x, tap) for each tap of an output pixel that lies in the image.
   template <typename Body>
@@ -64,8 +69,9 @@ struct ConvCase {
               std::int64_t o) const {
     Sum sum;
     each_tap(oy, ox, [&](std::int64_t y, std::int64_t x, std::int64_t tap) {
-      for (std::int64_t k = 0; k < s.c_in; ++k) {
-        sum.add(look(lens, input.get(i, y, x, k), k) * weight(tap, k, o));
+      for (std::int64_t k = 0; k < s.in_group(); ++k) {
+        const std::int64_t c = seen_from(o) + k;
+        sum.add(look(lens, input.get(i, y, x, c), c) * weight(tap, k, o));
       }
     });
     return sum;
@@ -75,22 +81,23 @@ struct ConvCase {
     std::vector<Sum> sums(input.values.size());
     output.each([&](auto i, auto oy, auto ox, auto o) {
       each_tap(oy, ox, [&](std::int64_t y, std::int64_t x, std::int64_t tap) {
-        for (std::int64_t k = 0; k < s.c_in; ++k) {
-          sums[input.at(i, y, x, k)].add(static_cast<double>(weight(tap, k, o)) *
-                                         output.get(i, oy, ox, o));
+        for (std::int64_t k = 0; k < s.in_group(); ++k) {
+          sums[input.at(i, y, x, seen_from(o) + k)].add(static_cast<double>(weight(tap, k, o)) *
+                                                        output.get(i, oy, ox, o));
         }
       });
     });
     return sums;
   }
-  // [tap, c_in, out_stride]
+  // [tap, c_in / groups, out_stride]
   std::vector<Sum> weight_gradient(const pyedge::Lens& lens) const {
     std::vector<Sum> sums(weights.size());
     output.each([&](auto i, auto oy, auto ox, auto o) {
       each_tap(oy, ox, [&](std::int64_t y, std::int64_t x, std::int64_t tap) {
-        for (std::int64_t k = 0; k < s.c_in; ++k) {
-          sums[static_cast<std::size_t>((tap * s.c_in + k) * s.out_stride + o)].add(
-              look(lens, input.get(i, y, x, k), k) * output.get(i, oy, ox, o));
+        for (std::int64_t k = 0; k < s.in_group(); ++k) {
+          const std::int64_t c = seen_from(o) + k;
+          sums[weight_place(tap, k, o)].add(look(lens, input.get(i, y, x, c), c) *
+                                            output.get(i, oy, ox, o));
         }
       });
     });
@@ -103,7 +110,7 @@ inline std::string describe(const std::string& isa, const ConvSizes& z, int thre
   return isa + " n" + text(z.n) + " c" + text(z.c_in) + ">" + text(z.c_out) + " " + text(z.h) +
          "x" + text(z.w) + " kernel " + text(z.kernel_h) + "x" + text(z.kernel_w) + " stride " +
          text(z.stride) + " padding " + text(z.padding) + " dilation " + text(z.dilation) +
-         " threads " + std::to_string(threads);
+         " groups " + text(z.groups) + " threads " + std::to_string(threads);
 }
 
 // The finish that stores into a map.

@@ -1,5 +1,7 @@
 // Convolution and its two gradients on every path, against plain loops in float64.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "conv_case.hpp"
 #include "kernels/dispatch/dispatch.hpp"
@@ -49,6 +51,26 @@ const std::vector<ConvSizes>& shapes() {
       {2, 33, 34, 22, 38, 3, 3, 1, 1},
       {2, 100, 120, 8, 6, 3, 3, 1, 1},
       {3, 300, 48, 6, 5, 3, 3, 1, 1},
+      // groups of 1, 3, 4, 5, 8, 9, 16, 17, 24 and 33, as wide inside as outside and not
+      {2, 12, 12, 5, 6, 3, 3, 1, 1, 1, 4},
+      {1, 20, 20, 6, 5, 3, 3, 2, 1, 1, 4},
+      {1, 15, 10, 4, 4, 1, 1, 1, 0, 1, 5},
+      {2, 48, 48, 5, 4, 1, 1, 2, 0, 1, 12},
+      {1, 32, 32, 9, 7, 5, 5, 1, 2, 1, 4},
+      {1, 27, 27, 8, 9, 5, 5, 2, 2, 1, 3},
+      {1, 18, 36, 6, 6, 3, 3, 1, 1, 1, 18},
+      {1, 36, 18, 6, 5, 3, 3, 1, 1, 1, 18},
+      {2, 68, 51, 7, 6, 3, 3, 2, 1, 1, 17},
+      {1, 9, 6, 8, 7, 3, 2, 2, 1, 2, 3},
+      {3, 10, 4, 1, 1, 3, 3, 1, 1, 1, 2},
+      {2, 6, 21, 3, 2, 3, 2, 1, 0, 1, 3},
+      {171, 6, 4, 2, 1, 2, 1, 1, 0, 1, 2},
+      // the same, with Winograd on some paths
+      {2, 96, 96, 6, 9, 3, 3, 1, 1, 1, 24},
+      {2, 72, 72, 8, 8, 3, 3, 1, 1, 1, 9},
+      {1, 96, 96, 22, 38, 3, 3, 1, 1, 1, 6},
+      {5, 102, 68, 4, 3, 3, 3, 1, 1, 1, 2},
+      {2, 99, 132, 7, 5, 3, 3, 1, 0, 1, 3},
   };
   return all;
 }
@@ -76,10 +98,11 @@ void on_each_case(const Body& body) {
 void run_forward(const ConvCase& c, const Lens& lens, const Finish& finish,
                  const std::string& where) {
   const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
-  Scratch packed(conv.packed_floats()), scratch(conv.scratch_floats());
-  conv.pack(c.weights.data(), packed.data());
+  Scratch packed(conv.packed_floats()), scratch(conv.scratch_floats()),
+      spread(conv.pack_scratch_floats());
+  conv.pack(c.weights.data(), packed.data(), spread.data());
   conv.run(c.input.data(), lens, packed.data(), finish, scratch.data());
-  CHECK_AT(packed.whole(), where);
+  CHECK_AT(packed.whole() && spread.whole(), where);
   CHECK_AT(scratch.whole(), where);
 }
 
@@ -211,6 +234,37 @@ TEST(conv_weight_gradient_equals_the_sum_of_products) {
       for (std::size_t i = 0; i < wanted.size(); ++i) {
         wanted[i].add(before);
         CHECK_AT(wanted[i].near(gradient.data()[i], tolerance), where);
+      }
+    }
+  });
+}
+
+// Zeros between groups, and Winograd's transforms, may spread it; nothing may hide it, and no other
+// image has it.
+TEST(conv_in_groups_keeps_what_is_not_finite) {
+  check::on_each_isa([](const std::string& isa) {
+    std::mt19937 random(10);
+    for (const ConvSizes& sizes : {ConvSizes{3, 48, 24, 6, 5, 3, 3, 1, 1, 1, 12},
+                                   ConvSizes{3, 72, 72, 8, 8, 3, 3, 1, 1, 1, 3},
+                                   ConvSizes{3, 10, 15, 7, 6, 3, 3, 2, 1, 1, 5}}) {
+      const std::int64_t lanes = pyedge::kernel_table().lanes;
+      for (const float bad :
+           {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        ConvCase c(sizes, lanes, lanes, random);
+        const std::string where = check::describe(isa, sizes, pyedge::num_threads());
+        const std::int64_t channel = sizes.c_in / 2;
+        c.input.values[c.input.at(1, 2, 2, channel)] = bad;
+        run_forward(c, {}, into(c.output), where);
+        c.output.each([&](auto i, auto y, auto x, auto o) {
+          bool sees = false;
+          c.each_tap(y, x, [&](std::int64_t from_y, std::int64_t from_x, std::int64_t) {
+            const std::int64_t k = channel - c.seen_from(o);
+            sees |= i == 1 && from_y == 2 && from_x == 2 && k >= 0 && k < c.s.in_group();
+          });
+          const bool finite = std::isfinite(c.output(i, y, x, o));
+          CHECK_AT(i == 1 || finite, where);
+          CHECK_AT(!sees || !finite, where);
+        });
       }
     }
   });

@@ -18,9 +18,10 @@ namespace {
 // By bands, by matrix product, by Winograd: one image an item, several, bands of one.
 const std::vector<ConvSizes>& shapes() {
   static const std::vector<ConvSizes> all{
-      {7, 5, 9, 6, 7, 3, 3, 2, 1},     {5, 3, 4, 4, 5, 1, 1},
-      {3, 17, 18, 90, 40, 5, 5, 1, 2}, {9, 40, 33, 7, 10, 3, 3, 1, 0},
-      {8, 36, 34, 20, 40, 3, 3, 1, 1}, {2, 36, 34, 40, 40, 3, 3, 1, 1},
+      {7, 5, 9, 6, 7, 3, 3, 2, 1},         {5, 3, 4, 4, 5, 1, 1},
+      {3, 17, 18, 90, 40, 5, 5, 1, 2},     {9, 40, 33, 7, 10, 3, 3, 1, 0},
+      {8, 36, 34, 20, 40, 3, 3, 1, 1},     {2, 36, 34, 40, 40, 3, 3, 1, 1},
+      {3, 40, 20, 9, 7, 3, 3, 2, 1, 1, 5}, {3, 96, 96, 12, 9, 3, 3, 1, 1, 1, 4},
   };
   return all;
 }
@@ -63,8 +64,9 @@ TEST(conv_forward_takes_work_along_for_each_image) {
   check::on_each_case(shapes(), {1, 2, 3}, [](const ConvCase& c, const std::string& where, auto&) {
     const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), pyedge::num_threads());
     std::vector<float> packed(static_cast<std::size_t>(conv.packed_floats())),
-        scratch(static_cast<std::size_t>(conv.scratch_floats()));
-    conv.pack(c.weights.data(), packed.data());
+        scratch(static_cast<std::size_t>(conv.scratch_floats())),
+        spread(static_cast<std::size_t>(conv.pack_scratch_floats()));
+    conv.pack(c.weights.data(), packed.data(), spread.data());
     check_turns(c.input, c.output, where, [&](const Map& from, Map& to, const PerImage& each) {
       conv.run(from.values.data(), {}, packed.data(), into(to), scratch.data(), each);
     });

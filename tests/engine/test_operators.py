@@ -23,6 +23,9 @@ from tests.support.engine_agreement import (
 )
 from tests.support.engine_graphs import GraphMaker, slide
 
+# of a group: about the vectors' widths
+WIDTHS = st.sampled_from([1, 3, 4, 5, 8, 9, 16, 17])
+
 
 @examples(150)
 @given(
@@ -59,24 +62,66 @@ def test_conv2d_of_three_by_three_on_wide_maps(c, size, padding, seed):
     check(net, ("front", "conv", "head"))
 
 
-@examples(80)
+@examples(100)
 @given(
-    groups=st.integers(1, 6),
-    inside=st.integers(1, 4),
-    outside=st.integers(1, 4),
+    groups=st.integers(2, 6),
+    inside=WIDTHS,
+    outside=WIDTHS,
     size=SIZES,
-    kernel=pairs(1, 4),
+    kernel=pairs(1, 5),
     stride=pairs(1, 2),
     padding=pairs(0, 2),
+    dilation=pairs(1, 2),
     bias=st.booleans(),
+    before=AFTER,
+    behind=st.sampled_from(["linear", "norm", "sum"]),
+    learns=st.booleans(),
+    n=st.integers(1, 4),
     seed=SEEDS,
 )
-def test_conv2d_in_groups(groups, inside, outside, size, kernel, stride, padding, bias, seed):
-    assume(min(slide(size, kernel, stride, padding, (1, 1))) > 0)
+def test_conv2d_in_groups(
+    groups, inside, outside, size, kernel, stride, padding, dilation, bias, before, behind, learns,
+    n, seed,
+):  # fmt: skip
+    assume(min(slide(size, kernel, stride, padding, dilation)) > 0)
     net = begin(groups * inside, size, seed)
-    net.conv(groups * outside, kernel, stride, padding, groups=groups, bias=bias, name="conv")
+    net.batch_norm()
+    activation(net, before)
+    source = net.x
+    c = groups * outside
+    net.conv(c, kernel, stride, padding, dilation, groups=groups, bias=bias, name="conv")
+    if behind == "norm":
+        net.batch_norm()
+    elif behind == "sum" and net.shapes[-1] == net.shapes[source]:
+        net.add("add", [net.x, source])
     net.linear(5)
-    check(net, ("front", "conv", "head"))
+    check(net, net.with_weights() if learns else ("front", "head"), n, micro_batch=n // 2)
+
+
+@examples(40)
+@given(
+    groups=st.integers(2, 9),
+    width=WIDTHS,
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.integers(1, 2),
+    side=st.sampled_from([1, 2, 7, 12]),
+    pad=st.booleans(),
+    seed=SEEDS,
+)
+def test_conv2d_in_groups_as_resnexts_and_regnets_have_them(
+    groups, width, kernel, stride, side, pad, seed
+):
+    assume(pad or kernel <= side)
+    net = begin(groups * width, (side, side), seed)
+    net.add("relu")
+    padding = (kernel // 2, kernel // 2) if pad else (0, 0)
+    net.conv(
+        groups * width, (kernel, kernel), (stride, stride), padding, groups=groups, name="conv"
+    )
+    net.add("relu")
+    net.conv(7, (1, 1), name="behind")
+    net.linear(5)
+    check(net, ("front", "conv", "behind", "head"), 3)
 
 
 @examples(60)

@@ -25,7 +25,7 @@ class Convolution : public Operator {
 
   double multiplications(const StepOf& of) const override {
     const ConvShape s = conv_shape(of, 1);
-    return static_cast<double>(s.taps() * s.c_in * s.c_out) *
+    return static_cast<double>(s.taps() * s.in_group() * s.c_out) *
            static_cast<double>(s.out_h * s.out_w);
   }
 
@@ -34,7 +34,7 @@ class Convolution : public Operator {
     const ConvShape s = conv_shape(of, 1);
     Weights made;
     made.weight = parameters.add(of.graph, of.step.node, node.weight,
-                                 {s.c_out, s.c_in, s.taps(), s.out_stride, node.groups});
+                                 {s.c_out, s.in_group(), s.taps(), s.out_stride});
     if (!node.bias.empty()) {
       made.bias = parameters.add(of.graph, of.step.node, node.bias, {s.c_out, 1, 1, s.out_stride});
     }
@@ -45,7 +45,7 @@ class Convolution : public Operator {
     ConvForward& how = planner.plan().forward[at(step)];
     how = ConvForward(conv_shape(planner.of(step), planner.images()), planner.table(),
                       planner.workers());
-    planner.forward_scratch(step, how.scratch_floats());
+    planner.forward_scratch(step, std::max(how.scratch_floats(), how.pack_scratch_floats()));
   }
 
   void plan_backward(Planner& planner, BackwardStep& backward) const override {
@@ -76,7 +76,6 @@ class Convolution : public Operator {
     pass.plan().weight_gradient[at(b.index)].run(pass.tensor(step.in[0].tensor),
                                                  pass.lens(step.in[0]), pass.gradient(step.out),
                                                  weight.gradient.data(), pass.scratch(b));
-    weight.layout.clear_outside_groups(weight.gradient.data());
     pass.add_bias_gradient(b);
   }
 };
@@ -156,6 +155,7 @@ ConvShape conv_shape(const StepOf& of, std::int64_t images) {
     s.stride_h = node.stride[0], s.stride_w = node.stride[1];
     s.padding_h = node.padding[0], s.padding_w = node.padding[1];
     s.dilation_h = node.dilation[0], s.dilation_w = node.dilation[1];
+    s.groups = node.groups;
   }
   return s;
 }
@@ -168,14 +168,14 @@ std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward) {
   return backward.target[0].index < 0 ? 0 : plan.input_gradient[at(backward.index)].packed_floats();
 }
 
-void pack_forward(Pass& pass, int step) {
+void pack_forward(Pass& pass, int step, float* scratch) {
   Weights& c = pass.network().weights[at(step)];
   const Parameter& weight = pass.network().parameters[c.weight];
   if (c.forward_version == weight.version) return;
   pass.timed(weight.name, "pack", [&] {
     const ConvForward& how = pass.plan().forward[at(step)];
     if (c.forward.floats() == 0) c.forward = Buffer(how.packed_floats());
-    how.pack(weight.values.data(), c.forward.data());
+    how.pack(weight.values.data(), c.forward.data(), scratch);
   });
   c.forward_version = weight.version;
 }

@@ -19,7 +19,7 @@ std::int64_t packed_floats(const Plan& plan, int step);
 std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward);
 
 // The result of the pass's images, and `along` with each of them.
-void pack_forward(Pass& pass, int step);
+void pack_forward(Pass& pass, int step, float* scratch);
 void convolve(Pass& pass, int step, float* scratch, const PerImage& along);
 // The gradient of the input, by `put`.
 void input_gradient(Pass& pass, const BackwardStep& backward, const Finish& put,

@@ -2,14 +2,16 @@
 // F(4x4, 3x3). Linear layers are convolutions whose kernel covers the image.
 //
 // Maps are NHWC, a pixel's channels padded to whole vectors (see region.hpp). Weights are
-// [tap, c_in, out_stride], tap = kernel row * kernel_w + kernel column. Nothing is allocated: the
-// caller brings scratch memory. Results do not depend on the number of threads.
+// [tap, c_in / groups, out_stride], tap = kernel row * kernel_w + kernel column. Nothing is
+// allocated: the caller brings scratch memory. Results do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "kernels/conv/channel_panels.hpp"
 #include "kernels/conv/conv_shape.hpp"
+#include "kernels/conv/group_weight_gradient.hpp"
 #include "kernels/conv/per_image.hpp"
 #include "kernels/conv/region.hpp"
 #include "kernels/conv/winograd_forward.hpp"
@@ -29,10 +31,11 @@ class ConvForward {
   ConvForward(const ConvShape& shape, const KernelTable& table, int workers);
   bool winograd() const { return winograd_; }
   std::int64_t packed_floats() const;
+  std::int64_t pack_scratch_floats() const { return winograd_ ? tiles_.pack_scratch_floats() : 0; }
   std::int64_t scratch_floats() const {
     return winograd_ ? tiles_.scratch_floats() : scratch_floats_;
   }
-  void pack(const float* weights, float* packed) const;
+  void pack(const float* weights, float* packed, float* scratch) const;
   // finish.out is the first image's
   void run(const float* input, const Lens& lens, const float* packed, const Finish& finish,
            float* scratch, const PerImage& per_image = {}) const;
@@ -52,11 +55,12 @@ class ConvForward {
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
+  int workers_ = 1;
+  ChannelPanels panels_;
   bool winograd_ = false;
   WinogradForward tiles_;
   Matrix matrix_{};
   std::int64_t band_ = 0, columns_ = 0, region_rows_ = 0;  // rows of output an item
-  int workers_ = 1;
   std::int64_t worker_floats_ = 0, scratch_floats_ = 0;
   std::vector<std::int64_t> tap_offsets_;
 };
@@ -76,6 +80,7 @@ class ConvInputGradient {
            const PerImage& per_image = {}) const;
 
  private:
+  std::int64_t turned_floats() const { return s_.taps() * (s_.c_out / s_.groups) * s_.in_stride; }
   void run_band(const float* gradient, const float* packed, const Finish& finish,
                 std::int64_t image, std::int64_t first, float* region) const;
 
@@ -87,6 +92,7 @@ class ConvInputGradient {
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
   bool winograd_ = false;
+  ChannelPanels panels_;  // of the input's channels
   ConvForward mirrored_;  // Winograd, and matrix products: a forward with turned weights
   bool as_forward_ = false;
   std::vector<Phase> phases_;
@@ -94,8 +100,8 @@ class ConvInputGradient {
   std::int64_t worker_floats_ = 0, scratch_floats_ = 0;
 };
 
-// From input and output gradient to the weights' gradient [tap, c_in, out_stride], which it adds
-// to.
+// From input and output gradient to the weights' gradient [tap, c_in / groups, out_stride], which
+// it adds to.
 class ConvWeightGradient {
  public:
   ConvWeightGradient() = default;
@@ -112,6 +118,7 @@ class ConvWeightGradient {
   const KernelTable* table_ = nullptr;
   bool winograd_ = false, matrix_ = false;
   WinogradWeightGradient tiles_;
+  GroupWeightGradient groups_;
   std::int64_t chunk_ = 1;  // images, or rows of a matrix
   std::int64_t region_rows_ = 0, region_columns_ = 0, scratch_floats_ = 0;
 };

@@ -17,7 +17,7 @@ std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
 
 }  // namespace
 
-bool winograd_pays(const ConvShape& s) {
+bool winograd_pays(const ConvShape& s, std::int64_t products) {
   if (s.kernel_h != 3 || s.kernel_w != 3 || s.stride_h != 1 || s.stride_w != 1 ||
       s.dilation_h != 1 || s.dilation_w != 1 || s.padding_h > 2 || s.padding_w > 2) {
     return false;
@@ -25,16 +25,16 @@ bool winograd_pays(const ConvShape& s) {
   // In multiplications; moving and adding an element of a transform costs about as much as 12.
   constexpr double transform = 12.0;
   const double tiles = static_cast<double>(s.tiles_h() * s.tiles_w());
-  const double pairs = static_cast<double>(s.c_in * s.c_out);
+  const double pairs = static_cast<double>(products);
   const double direct = 9.0 * pairs * static_cast<double>(s.out_h * s.out_w);
   return 36.0 * tiles * (pairs + transform * static_cast<double>(s.c_in + s.c_out)) < direct;
 }
 
 ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int workers)
-    : s_(shape), table_(&table), workers_(workers) {
-  winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
+    : s_(shape), table_(&table), workers_(workers), panels_(shape, table) {
+  winograd_ = winograd_pays(s_, panels_.products()) && s_.in_stride % table.lanes == 0;
   if (winograd_) {
-    tiles_ = WinogradForward(s_, table, workers);
+    tiles_ = WinogradForward(s_, panels_, table, workers);
     return;
   }
   if (s_.covers_image()) {
@@ -62,18 +62,15 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
 }
 
 std::int64_t ConvForward::packed_floats() const {
-  return winograd_ ? tiles_.packed_floats() : s_.weight_floats();
+  return winograd_ ? tiles_.packed_floats() : s_.taps() * panels_.floats();
 }
 
-void ConvForward::pack(const float* weights, float* packed) const {
-  const std::int64_t n = s_.out_stride, k = s_.c_in;
-  if (winograd_) return tiles_.pack(weights, packed);
-  const std::int64_t panel = table_->tile_vectors * table_->lanes;
-  const std::int64_t rows = s_.taps() * k;
-  for (std::int64_t first = 0; first < n; first += panel) {
-    const std::int64_t width = std::min(panel, n - first);
-    for (std::int64_t row = 0; row < rows; ++row) {
-      std::copy_n(weights + row * n + first, width, packed + first * rows + row * width);
+void ConvForward::pack(const float* weights, float* packed, float* scratch) const {
+  if (winograd_) return tiles_.pack(weights, packed, scratch);
+  const std::int64_t tap = s_.in_group() * s_.out_stride;
+  for (const ChannelPanel& panel : panels_.all()) {
+    for (std::int64_t t = 0; t < s_.taps(); ++t, packed += panel.k * panel.width) {
+      panels_.expand(panel, weights + t * tap, packed);
     }
   }
 }
@@ -106,8 +103,8 @@ void ConvForward::run_band(const float* input, const Lens& lens, const float* pa
   g.lines = rows;
   g.a_line = s_.stride_h * columns_ * s_.in_stride, g.c_line = s_.out_w * s_.out_stride;
   g.rows = s_.out_w, g.a_step = s_.stride_w * s_.in_stride, g.c_step = s_.out_stride;
-  g.taps = s_.taps(), g.k = s_.c_in, g.vectors = s_.out_stride / table_->lanes;
-  table_->gemm_pixels(g);
+  g.taps = s_.taps();
+  panels_.multiply(g);
   if (!put.stores()) table_->finish_region(put, values, rows, s_.out_w, {first, 0, 1, 1});
 }
 
@@ -160,8 +157,8 @@ void ConvForward::run_rows(const float* input, const Lens& lens, const float* pa
     PixelGemm g{};
     g.a = from, g.b = packed, g.c = to, g.tap_offsets = tap_offsets_.data();
     g.lines = 1, g.rows = rows, g.a_step = matrix_.a_step, g.c_step = s_.out_stride;
-    g.taps = s_.taps(), g.k = s_.c_in, g.vectors = s_.out_stride / table_->lanes;
-    table_->gemm_pixels(g);
+    g.taps = s_.taps();
+    panels_.multiply(g);
     if (!put.stores()) table_->finish_region(put, values, 1, rows, {0, 0, 1, 1});
   }
 }

@@ -32,7 +32,8 @@ bool source(std::int64_t at, std::int64_t padding, std::int64_t k, std::int64_t 
 ConvInputGradient::ConvInputGradient(const ConvShape& shape, const KernelTable& table, int workers)
     : s_(shape), table_(&table) {
   const ConvShape m = mirrored(s_);
-  winograd_ = winograd_pays(s_) && winograd_pays(m);
+  panels_ = ChannelPanels(m, table);
+  winograd_ = winograd_pays(s_, panels_.products()) && winograd_pays(m, panels_.products());
   as_forward_ = winograd_ || s_.pointwise();
   if (as_forward_) {
     mirrored_ = ConvForward(m, table, workers);
@@ -85,34 +86,36 @@ ConvInputGradient::ConvInputGradient(const ConvShape& shape, const KernelTable& 
 }
 
 std::int64_t ConvInputGradient::packed_floats() const {
-  return as_forward_ ? mirrored_.packed_floats() : s_.taps() * s_.c_out * s_.in_stride;
+  return as_forward_ ? mirrored_.packed_floats() : s_.taps() * panels_.floats();
 }
 
 std::int64_t ConvInputGradient::pack_scratch_floats() const {
-  return s_.taps() * s_.c_out * s_.in_stride;
+  return turned_floats() + (as_forward_ ? mirrored_.pack_scratch_floats() : 0);
 }
 
 void ConvInputGradient::pack(const float* weights, float* packed, float* scratch) const {
-  // turned: [tap, c_out, in_stride], for Winograd and matrix products with the taps reversed
-  const std::int64_t matrix = s_.c_out * s_.in_stride;
+  // turned: [tap, c_out / groups, in_stride], for Winograd and matrix products with the taps
+  // reversed
+  const std::int64_t in_group = s_.in_group(), out_group = s_.c_out / s_.groups;
+  const std::int64_t matrix = out_group * s_.in_stride;
   for (std::int64_t tap = 0; tap < s_.taps(); ++tap) {
     float* turned = scratch + (as_forward_ ? s_.taps() - 1 - tap : tap) * matrix;
-    const float* from = weights + tap * s_.c_in * s_.out_stride;
-    for (std::int64_t o = 0; o < s_.c_out; ++o) {
-      for (std::int64_t i = 0; i < s_.in_stride; ++i) {
-        turned[o * s_.in_stride + i] = i < s_.c_in ? from[i * s_.out_stride + o] : 0.0f;
+    const float* from = weights + tap * in_group * s_.out_stride;
+    for (std::int64_t o = 0; o < out_group; ++o, turned += s_.in_stride) {
+      for (std::int64_t group = 0; group < s_.groups; ++group) {
+        for (std::int64_t i = 0; i < in_group; ++i) {
+          turned[group * in_group + i] = from[i * s_.out_stride + group * out_group + o];
+        }
       }
+      std::fill(turned + s_.c_in, turned + s_.in_stride, 0.0f);
     }
   }
-  if (as_forward_) return mirrored_.pack(scratch, packed);
-  const std::int64_t panel = table_->tile_vectors * table_->lanes;
+  if (as_forward_) return mirrored_.pack(scratch, packed, scratch + turned_floats());
   for (const Phase& phase : phases_) {
-    for (std::int64_t first = 0; first < s_.in_stride; first += panel) {
-      const std::int64_t width = std::min(panel, s_.in_stride - first);
+    for (const ChannelPanel& panel : panels_.all()) {
       for (const std::int64_t tap : phase.taps) {
-        for (std::int64_t o = 0; o < s_.c_out; ++o, packed += width) {
-          std::copy_n(scratch + tap * matrix + o * s_.in_stride + first, width, packed);
-        }
+        panels_.expand(panel, scratch + tap * matrix, packed);
+        packed += panel.k * panel.width;
       }
     }
   }
@@ -155,13 +158,13 @@ void ConvInputGradient::run_band(const float* gradient, const float* packed, con
       g.a = region, g.b = weights, g.c = values, g.tap_offsets = phase.offsets.data();
       g.lines = rows, g.a_line = line, g.c_line = phase.columns * s_.in_stride;
       g.rows = phase.columns, g.a_step = s_.out_stride, g.c_step = s_.in_stride;
-      g.taps = taps, g.k = s_.c_out, g.vectors = s_.in_stride / table_->lanes;
-      table_->gemm_pixels(g);
+      g.taps = taps;
+      panels_.multiply(g);
       table_->finish_region(
           put, values, rows, phase.columns,
           {phase.top + first * s_.stride_h, phase.left, s_.stride_h, s_.stride_w});
     }
-    weights += taps * s_.c_out * s_.in_stride;
+    weights += taps * panels_.floats();
   }
 }
 

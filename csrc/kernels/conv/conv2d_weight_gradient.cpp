@@ -19,7 +19,12 @@ constexpr std::int64_t item_channels = 28;
 ConvWeightGradient::ConvWeightGradient(const ConvShape& shape, const KernelTable& table,
                                        int workers)
     : s_(shape), table_(&table) {
-  winograd_ = winograd_pays(s_) && s_.in_stride % table.lanes == 0;
+  if (s_.groups > 1) {
+    groups_ = GroupWeightGradient(s_, table, workers);
+    scratch_floats_ = groups_.scratch_floats();
+    return;
+  }
+  winograd_ = winograd_pays(s_, s_.c_in * s_.c_out) && s_.in_stride % table.lanes == 0;
   if (winograd_) {
     tiles_ = WinogradWeightGradient(s_, table, workers);
     return;
@@ -37,6 +42,7 @@ ConvWeightGradient::ConvWeightGradient(const ConvShape& shape, const KernelTable
 void ConvWeightGradient::run(const float* input, const Lens& lens, const float* gradient,
                              float* weights, float* scratch) const {
   if (winograd_) return tiles_.run(input, lens, gradient, weights, scratch);
+  if (s_.groups > 1) return groups_.run(input, lens, gradient, weights, scratch);
   const std::int64_t image_floats =
       matrix_ ? s_.in_image() : region_rows_ * region_columns_ * s_.in_stride;
   const std::int64_t line = (matrix_ ? s_.w : region_columns_) * s_.in_stride;

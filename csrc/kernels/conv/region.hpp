@@ -17,6 +17,12 @@ struct Lens {
   float high = __builtin_inff();
   bool clamps() const { return low == 0.0f; }
   bool plain() const { return scale == nullptr && !clamps(); }
+  // The same for a pixel's channels from `first` on.
+  Lens channels(std::int64_t first) const {
+    Lens part = *this;
+    if (scale != nullptr) part.scale += first, part.shift += first;
+    return part;
+  }
 };
 
 // A part of an image, seen through a lens, with zeros where it lies outside the image; all of a

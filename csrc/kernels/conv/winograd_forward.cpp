@@ -14,27 +14,45 @@ constexpr std::int64_t few_tiles = 32, many_tiles = 64;
 // Floats of patches, of a panel of weights and of its products that are to stay in a second-level
 // cache: 1.3 MB.
 constexpr std::int64_t cache_floats = 340000;
+// Output channels at a time where there are groups: patches and products of 32 tiles take 600 KB.
+constexpr std::int64_t group_channels = 64;
 
 }  // namespace
 
-WinogradForward::WinogradForward(const ConvShape& shape, const KernelTable& table, int workers)
-    : s_(shape), table_(&table), tiles_h_(shape.tiles_h()), tiles_w_(shape.tiles_w()) {
+WinogradForward::WinogradForward(const ConvShape& shape, const ChannelPanels& panels,
+                                 const KernelTable& table, int workers)
+    : s_(shape),
+      table_(&table),
+      panels_(panels),
+      tiles_h_(shape.tiles_h()),
+      tiles_w_(shape.tiles_w()) {
+  const std::int64_t columns = choose_columns();
+  blocks_ = panels_.blocks(columns > 0 ? columns : s_.out_stride);
+  deal_out(columns > 0 ? few_tiles : many_tiles, workers);
+  const std::int64_t tiles = chunk_images_ * band_ * tiles_w_;
+  for (const PanelBlock& block : blocks_) {
+    const std::int64_t patches = winograd_positions * winograd_step(tiles, block.count);
+    region_at_ =
+        std::max(region_at_, patches + winograd_positions * winograd_step(tiles, block.width));
+    region_floats_ = std::max(region_floats_, winograd_patch * (4 * tiles_w_ + 2) * block.count);
+  }
+  worker_floats_ = (region_at_ + region_floats_ + 31) / 16 * 16;
+  scratch_floats_ = worker_floats_ * workers;
+}
+
+// Output channels at a time; 0: all, and too many for a cache.
+std::int64_t WinogradForward::choose_columns() const {
+  if (s_.groups > 1) return group_channels;
   const std::int64_t panel =
-      std::min<std::int64_t>(table.tile_vectors * table.lanes, s_.out_stride);
+      std::min<std::int64_t>(table_->tile_vectors * table_->lanes, s_.out_stride);
   const auto floats = [&](std::int64_t columns) {
     return winograd_positions * (winograd_step(few_tiles, s_.in_stride) +
                                  winograd_step(few_tiles, columns) + s_.c_in * columns);
   };
-  columns_ = s_.out_stride;
-  const bool fits = floats(panel) <= cache_floats;
-  while (fits && floats(columns_) > cache_floats) columns_ = (columns_ - 1) / panel * panel;
-  deal_out(fits ? few_tiles : many_tiles, workers);
-  const std::int64_t tiles = chunk_images_ * band_ * tiles_w_;
-  worker_floats_ =
-      winograd_patch * (4 * tiles_w_ + 2) * s_.in_stride +
-      winograd_positions * (winograd_step(tiles, s_.in_stride) + winograd_step(tiles, columns_));
-  worker_floats_ = (worker_floats_ + 31) / 16 * 16;
-  scratch_floats_ = worker_floats_ * workers;
+  if (floats(panel) > cache_floats) return 0;
+  std::int64_t columns = s_.out_stride;
+  while (floats(columns) > cache_floats) columns = (columns - 1) / panel * panel;
+  return columns;
 }
 
 void WinogradForward::deal_out(std::int64_t tiles, int workers) {
@@ -53,8 +71,25 @@ std::int64_t WinogradForward::packed_floats() const {
   return winograd_positions * s_.c_in * s_.out_stride;
 }
 
-void WinogradForward::pack(const float* weights, float* packed) const {
-  table_->winograd_weights(weights, s_.c_in, s_.out_stride, packed);
+std::int64_t WinogradForward::pack_scratch_floats() const {
+  return s_.groups == 1 ? 0 : (9 + winograd_positions) * panels_.largest();
+}
+
+// [36, a tap's panels]
+void WinogradForward::pack(const float* weights, float* packed, float* scratch) const {
+  if (s_.groups == 1) return table_->winograd_weights(weights, s_.c_in, s_.out_stride, packed);
+  for (const ChannelPanel& panel : panels_.all()) {
+    const std::int64_t floats = panel.k * panel.width;
+    for (std::int64_t tap = 0; tap < 9; ++tap) {
+      panels_.expand(panel, weights + tap * s_.in_group() * s_.out_stride, scratch + tap * floats);
+    }
+    float* transformed = scratch + 9 * floats;
+    table_->winograd_weights(scratch, panel.k, panel.width, transformed);
+    for (int position = 0; position < winograd_positions; ++position) {
+      std::copy_n(transformed + position * floats, floats,
+                  packed + position * panels_.floats() + panel.at);
+    }
+  }
 }
 
 void WinogradForward::run(const float* input, const Lens& lens, const float* packed,
@@ -85,40 +120,47 @@ void WinogradForward::run(const float* input, const Lens& lens, const float* pac
 
 void WinogradForward::run_tiles(const float* input, const Lens& lens, const float* packed,
                                 const Finish& finish, Tiles t, float* own) const {
-  const std::int64_t columns = 4 * tiles_w_ + 2, line = columns * s_.in_stride;
   const std::int64_t tiles = t.images * t.rows * tiles_w_;
-  const std::int64_t in_step = winograd_step(tiles, s_.in_stride);
-  float *region = own, *patches = region + winograd_patch * line;
-  float* products = patches + winograd_positions * in_step;
-  for (std::int64_t i = 0; i < t.images; ++i) {
-    for (std::int64_t row = 0; row < t.rows; ++row) {
-      table_->copy_region({input + (t.image + i) * s_.in_image(), s_.h, s_.w, s_.in_stride,
-                           4 * (t.row + row) - s_.padding_h, -s_.padding_w, winograd_patch, columns,
-                           lens, region});
-      table_->winograd_input(region, line, s_.in_stride, tiles_w_,
-                             patches + (i * t.rows + row) * tiles_w_ * s_.in_stride, in_step);
-    }
-  }
   const std::int64_t no_offset = 0;
-  for (std::int64_t c = 0; c < s_.out_stride; c += columns_) {
-    const std::int64_t width = std::min(columns_, s_.out_stride - c);
-    const std::int64_t out_step = winograd_step(tiles, width);
+  for (const PanelBlock& block : blocks_) {
+    const std::int64_t in_step = winograd_step(tiles, block.count);
+    const std::int64_t out_step = winograd_step(tiles, block.width);
+    float* products = own + winograd_positions * in_step;
+    if (s_.groups > 1 || &block == &blocks_.front()) {
+      transform(input, lens, t, block, own + region_at_, own, in_step);
+    }
     for (int position = 0; position < winograd_positions; ++position) {
       PixelGemm g{};
-      g.a = patches + position * in_step;
-      g.b = packed + s_.c_in * (position * s_.out_stride + c);
+      g.a = own + position * in_step;
+      g.b = packed + position * panels_.floats();
       g.c = products + position * out_step;
       g.tap_offsets = &no_offset;
-      g.lines = 1, g.rows = tiles, g.a_step = s_.in_stride, g.c_step = width;
-      g.taps = 1, g.k = s_.c_in, g.vectors = width / table_->lanes;
-      table_->gemm_pixels(g);
+      g.lines = 1, g.rows = tiles, g.a_step = block.count, g.c_step = block.width;
+      g.taps = 1;
+      panels_.multiply(g, block, block.first);
     }
     for (std::int64_t i = 0; i < t.images; ++i) {
-      const Finish put = finish.at((t.image + i) * s_.out_image()).channels(c);
+      const Finish put = finish.at((t.image + i) * s_.out_image()).channels(block.first);
       for (std::int64_t row = 0; row < t.rows; ++row) {
-        table_->winograd_output(products + (i * t.rows + row) * tiles_w_ * width, out_step,
-                                tiles_w_, width, put, s_.out_h, s_.out_w, 4 * (t.row + row));
+        table_->winograd_output(products + (i * t.rows + row) * tiles_w_ * block.width, out_step,
+                                tiles_w_, block.width, put, s_.out_h, s_.out_w, 4 * (t.row + row));
       }
+    }
+  }
+}
+
+void WinogradForward::transform(const float* input, const Lens& lens, Tiles t,
+                                const PanelBlock& block, float* region, float* patches,
+                                std::int64_t step) const {
+  const std::int64_t columns = 4 * tiles_w_ + 2, line = columns * block.count;
+  for (std::int64_t i = 0; i < t.images; ++i) {
+    for (std::int64_t row = 0; row < t.rows; ++row) {
+      table_->copy_region({input + (t.image + i) * s_.in_image() + block.from, s_.h, s_.w,
+                           s_.in_stride, 4 * (t.row + row) - s_.padding_h, -s_.padding_w,
+                           winograd_patch, columns, lens.channels(block.from), region,
+                           block.count});
+      table_->winograd_input(region, line, block.count, tiles_w_, patches, step);
+      patches += tiles_w_ * block.count;
     }
   }
 }

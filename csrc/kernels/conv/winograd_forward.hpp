@@ -3,11 +3,14 @@
 // An item is some images, or a band of one where there are few; it takes a few tile rows at a time,
 // whose patches stay in the second-level cache of the thread that runs it. Where one panel of the
 // 36 weight matrices and its products fit beside them, it goes panel by panel, so that products are
-// gone before they would leave that cache; else position by position.
+// gone before they would leave that cache; else position by position. Of a grouped convolution it
+// takes some panels at a time, and transforms the input channels that these see.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "kernels/conv/channel_panels.hpp"
 #include "kernels/conv/conv_shape.hpp"
 #include "kernels/conv/per_image.hpp"
 #include "kernels/conv/region.hpp"
@@ -19,10 +22,12 @@ class WinogradForward {
  public:
   WinogradForward() = default;
   // in_stride: whole vectors
-  WinogradForward(const ConvShape& shape, const KernelTable& table, int workers);
+  WinogradForward(const ConvShape& shape, const ChannelPanels& panels, const KernelTable& table,
+                  int workers);
   std::int64_t packed_floats() const;
+  std::int64_t pack_scratch_floats() const;
   std::int64_t scratch_floats() const { return scratch_floats_; }
-  void pack(const float* weights, float* packed) const;
+  void pack(const float* weights, float* packed, float* scratch) const;
   // See ConvForward.
   void run(const float* input, const Lens& lens, const float* packed, const Finish& finish,
            float* scratch, const PerImage& per_image) const;
@@ -31,17 +36,21 @@ class WinogradForward {
   struct Tiles {  // tile rows of one image, or all of those of several
     std::int64_t image, images, row, rows;
   };
+  std::int64_t choose_columns() const;
   void deal_out(std::int64_t tiles, int workers);
+  void transform(const float* input, const Lens& lens, Tiles tiles, const PanelBlock& block,
+                 float* region, float* patches, std::int64_t step) const;
   void run_tiles(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                  Tiles tiles, float* own) const;
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
+  ChannelPanels panels_;
+  std::vector<PanelBlock> blocks_;
   std::int64_t tiles_h_ = 0, tiles_w_ = 0;
   std::int64_t band_ = 0, chunk_images_ = 1;  // tile rows, and images, at a time
   std::int64_t item_images_ = 0;              // 0: an item is a band
-  std::int64_t columns_ = 0;                  // output channels at a time
-  std::int64_t worker_floats_ = 0, scratch_floats_ = 0;
+  std::int64_t region_at_ = 0, region_floats_ = 0, worker_floats_ = 0, scratch_floats_ = 0;
 };
 
 }  // namespace pyedge

@@ -183,8 +183,7 @@ void WinogradWeightGradient::transform_input(const float* input, const Lens& len
                                              Channels channels, float* region, float* patches,
                                              std::int64_t step) const {
   const std::int64_t columns = 4 * tiles_w_ + 2, line = columns * channels.width;
-  Lens part = lens;
-  if (lens.scale != nullptr) part.scale += channels.first, part.shift += channels.first;
+  const Lens part = lens.channels(channels.first);
   for (std::int64_t i = 0; i < tiles.images; ++i) {
     for (std::int64_t row = 0; row < tiles.rows; ++row) {
       table_->copy_region({input + (tiles.image + i) * s_.in_image() + channels.first, s_.h, s_.w,

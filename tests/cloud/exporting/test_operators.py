@@ -76,6 +76,11 @@ GOES = {
     "conv_same_even": nn.Conv2d(4, 3, (4, 2), padding="same"),
     "conv_circular": nn.Conv2d(4, 3, 3, padding=1, padding_mode="circular"),
     "conv_dilated_grouped": nn.Conv2d(4, 6, 3, 2, padding=3, dilation=2, groups=2),
+    "conv_grouped": nn.Sequential(nn.Conv2d(4, 40, 1), nn.Conv2d(40, 24, 3, padding=1, groups=8)),
+    "conv_grouped_stride": nn.Sequential(
+        nn.Conv2d(4, 36, 1), nn.ReLU(), nn.Conv2d(36, 36, 5, 2, padding=2, groups=4, bias=False)
+    ),
+    "conv_grouped_pointwise": nn.Sequential(nn.Conv2d(4, 51, 1), nn.Conv2d(51, 68, 1, groups=17)),
     "slice_stride": lambda x: x[:, :, ::2, ::3],
     "slice_start": lambda x: x[..., 1::2, 2:7],
     "slice_negative": lambda x: x[:, :, -5:-1, 0:1],
