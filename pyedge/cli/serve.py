@@ -54,7 +54,7 @@ _LIMITS = {
 _NUMBERS = {
     "most_norm": "size of a contribution's features over that of the student's own (default 4)",
     "most_drop": "a contribution that costs more accuracy on the student's held images is held "
-    "for review (default 0.03)",
+    "for review (default 0.05)",
     "silence_seconds": "after so long without a byte a request ends (default 20)",
 }
 

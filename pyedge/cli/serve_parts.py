@@ -110,7 +110,8 @@ def _list_contributions(args: argparse.Namespace, console: Console, store: Store
     found = _contributions(store).list(("held",) if args.held else STATES)
     lines = [
         f"{each.digest[:_SHORT]}  {each.state}  {each.student}  "
-        f"from {console.sayable(each.device)}: {each.images} images of {listing(each.classes)}\n    {each.reason}"
+        f"from {console.sayable(each.device)}: {each.images} images of "
+        f"{listing(each.classes)}\n    {each.reason}"
         for each in found
     ]
     console.result(

@@ -21,7 +21,7 @@ from pyedge.keywords import keywords
 from pyedge.knowledge.format import DTYPES
 from pyedge.knowledge.pack import Knowledge
 from pyedge.remote.connection import Address, Connection
-from pyedge.remote.contributing import less, own_share, served_as
+from pyedge.remote.contributing import histories, less, own_share, served_as
 from pyedge.remote.downloads import digest_of, download
 from pyedge.remote.outbox import Entry, Outbox, copied
 from pyedge.remote.packs import unpack
@@ -40,7 +40,7 @@ from pyedge.student.archive import read_student
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile
 
-_KEPT_VERSIONS = 3  # of a student; a learner may have begun from an older one
+_KEPT_VERSIONS = 8  # of a student; a learner may have begun from an older one
 _MOST_BYTES_OF_IMAGE = 64 << 20  # of a pack, for each image
 
 
@@ -190,7 +190,7 @@ class Cloud:
         checked_name(student, "offer")
         read_category(path)
         with self._outbox.alone():
-            entry = self._outbox.put("categories", student, 0, copied(Path(os.fsdecode(path))))
+            entry = self._outbox.put("categories", student, copied(Path(os.fsdecode(path))))
         return self._sent(entry)
 
     @keywords()
@@ -224,10 +224,12 @@ class Cloud:
             )
         name, version = served
         with self._outbox.alone():
+            history = histories(given)
             sent = [
                 read_statistics(self._outbox.body(each))
                 for each in self._outbox.entries()
-                if (each.kind, each.student, each.version) == ("contributions", name, version)
+                if (each.kind, each.student) == ("contributions", name)
+                and each.history in history
                 and each.state != "refused"
             ]
             if since is None:
@@ -237,7 +239,11 @@ class Cloud:
             if mine is None:
                 return None
             entry = self._outbox.put(
-                "contributions", name, version, lambda path: write_statistics(mine, path)
+                "contributions",
+                name,
+                lambda path: write_statistics(mine, path),
+                version=version,
+                history=history[-1],
             )
         return self._sent(entry)
 
@@ -317,8 +323,9 @@ class Cloud:
 
     def _sent(self, entry: Entry) -> Contributed:
         """Send what waits, and return what became of one entry; raise what refused it."""
-        outcomes = {each.digest: each for each in self.flush()}
-        found = outcomes.get(entry.digest, entry.outcome())
+        with self._outbox.alone():
+            sent = {each.name: each for each in self._outbox.send(self._connection)}
+        found = sent.get(entry.name, entry).outcome()
         if found.state == "refused":
             raise RefusedError(found.reason, 422, "refused")
         return found

@@ -93,9 +93,9 @@ class Connection:
         self._tries = tries
         self._context = ssl.create_default_context(cafile=ca) if address.secure else None
         self._lock = ForkSafeLock()
+        self._random = random.Random()
         self._open: http.client.HTTPConnection | None = None
         self._process = os.getpid()
-        self._random = random.Random()
 
     def json(self, method: str, path: str, **more: Any) -> Any:
         """Make a request and return the JSON of its answer; raises as `request`."""
@@ -141,6 +141,10 @@ class Connection:
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
         with self._lock:
+            self._hang_up()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):  # not where __init__ failed
             self._hang_up()
 
     @contextmanager

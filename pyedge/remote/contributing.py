@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,15 @@ def served_as(student: StudentFile) -> tuple[str, int] | None:
         if entry.get("command") == "serve" and isinstance(name, str) and type(version) is int:
             return name, version
     return None
+
+
+def histories(student: StudentFile) -> list[str]:
+    """Return a digest of what was done to a student, and before it of every earlier state."""
+    digest, found = hashlib.sha256(), []
+    for entry in student.record:
+        digest.update(json.dumps(entry, sort_keys=True, default=str).encode() + b"\n")
+        found.append(digest.hexdigest())
+    return found or [digest.hexdigest()]
 
 
 def own_share(

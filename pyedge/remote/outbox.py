@@ -1,6 +1,7 @@
 """The outbox: what is to be sent, on the disk before anything is sent, and after it was.
 
-Of each entry there are two files: DIGEST.body, and then DIGEST.json, with which the entry exists.
+Of each entry there are two files: DIGEST.body, and then DIGEST.KIND.STUDENT.json, with which the
+entry exists.
 Both are written atomically, and sending twice does no harm, so a kill at any moment does none.
 """
 
@@ -32,18 +33,25 @@ _TRIES = 6  # of an upload whose offset is not where it was thought to be
 
 @dataclass(frozen=True)
 class Entry:
-    """Something sent, or to be sent. kind: one of KINDS. version: of the student it began from.
+    """Something sent, or to be sent. kind: one of KINDS. number: its place in the order.
 
-    state: "waiting", "refused", or what the service answered.
+    state: "waiting", "refused", or what the service answered. version: of the student that it began
+    from. history: a digest of what the student was when its sums were taken.
     """
 
     digest: str
     kind: str
     student: str
-    version: int
     number: int
+    version: int = 0
+    history: str = ""
     state: str = "waiting"
     reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tells it from others; a file may be sent for several students."""
+        return f"{self.digest}.{self.kind}.{self.student}"
 
     def outcome(self) -> Contributed:
         """Return what became of it."""
@@ -75,18 +83,25 @@ class Outbox:
         """Return the path of what an entry sends."""
         return self._folder / f"{entry.digest}.body"
 
-    def put(self, kind: str, student: str, version: int, write: Callable[[Path], Any]) -> Entry:
+    def put(
+        self,
+        kind: str,
+        student: str,
+        write: Callable[[Path], Any],
+        *,
+        version: int = 0,
+        history: str = "",
+    ) -> Entry:
         """Put what `write` writes into the outbox; the same again waits again if it was refused."""
         new = self._folder / "new"
         write(new)
-        digest = digest_of(new)
-        known = {each.digest: each for each in self.entries()}
-        entry = known.get(digest)
-        if entry is not None and entry.state != "refused":
-            new.unlink()
-            return entry
-        number = max((each.number for each in known.values()), default=0) + 1
-        entry = Entry(digest, kind, student, version, number)
+        known = self.entries()
+        number = max((each.number for each in known), default=0) + 1
+        entry = Entry(digest_of(new), kind, student, number, version, history)
+        for each in known:
+            if each.name == entry.name and each.state != "refused":
+                new.unlink()
+                return each
         new.replace(self.body(entry))
         self.save(entry)
         return entry
@@ -94,13 +109,14 @@ class Outbox:
     def save(self, entry: Entry) -> None:
         """Write an entry."""
         text = json.dumps(asdict(entry), indent=1)
-        path = self._folder / f"{entry.digest}.json"
+        path = self._folder / f"{entry.name}.json"
         write_atomically(path, lambda file: file.write(text.encode()))
 
     def remove(self, entry: Entry) -> None:
         """Forget an entry."""
-        (self._folder / f"{entry.digest}.json").unlink(missing_ok=True)
-        self.body(entry).unlink(missing_ok=True)
+        (self._folder / f"{entry.name}.json").unlink(missing_ok=True)
+        if entry.digest not in {each.digest for each in self.entries()}:
+            self.body(entry).unlink(missing_ok=True)
 
     def send(self, connection: Connection) -> list[Entry]:
         """Send what waits, the oldest first, and return what became of each.
@@ -112,7 +128,7 @@ class Outbox:
             if entry.state != "waiting":
                 continue
             try:
-                entry = _sent(connection, entry, self.body(entry))
+                entry = send_one(connection, entry, self.body(entry))
             except OfflineError as error:
                 done.append(replace(entry, reason=str(error)))
                 break
@@ -123,7 +139,7 @@ class Outbox:
         return done
 
 
-def _sent(connection: Connection, entry: Entry, body: Path) -> Entry:
+def send_one(connection: Connection, entry: Entry, body: Path) -> Entry:
     """Upload a body, have it taken, and return the entry as the service answered."""
     address = f"/v1/students/{entry.student}/{entry.kind}/{entry.digest}"
     for _ in range(_TRIES):
@@ -171,7 +187,7 @@ def _read(path: Path) -> Entry:
         entry = Entry(**content)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{path}: not an entry of an outbox: {error}") from None
-    if entry.kind not in KINDS or entry.digest != path.stem:
+    if entry.kind not in KINDS or entry.name != path.name.removesuffix(".json"):
         raise FormatError(f"{path}: not an entry of an outbox")
     return entry
 

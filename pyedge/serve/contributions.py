@@ -105,8 +105,7 @@ class Contributions:
     ) -> Contribution:
         """Change the state of a contribution. device: whose it must be; None: anybody's.
 
-        A device can withdraw its own, and by that nothing else changes. Raises RefusalError for what is
-        not there, or not the device's.
+        Raises RefusalError for what is not there, or not the device's.
         """
         assert state in STATES
         row = self._students.row(name)

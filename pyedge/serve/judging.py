@@ -54,7 +54,8 @@ def judge(
 ) -> Verdict:
     """Solve with and without a contribution, and compare accuracies on the student's held images.
 
-    student: as it was added. total: of what counts already. Raises RefusalError if there is no solution.
+    student: as it was added. total: of what counts already. Raises RefusalError if
+    there is no solution.
     """
     try:
         with_it, _ = with_merged(student, new if total is None else merged([total, new]))

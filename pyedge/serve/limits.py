@@ -29,4 +29,4 @@ class Limits:
     most_images: int = 100_000
     most_classes: int = 100
     most_norm: float = 4.0
-    most_drop: float = 0.03
+    most_drop: float = 0.05

@@ -1,4 +1,4 @@
-"""RefusalError: why a request is not answered, in words for its sender and nobody else's secrets."""
+"""Refusals: why a request is not answered, in words that hold nobody else's secrets."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Students:
         raise RuntimeError(f"contributions of {name} changed {_TRIES} times while they were solved")
 
     def file(self, name: str, version: int | None = None) -> tuple[Path, Release]:
-        """Return the file of a release, by default of the newest; RefusalError for one that is gone."""
+        """Return the file of a release, by default of the newest; RefusalError if it is gone."""
         if version is None:
             found = self.release(name)
             return self._store.blobs.path(found.digest), found

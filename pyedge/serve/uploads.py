@@ -35,7 +35,7 @@ class Uploads:
         return (part.stat().st_size if part.exists() else 0), False
 
     def open(self, device: str, digest: str, offset: int, length: int, total: int) -> BinaryIO:
-        """Open a part to append `length` bytes at `offset`; RefusalError if they do not belong there.
+        """Open a part for `length` bytes at `offset`; RefusalError if they do not belong there.
 
         total: the size of the whole file.
         """

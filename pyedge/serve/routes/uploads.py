@@ -59,7 +59,7 @@ async def append(
 
 
 def content_length(request: Request) -> int:
-    """Return Content-Length; RefusalError without it, and for a body that would have to be unpacked."""
+    """Return Content-Length; RefusalError without it, and for a body to be unpacked."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise RefusalError(415, "encoding", "body: wanted it as it is, got it encoded")
     text = request.headers.get("content-length", "")
