@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from pyedge.errors import FormatError
 from pyedge.serve.blobs import digest_of, is_digest
@@ -19,12 +20,43 @@ _PART = ".part"
 _OLD_SECONDS = 24 * 3600.0
 
 
+class Part:
+    """The file of an upload that one request appends to, until a later one takes over."""
+
+    def __init__(self, path: Path, turns: dict[Path, Part], lock: threading.Lock) -> None:
+        self._path = path
+        self._turns = turns
+        self._lock = lock
+        with lock:
+            turns[path] = self
+            self._file = path.open("ab")
+
+    def write(self, piece: bytes) -> None:
+        """Append bytes; RefusalError if a later request appends here now."""
+        with self._lock:
+            if self._turns.get(self._path) is not self:
+                raise RefusalError(
+                    409, "offset", "upload: wanted the latest request, got an earlier one"
+                )
+            self._file.write(piece)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._file.close()
+            if self._turns.get(self._path) is self:
+                del self._turns[self._path]
+
+
 class Uploads:
     """Each device has a folder of its own; a file there is a part, or complete and checked."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
         self._folder = store.uploads
         self._limits = limits
+        self._lock = threading.Lock()
+        self._turns: dict[Path, Part] = {}
 
     def offset(self, device: str, digest: str) -> tuple[int, bool]:
         """Return how many bytes are here, and whether that is all."""
@@ -34,7 +66,7 @@ class Uploads:
         part = whole.with_suffix(_PART)
         return (part.stat().st_size if part.exists() else 0), False
 
-    def open(self, device: str, digest: str, offset: int, length: int, total: int) -> BinaryIO:
+    def open(self, device: str, digest: str, offset: int, length: int, total: int) -> Part:
         """Open a part for `length` bytes at `offset`; RefusalError if they do not belong there.
 
         total: the size of the whole file.
@@ -52,8 +84,7 @@ class Uploads:
         folder = self._folder / device
         folder.mkdir(mode=0o700, exist_ok=True)
         self._make_room(folder, total - here)
-        part = self._path(device, digest).with_suffix(_PART)
-        return part.open("ab")
+        return Part(self._path(device, digest).with_suffix(_PART), self._turns, self._lock)
 
     def finish(self, device: str, digest: str, total: int) -> bool:
         """Tell whether the file is complete now; RefusalError if it then has another digest."""

@@ -42,7 +42,7 @@ async def append(
     """
     uploads = service_of(request).uploads
     length = content_length(request)
-    file = await run_in_threadpool(
+    part = await run_in_threadpool(
         uploads.open, device.id, digest, upload_offset, length, upload_length
     )
     received = 0
@@ -51,9 +51,9 @@ async def append(
             received += len(piece)
             if received > length:
                 raise RefusalError(413, "too_large", f"body: wanted {length} bytes, got more")
-            await run_in_threadpool(file.write, piece)
+            await run_in_threadpool(part.write, piece)
     finally:
-        await run_in_threadpool(file.close)
+        await run_in_threadpool(part.close)
     complete = await run_in_threadpool(uploads.finish, device.id, digest, upload_length)
     return Offset(offset=upload_offset + received, complete=complete)
 
