@@ -1,6 +1,6 @@
 """Write docs/openapi.json, the description of the service's addresses.
 
-    python -m tools.openapi
+python -m tools.openapi
 """
 
 from __future__ import annotations

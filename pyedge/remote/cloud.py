@@ -236,15 +236,17 @@ class Cloud:
                 mine = own_share(given, self._base(name, version), self._fetched, sent)
             else:
                 mine = less(_statistics_of(given), [_statistics_of(since), *sent])
-            if mine is None:
-                return None
-            entry = self._outbox.put(
-                "contributions",
-                name,
-                lambda path: write_statistics(mine, path),
-                version=version,
-                history=history[-1],
-            )
+            if mine is not None:
+                entry = self._outbox.put(
+                    "contributions",
+                    name,
+                    lambda path: write_statistics(mine, path),
+                    version=version,
+                    history=history[-1],
+                )
+        if mine is None:
+            self.flush()  # what was contributed before may still wait
+            return None
         return self._sent(entry)
 
     @keywords()

@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("fastapi")
 from pyedge.serve.limits import Limits
-from pyedge.serve.refusals import RefusalError
 from pyedge.serve.rates import AtOnce, Rates
+from pyedge.serve.refusals import RefusalError
 from pyedge.serve.tokens import add_token, device_of, list_tokens, revoke_token
 from tests.support.cloud_service import NAME, Running, running
 from tests.support.raw_http import ask, fault, opened

@@ -36,7 +36,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("no /usr/lib/postgresql/*/bin: apt-get install postgresql")
     pytest.importorskip("psycopg")
     user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/pyedge-pg.XXXXXX"], text=True)[:-1])
+    folder = Path(
+        subprocess.check_output(["mktemp", "-d", "/tmp/pyedge-pg.XXXXXX"], text=True)[:-1]
+    )
     if user:
         shutil.chown(folder, "postgres", "postgres")
     data = folder / "data"
