@@ -27,7 +27,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.part == "list":
             found = cloud.categories(args.student)
             lines = [
-                f"{shown(c.name)}: {c.images} images, {c.detail}, {c.bytes:,} bytes" for c in found
+                f"{shown(each.name)}: {each.images} images, {each.detail}, {each.bytes:,} bytes"
+                for each in found
             ]
             console.result(
                 "\n".join(lines or ["no categories"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +41,9 @@ from pyedge.student.archive import read_student
 if TYPE_CHECKING:
     from pyedge.student.file import StudentFile
 
-_KEPT_VERSIONS = 8  # of a student; a learner may have begun from an older one
+# of a student, what is kept beside what was used lately: a learner may have begun from it
+_KEPT_VERSIONS = 8
+_UNUSED_SECONDS = 30 * 24 * 3600.0
 _MOST_BYTES_OF_IMAGE = 64 << 20  # of a pack, for each image
 
 
@@ -345,7 +348,9 @@ class Cloud:
                 f"contribute: learner: wanted one that began as a student in {self.folder}, got "
                 f"version {version} of {name}, which is not there; since= says what not to count"
             )
-        return read_student(kept)
+        found = read_student(kept)
+        os.utime(kept)  # it is in use, so it is not forgotten
+        return found
 
     def _fetched(self, digest: str) -> Statistics | None:
         """Return the statistics of a category file that was fetched from here, or None."""
@@ -354,10 +359,13 @@ class Cloud:
         return None if path is None or digest_of(path) != digest else read_category(path)
 
     def _forget_old(self, name: str) -> None:
-        """Forget all but the newest versions of a student, and what was contributed from them."""
+        """Forget old versions of a student that are out of use, and what was sent from them."""
         kept = self._versions(name)
         for old in kept[:-_KEPT_VERSIONS]:
-            self._kept(name, old).unlink(missing_ok=True)
+            path = self._kept(name, old)
+            if time.time() - path.stat().st_mtime < _UNUSED_SECONDS:
+                continue
+            path.unlink()
             for entry in self._outbox.entries():
                 same = (entry.kind, entry.student, entry.version) == ("contributions", name, old)
                 if same and entry.state != "waiting":

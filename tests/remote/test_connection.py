@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_pauses_grow_and_differ() -> None:
     found = [list(pauses(8, random.Random(seed))) for seed in range(200)]
     assert len(found[0]) == 7
     most = [max(each[i] for each in found) for i in range(7)]
-    assert all(b > 1.5 * a for a, b in zip(most[:5], most[1:6], strict=True))
+    assert all(b > 1.5 * a for a, b in pairwise(most[:6]))
     assert max(most) <= 10
     assert len({each[3] for each in found}) == 200
     assert [asked(each) for each in (None, "3", "-1", "soon", "999")] == [0, 3, 0, 0, 60]
@@ -200,7 +200,7 @@ def test_download_of_another_file_is_not_believed(tmp_path: Path, content: bytes
         serving(lambda to: to.say(200, content)) as (url, _),
         pytest.raises(
             (pyedge.FormatError, pyedge.OfflineError),
-            match="another file|more than the 102400 bytes",
+            match=r"another file|more than the 102400 bytes",
         ),
     ):
         download(connection(url), "/f", DIGEST, len(DATA), tmp_path / "f")
@@ -246,7 +246,7 @@ def test_pack_from_a_service_is_not_trusted(tmp_path: Path, content: bytes, mess
 
 
 @pytest.fixture
-def learner(tmp_path: Path) -> Iterator[pyedge.EdgeLearner]:
+def learner(tmp_path: Path) -> pyedge.EdgeLearner:
     """A learner that began as a served student, and has learned since."""
     pixels, labels = images(90)
     student = pyedge.add_statistics(tiny_student(), pixels, labels)
@@ -256,7 +256,7 @@ def learner(tmp_path: Path) -> Iterator[pyedge.EdgeLearner]:
     pyedge.write_student(student, tmp_path / "students" / "rows.1.pyedge")
     found = pyedge.EdgeLearner(tmp_path / "students" / "rows.1.pyedge")
     found.learn(*images(12, seed=4))
-    yield found
+    return found
 
 
 def taking(to: Handler) -> None:

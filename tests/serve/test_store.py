@@ -95,9 +95,14 @@ def test_migrations_make_the_tables(tmp_path: Path, url: str | None) -> None:
 
 def test_transaction_that_fails_writes_nothing(tmp_path: Path, url: str | None) -> None:
     store = Store(tmp_path / "store", url)
-    with pytest.raises(ZeroDivisionError), store.database.writing() as connection:
-        connection.execute(text("INSERT INTO students VALUES (7,'a','f','s','b',NULL,0)"))
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with store.database.writing() as connection:
+            connection.execute(text("INSERT INTO students VALUES (7,'a','f','s','b',NULL,0)"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with store.database.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM students")).scalar() == 0
     store.close()
