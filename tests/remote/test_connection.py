@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pyedge.remote.connection import Address, Connection
 from pyedge.remote.downloads import digest_of, download
 from pyedge.remote.outbox import Outbox
 from tests.support.edge_student import images, tiny_student
+from tests.support.paths import ROOT
 from tests.support.scripted_server import Handler, serving
 
 
@@ -347,3 +349,30 @@ def test_refused_contribution_is_not_sent_again(
         assert cloud.flush() == ()
         assert cloud.waiting() == ()
         assert len(asked_for) == 3
+
+
+def test_device_side_of_a_cloud_is_small_and_needs_numpy_alone() -> None:
+    sources = [*(ROOT / "pyedge" / "remote").glob("*.py"), ROOT / "pyedge" / "edge" / "teacher.py"]
+    sources += (ROOT / "pyedge" / "cli").glob("c*_o*line.py")
+    sources.append(ROOT / "pyedge" / "cli" / "cloud_options.py")
+    assert len(sources) > 10
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sources:
+            archive.write(path)
+    assert len(stream.getvalue()) < 60_000
+    code = (
+        "import sys\n"
+        "from importlib.metadata import packages_distributions\n"
+        "import pyedge\n"
+        "pyedge.Cloud\n"
+        "known = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(known & packages_distributions().keys() - {'numpy', 'pyedge'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
