@@ -14,12 +14,12 @@ BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake)
 	$(if $(shell command -v ninja),,ninja)
 
 .PHONY: help demo docs docs-serve test test-poisoned test-neon neon-report wheel-aarch64 \
-	test-aarch64 crash-test fuzz sanitize bench bench-phone lint format build clean
+	test-aarch64 cloud-demo test-cloud-faults crash-test fuzz sanitize bench bench-phone lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, docs, docs-serve,"
-	@echo "test-poisoned, test-neon, neon-report, wheel-aarch64, test-aarch64, crash-test, fuzz, sanitize, clean"
+	@echo "test-poisoned, test-neon, neon-report, wheel-aarch64, test-aarch64, cloud-demo, test-cloud-faults, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -65,6 +65,14 @@ wheel-aarch64: $(VENV)/.cross
 # needs qemu-aarch64-static; docs/aarch64.md
 test-aarch64: build wheel-aarch64
 	$(BIN)/python tools/test_aarch64.py
+
+# a service, and three devices without torch that learn from each other: docs/cloud.md
+cloud-demo: build
+	$(BIN)/python -m pyedge.demo.cloud
+
+# 200 kills of the service while devices contribute
+test-cloud-faults: build
+	$(BIN)/python tools/cloud_faults.py
 
 crash-test: build
 	$(BIN)/python tools/crash_test.py

@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from pyedge import _moved
 from pyedge._version import __version__
-from pyedge.errors import DivergedError, ExportError, FormatError, PyedgeError, StructureError
+from pyedge.errors import (
+    DivergedError,
+    ExportError,
+    FormatError,
+    OfflineError,
+    PyedgeError,
+    RefusedError,
+    StructureError,
+)
 
 _moved.install()
 
 # name -> module that defines it; these need numpy alone
 _EDGE = {
+    "Cloud": "pyedge.remote.cloud",
     "EdgeImages": "pyedge.images.edge_images",
     "EdgeLearner": "pyedge.edge.learner",
     "Evaluation": "pyedge.runs.evaluation",
@@ -76,6 +85,7 @@ if TYPE_CHECKING:
     from pyedge.edge.result import LearnResult
     from pyedge.images.edge_images import EdgeImages
     from pyedge.knowledge.pack import Knowledge
+    from pyedge.remote.cloud import Cloud
     from pyedge.runs.evaluation import Evaluation
     from pyedge.statistics.category_file import read_category
     from pyedge.statistics.merging import merge_statistics, subtract_statistics
@@ -85,6 +95,7 @@ if TYPE_CHECKING:
     from pyedge.student.file import StudentFile
 
 __all__ = [
+    "Cloud",
     "DivergedError",
     "EdgeImages",
     "EdgeLearner",
@@ -95,8 +106,10 @@ __all__ = [
     "LearnOptions",
     "LearnResult",
     "Memory",
+    "OfflineError",
     "Plan",
     "PyedgeError",
+    "RefusedError",
     "Statistics",
     "Structure",
     "StructureError",

@@ -26,3 +26,19 @@ class DivergedError(PyedgeError, ArithmeticError):
     before the run if the run had spawned processes. On the device the learner keeps the weights
     that it had before.
     """
+
+
+class OfflineError(PyedgeError, OSError):
+    """A cloud's service cannot be reached, or does not answer in time, after several tries."""
+
+
+class RefusedError(PyedgeError, ValueError):
+    """A cloud's service has answered that it will not do this; the message says why.
+
+    status: of HTTP. code: one word for programs, such as "scope" or "not_found".
+    """
+
+    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code

@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("pyedge.cli.evaluate", "show how often a network is right, class by class"),
     "export": ("pyedge.cli.export", "write the student as a file for a device"),
     "knowledge": ("pyedge.cli.knowledge", "record what the teacher knows of images"),
+    "serve": ("pyedge.cli.serve", "run the cloud's service for many devices"),
     "learn": ("pyedge.cli.learn", "on the device: learn new categories, without torch"),
     "category": ("pyedge.cli.category", "on the device: add classes without images, and merge"),
     "predict": ("pyedge.cli.predict", "on the device: tell what images show"),
@@ -65,7 +66,17 @@ Exit codes: 0 done, 1 the work failed (a bad file, a training that diverged), 2 
 130 interrupted. PYEDGE_DEBUG=1 shows where an error comes from.
 """
 
-_INSTALL = {"sklearn": "demo", "PIL": "images"}
+_INSTALL = {
+    "sklearn": "demo",
+    "PIL": "images",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "sqlalchemy": "serve",
+    "alembic": "serve",
+    "prometheus_client": "serve",
+    "psycopg": "postgres",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pyedge.classes.matching import listing, shown
-from pyedge.cli import options, outputs, parsing
+from pyedge.cli import category_online, cloud_options, options, outputs, parsing
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import existing
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyedge.edge.learner import EdgeLearner
     from pyedge.statistics.sums import Statistics
 
-USAGE = "make|add|show|forget|sums|merge ..."
+USAGE = "make|add|show|forget|sums|merge|list|get|offer ..."
 
 DESCRIPTION = """\
 Teach a device classes that it has no images of, and add up what several devices have seen.
@@ -36,6 +36,10 @@ examples:
   pyedge category sums taught.pyedge --since student.pyedge --out mine.sums
       Only what this device has learned since, to send it without the student.
   pyedge category merge student.pyedge mine.sums theirs.sums --out all.pyedge
+  pyedge category list signs --cloud https://cloud.example:8765
+  pyedge category get signs mug --cloud https://cloud.example:8765 --out mug.category
+  pyedge category offer signs mug.category --cloud https://cloud.example:8765
+      What other devices offer for the student called signs, and an offer to them.
 """
 
 _STUDENT = "a student with statistics (.pyedge)"
@@ -87,7 +91,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     merge.add_argument("student", metavar="STUDENT", help=_STUDENT)
     merge.add_argument("files", metavar="SUMS", nargs="+", help="files of pyedge category sums")
     options.add_out(merge, "the merged student")
-    for each in (make, add, show, forget, sums, merge):
+    listed = _part(parts, "list", "list the category files that a service has")
+    listed.add_argument("student", metavar="STUDENT", help="its name on the service")
+    get = _part(parts, "get", "download a category file from a service")
+    get.add_argument("student", metavar="STUDENT", help="its name on the service")
+    get.add_argument("name", metavar="NAME", help="the class")
+    options.add_out(get, "the category file")
+    offer = _part(parts, "offer", "offer a category file to all devices of a service")
+    offer.add_argument("student", metavar="STUDENT", help="its name on the service")
+    offer.add_argument("file", metavar="FILE", help="a file of pyedge category make")
+    for each in (listed, get, offer):
+        cloud_options.add_options(each, required=True)
+    for each in (make, add, show, forget, sums, merge, listed, get, offer):
         options.add_output(each)
 
 
@@ -100,6 +115,8 @@ def _part(parts: Any, name: str, what: str) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Run a part."""
     console.prog += f" {args.part}"
+    if args.part in ("list", "get", "offer"):
+        return category_online.run(args, console)
     parts = {"make": _make, "add": _add, "show": _show, "forget": _forget, "sums": _sums}
     return parts.get(args.part, _merge)(args, console)
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyedge.classes.matching import absent, listing, nearly
-from pyedge.cli import described, learn_method, memory, names, options, outputs, parsing
+from pyedge.cli import (
+    cloud_options,
+    described,
+    learn_method,
+    memory,
+    names,
+    options,
+    outputs,
+    parsing,
+)
 from pyedge.cli.console import Console, EvaluationLog
 from pyedge.cli.parsing import UsageError, existing
 from pyedge.edge.methods import METHODS
@@ -50,6 +60,8 @@ examples:
   pyedge learn student.pyedge photos --add mug --memory kept.memory --per-class 20 \\
       --out taught.pyedge
       Images of old classes in kept.memory are replayed; 20 of each class are kept there.
+  pyedge learn signs photos --add mug --cloud https://cloud.example:8765 --out taught.pyedge
+      The student called signs, from a service, which then gets sums of what was learned.
 """
 
 
@@ -112,6 +124,14 @@ def add_arguments(parser: parsing.Parser) -> None:
         default="accuracy",
         help="what is best: the share of all images (default), or the mean over classes",
     )
+    online = parser.add_argument_group("a cloud's service (docs/cloud.md)")
+    cloud_options.add_options(online)
+    online.add_argument(
+        "--no-contribute",
+        dest="contribute",
+        action="store_false",
+        help="send no sums of what was learned",
+    )
     options.add_seed(parser, "order, shifts, views and what is held back")
     options.add_length(parser, epochs=10)
     learning = options.add_learning(parser, lr="default 0.01", batch_size=64)
@@ -141,6 +161,10 @@ def add_arguments(parser: parsing.Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Learn, and write the student."""
     _check(args)
+    cloud = cloud_options.cloud_of(args)
+    if cloud is not None and not os.path.exists(args.student):
+        args.student = str(cloud.download(args.student))
+        console.note(f"{args.student}: the newest version of the service")
     existing(args.student)
     outputs.check_out(args.out, args.student, checkpoint=True)
     memory.check(args)
@@ -186,6 +210,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return sum(shares) / len(shares)
 
     given: dict[str, Any] = {"method": method, "knowledge": args.knowledge, "val": val}
+    given |= {"cloud": cloud if method != "labels" and args.knowledge is None else None}
     given |= {"labelled": labelled, "score": None if val is None else score}
     if method == "statistics":
         settings = {"forgettable": args.forgettable, "seed": args.seed}
@@ -204,6 +229,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         kept.save(args.memory)
         told = {"path": args.memory, "images": kept.counts, "bytes": kept.nbytes}
     student = learner.student
+    sent = None
+    if cloud is not None and args.contribute:
+        sent = cloud.contribute(learner)
+        if sent is not None:
+            console.note(f"contribution {sent.digest[:12]}: {sent.state} ({sent.reason})")
     console.result(
         f"{learn_method.summary(result, method, len(images))}\n"
         + "\n".join([*described.lines(student), f"written to {args.out}"]),
@@ -215,6 +245,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "labels": labelled,
             "knowledge": args.knowledge,
             "memory": told,
+            "contribution": None if sent is None else vars(sent),
             "classes": learner.classes,
             "added": added,
             "memory_bytes": learner.memory_bytes(result.batch_size),
@@ -230,8 +261,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(
             f"{args.student} is a network file; pyedge export makes a student file (.pyedge) of it"
         )
-    if args.no_labels and args.knowledge is None:
-        raise UsageError("--no-labels without --knowledge leaves nothing to learn from")
+    if args.no_labels and args.knowledge is None and args.cloud is None:
+        raise UsageError("--no-labels without --knowledge or --cloud leaves nothing to learn from")
     if args.no_labels and not any(args.lambdas[:2]):
         raise UsageError(
             f"--lambdas: wanted J_1 or J_b above 0, as --no-labels drops J_3, got "

@@ -43,7 +43,9 @@ def method_of(args: argparse.Namespace, console: Console, learner: EdgeLearner) 
     named = [f"--{name.replace('_', '-')}" for name in _OF_STEPS if name in args.given]
     wrong = {
         "statistics": f"{named[0]} has no meaning for it, which takes no steps" if named else "",
-        "transfer": "" if args.knowledge else "needs --knowledge PACK, what a teacher has left",
+        "transfer": ""
+        if args.knowledge or args.cloud
+        else "needs --knowledge PACK, what a teacher has left",
         "labels": "has no use for --knowledge; --method transfer takes both"
         if args.knowledge
         else "",
@@ -54,7 +56,8 @@ def method_of(args: argparse.Namespace, console: Console, learner: EdgeLearner) 
     method = chosen_method(
         args.method,
         student,
-        knowledge=args.knowledge,
+        # with labels a service's teacher is asked only where that is meant
+        knowledge=args.knowledge or (args.cloud if _asked(args) else None),
         # with statistics it is only written to, which has to be asked for
         memory=None if args.method == "statistics" else args.memory,
         labels=None if args.no_labels else True,
@@ -71,6 +74,10 @@ def method_of(args: argparse.Namespace, console: Console, learner: EdgeLearner) 
             f"note: {why} means steps; without it {args.student} would learn from its statistics"
         )
     return method
+
+
+def _asked(args: argparse.Namespace) -> bool:
+    return args.no_labels or args.method == "transfer"
 
 
 def summary(result: LearnResult, method: str, images: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pyedge.cloud.knowledge_inputs import Pair
 from pyedge.cloud.knowledge_maps import store_map
@@ -55,11 +57,20 @@ class Recorder:
 
         Raises ValueError for an answer that is not finite.
         """
-        logits, maps = pair.answer(images)
+        self.write(pair, *pair.answer(images), rows)
+
+    @torch.no_grad()
+    def write(
+        self, pair: Pair, logits: Tensor, maps: Sequence[Sequence[Tensor]], rows: NDArray[np.int64]
+    ) -> None:
+        """Write a teacher's answers as these rows; the maps only where the pack has groups.
+
+        Raises ValueError for an answer that is not finite.
+        """
         answers = logits.float().cpu().numpy()
         finite = np.isfinite(answers).all(axis=1)
         self._writers["logits.npy"].put(rows, answers)
-        for g, blocks in enumerate(maps):
+        for g, blocks in enumerate(maps[: len(self._manifest.groups)]):
             kept = torch.from_numpy(pair.student.kept[g]).to(pair.device)
             for k, block in enumerate(blocks):
                 stored = store_map(block, kept, self._manifest.dtype)

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pyedge._version import __version__
 from pyedge.arguments import choice, flag, kind_of, plain_number, whole
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.knowledge_folder import check_space, check_target, new_pack
 from pyedge.cloud.knowledge_inputs import (
-    Pair,
     digest_of,
     fit,
     images_of,
     student_of,
     teacher_stands_first,
 )
+from pyedge.cloud.knowledge_plan import bytes_of, full_manifest, planned
 from pyedge.cloud.knowledge_recorder import Recorder
 from pyedge.cloud.knowledge_views import draw_views, preprocess
 from pyedge.cloud.shown import compare, shown_in, shown_to
 from pyedge.cloud.training.progress import TrainingBar
 from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data.augment import Augment
-from pyedge.images.digests import image_digests, set_digest
+from pyedge.images.digests import image_digests
 from pyedge.images.doubts import Doubts, wanted
 from pyedge.images.edge_images import EdgeImages
 from pyedge.images.pixels import Look, contradicts
@@ -41,7 +39,6 @@ from pyedge.student.file import StudentFile
 from pyedge.warning import warn
 
 _WHERE = "make_knowledge"
-_UNKNOWN = "0" * 64  # a digest that is not needed
 
 
 @keywords(old_order=teacher_stands_first)
@@ -101,14 +98,15 @@ def make_knowledge(
     pair = fit(teacher, file)
     _doubt(teacher, file, given)
     digests = image_digests(given)
-    manifest = replace(
-        _plan(pair, len(given), dtype, views),
+    manifest = full_manifest(
+        pair,
+        given,
+        digests,
         classes=pair.class_names(classes),
         teacher=digest_of(pair.teacher),
-        image_set=set_digest(digests),
+        dtype=dtype,
+        views=views,
         settings={
-            "pyedge": __version__,
-            "preprocessing": dict(file.preprocessing) if given.array.dtype == np.uint8 else None,
             "augment": {"crop_padding": augment.crop_padding, "flip": augment.flip},
             "plain_view": plain_view,
             "seed": seed,
@@ -116,7 +114,7 @@ def make_knowledge(
             "batch_size": batch_size,
         },
     )
-    check_space(path, _bytes_of(manifest))
+    check_space(path, bytes_of(manifest))
     drawn = draw_views(len(given), views, file.input_shape, augment, seed, plain_view)
     batches = _batches(manifest, batch_size, seed if teacher_batch_norm == "batch" else None)
     with (
@@ -154,7 +152,7 @@ def knowledge_bytes(
     images = plain_number(images)
     if not isinstance(images, int):
         images = len(images_of(images, file.input_shape, file.preprocessing))
-    return _bytes_of(_plan(fit(teacher, file), images, dtype, views))
+    return bytes_of(planned(fit(teacher, file), images, dtype, views))
 
 
 def _doubt(teacher: nn.Module, file: StudentFile, images: EdgeImages) -> None:
@@ -170,25 +168,6 @@ def _doubt(teacher: nn.Module, file: StudentFile, images: EdgeImages) -> None:
             f"{wanted(file.preprocessing)}; but before its export the student was shown images "
             f"with {shown}"
         )
-
-
-def _plan(pair: Pair, images: int, dtype: str, views: int) -> Manifest:
-    """Return the part of a pack's manifest that decides its size."""
-    return Manifest(
-        images=images,
-        views=views,
-        classes=tuple(map(str, range(pair.logits))),
-        dtype=dtype,
-        input_shape=pair.student.input_shape,
-        groups=pair.groups,
-        student=pair.student.structure_digest,
-        teacher=_UNKNOWN,
-        image_set=_UNKNOWN,
-    )
-
-
-def _bytes_of(manifest: Manifest) -> int:
-    return sum(spec.file_bytes for spec in manifest.arrays().values())
 
 
 def _checked(augment: Augment | None, shape: tuple[int, int, int]) -> Augment:

@@ -28,7 +28,7 @@ from pyedge.runs.evaluation import scored
 from pyedge.statistics.calibration import calibration_error
 from pyedge.statistics.grid import rounded, step_for
 from pyedge.statistics.merging import joined, merged, without, without_class
-from pyedge.statistics.sums import Statistics, of_values
+from pyedge.statistics.sums import Statistics, of_values, sums_digest
 from pyedge.student.features import classifier_of, features_digest
 from pyedge.student.tail import without_rows
 from pyedge.warning import warn
@@ -137,6 +137,8 @@ def learn_statistics(
         "images": len(lesson.rows),
         "labels": lesson.labels is not None,
         "knowledge": None if lesson.knowledge is None else lesson.knowledge.digest,
+        # by which two students that have learned other images are told apart
+        "sums": sums_digest(more),
     }
     student = with_statistics(student, _together(student, more, "learn", forgettable), entry)
     engine = with_classifier(engine, student)

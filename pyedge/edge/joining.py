@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +53,9 @@ def with_category(student: StudentFile, given: Any, name: str | None) -> Student
     else:
         student = with_classes(student, [called], where)
     entry = {"command": where, "class": called, "images": int(category.counts[0])}
+    if isinstance(given, (str, os.PathLike)):
+        # by which `Cloud.contribute` knows sums that are not this device's
+        entry["file"] = hashlib.sha256(Path(given).read_bytes()).hexdigest()
     return _joined(student, [replace(category, classes=(called,))], entry)
 
 

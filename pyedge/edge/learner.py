@@ -33,6 +33,7 @@ from pyedge.edge.run import Score
 from pyedge.edge.solving import distances
 from pyedge.edge.stepwise import learn_lesson, restore_engine
 from pyedge.edge.summing import Summing
+from pyedge.edge.teacher import Teacher, taught
 from pyedge.edge.trainable import trainable_layers
 from pyedge.edge.turns import Turns
 from pyedge.files.npy_archive import ArraySpec
@@ -251,6 +252,7 @@ class EdgeLearner(Summing):
         labelled: bool = False,
         method: str = "auto",
         knowledge: Any = None,
+        cloud: Teacher | None = None,
         memory: Any = None,
         val: Any = None,
         score: Score | None = None,
@@ -296,6 +298,8 @@ class EdgeLearner(Summing):
         check_score(score, "learn")
         forgettable = flag(forgettable, "learn: forgettable")
         told = told_labels(labels, labelled)
+        if cloud is not None and knowledge is not None:
+            raise ValueError("learn: cloud: wanted None with knowledge, got both")
         for name, value in (("patience", chosen.patience), ("score", score)):
             if value is not None and val is None:
                 raise ValueError(
@@ -306,13 +310,17 @@ class EdgeLearner(Summing):
             way = chosen_method(
                 method,
                 self._turns.student,
-                knowledge=knowledge,
+                knowledge=knowledge if cloud is None else cloud,
                 memory=memory,
                 labels=told,
                 options=options,
                 overrides=overrides,
             )
-            found = lesson(self._turns.student, images, told, knowledge, val, chosen, memory)
+            given, pack = images, knowledge
+            if cloud is not None:
+                given, pack = taught(self._turns.student, images, told, cloud, way)
+                way = "labels" if pack is None and way == "transfer" else way
+            found = lesson(self._turns.student, given, told, pack, val, chosen, memory)
             self._doubts.look(found.images, "learn")
             if found.validation is not None:
                 self._doubts.look(found.validation.images, "learn: val")

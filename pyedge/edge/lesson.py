@@ -71,14 +71,15 @@ class Lesson:
         found = self.knowledge.batch(self.places[rows], views, self.columns)
         if not options.lambdas[0]:
             found["logits"] = None
-        if not options.lambdas[1]:
+        if not options.lambdas[1] or not self.knowledge.groups:
             found.update(maps=None, map_rows=None, norms=None)
         return {**found, **told}
 
     def parts(self, options: LearnOptions) -> tuple[str, ...]:
         """Name the losses that there are."""
         taught = self.knowledge is not None
-        there = (taught, taught, self.labels is not None)
+        mapped = self.knowledge is not None and bool(self.knowledge.groups)
+        there = (taught, mapped, self.labels is not None)
         names = ("J_1", "J_b", "J_3")
         return tuple(
             name

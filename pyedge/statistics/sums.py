@@ -173,6 +173,14 @@ def chosen_to_hold(values: Values, count: int) -> Sums:
     return np.array(order[:count], dtype=np.int64)
 
 
+def sums_digest(found: Statistics) -> str:
+    """Return a SHA-256 that tells sums of different images apart, in hexadecimal."""
+    digest = hashlib.sha256(f"{found.digest} {found.step!r} {found.classes!r}".encode())
+    for array in found.arrays().values():
+        digest.update(np.asarray(array, array.dtype.newbyteorder("<"), order="C").tobytes())
+    return digest.hexdigest()
+
+
 def check_room(found: Statistics) -> None:
     """Raise ValueError for more images than an int64 has room for."""
     images = int(found.counts.sum())

@@ -124,7 +124,7 @@ def test_cli_help_of_each_command_teaches(
     assert text.startswith(f"usage: pyedge {command} ")
     assert f"  pyedge {command} " in text.split("examples:")[1]
     assert all(option in text for option in ("--json", "--quiet"))
-    assert ("--threads" in text) == (command not in ("category", "export", "inspect"))
+    assert ("--threads" in text) == (command not in ("category", "export", "inspect", "serve"))
     on_devices = ("category", "export", "inspect", "learn", "predict")
     assert ("--device" in text) == (command not in on_devices)
     assert max(map(len, text.splitlines())) <= 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def test_add_category_learns_a_class_without_an_image(tmp_path: Path, detail: st
         "command": "add_category",
         "class": "high",
         "images": 40,
+        "file": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     learner.forget(made)
     assert learner.classes == ("low", "middle")

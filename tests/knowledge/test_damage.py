@@ -134,7 +134,7 @@ def test_manifest_of_any_bytes_is_refused_or_says_the_same(whole, tmp_path, data
         ({"classes": ["a", "b", "\ud800"]}, "classes has a value"),
         ({"dtype": "object"}, "dtype has a value"),
         ({"dtype": ["int8"]}, "dtype has a value"),
-        ({"groups": []}, "groups has a value"),
+        ({"groups": []}, "is not part of this pack"),
         ({"groups": [{"blocks": 1, "map": [8, 8]}]}, "groups has a value"),
         ({"groups": [{"blocks": 1 << 30, "map": [8, 8, 4]}]}, "groups has a value"),
         ({"student": "0" * 63}, "student has a value"),

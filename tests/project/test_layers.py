@@ -37,7 +37,7 @@ def test_only_kernels_touches_the_extension() -> None:
 
 def test_cloud_knows_neither_cli_nor_demo_nor_teachers() -> None:
     for path in python_files("cloud"):
-        above = ("pyedge.cli", "pyedge.demo")
+        above = ("pyedge.cli", "pyedge.demo", "pyedge.serve")
         assert not [n for n in imported_by(path) if n.startswith(above)], path
 
 
@@ -66,12 +66,14 @@ FLOORS = (
     ("images", "statistics"),
     ("knowledge", "student"),
     ("edge",),
+    ("remote",),
     ("models", "data"),
     ("cloud",),
+    ("serve",),
     ("cli",),
     ("demo",),
 )
-ON_DEVICES = sum(FLOORS[:6], ())
+ON_DEVICES = sum(FLOORS[:7], ())
 
 
 def test_rooms_import_from_floors_below() -> None:

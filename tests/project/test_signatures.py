@@ -33,12 +33,12 @@ FUNCTIONS = [
 ]
 METHODS = [
     each
-    for kind in (pyedge.EdgeLearner, pyedge.Memory)
+    for kind in (pyedge.EdgeLearner, pyedge.Memory, pyedge.Cloud)
     for name, each in inspect.getmembers(kind, inspect.isfunction)
-    if not name.startswith("_") and name != "memory"
+    if not name.startswith("_") and name != "memory" and len(inspect.signature(each).parameters) > 1
 ]
 CALLS = [
-    *(*FUNCTIONS, *METHODS, pyedge.EdgeLearner, pyedge.Memory, pyedge.Knowledge),
+    *(*FUNCTIONS, *METHODS, pyedge.EdgeLearner, pyedge.Memory, pyedge.Knowledge, pyedge.Cloud),
     *(TrainOptions, TransferOptions, pyedge.LearnOptions),
     *(EdgeImages.of, EdgeImages.from_array, EdgeImages.from_folder, EdgeImages.from_iterable),
 ]

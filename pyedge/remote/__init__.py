@@ -1,0 +1,1 @@
+"""The device's side of a cloud: numpy and the standard library alone."""

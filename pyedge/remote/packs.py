@@ -1,0 +1,43 @@
+"""Packs from a service: a tar that is unpacked without trust, and verified before it is used."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import tarfile
+from pathlib import Path
+
+from pyedge.errors import FormatError
+from pyedge.knowledge.format import MANIFEST
+
+_NAME = re.compile(r"[a-z]+(\.[0-9]{1,4}){0,2}\.npy")
+_MOST_FILES = 4096
+_PIECE = 1 << 18
+
+
+def unpack(answer: http.client.HTTPResponse, folder: Path, most_bytes: int) -> None:
+    """Write the files of a tar stream into a folder.
+
+    Raises FormatError for a member that is no file of a pack, for one that is there twice, and for
+    more than `most_bytes`; HTTPException for a stream that breaks off.
+    """
+    left = most_bytes
+    try:
+        with tarfile.open(fileobj=answer, mode="r|") as archive:
+            for number, member in enumerate(archive):
+                good = member.isreg() and not member.issparse() and number < _MOST_FILES
+                if not good or (member.name != MANIFEST and not _NAME.fullmatch(member.name)):
+                    raise FormatError("the service's answer holds what no knowledge pack has")
+                left -= member.size
+                if left < 0:
+                    raise FormatError(f"the service's answer is larger than {most_bytes} bytes")
+                source = archive.extractfile(member)
+                assert source is not None
+                with (folder / member.name).open("xb") as file:
+                    while piece := source.read(_PIECE):
+                        file.write(piece)
+    except FileExistsError:
+        raise FormatError("the service's answer holds a file twice") from None
+    except (tarfile.TarError, EOFError) as error:
+        raise http.client.HTTPException(f"a broken answer: {error}") from None
+    answer.read()  # what follows the end of the tar, so that the connection can go on

@@ -1,0 +1,1 @@
+"""The service: students, knowledge, categories and sums for many devices (extra `serve`)."""

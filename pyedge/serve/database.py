@@ -1,0 +1,98 @@
+"""The store's database: SQLite in the store's folder, or any other by its URL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+_WAIT_SECONDS = 30  # for another process that writes
+
+
+class Database:
+    """An engine whose transactions are of two kinds: those that read, and those that write.
+
+    Tables are brought to the newest version first. url: of SQLAlchemy. Raises ValueError for one
+    that it does not take.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self._migrate()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction that writes nothing."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction that writes: all of it, or nothing."""
+        connecting = self.engine.connect().execution_options(writes=True)
+        with connecting as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def answers(self) -> bool:
+        """Tell whether the database can be reached."""
+        try:
+            with self.reading() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def _migrate(self) -> None:
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("path_separator", "os")
+        with self.writing() as connection:
+            if connection.dialect.name == "postgresql":  # two services may start at once
+                connection.execute(text("SELECT pg_advisory_xact_lock(7935)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if parsed.get_backend_name() == "sqlite":
+            options["connect_args"] = {"timeout": _WAIT_SECONDS}
+        engine = create_engine(parsed, **options)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        why = "it cannot be read" if missing is None else f"{missing} is not installed"
+        raise ValueError(
+            "serve: database: wanted a URL such as postgresql+psycopg://user@host/name, got one "
+            f"that cannot be used: {why}"
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _connected)
+        event.listen(engine, "begin", _begun)
+    return engine
+
+
+def _connected(connection: Any, _: Any) -> None:
+    # sqlite3 would begin transactions by itself, too late, and end them before a CREATE TABLE
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begun(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,68 @@
+"""Service: the parts of one running service, which every route is handed."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pyedge.serve.categories import Categories
+from pyedge.serve.contributions import Contributions
+from pyedge.serve.limits import Limits
+from pyedge.serve.metrics import Metrics
+from pyedge.serve.rates import AtOnce, Rates
+from pyedge.serve.store import Store
+from pyedge.serve.students import Students
+from pyedge.serve.uploads import Uploads
+
+if TYPE_CHECKING:
+    from pyedge.serve.teaching import Teaching
+
+_FAILURES_PER_MINUTE = 60  # of one address
+
+
+@dataclass
+class Service:
+    """What a request works with. teaching: None until a teacher is needed."""
+
+    store: Store
+    limits: Limits
+    students: Students
+    uploads: Uploads
+    contributions: Contributions
+    categories: Categories
+    metrics: Metrics
+    rates: Rates
+    failures: Rates
+    at_once: AtOnce
+    teaching: Teaching | None = None
+    stopping: bool = False
+    _beginning: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin_teaching(self) -> Teaching:
+        """Return what runs the teachers, begun at the first call: it loads torch."""
+        with self._beginning:
+            if self.teaching is None:
+                from pyedge.serve.teaching import Teaching
+
+                self.teaching = Teaching(
+                    self.store.work, self.metrics, self.limits.knowledge_at_once
+                )
+            return self.teaching
+
+    @classmethod
+    def of(cls, store: Store, limits: Limits) -> Service:
+        """Make the parts of a service on a store."""
+        students, uploads = Students(store), Uploads(store, limits)
+        return cls(
+            store=store,
+            limits=limits,
+            students=students,
+            uploads=uploads,
+            contributions=Contributions(store, students, uploads, limits),
+            categories=Categories(store, students, uploads, limits),
+            metrics=Metrics(),
+            rates=Rates(limits.requests_per_minute),
+            failures=Rates(_FAILURES_PER_MINUTE),
+            at_once=AtOnce(limits.requests_at_once),
+        )

@@ -1,0 +1,1 @@
+"""Tests of the device's side of a cloud."""
