@@ -2,8 +2,8 @@
 
 digits: the demo's split. cifar10: the test set's 300 images a class choose and its other 700 are
 reported on, because the teacher that is there has seen every training image. imagenet10: a tenth of
-the training images chooses. caltech101: 64, 16 and 20 % of each class, of 64 x 64 pixels. The split does not depend on the seed, so that every seed is asked the
-same questions.
+the training images chooses. caltech101: 64, 16 and 20 % of each class, of 64 x 64 pixels. The split
+does not depend on the seed, so that every seed is asked the same questions.
 """
 
 from __future__ import annotations

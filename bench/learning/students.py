@@ -151,18 +151,18 @@ def write(
 
     images: what it was trained on. known: the names of its classes.
     """
-    recipe = found.recipe
+    recipe, shape = found.recipe, tuple(images.images.shape[1:])
     info = NetworkInfo(
         builder=recipe.builder,
         options={"num_classes": len(known), "in_channels": recipe.channels, **recipe.options},
         classes=tuple(known),
-        input_shape=tuple(images.images.shape[1:]),
+        input_shape=shape,
         student=settings,
     )
     torch.save(teacher.state_dict(), found.teacher)
     save_network(found.network, student, info)
     record: dict[str, Any] = {"command": "bench.learning", "seconds": seconds}
-    file = pyedge.export(student, found.whole, classes=known, record=[record])
+    file = pyedge.export(student, found.whole, classes=known, record=[record], input_shape=shape)
     assert file is not None
     write_student(cut_to_base(read_student(found.whole), found.protocol.base), found.base)
 

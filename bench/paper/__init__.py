@@ -5,7 +5,7 @@
     python -m bench.paper table4 --scale paper      # full networks and schedules, for a GPU
     python -m bench.paper report                    # docs/paper.md and one HTML page
 
-A command can be stopped at any moment and given again: whatever was finished is read from the cache,
+A command can be stopped at any moment and given again: what was finished is read from the cache,
 and a training goes on from its last evaluation. With `--stop-after` it stops by itself at the first
 checkpoint after so many seconds, and ends with status 3 if there is more to do. Figures go to
 `bench/results/paper`, one file for each table and scale; what is recorded there is not run again.

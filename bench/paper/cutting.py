@@ -14,7 +14,7 @@ _STEPS = 1000
 
 @dataclass(frozen=True)
 class Cutting:
-    """P: the filter pruning threshold. keep: the block of a group that stays; "last" is the paper's.
+    """P: the filter pruning threshold. keep: the block that stays; "last" is the paper's.
 
     init: "inherit" or "fresh" weights. shared: filters go by one order over all layers, as many as
     make a student of the same size, and not layer by layer.

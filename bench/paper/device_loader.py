@@ -1,8 +1,7 @@
 """Batches that are made on the GPU: images stay there as bytes, and are distorted there.
 
-A CPU that crops, flips and cuts out feeds a GPU some 10,000 images of CIFAR-10 a second; a WRN-28-10
-takes a third of that, its students ten times as many. The choices are drawn as `BatchLoader` draws
-them, so that both give the same batches.
+A student takes more images a second than a core of the CPU crops, flips and cuts out. The choices
+are drawn as `BatchLoader` draws them, so that both give the same batches.
 """
 
 from __future__ import annotations

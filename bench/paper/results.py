@@ -1,8 +1,8 @@
 """Files of recorded figures, `bench/results/paper/<table>_<scale>.json`.
 
-One file holds a table at a scale; each row has the figures of each seed, and tells by which command,
-at which commit, on which machine and which images they were made. A file is written whole after each
-seed of each row, so that hours of runs can be stopped and resumed.
+One file holds a table at a scale; each row has the figures of each seed, and tells by which
+command, at which commit, on which machine and which images they were made. A file is written whole
+after each seed of each row, so that hours of runs can be stopped and resumed.
 """
 
 from __future__ import annotations

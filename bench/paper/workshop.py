@@ -47,7 +47,8 @@ class Trained:
     """A network at its best validation evaluation, and its figures.
 
     accuracy, last: on test images, of the best evaluation and of the last; val: the best one's on
-    validation images; accuracies are shares. steps_before: of FitNet's first stage. history: step and validation accuracy.
+    validation images; accuracies are shares. steps_before: of FitNet's first stage. history: step
+    and validation accuracy.
     """
 
     network: nn.Module
@@ -55,7 +56,7 @@ class Trained:
 
 
 class Workshop:
-    """Make the networks of a world, or read them from `cache`. teachers: a folder of state_dicts."""
+    """Make the networks of a world, or read them from `cache`."""
 
     def __init__(
         self, world: World, cache: Path, data: Path, teacher_folder: Path, slice_: Slice, say: Say
@@ -84,7 +85,7 @@ class Workshop:
             teacher=world.teacher,
             teacher_file=world.teacher_file,
             batch_size=world.batch_size,
-            augment=dict(world.base_augment),
+            augment=dict(world.augment),
             lambdas=world.our_lambdas,
             profile_images=world.profile_images,
             channels=world.channels,

@@ -18,10 +18,10 @@ THRESHOLDS = (1.0, 0.9, 0.8, 0.7)
 class World:
     """data: of `bench.paper.images`. builder, options: the teacher's, of pyedge.models.
 
-    teacher, student, base, unseen: options of training the teacher, a student of all classes, of the
-    base classes, and without labels. whole: the network that RILOD learns with as it is.
-    other: Table 2's network for filters pruned by L1 norm. base_augment:
-    of those that go to a device, whose engine has no cutout. learn_steps: of a new class there.
+    teacher, student, base, unseen: options of training the teacher, a student of all classes, of
+    the base classes, and without labels. whole: the network that RILOD learns with as it is.
+    other: Table 2's network for filters pruned by L1 norm. learn_steps:
+    of a new class on a device, which has device_images of each class.
     compiled: networks are compiled by torch, and batches made on the GPU.
     """
 
@@ -35,7 +35,6 @@ class World:
     unseen: dict[str, Any]
     whole: tuple[str, dict[str, Any]]
     augment: dict[str, Any] = field(default_factory=lambda: dict(IMAGES.augment))
-    base_augment: dict[str, Any] = field(default_factory=lambda: dict(IMAGES.augment))
     lambdas: tuple[float, float, float] = (1.0, 10.0, 1.0)
     our_lambdas: tuple[float, float, float] = IMAGES.lambdas
     teacher_file: str | None = None
@@ -44,7 +43,7 @@ class World:
     channels: int = 3
     profile_images: int = 1024
     learn_steps: int = 64
-    device_images: int = 1000
+    device_images: int = 500
     thresholds: tuple[float, ...] = THRESHOLDS
     compiled: bool = False
     students: str = "ResNet {}"
@@ -70,7 +69,6 @@ _SMOKE = World(
     whole=("wrn", {"depth": 10, "widths": (8, 12, 16), "stem": 8}),
     other=("resnet20", {"width": 8}),
     augment={"crop_padding": 1, "flip": False, "cutout": 2},
-    base_augment={"crop_padding": 1, "flip": False, "cutout": 0},
     batch_size=64,
     channels=1,
     profile_images=128,
@@ -86,9 +84,9 @@ _CIFAR = World(
     builder="resnet56",
     options={},
     teacher={"steps": 2500, "lr": 0.1, "eval_every": 250, **_ONE_CORE},
-    student={"steps": 900, "lr": 0.1, "eval_every": 60, **_ONE_CORE},
-    base={"steps": 600, "lr": 0.1, "eval_every": 100, **_ONE_CORE},
-    unseen={"steps": 300, "lr": 0.1, "eval_every": 50, **_ONE_CORE},
+    student={"steps": 400, "lr": 0.1, "eval_every": 40, **_ONE_CORE},
+    base={"steps": 400, "lr": 0.1, "eval_every": 40, **_ONE_CORE},
+    unseen={"steps": 200, "lr": 0.1, "eval_every": 40, **_ONE_CORE},
     whole=("resnet20", {}),
     other=("resnet56", {}),
     teacher_file="resnet56_cifar10.pt",
@@ -106,13 +104,12 @@ _IMAGENET = World(
     builder="resnet34",
     options={},
     # 71 steps are an epoch of 4,500 images
-    teacher={"epochs": 20, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
-    student={"epochs": 12, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
-    base={"epochs": 8, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
-    unseen={"epochs": 12, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
+    teacher={"epochs": 12, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
+    student={"epochs": 5, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
+    base={"epochs": 5, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
+    unseen={"epochs": 5, "lr": 0.05, "weight_decay": 1e-4, **_ONE_CORE},
     whole=("resnet18", {}),
     augment={"crop_padding": 8, "flip": True, "cutout": 0},
-    base_augment={"crop_padding": 8, "flip": True, "cutout": 0},
     batch_size=64,
     first_student=5,
 )
@@ -120,14 +117,14 @@ _CALTECH = World(
     name="caltech",
     data="caltech101",
     builder="vgg16_bn",
-    options={"width": 24, "hidden": 512, "input_size": 64},
-    teacher={"epochs": 30, "optimizer": "adam", "lr": 0.001, "schedule": "exponential",
+    options={"width": 16, "hidden": 512, "input_size": 64},
+    teacher={"epochs": 20, "optimizer": "adam", "lr": 0.001, "schedule": "exponential",
              "weight_decay": 0.0, **_ONE_CORE},
-    student={"epochs": 15, "optimizer": "adam", "lr": 0.001, "schedule": "exponential",
+    student={"epochs": 8, "optimizer": "adam", "lr": 0.001, "schedule": "exponential",
              "weight_decay": 0.0, **_ONE_CORE},
     base={"epochs": 15, "optimizer": "adam", "lr": 0.001, **_ONE_CORE},
     unseen={"epochs": 15, "optimizer": "adam", "lr": 0.001, **_ONE_CORE},
-    whole=("vgg11_bn", {"width": 24, "hidden": None, "input_size": 64}),
+    whole=("vgg11_bn", {"width": 16, "hidden": None, "input_size": 64}),
     augment={"crop_padding": 4, "flip": True, "cutout": 16},
     batch_size=64,
     students="VGG-16 {}",

@@ -9,6 +9,7 @@ that the classifier reads (a detector's are its pyramid's).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,12 +62,15 @@ class WholeNetwork(GrowingStudent):
 
 
 class RilodWhole(Rilod):
-    """RILOD on the uncompressed network, as its authors run it. network: trained on the base."""
+    """RILOD on the uncompressed network, as its authors run it.
 
-    def __init__(self, network: nn.Module, **settings: Any) -> None:
+    find: returns that network, trained on the base classes of a start.
+    """
+
+    def __init__(self, find: Callable[[Start], nn.Module], **settings: Any) -> None:
         super().__init__(**settings)
-        self._network = network
+        self._find = find
 
     def start(self, start: Start) -> None:
         super().start(start)
-        self.net = WholeNetwork(self._network)
+        self.net = WholeNetwork(self._find(start))
