@@ -38,7 +38,7 @@ class Task:
     options: dict[str, Any]
     lambdas: tuple[float, float, float]
     our_lambdas: tuple[float, float, float]
-    compiled: bool = False
+    compiled: str | None = None
 
     @property
     def student(self) -> Student:
@@ -53,7 +53,7 @@ class Task:
         device = next(self.teacher.parameters()).device
         tapped = tap_teacher(self.teacher, images.to(device))
         if self.compiled:
-            tapped.net.compile()
+            tapped.net.compile(backend=self.compiled)
         return tapped
 
 
@@ -173,9 +173,9 @@ def quantized_distillation(bits: int) -> System:
     )
 
 
-def compile_network(network: nn.Module, **options: Any) -> None:
+def compile_network(network: nn.Module, backend: str) -> None:
     """Compile a network in place; weights keep their names."""
-    (network.net if isinstance(network, Student) else network).compile(**options)
+    (network.net if isinstance(network, Student) else network).compile(backend=backend)
 
 
 def on_gpu() -> bool:

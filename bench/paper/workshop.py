@@ -38,7 +38,7 @@ _EVALUATED = 256
 # what of a world every network depends on, beside its own schedule
 _DECIDES = (
     *("builder", "options", "teacher", "teacher_file", "augment", "lambdas", "our_lambdas"),
-    *("batch_size", "channels", "profile_images", "compiled"),
+    *("batch_size", "channels", "profile_images"),
 )
 
 
@@ -212,7 +212,7 @@ class Workshop:
         self._say(f"{self.world.name}: {kind}, {system.name}, seed {seed}")
         checkpoint = path.with_suffix(".training")
         if self.world.compiled:
-            compile_network(network)
+            compile_network(network, self.world.compiled)
         task = Task(
             network,
             teacher,

@@ -22,7 +22,8 @@ class World:
     the base classes, and without labels. whole: the network that RILOD learns with as it is.
     other: Table 2's network for filters pruned by L1 norm. learn_steps:
     of a new class on a device, which has device_images of each class.
-    compiled: networks are compiled by torch, and batches made on the GPU.
+    compiled: the backend of
+    torch.compile; batches are then made on the GPU, if there is one.
     """
 
     name: str
@@ -45,7 +46,7 @@ class World:
     learn_steps: int = 64
     device_images: int = 500
     thresholds: tuple[float, ...] = THRESHOLDS
-    compiled: bool = False
+    compiled: str | None = None
     students: str = "ResNet {}"
     first_student: int = 1
 
@@ -171,11 +172,11 @@ WORLDS: dict[str, dict[str, World]] = {
             whole=("wrn_28_10", {}),
             other=("resnet110", {}),
             teacher_file=None,
-            compiled=True,
+            compiled="inductor",
         ),
         "imagenet": replace(
             _IMAGENET, teacher=_EPOCHS_100, student=_EPOCHS_100, base=_EPOCHS_100,
-            unseen=_EPOCHS_100, compiled=True,
+            unseen=_EPOCHS_100, compiled="inductor",
         ),
         "caltech": replace(
             _CALTECH,
@@ -183,7 +184,7 @@ WORLDS: dict[str, dict[str, World]] = {
             options={"hidden": 4096, "input_size": 64},
             teacher={**_ADAM, "lr": 0.01, **_GPU},
             student={**_ADAM, "lr": 0.001, **_GPU},
-            compiled=True,
+            compiled="inductor",
         ),
     },
 }  # fmt: skip
