@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.command == "report":
         from bench.paper.report.write import write_report
 
-        for path in write_report(args.into, args.markdown, args.html):
+        for path in write_report(args.into, args.markdown, args.html, args.scales):
             print(path)
         return 0
     return _table(args)
@@ -118,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         table.add_argument("--threads", type=positive, default=1)
     report = commands.add_parser("report", help="render all recorded tables")
     report.add_argument("--into", type=Path, default=_RESULTS, help="where figures are recorded")
+    report.add_argument(
+        "--scales", nargs="+", choices=SCALES, default=["cpu", "paper"], help="default: cpu paper"
+    )
     report.add_argument("--markdown", type=Path, default=Path("docs/paper.md"))
     report.add_argument("--html", type=Path, default=_RESULTS / "paper.html")
     return parser

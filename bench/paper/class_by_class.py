@@ -140,13 +140,14 @@ def learned(
 def _chosen(
     shop: Workshop, name: str, entry: Entry, label: str, started: Callable[[int], Run]
 ) -> Mapping[str, Any]:
-    if len(entry.settings) == 1:
-        return entry.settings[0]
-    key = _key({"protocol": name, "label": label, "settings": entry.settings, "data": shop.digest,
+    settings = entry.settings[: shop.world.tries]
+    if len(settings) == 1:
+        return settings[0]
+    key = _key({"protocol": name, "label": label, "settings": settings, "data": shop.digest,
                 "world": asdict(shop.world)})  # fmt: skip
     path = shop.cache / f"choice_{shop.world.name}_{key}.json"
     if not path.exists():
-        found = choose(entry, started(0))
+        found = choose(replace(entry, settings=settings), started(0))
         unfinished = path.with_suffix(f".{os.getpid()}")
         unfinished.write_text(json.dumps(found))
         unfinished.replace(path)

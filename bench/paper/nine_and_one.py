@@ -37,9 +37,9 @@ def rows(shop: Workshop) -> list[Row]:
     found = [_row(shop, first, "without transfer", naive)]
     found += [_row(shop, P, "transfer", transfer) for P in world.thresholds]
     found.append(_row(shop, first, "RILOD", Entry(Rilod, weighed)))
-    found.append(_row(shop, first, "RILOD", Entry(whole, weighed), student=f"{world.whole[0]}"))
+    found.append(_row(shop, first, "RILOD", Entry(whole, weighed), student="whole network"))
     found.append(_row(shop, first, "LwF", METHODS["lwf"]))
-    for P in (first, smallest):
+    for P in dict.fromkeys((first, smallest)):
         found += [_row(shop, P, name, METHODS[name], ours=True) for name in OURS]
     return found
 

@@ -42,12 +42,11 @@ Pixels = NDArray[np.uint8]
 def rows(shops: Workshops) -> list[Row]:
     """Return ImageNet's students, at the data's size and, but for smoke, the paper's."""
     shop = shops.of("imagenet")
-    own = shop.parts.train.images.shape[2]
+    own = shop.world.pixels
     found = []
     for size in (own,) if shops.scale == "smoke" else (own, LARGE):
         ends = f", {size} pixels"
-        whole = shop.world.whole[0]
-        name = f"{whole}: RILOD, all layers{ends}"
+        name = f"whole network: RILOD, all layers{ends}"
         found.append(Row("imagenet", name, partial(_rilod, shop, size)))
         for P in shop.world.thresholds:
             for way in ("labels", "transfer", "statistics"):

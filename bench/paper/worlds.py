@@ -20,10 +20,10 @@ class World:
 
     teacher, student, base, unseen: options of training the teacher, a student of all classes, of
     the base classes, and without labels. whole: the network that RILOD learns with as it is.
-    other: Table 2's network for filters pruned by L1 norm. learn_steps:
-    of a new class on a device, which has device_images of each class.
-    compiled: the backend of
-    torch.compile; batches are then made on the GPU, if there is one.
+    other: Table 2's network for filters pruned by L1 norm. learn_steps: of a new class on a device,
+    which has device_images of each class. compiled: the backend of torch.compile; batches are then
+    made on the GPU, if there is one. ingredients: Table 1 has our rows here. tries: of how many
+    settings of a method one is chosen (None: all). pixels: the sides of ImageNet's images.
     """
 
     name: str
@@ -42,6 +42,7 @@ class World:
     other: tuple[str, dict[str, Any]] | None = None
     batch_size: int = 128
     channels: int = 3
+    pixels: int = 64
     profile_images: int = 1024
     learn_steps: int = 64
     device_images: int = 500
@@ -49,6 +50,8 @@ class World:
     compiled: str | None = None
     students: str = "ResNet {}"
     first_student: int = 1
+    ingredients: bool = True
+    tries: int | None = None
 
     def student_name(self, P: float) -> str:
         """Return what the paper calls the student of a threshold."""
@@ -72,10 +75,12 @@ _SMOKE = World(
     augment={"crop_padding": 1, "flip": False, "cutout": 2},
     batch_size=64,
     channels=1,
+    pixels=8,
     profile_images=128,
     learn_steps=4,
     device_images=20,
     thresholds=(1.0, 0.7),
+    tries=1,
 )
 
 
@@ -145,6 +150,8 @@ WORLDS: dict[str, dict[str, World]] = {
             options={"width": 8, "small_input": True},
             whole=("resnet18", {"width": 8, "small_input": True}),
             first_student=5,
+            thresholds=(0.7,),
+            ingredients=False,
         ),
         "caltech": replace(
             _SMOKE,
@@ -156,6 +163,8 @@ WORLDS: dict[str, dict[str, World]] = {
             student={"epochs": 2, "optimizer": "adam", "lr": 0.003},
             whole=("vgg11_bn", {"width": 8, "hidden": None, "input_size": 32}),
             students="VGG-16 {}",
+            thresholds=(0.7,),
+            ingredients=False,
             channels=3,
             batch_size=32,
         ),
