@@ -5,7 +5,8 @@ A system trains a student in place with the world's schedule, and differs in wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,9 +174,19 @@ def quantized_distillation(bits: int) -> System:
     )
 
 
-def compile_network(network: nn.Module, backend: str) -> None:
-    """Compile a network in place; weights keep their names."""
-    (network.net if isinstance(network, Student) else network).compile(backend=backend)
+@contextmanager
+def compiled(network: nn.Module, backend: str | None) -> Iterator[None]:
+    """Compile a network in place for the time of its training; weights keep their names.
+
+    Afterwards it is plain again: a compiled one cannot be traced, as plan and export do.
+    """
+    inside = network.net if isinstance(network, Student) else network
+    if backend is not None:
+        inside.compile(backend=backend)
+    try:
+        yield
+    finally:
+        inside._compiled_call_impl = None  # torch has no public way back
 
 
 def on_gpu() -> bool:

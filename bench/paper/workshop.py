@@ -24,7 +24,7 @@ from bench.paper.cutting import Cutting, plan_student
 from bench.paper.device_loader import DeviceLoader
 from bench.paper.images import Parts, digest, load_images
 from bench.paper.slices import Slice, SlicedLoader
-from bench.paper.systems import INDEPENDENT, System, Task, compile_network, on_gpu
+from bench.paper.systems import INDEPENDENT, System, Task, compiled, on_gpu
 from bench.paper.worlds import World
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
 from pyedge.cloud.training.checkpoint import load_checkpoint, save_checkpoint
@@ -211,8 +211,6 @@ class Workshop:
         self.slice.check()
         self._say(f"{self.world.name}: {kind}, {system.name}, seed {seed}")
         checkpoint = path.with_suffix(".training")
-        if self.world.compiled:
-            compile_network(network, self.world.compiled)
         task = Task(
             network,
             teacher,
@@ -223,7 +221,8 @@ class Workshop:
             self.world.our_lambdas,
             self.world.compiled,
         )
-        result = system.teach(task)
+        with compiled(network, self.world.compiled):
+            result = system.teach(task)
         figures = self._figures(network, result, checkpoint, images.test)
         system.finish(network)
         figures.update(self._counted(network))

@@ -141,6 +141,8 @@ def test_accuracies_are_of_the_best_and_of_the_last_evaluation(tmp_path: Path):
     assert found.figures["history"][-1]["step"] == 6
 
 
+# dynamo looks at the gradients of everything that it is given
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_the_paper_scales_path_compiles_the_networks(tmp_path: Path):
     plain = workshop(tmp_path / "plain", Slice(None)).taught(Cutting(0.7), TRANSFER, 0)
     world = replace(_SMALL, compiled="eager")
