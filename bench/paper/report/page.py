@@ -18,6 +18,7 @@ table { border-collapse: collapse; margin: .6rem 0 1rem; font-size: 14px; }
 .wide { overflow-x: auto; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
+td + td { white-space: nowrap; }
 td.paper, th.paper { color: #7a808a; }
 tr.ours td:first-child { font-style: italic; }
 svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif; }

@@ -48,7 +48,7 @@ SCALES = {
     "teacher has seen every training image. ImageNet is ten classes of 64 x 64 pixels. "
     "Caltech 101 has 64 x 64 pixels, and a VGG-16 of a quarter of the width with batch "
     "norm. Students train 400 steps on CIFAR-10, 5 epochs on ImageNet, 8 on Caltech "
-    "101; the paper's 200, 100 and more.",
+    "101; the paper's 200 epochs on CIFAR-10 and 100 on ImageNet.",
     "paper": "Scale paper: The paper's networks and schedules. CIFAR-10 is JPEG-compressed, "
     "ImageNet is ten classes of 64 x 64 pixels, Caltech 101 has 64 x 64 pixels; "
     "AutoAugment is left out.",
