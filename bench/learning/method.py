@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.learning.protocols import Protocol
-from bench.learning.recipes import RECIPES, Recipe
+from bench.learning.recipes import Recipe
 from bench.learning.students import Made
 from pyedge.data import ImageSet
 
@@ -39,7 +39,7 @@ class Start:
     @property
     def recipe(self) -> Recipe:
         """How the student was made."""
-        return RECIPES[self.made.data]
+        return self.made.recipe
 
     @property
     def seed(self) -> int:

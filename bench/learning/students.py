@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import pyedge
 from bench.learning import teachers
 from bench.learning.images import Parts
 from bench.learning.protocols import Protocol
-from bench.learning.recipes import RECIPES
+from bench.learning.recipes import RECIPES, Recipe
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.network_file import NetworkInfo, StudentSettings, load_network, save_network
 from pyedge.data import Augment, BatchLoader, ImageSet
@@ -39,7 +40,7 @@ class Made:
     same in torch. teacher: the teacher's state_dict, its classes in the protocol's order.
     """
 
-    data: str
+    recipe: Recipe
     protocol: Protocol
     base: Path
     whole: Path
@@ -53,7 +54,7 @@ class Made:
     def torch_teacher(self) -> nn.Module:
         """Read the teacher."""
         state = torch.load(self.teacher, weights_only=True)
-        model = teachers.build(RECIPES[self.data], len(state["classifier.bias"]))
+        model = teachers.build(self.recipe, len(state["classifier.bias"]))
         model.load_state_dict(state)
         return model.eval()
 
@@ -75,7 +76,7 @@ def made(data: str, protocol: Protocol, parts: Parts, cache: Path, teacher_file:
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
     name = f"{data}_{protocol.name}_{protocol.seed}_{key}"
     found = Made(
-        data,
+        recipe,
         protocol,
         cache / f"student_{name}_base.pyedge",
         cache / f"student_{name}.pyedge",
@@ -83,7 +84,7 @@ def made(data: str, protocol: Protocol, parts: Parts, cache: Path, teacher_file:
         cache / f"teacher_{name}.pt",
     )
     if not found.base.exists():  # written last
-        _make(found, parts, teacher_file)
+        _make(data, found, parts, teacher_file)
     return found
 
 
@@ -107,11 +108,11 @@ def cut_to_base(student: StudentFile, classes: int) -> StudentFile:
     return replace(student, arrays=arrays, classes=student.classes[:classes])
 
 
-def _make(found: Made, parts: Parts, teacher_file: Path) -> None:
-    protocol, recipe, start = found.protocol, RECIPES[found.data], time.time()
+def _make(data: str, found: Made, parts: Parts, teacher_file: Path) -> None:
+    protocol, recipe, start = found.protocol, found.recipe, time.time()
     found.base.parent.mkdir(parents=True, exist_ok=True)
     images = base_classes(parts.train, protocol)
-    teacher = _teacher(found, parts, teacher_file)
+    teacher = _teacher(data, found, parts, teacher_file)
     known = images.classes if recipe.unseen else parts.train.classes
     seed = protocol.seed
     torch.manual_seed(seed)
@@ -133,25 +134,42 @@ def _make(found: Made, parts: Parts, teacher_file: Path) -> None:
         progress=False,
         **recipe.student_options(protocol.base),
     )
-    options = {"num_classes": len(known), "in_channels": recipe.channels, **recipe.options}
+    seconds = round(time.time() - start)
+    write(found, teacher, student, StudentSettings.of(chosen), images, known, seconds)
+
+
+def write(
+    found: Made,
+    teacher: nn.Module,
+    student: Student,
+    settings: StudentSettings,
+    images: ImageSet,
+    known: Sequence[str],
+    seconds: int,
+) -> None:
+    """Write a trained student's files, `base` last.
+
+    images: what it was trained on. known: the names of its classes.
+    """
+    recipe, shape = found.recipe, tuple(images.images.shape[1:])
     info = NetworkInfo(
         builder=recipe.builder,
-        options=options,
+        options={"num_classes": len(known), "in_channels": recipe.channels, **recipe.options},
         classes=tuple(known),
-        input_shape=tuple(images.images.shape[1:]),
-        student=StudentSettings.of(chosen),
+        input_shape=shape,
+        student=settings,
     )
     torch.save(teacher.state_dict(), found.teacher)
     save_network(found.network, student, info)
-    record: dict[str, Any] = {"command": "bench.learning", "seconds": round(time.time() - start)}
-    file = pyedge.export(student, found.whole, classes=known, record=[record])
+    record: dict[str, Any] = {"command": "bench.learning", "seconds": seconds}
+    file = pyedge.export(student, found.whole, classes=known, record=[record], input_shape=shape)
     assert file is not None
-    write_student(cut_to_base(read_student(found.whole), protocol.base), found.base)
+    write_student(cut_to_base(read_student(found.whole), found.protocol.base), found.base)
 
 
-def _teacher(found: Made, parts: Parts, teacher_file: Path) -> nn.Module:
+def _teacher(data: str, found: Made, parts: Parts, teacher_file: Path) -> nn.Module:
     """Return the teacher with its classes in the protocol's order."""
-    protocol, recipe = found.protocol, RECIPES[found.data]
+    protocol, recipe = found.protocol, found.recipe
     if recipe.teacher_file is not None:
         return teachers.in_order(teachers.read_teacher(recipe, teacher_file), protocol.order)
     if recipe.unseen:
@@ -160,7 +178,7 @@ def _teacher(found: Made, parts: Parts, teacher_file: Path) -> nn.Module:
     # one teacher for all protocols, and for all seeds where the recipe has one: in the data's order
     seed = protocol.seed if recipe.teacher_seed is None else recipe.teacher_seed
     key = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:12]
-    kept = found.teacher.with_name(f"teacher_{found.data}_{seed}_{key}.pt")
+    kept = found.teacher.with_name(f"teacher_{data}_{seed}_{key}.pt")
     if not kept.exists():
         original = _original_order(parts, protocol)
         model = teachers.train_teacher(recipe, original.train, original.val, seed)

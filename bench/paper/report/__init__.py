@@ -1,0 +1,1 @@
+"""All recorded tables beside the paper's figures: `python -m bench.paper report`."""

@@ -1,0 +1,55 @@
+"""Table 3: steps until a student has converged: labels alone, the paper's transfer, FitNet.
+
+The paper's students for each of the three; beside them inheritance and transfer apart, since a
+student that inherits starts near its goal, whatever teaches it then.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bench.paper.convergence import converged_at, reached_at
+from bench.paper.cutting import Cutting
+from bench.paper.rows import Figures, Row, Workshops, accuracies
+from bench.paper.systems import AS_WRITTEN, FITNET, INDEPENDENT, TRANSFER, System
+from bench.paper.workshop import Workshop
+
+WORLDS = ("cifar", "caltech")
+
+
+def rows(shops: Workshops) -> list[Row]:
+    """Return three rows of the paper and three of ours for each student."""
+    found = []
+    for world in WORLDS:
+        shop = shops.of(world)
+        for P in shop.world.thresholds:
+            fresh, last = Cutting(P, init="fresh"), Cutting(P, keep="last")
+            for name, cutting, system, ours in (
+                ("independent", fresh, INDEPENDENT, False),
+                ("transfer", last, AS_WRITTEN, False),
+                ("FitNet", fresh, FITNET, False),
+                ("inherited, labels alone", Cutting(P), INDEPENDENT, True),
+                ("fresh weights, transfer", fresh, TRANSFER, True),
+                ("inherited, transfer", Cutting(P), TRANSFER, True),
+            ):
+                label = f"{shop.world.student_name(P)}: {name}"
+                run = partial(_steps, shop, P, cutting, system)
+                found.append(Row(world, label, run, ours=ours))
+    return found
+
+
+def _steps(shop: Workshop, P: float, cutting: Cutting, system: System, seed: int) -> Figures:
+    """Steps at the best validation, and to the independent student's best validation accuracy.
+
+    Those of FitNet's first stage count.
+    """
+    alone = shop.taught(Cutting(P, init="fresh"), INDEPENDENT, seed).figures
+    found = shop.taught(cutting, system, seed).figures
+    goal = max(row["val_accuracy"] for row in alone["history"])
+    reached, before = reached_at(found["history"], goal), found["steps_before"]
+    return {
+        **accuracies(found),
+        "steps": before + converged_at(found["history"]),
+        "steps_of_independent": converged_at(alone["history"]),
+        "steps_to_independents_best": None if reached is None else before + reached,
+    }
