@@ -20,18 +20,60 @@ std::int64_t taps(const Node& node) {
   return node.kernel[0] * node.kernel[1];
 }
 
-// Rows of output that a worker takes at a time, and the input that they see.
+// A window that slides over an image, and the rows of output that a worker takes at a time.
 struct Bands {
+  std::int64_t h, w;  // of the output
+  std::int64_t stride, top, left;
   std::int64_t rows, in_rows, in_row;
-  explicit Bands(const StepOf& of) {
+
+  Bands(const Node& node, std::int64_t out_h, std::int64_t out_w, const std::int64_t (&steps)[2],
+        const std::int64_t (&padding)[2], std::int64_t pixel_floats)
+      : h(out_h), w(out_w), stride(steps[0]), top(padding[0]), left(padding[1]) {
+    in_row = ((w - 1) * steps[1] + reach(node, 1)) * pixel_floats;
+    rows = std::min(std::max((band_floats / in_row - reach(node, 0)) / stride + 1, least_rows), h);
+    in_rows = (rows - 1) * stride + reach(node, 0);
+  }
+  static std::int64_t reach(const Node& node, int axis) {
+    return (node.kernel[axis] - 1) * node.dilation[axis] + 1;
+  }
+  static Bands forward(const StepOf& of) {
     const Node& node = of.node();
-    const auto reach = [&](int axis) { return (node.kernel[axis] - 1) * node.dilation[axis] + 1; };
-    in_row = ((of.out().w - 1) * node.stride[1] + reach(1)) * of.in().stride;
-    rows = std::min(std::max((band_floats / in_row - reach(0)) / node.stride[0] + 1, least_rows),
-                    of.out().h);
-    in_rows = (rows - 1) * node.stride[0] + reach(0);
+    return {node,
+            of.out().h,
+            of.out().w,
+            {node.stride[0], node.stride[1]},
+            {node.padding[0], node.padding[1]},
+            of.in().stride};
+  }
+  // Of steps of one pixel: from the output's gradient to the input's, the window turned around.
+  static Bands backward(const StepOf& of) {
+    const Node& node = of.node();
+    return {node,
+            of.in().h,
+            of.in().w,
+            {1, 1},
+            {reach(node, 0) - 1 - node.padding[0], reach(node, 1) - 1 - node.padding[1]},
+            of.in().stride};
   }
   std::int64_t floats() const { return in_rows * in_row; }
+
+  // body(band), the input copied through its lens, with its border: each row once,
+  // into a ring that holds a band's
+  template <typename Body>
+  void each(const KernelTable& table, const ImageView& image, float* ring, const Body& body) const {
+    std::int64_t copied = 0;  // rows of the bordered image
+    for (std::int64_t first = 0; first < h; first += rows) {
+      const std::int64_t now = std::min(rows, h - first), begin = first * stride;
+      const std::int64_t end = begin + in_rows - (rows - now) * stride;
+      for (copied = std::max(copied, begin); copied < end;) {
+        const std::int64_t at = copied % in_rows, count = std::min(end - copied, in_rows - at);
+        table.copy_region({image.data, image.h, image.w, image.stride, copied - top, -left, count,
+                           in_row / image.stride, image.lens, ring + at * in_row});
+        copied += count;
+      }
+      body(DepthwiseBand{ring, in_rows, in_row, begin % in_rows, first, now, w});
+    }
+  }
 };
 
 class Depthwise : public Operator {
@@ -64,15 +106,22 @@ class Depthwise : public Operator {
     return made;
   }
 
-  std::int64_t forward_floats(const StepOf& of) const override { return Bands(of).floats(); }
+  std::int64_t forward_floats(const StepOf& of) const override {
+    return Bands::forward(of).floats();
+  }
+  std::int64_t backward_floats(const StepOf& of) const override {
+    return by_pixel(of.node()) ? Bands::backward(of).floats() : 0;
+  }
 
   void plan_backward(Planner& planner, BackwardStep& backward) const override {
     const StepOf of = planner.of(backward.index);
     backward.weights = planner.learns(backward.index);
+    backward.scratch_floats = planner.for_workers(backward_floats(of));
     if (backward.weights) {
+      const std::int64_t bands = planner.for_workers(Bands::forward(of).floats());
       backward.scratch_floats =
-          std::max(ChannelSums::scratch_floats(planner.images(), of.out()),  // of a bias
-                   planner.images() * sum_floats(of) + planner.for_workers(Bands(of).floats()));
+          std::max({backward.scratch_floats, planner.images() * sum_floats(of) + bands,
+                    ChannelSums::scratch_floats(planner.images(), of.out())});  // of a bias
       planner.bring(of.step.in[0].tensor);
     }
     backward.target[0] = planner.target(of.step.in[0]);
@@ -85,12 +134,7 @@ class Depthwise : public Operator {
     Finish put(run.pass.result(run), out.w * out.stride, out.stride);
     if (own.bias >= 0) put.bias = parameters[own.bias].values.data();
     const DepthwiseWindow window = window_of(run.of, parameters[own.weight].values.data());
-    each_band(run.of, run.pass.table(), run.pass.seen(run.of.step.in[0], run.image), run.scratch,
-              [&](const DepthwiseBand& band, std::int64_t first) {
-                Finish here = put;
-                here.out += first * put.row;
-                run.pass.table().depthwise(band, window, here);
-              });
+    slide(run, Bands::forward(run.of), run.pass.seen(run.of.step.in[0], run.image), window, put);
   }
 
   void backward(const ImageStep& run, std::size_t, const float* gradient,
@@ -98,9 +142,17 @@ class Depthwise : public Operator {
     const Weights& own = run.pass.network().weights[at(run.index)];
     const Node& node = run.of.node();
     const Tensor &in = run.of.in(), &out = run.of.out();
+    DepthwiseWindow window =
+        window_of(run.of, run.pass.network().parameters[own.weight].values.data());
+    if (by_pixel(node)) {
+      window.weights += (taps(node) - 1) * window.weight_step;
+      window.weight_step = -window.weight_step;
+      return slide(run, Bands::backward(run.of), {gradient, out.h, out.w, out.stride, {}}, window,
+                   put);
+    }
     run.pass.table().depthwise_input_gradient(
-        {gradient, out.h, out.w, in.h, in.w, node.padding[0], node.padding[1]},
-        window_of(run.of, run.pass.network().parameters[own.weight].values.data()), 0, in.h, put);
+        {gradient, out.h, out.w, in.h, in.w, node.padding[0], node.padding[1]}, window, 0, in.h,
+        put);
   }
 
   // Sums of each image, then of the images in their order.
@@ -109,17 +161,18 @@ class Depthwise : public Operator {
     const Weights& own = pass.network().weights[at(b.index)];
     const Tensor& out = of.out();
     const float* slope = pass.gradient(of.step.out);
-    const std::int64_t floats = sum_floats(of), band = worker_floats(Bands(of).floats());
+    const std::int64_t floats = sum_floats(of), band = worker_floats(Bands::forward(of).floats());
     float *sums = pass.scratch(b), *bands = sums + pass.images() * floats;
     const DepthwiseWindow window = window_of(of, nullptr);
     parallel_for_workers(pass.images(), [&](std::int64_t i, int worker) {
       float* mine = sums + i * floats;
       std::fill_n(mine, floats, 0.0f);
-      each_band(of, pass.table(), pass.seen(of.step.in[0], i), bands + worker * band,
-                [&](const DepthwiseBand& rows, std::int64_t first) {
-                  const float* g = slope + i * out.image() + first * out.w * out.stride;
-                  pass.table().depthwise_weight_gradient(rows, window, g, mine);
-                });
+      Bands::forward(of).each(pass.table(), pass.seen(of.step.in[0], i), bands + worker * band,
+                              [&](const DepthwiseBand& rows) {
+                                const float* g =
+                                    slope + i * out.image() + rows.top * out.w * out.stride;
+                                pass.table().depthwise_weight_gradient(rows, window, g, mine);
+                              });
     });
     Parameter& weight = pass.network().parameters[own.weight];
     for (std::int64_t k = 0; k < weight.layout.floats(); ++k) {
@@ -131,40 +184,23 @@ class Depthwise : public Operator {
   }
 
  private:
+  static bool by_pixel(const Node& node) { return node.stride[0] == 1 && node.stride[1] == 1; }
+
+  static void slide(const ImageStep& run, const Bands& bands, const ImageView& image,
+                    const DepthwiseWindow& window, const Finish& put) {
+    const KernelTable& table = run.pass.table();
+    bands.each(table, image, run.scratch,
+               [&](const DepthwiseBand& band) { table.depthwise(band, window, put); });
+  }
+
   static std::int64_t sum_floats(const StepOf& of) {
     return padded_floats(taps(of.node()) * of.out().stride);
   }
 
   static DepthwiseWindow window_of(const StepOf& of, const float* weights) {
     const Node& node = of.node();
-    return {weights,        node.kernel[0],   node.kernel[1],   node.stride[0],
+    return {weights,        of.in().stride,   node.kernel[0],   node.kernel[1], node.stride[0],
             node.stride[1], node.dilation[0], node.dilation[1], of.in().stride};
-  }
-
-  // body(band, its first row), the input copied through its lens, with its border: each row once,
-  // into a ring that holds a band's
-  template <typename Body>
-  static void each_band(const StepOf& of, const KernelTable& table, const ImageView& image,
-                        float* region, const Body& body) {
-    const Bands bands(of);
-    const Node& node = of.node();
-    std::int64_t copied = 0;  // rows of the bordered image
-    for (std::int64_t first = 0; first < of.out().h; first += bands.rows) {
-      const std::int64_t rows = std::min(bands.rows, of.out().h - first);
-      const std::int64_t begin = first * node.stride[0];
-      const std::int64_t end = begin + bands.in_rows - (bands.rows - rows) * node.stride[0];
-      for (copied = std::max(copied, begin); copied < end;) {
-        const std::int64_t at = copied % bands.in_rows;
-        const std::int64_t count = std::min(end - copied, bands.in_rows - at);
-        table.copy_region({image.data, image.h, image.w, image.stride, copied - node.padding[0],
-                           -node.padding[1], count, bands.in_row / image.stride, image.lens,
-                           region + at * bands.in_row});
-        copied += count;
-      }
-      body(DepthwiseBand{region, bands.in_rows, bands.in_row, begin % bands.in_rows, rows,
-                         of.out().w},
-           first);
-    }
   }
 };
 

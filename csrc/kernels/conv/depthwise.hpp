@@ -8,9 +8,11 @@
 
 namespace pyedge {
 
-// The windows: weights [kernel_h kernel_w, stride], a pixel has `stride` floats everywhere.
+// The windows: taps [kernel_h kernel_w, stride] `weight_step` floats apart, less than 0 for windows
+// that are turned around; a pixel has `stride` floats everywhere.
 struct DepthwiseWindow {
   const float* weights;
+  std::int64_t weight_step;
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   std::int64_t stride;
 };
@@ -22,6 +24,7 @@ struct DepthwiseBand {
   const float* ring;
   std::int64_t ring_rows, in_row;  // in_row: floats
   std::int64_t first;              // the ring's row that the band begins with
+  std::int64_t top;                // and the image's, of the output
   std::int64_t rows, columns;
 
   const float* row(std::int64_t y) const {  // y < ring_rows

@@ -19,7 +19,7 @@ inline void depthwise_outputs(const pyedge::DepthwiseBand& band, const pyedge::D
     const float* x = band.row(y * d.stride_h + ky * d.dilation_h) + at;
     for (std::int64_t kx = 0; kx < d.kernel_w; ++kx, x += d.dilation_w * d.stride) {
       const Vec::Float weight = Vec::load(weights);
-      weights += d.stride;
+      weights += d.weight_step;
       for (int i = 0; i < width; ++i) sums[i] = Vec::fma(Vec::load(x + i * step), weight, sums[i]);
     }
   }
@@ -30,16 +30,17 @@ inline void depthwise_outputs(const pyedge::DepthwiseBand& band, const pyedge::D
 // see, and a number is loaded once a row of the window, not three times.
 template <int width, typename Put>
 inline void depthwise_outputs_of_nine(const float* const (&rows)[3], std::int64_t stride,
-                                      const float* weights, const Put& put) {
+                                      const float* weights, std::int64_t weight_step,
+                                      const Put& put) {
   Vec::Float sums[width];
 #pragma GCC unroll 4
   for (int i = 0; i < width; ++i) sums[i] = Vec::zero();
-#pragma GCC unroll 3
+#pragma GCC unroll 1
   for (int ky = 0; ky < 3; ++ky) {
     const float* from = rows[ky];
-    const Vec::Float left = Vec::load(weights), middle = Vec::load(weights + stride),
-                     right = Vec::load(weights + 2 * stride);
-    weights += 3 * stride;
+    const Vec::Float left = Vec::load(weights), middle = Vec::load(weights + weight_step),
+                     right = Vec::load(weights + 2 * weight_step);
+    weights += 3 * weight_step;
     Vec::Float x[width + 2];
 #pragma GCC unroll 8
     for (int i = 0; i < width + 2; ++i) x[i] = Vec::load(from + i * stride);
@@ -65,7 +66,7 @@ inline void depthwise_pixels(const pyedge::DepthwiseBand& band, const pyedge::De
     for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
       const float* const rows[3] = {band.row(top) + at + c, band.row(top + 1) + at + c,
                                     band.row(top + 2) + at + c};
-      depthwise_outputs_of_nine<width>(rows, d.stride, d.weights + c,
+      depthwise_outputs_of_nine<width>(rows, d.stride, d.weights + c, d.weight_step,
                                        [&](Vec::Float sum, int i) { put(sum, x + i, c); });
     }
     return;
@@ -76,13 +77,13 @@ inline void depthwise_pixels(const pyedge::DepthwiseBand& band, const pyedge::De
   }
 }
 
-// put: the finish of the band's first output.
+// finish: of the image's first pixel.
 void depthwise(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
                const pyedge::Finish& finish) {
   with_finish(finish, [&](const auto& put) {
     for (std::int64_t y = 0; y < band.rows; ++y) {
       const auto here = [&](Vec::Float sum, std::int64_t x, std::int64_t c) {
-        put(sum, y * finish.row + x * finish.stride, c);
+        put(sum, (band.top + y) * finish.row + x * finish.stride, c);
       };
       std::int64_t x = 0;
       for (; x + 4 <= band.columns; x += 4) depthwise_pixels<4>(band, d, y, x, here);
@@ -91,37 +92,69 @@ void depthwise(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow&
   });
 }
 
+// A pixel of the input that `count` outputs saw: where their gradients and their weights begin.
+struct DepthwiseTaps {
+  const float* gradient[pyedge::most_depthwise_taps];
+  const float* weights[pyedge::most_depthwise_taps];
+  int count = 0;
+};
+
+// known: how many taps there are, so that their places are in registers; 0: taps.count of them.
+template <int known, typename Put>
+inline void gather_depthwise(const DepthwiseTaps& taps, std::int64_t stride, std::int64_t at,
+                             const Put& put) {
+  const float *gradient[known + 1], *weights[known + 1];
+#pragma GCC unroll 16
+  for (int i = 0; i < known; ++i) gradient[i] = taps.gradient[i], weights[i] = taps.weights[i];
+  for (std::int64_t c = 0; c < stride; c += Vec::lanes) {
+    Vec::Float sum = Vec::zero();
+    if constexpr (known == 0) {
+      for (int i = 0; i < taps.count; ++i) {
+        sum = Vec::fma(Vec::load(taps.gradient[i] + c), Vec::load(taps.weights[i] + c), sum);
+      }
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < known; ++i) {
+        sum = Vec::fma(Vec::load(gradient[i] + c), Vec::load(weights[i] + c), sum);
+      }
+    }
+    put(sum, at, c);
+  }
+}
+
 // Rows [first, first + rows) of the input's gradient. Each pixel gathers from the outputs that saw
 // it, whatever stride and dilation. finish: of the image's first pixel.
 void depthwise_input_gradient(const pyedge::DepthwiseGradient& g, const pyedge::DepthwiseWindow& d,
                               std::int64_t first, std::int64_t rows, const pyedge::Finish& finish) {
-  struct Tap {
-    const float *gradient, *weights;
-  };
   with_finish(finish, [&](const auto& put) {
     for (std::int64_t y = first; y < first + rows; ++y) {
       for (std::int64_t x = 0; x < g.w; ++x) {
-        Tap taps[pyedge::most_depthwise_taps];
-        int count = 0;
+        DepthwiseTaps taps;
         for (std::int64_t ky = 0; ky < d.kernel_h; ++ky) {
           const std::int64_t down = y + g.padding_h - ky * d.dilation_h;
           if (down < 0 || down % d.stride_h != 0 || down / d.stride_h >= g.out_h) continue;
           for (std::int64_t kx = 0; kx < d.kernel_w; ++kx) {
             const std::int64_t across = x + g.padding_w - kx * d.dilation_w;
             if (across < 0 || across % d.stride_w != 0 || across / d.stride_w >= g.out_w) continue;
-            taps[count].gradient =
+            taps.gradient[taps.count] =
                 g.gradient + (down / d.stride_h * g.out_w + across / d.stride_w) * d.stride;
-            taps[count].weights = d.weights + (ky * d.kernel_w + kx) * d.stride;
-            ++count;
+            taps.weights[taps.count] = d.weights + (ky * d.kernel_w + kx) * d.weight_step;
+            ++taps.count;
           }
         }
         const std::int64_t at = y * finish.row + x * finish.stride;
-        for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
-          Vec::Float sum = Vec::zero();
-          for (int i = 0; i < count; ++i) {
-            sum = Vec::fma(Vec::load(taps[i].gradient + c), Vec::load(taps[i].weights + c), sum);
-          }
-          put(sum, at, c);
+        switch (taps.count) {  // those of a 3x3 window away from the border
+          case 1:
+            gather_depthwise<1>(taps, d.stride, at, put);
+            break;
+          case 2:
+            gather_depthwise<2>(taps, d.stride, at, put);
+            break;
+          case 4:
+            gather_depthwise<4>(taps, d.stride, at, put);
+            break;
+          default:
+            gather_depthwise<0>(taps, d.stride, at, put);
         }
       }
     }
