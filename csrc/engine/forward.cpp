@@ -5,6 +5,7 @@
 #include "engine/pass.hpp"
 #include "engine/poison.hpp"
 #include "engine/steps/convolution.hpp"
+#include "engine/steps/depthwise_chain.hpp"
 #include "threads/thread_pool.hpp"
 
 namespace pyedge {
@@ -18,9 +19,24 @@ void Pass::forward(const Plan& plan, std::int64_t first) {
     if (plan.host[i].step >= 0) continue;
     const Step& step = network_.program.steps[i];
     const int index = static_cast<int>(i);
+    const Chain* chain = plan.chain_of(index);
+    if (chain != nullptr && index != chain->last()) continue;
     if (poisons_arena() && i > 0) poison(plan, index, arena_);
     Together together;
     add_guests(index, true, together);
+    if (chain != nullptr) {
+      for (const int each : {chain->from, chain->depthwise, chain->to}) {
+        if (each < 0) continue;
+        together.add_name(network_.name_of(network_.program.steps[at(each)]));
+        if (network_.program.steps[at(each)].op->convolves()) {
+          pack_forward(*this, each, scratch(each));
+        }
+      }
+      add_readers(step.out, together.work.after, together);
+      add_guests(index, false, together);
+      timed(together.name, "forward", [&] { run_chain(*this, *chain, together.work); });
+      continue;
+    }
     together.add_name(network_.name_of(step));
     if (!step.op->convolves()) {
       together.work.before.push_back(step_work(index));

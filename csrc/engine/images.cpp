@@ -18,10 +18,16 @@ struct Affine {
 
 // (x - mean) / max(deviation, 1 / sqrt(count)): an even image becomes zeros.
 Affine of_image(const std::uint8_t* pixels, std::int64_t count) {
+  constexpr std::int64_t block = 1 << 14;  // whose sum of squares fits 31 bits
   std::int64_t sum = 0, squares = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    sum += pixels[i];
-    squares += static_cast<std::int64_t>(pixels[i]) * pixels[i];
+  for (std::int64_t first = 0; first < count; first += block) {
+    const std::int64_t end = std::min(first + block, count);
+    std::int32_t part = 0, part_squares = 0;
+    for (std::int64_t i = first; i < end; ++i) {
+      const std::int32_t x = pixels[i];
+      part += x, part_squares += x * x;
+    }
+    sum += part, squares += part_squares;
   }
   const double n = static_cast<double>(count), mean = static_cast<double>(sum) / n;
   // whole numbers: exact up to 2^53
@@ -29,6 +35,19 @@ Affine of_image(const std::uint8_t* pixels, std::int64_t count) {
       (static_cast<double>(squares) * n - static_cast<double>(sum) * static_cast<double>(sum)) / n;
   const double scale = std::sqrt(n) / std::max(std::sqrt(std::max(spread, 0.0)), 1.0);
   return {static_cast<float>(scale), static_cast<float>(-mean * scale)};
+}
+
+// Pixels of a row, one channel: `step` apart, from right to left where it is negative.
+void copy_row(const std::uint8_t* from, std::int64_t step, Affine a, std::int64_t count, float* to,
+              std::int64_t stride) {
+  for (std::int64_t x = 0; x < count; ++x) {
+    to[x * stride] = a.scale * static_cast<float>(from[x * step]) + a.shift;
+  }
+}
+
+void copy_row(const float* from, std::int64_t step, Affine, std::int64_t count, float* to,
+              std::int64_t stride) {
+  for (std::int64_t x = 0; x < count; ++x) to[x * stride] = from[x * step];
 }
 
 }  // namespace
@@ -69,21 +88,21 @@ void load_images(const ImageBatch& batch, const Preprocessing& how, std::int64_t
     const std::int64_t dx = batch.shift != nullptr ? batch.shift[2 * i + 1] : 0;
     const bool flipped = batch.flip != nullptr && batch.flip[i];
     float* to = maps + i * h * w * stride;
-    std::fill_n(to, h * w * stride, 0.0f);
-    for (std::int64_t y = 0; y < h; ++y) {
-      const std::int64_t from_y = y + dy;
-      if (from_y < 0 || from_y >= h) continue;
-      for (std::int64_t x = 0; x < w; ++x) {
-        std::int64_t from_x = x + dx;
-        if (from_x < 0 || from_x >= w) continue;
-        if (flipped) from_x = w - 1 - from_x;
-        const std::int64_t at = (from_y * w + from_x) * pixel_step;
-        float* pixel = to + (y * w + x) * stride;
-        for (std::int64_t ch = 0; ch < c; ++ch) {
-          const std::int64_t source = at + ch * channel_step;
-          const Affine& a = affine[static_cast<std::size_t>(ch)];
-          pixel[ch] = batch.is_float ? floats[source]
-                                     : a.scale * static_cast<float>(bytes[source]) + a.shift;
+    if (dy != 0 || dx != 0 || stride != c) std::fill_n(to, h * w * stride, 0.0f);
+    // columns that see the image, and what the first of them sees
+    const std::int64_t left = std::clamp<std::int64_t>(-dx, 0, w);
+    const std::int64_t count = std::clamp<std::int64_t>(w - dx, left, w) - left;
+    const std::int64_t seen = flipped ? w - 1 - (left + dx) : left + dx;
+    const std::int64_t step = flipped ? -pixel_step : pixel_step;
+    for (std::int64_t y = std::clamp<std::int64_t>(-dy, 0, h); y < std::min(h, h - dy); ++y) {
+      float* row_to = to + (y * w + left) * stride;
+      for (std::int64_t ch = 0; ch < c; ++ch) {
+        const std::int64_t at = ((y + dy) * w + seen) * pixel_step + ch * channel_step;
+        const Affine a = affine[static_cast<std::size_t>(ch)];
+        if (batch.is_float) {
+          copy_row(floats + at, step, a, count, row_to + ch, stride);
+        } else {
+          copy_row(bytes + at, step, a, count, row_to + ch, stride);
         }
       }
     }

@@ -170,6 +170,28 @@ bool Needs::compactable(int t, View& mask) const {
   return std::all_of(program_.taps.begin(), program_.taps.end(), fits);
 }
 
+int Needs::passing_reader(int t) const {
+  int reader = -1;
+  View seen;
+  const auto reads = [&](const View& view) { return view.tensor == t; };
+  if (reads(program_.output) || t == 0) return -1;
+  if (std::any_of(program_.taps.begin(), program_.taps.end(), reads)) return -1;
+  for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    const Step& step = program_.steps[i];
+    if (reads(step.residual)) return -1;
+    for (const View& view : step.in) {
+      if (!reads(view)) continue;
+      if (reader >= 0) return -1;
+      reader = static_cast<int>(i), seen = view;
+    }
+  }
+  if (reader < 0 || !wishes_.training) return reader;
+  const bool kept = wants(seen) && !seen.plain() && masked(t).tensor < 0;
+  // what is made anew in the backward pass has its input brought back
+  const bool again = repeatable(t) >= 0 || repeatable(program_.steps[at(reader)].out) >= 0;
+  return kept || again || values_are_read(t) ? -1 : reader;
+}
+
 int Needs::readers(int t) const {
   int count = program_.output.tensor == t;
   for (const View& tap : program_.taps) count += tap.tensor == t;

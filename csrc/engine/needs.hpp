@@ -38,6 +38,9 @@ class Needs {
   // Views of it, taps, norms, and the program's output.
   int readers(int tensor) const;
   int adder(int tensor) const;
+  // The step that reads the tensor as its input, if nobody else does and the backward pass asks for
+  // no more of it than a mask; else -1.
+  int passing_reader(int tensor) const;
 
  private:
   StepOf of(int step) const { return {graph_, program_, program_.steps[at(step)]}; }

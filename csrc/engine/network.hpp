@@ -25,6 +25,11 @@ struct Network {
   std::string name_of(const Step& step) const {
     return step.node >= 0 ? graph.nodes[at(step.node)].name : step.op->name;
   }
+  // What a step adds to each channel of its result, or null.
+  const float* bias(int step) const {
+    const int index = weights[at(step)].bias;
+    return index >= 0 ? parameters[index].values.data() : nullptr;
+  }
   void fold_norms();
 
   Graph graph;  // its arrays have shapes and no values: these lie in the engine's layout below

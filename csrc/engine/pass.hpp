@@ -54,6 +54,8 @@ class Pass {
     return tensor(run.of.step.out) + run.image * run.of.out().image();
   }
   float* scratch(const BackwardStep& b) const { return arena_ + b.scratch_at; }
+  float* scratch(int step) const { return arena_ + plan_->scratch_at[at(step)]; }  // forward
+  std::uint8_t* mask(int tensor, std::int64_t image) const;
   // Of what the step adds to each channel of its result.
   void add_bias_gradient(const BackwardStep& b) const;
   template <typename Body>
@@ -86,7 +88,6 @@ class Pass {
   ImageWork restore_work(const BackwardStep& b);
   bool finish_for(const Target& target, const View& view, Finish& finish) const;
   CompactMap compact(int tensor, std::int64_t image) const;
-  std::uint8_t* mask(int tensor, std::int64_t image) const;
 
   // J_b: what a tap and the teacher's maps have in common, and its share of the gradient.
   ImageWork match_work(int group) const;

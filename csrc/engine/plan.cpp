@@ -7,6 +7,7 @@
 
 #include "engine/arena.hpp"
 #include "engine/planner.hpp"
+#include "engine/steps/depthwise_chain.hpp"
 
 namespace pyedge {
 
@@ -76,7 +77,9 @@ void Planner::forward_scratch(int step, std::int64_t floats) {
 void Planner::find_hosts() {
   plan_.host.resize(program_.steps.size());
   if (wishes_.training && wishes_.batch_statistics) return;
+  plan_.chains = find_chains(graph_, program_, needs_, plan_.n, workers_);
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
+    if (plan_.chain_of(static_cast<int>(i)) != nullptr) continue;
     const Step& step = program_.steps[i];
     switch (step.op->rides()) {
       case Rides::before_adder:
@@ -99,12 +102,17 @@ void Planner::forward() {
   lives_.tensors[0].use(0);
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
     const Step& step = program_.steps[i];
-    const int host = plan_.host[i].step;
-    time_ = host >= 0 ? host : static_cast<int>(i);
-    for (const View& view : step.in) lives_.tensors[at(view.tensor)].use(time_);
+    const int index = static_cast<int>(i), host = plan_.host[i].step;
+    const Chain* chain = plan_.chain_of(index);
+    time_ = chain != nullptr ? chain->last() : host >= 0 ? host : index;
+    for (const View& view : step.in) {
+      const int maker = tensor(view.tensor).producer;
+      if (maker >= 0 && chain != nullptr && chain->hides(maker)) continue;
+      lives_.tensors[at(view.tensor)].use(time_);
+    }
     if (step.residual.tensor >= 0) lives_.tensors[at(step.residual.tensor)].use(time_);
-    lives_.tensors[at(step.out)].use(time_);
-    step.op->plan_forward(*this, static_cast<int>(i));
+    if (chain == nullptr || !chain->hides(index)) lives_.tensors[at(step.out)].use(time_);
+    step.op->plan_forward(*this, index);
   }
   share_residuals();
   if (wishes_.training && wishes_.batch_statistics) {
@@ -276,17 +284,34 @@ void Planner::residual(BackwardStep& b) {
 
 namespace {
 
-// Images whose largest map is still in a cache when the next step reads it.
-std::int64_t images_at_once(const Program& program, std::int64_t wanted) {
-  if (wanted > 0) return wanted;
+// Images whose largest map is still in a cache when the next step reads it. A step that learns
+// keeps to those of its whole network, hidden maps too: twice as many took a tenth more memory and
+// no less time (MobileNetV2 at 96 pixels).
+std::int64_t images_at_once(const Graph& graph, const Program& program, const Wishes& wishes) {
   constexpr std::int64_t cache_floats = 1 << 21;
+  std::vector<bool> hidden(program.tensors.size());
+  std::vector<Chain> chains;
+  if (!wishes.training) chains = find_chains(graph, program, Needs(graph, program, wishes), 1, 1);
+  for (const Chain& chain : chains) {
+    for (const int step : {chain.from, chain.depthwise}) {
+      if (step >= 0 && chain.hides(step)) hidden[at(program.steps[at(step)].out)] = true;
+    }
+  }
   std::int64_t largest = 1, images = 4;
-  for (const Tensor& t : program.tensors) largest = std::max(largest, t.image());
+  for (std::size_t t = 0; t < hidden.size(); ++t) {
+    if (!hidden[t]) largest = std::max(largest, program.tensors[t].image());
+  }
   while (2 * images * largest <= cache_floats) images *= 2;
   return images;
 }
 
 }  // namespace
+
+const Chain* Plan::chain_of(int step) const {
+  const auto found =
+      std::find_if(chains.begin(), chains.end(), [&](const Chain& c) { return c.has(step); });
+  return found == chains.end() ? nullptr : &*found;
+}
 
 std::int64_t compact_floats(const Tensor& t) {
   return padded_floats(t.h * t.w * (t.stride / 2 + t.stride % 2 + 1));
@@ -299,7 +324,9 @@ std::int64_t mask_bytes(const Tensor& t, const KernelTable& table) {
 BatchPlan make_plan(const Graph& graph, const Program& program, const Wishes& wishes,
                     std::int64_t n, std::int64_t micro_batch, const KernelTable& table,
                     int workers) {
-  const std::int64_t most = wishes.batch_statistics ? n : images_at_once(program, micro_batch);
+  const std::int64_t most = wishes.batch_statistics ? n
+                            : micro_batch > 0       ? micro_batch
+                                                    : images_at_once(graph, program, wishes);
   const std::int64_t parts =
       std::max<std::int64_t>((n + most - 1) / std::max<std::int64_t>(most, 1), 1);
   const auto plan = [&](std::int64_t images) {

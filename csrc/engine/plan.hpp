@@ -49,6 +49,18 @@ struct Host {
   bool before = false;
 };
 
+// Steps that run together band by band of an image, at the time of the last: a depthwise
+// convolution with the pointwise one that makes its input, the one that reads its result, or both.
+// What lies between them is never a map. -1: none.
+struct Chain {
+  int from = -1, depthwise = -1, to = -1;
+  std::int64_t parts = 1;  // of an image, one for a thread
+  int last() const { return to >= 0 ? to : depthwise; }
+  bool has(int step) const { return step == from || step == depthwise || step == to; }
+  // A step's result is one of those maps.
+  bool hides(int step) const { return has(step) && step != last(); }
+};
+
 // Of one micro-batch.
 struct Plan {
   std::int64_t n = 0;
@@ -57,6 +69,7 @@ struct Plan {
   std::vector<ConvInputGradient> input_gradient;
   std::vector<ConvWeightGradient> weight_gradient;
   std::vector<Host> host;  // by step
+  std::vector<Chain> chains;
   std::vector<BackwardStep> backward;
   // floats from the arena's start; -1 where there is none
   std::vector<std::int64_t> tensor_at, gradient_at, norm_gradient_at;
@@ -73,6 +86,9 @@ struct Plan {
   std::vector<bool> live;          // norms whose backward is a step of its own
   std::vector<bool> in_place;      // tensors whose gradient is written over their values
   std::vector<View> mask;  // of tensors with a 16-bit copy: the view that clamps, if one does
+
+  // null: the step is in none
+  const Chain* chain_of(int step) const;
 };
 
 // A batch of n: micro-batches of each.n images, and a last one of rest.n where that is not 0. Both

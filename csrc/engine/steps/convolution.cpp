@@ -183,16 +183,22 @@ void pack_forward(Pass& pass, int step, float* scratch) {
 void convolve(Pass& pass, int index, float* scratch, const PerImage& along) {
   const Network& net = pass.network();
   const Step& step = net.program.steps[at(index)];
+  pass.plan().forward[at(index)].run(pass.tensor(step.in[0].tensor), pass.lens(step.in[0]),
+                                     net.weights[at(index)].forward.data(), result_of(pass, index),
+                                     scratch, along);
+}
+
+Finish result_of(const Pass& pass, int index) {
+  const Network& net = pass.network();
+  const Step& step = net.program.steps[at(index)];
   const Tensor& out = net.tensor(step.out);
-  const Weights& c = net.weights[at(index)];
   Finish finish(pass.tensor(step.out), out.w * out.stride, out.stride);
-  if (c.bias >= 0) finish.bias = net.parameters[c.bias].values.data();
+  finish.bias = net.bias(index);
   if (step.residual.tensor >= 0) {
     finish.residual = pass.tensor(step.residual.tensor);
     finish.residual_lens = pass.lens(step.residual);
   }
-  pass.plan().forward[at(index)].run(pass.tensor(step.in[0].tensor), pass.lens(step.in[0]),
-                                     c.forward.data(), finish, scratch, along);
+  return finish;
 }
 
 void input_gradient(Pass& pass, const BackwardStep& b, const Finish& put, const std::string& name,

@@ -21,6 +21,8 @@ std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward);
 // The result of the pass's images, and `along` with each of them.
 void pack_forward(Pass& pass, int step, float* scratch);
 void convolve(Pass& pass, int step, float* scratch, const PerImage& along);
+// What becomes of the first image's result, which is a tensor's: bias and residual are added.
+Finish result_of(const Pass& pass, int step);
 // The gradient of the input, by `put`.
 void input_gradient(Pass& pass, const BackwardStep& backward, const Finish& put,
                     const std::string& name, const PerImage& along);

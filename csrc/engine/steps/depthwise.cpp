@@ -6,75 +6,28 @@
 #include "engine/planner.hpp"
 #include "engine/steps/checks.hpp"
 #include "engine/steps/depthwise.hpp"
+#include "engine/steps/depthwise_bands.hpp"
+#include "engine/steps/depthwise_chain.hpp"
 #include "engine/steps/operator.hpp"
 #include "threads/thread_pool.hpp"
 
 namespace pyedge {
 namespace {
 
-// Of bordered input: in the second cache with its output, of a small core too. But four rows of
-// output at the least, which share what they see.
-constexpr std::int64_t band_floats = 1 << 14, least_rows = 4;
-
 std::int64_t taps(const Node& node) {
   return node.kernel[0] * node.kernel[1];
 }
 
-// A window that slides over an image, and the rows of output that a worker takes at a time.
-struct Bands {
-  std::int64_t h, w;  // of the output
-  std::int64_t stride, top, left;
-  std::int64_t rows, in_rows, in_row;
-
-  Bands(const Node& node, std::int64_t out_h, std::int64_t out_w, const std::int64_t (&steps)[2],
-        const std::int64_t (&padding)[2], std::int64_t pixel_floats)
-      : h(out_h), w(out_w), stride(steps[0]), top(padding[0]), left(padding[1]) {
-    in_row = ((w - 1) * steps[1] + reach(node, 1)) * pixel_floats;
-    rows = std::min(std::max((band_floats / in_row - reach(node, 0)) / stride + 1, least_rows), h);
-    in_rows = (rows - 1) * stride + reach(node, 0);
-  }
-  static std::int64_t reach(const Node& node, int axis) {
-    return (node.kernel[axis] - 1) * node.dilation[axis] + 1;
-  }
-  static Bands forward(const StepOf& of) {
-    const Node& node = of.node();
-    return {node,
-            of.out().h,
-            of.out().w,
-            {node.stride[0], node.stride[1]},
-            {node.padding[0], node.padding[1]},
-            of.in().stride};
-  }
-  // Of steps of one pixel: from the output's gradient to the input's, the window turned around.
-  static Bands backward(const StepOf& of) {
-    const Node& node = of.node();
-    return {node,
-            of.in().h,
-            of.in().w,
-            {1, 1},
-            {reach(node, 0) - 1 - node.padding[0], reach(node, 1) - 1 - node.padding[1]},
-            of.in().stride};
-  }
-  std::int64_t floats() const { return in_rows * in_row; }
-
-  // body(band), the input copied through its lens, with its border: each row once,
-  // into a ring that holds a band's
-  template <typename Body>
-  void each(const KernelTable& table, const ImageView& image, float* ring, const Body& body) const {
-    std::int64_t copied = 0;  // rows of the bordered image
-    for (std::int64_t first = 0; first < h; first += rows) {
-      const std::int64_t now = std::min(rows, h - first), begin = first * stride;
-      const std::int64_t end = begin + in_rows - (rows - now) * stride;
-      for (copied = std::max(copied, begin); copied < end;) {
-        const std::int64_t at = copied % in_rows, count = std::min(end - copied, in_rows - at);
-        table.copy_region({image.data, image.h, image.w, image.stride, copied - top, -left, count,
-                           in_row / image.stride, image.lens, ring + at * in_row});
-        copied += count;
-      }
-      body(DepthwiseBand{ring, in_rows, in_row, begin % in_rows, first, now, w});
-    }
-  }
-};
+// The bands of all of an image that lies in memory, through its lens.
+template <typename Body>
+void each_band(const KernelTable& table, const DepthwiseBands& bands, const ImageView& image,
+               float* ring, const Body& body) {
+  const auto fill = [&](std::int64_t row, std::int64_t count, float* to) {
+    table.copy_region({image.data, image.h, image.w, image.stride, row, -bands.left, count,
+                       bands.in_row / image.stride, image.lens, to});
+  };
+  bands.each(0, bands.h, ring, fill, body);
+}
 
 class Depthwise : public Operator {
  public:
@@ -107,10 +60,17 @@ class Depthwise : public Operator {
   }
 
   std::int64_t forward_floats(const StepOf& of) const override {
-    return Bands::forward(of).floats();
+    return DepthwiseBands::forward(of).floats();
   }
   std::int64_t backward_floats(const StepOf& of) const override {
-    return by_pixel(of.node()) ? Bands::backward(of).floats() : 0;
+    return by_pixel(of.node()) ? DepthwiseBands::backward(of).floats() : 0;
+  }
+
+  void plan_forward(Planner& planner, int step) const override {
+    const Chain* chain = planner.plan().chain_of(step);
+    const std::int64_t floats =
+        chain ? chain_floats(*chain, planner) : forward_floats(planner.of(step));
+    planner.forward_scratch(step, planner.for_workers(floats));
   }
 
   void plan_backward(Planner& planner, BackwardStep& backward) const override {
@@ -118,7 +78,7 @@ class Depthwise : public Operator {
     backward.weights = planner.learns(backward.index);
     backward.scratch_floats = planner.for_workers(backward_floats(of));
     if (backward.weights) {
-      const std::int64_t bands = planner.for_workers(Bands::forward(of).floats());
+      const std::int64_t bands = planner.for_workers(DepthwiseBands::forward(of).floats());
       backward.scratch_floats =
           std::max({backward.scratch_floats, planner.images() * sum_floats(of) + bands,
                     ChannelSums::scratch_floats(planner.images(), of.out())});  // of a bias
@@ -128,13 +88,14 @@ class Depthwise : public Operator {
   }
 
   void forward(const ImageStep& run) const override {
-    const Weights& own = run.pass.network().weights[at(run.index)];
-    const Parameters& parameters = run.pass.network().parameters;
+    const Network& net = run.pass.network();
     const Tensor& out = run.of.out();
     Finish put(run.pass.result(run), out.w * out.stride, out.stride);
-    if (own.bias >= 0) put.bias = parameters[own.bias].values.data();
-    const DepthwiseWindow window = window_of(run.of, parameters[own.weight].values.data());
-    slide(run, Bands::forward(run.of), run.pass.seen(run.of.step.in[0], run.image), window, put);
+    put.bias = net.bias(run.index);
+    const float* weights = net.parameters[net.weights[at(run.index)].weight].values.data();
+    const DepthwiseWindow window = depthwise_window(run.of, weights);
+    slide(run, DepthwiseBands::forward(run.of), run.pass.seen(run.of.step.in[0], run.image), window,
+          put);
   }
 
   void backward(const ImageStep& run, std::size_t, const float* gradient,
@@ -143,12 +104,12 @@ class Depthwise : public Operator {
     const Node& node = run.of.node();
     const Tensor &in = run.of.in(), &out = run.of.out();
     DepthwiseWindow window =
-        window_of(run.of, run.pass.network().parameters[own.weight].values.data());
+        depthwise_window(run.of, run.pass.network().parameters[own.weight].values.data());
     if (by_pixel(node)) {
       window.weights += (taps(node) - 1) * window.weight_step;
       window.weight_step = -window.weight_step;
-      return slide(run, Bands::backward(run.of), {gradient, out.h, out.w, out.stride, {}}, window,
-                   put);
+      return slide(run, DepthwiseBands::backward(run.of), {gradient, out.h, out.w, out.stride, {}},
+                   window, put);
     }
     run.pass.table().depthwise_input_gradient(
         {gradient, out.h, out.w, in.h, in.w, node.padding[0], node.padding[1]}, window, 0, in.h,
@@ -161,18 +122,18 @@ class Depthwise : public Operator {
     const Weights& own = pass.network().weights[at(b.index)];
     const Tensor& out = of.out();
     const float* slope = pass.gradient(of.step.out);
-    const std::int64_t floats = sum_floats(of), band = worker_floats(Bands::forward(of).floats());
+    const std::int64_t floats = sum_floats(of),
+                       band = worker_floats(DepthwiseBands::forward(of).floats());
     float *sums = pass.scratch(b), *bands = sums + pass.images() * floats;
-    const DepthwiseWindow window = window_of(of, nullptr);
+    const DepthwiseWindow window = depthwise_window(of, nullptr);
     parallel_for_workers(pass.images(), [&](std::int64_t i, int worker) {
       float* mine = sums + i * floats;
       std::fill_n(mine, floats, 0.0f);
-      Bands::forward(of).each(pass.table(), pass.seen(of.step.in[0], i), bands + worker * band,
-                              [&](const DepthwiseBand& rows) {
-                                const float* g =
-                                    slope + i * out.image() + rows.top * out.w * out.stride;
-                                pass.table().depthwise_weight_gradient(rows, window, g, mine);
-                              });
+      each_band(pass.table(), DepthwiseBands::forward(of), pass.seen(of.step.in[0], i),
+                bands + worker * band, [&](const DepthwiseBand& rows) {
+                  const float* g = slope + i * out.image() + rows.top * out.w * out.stride;
+                  pass.table().depthwise_weight_gradient(rows, window, g, mine);
+                });
     });
     Parameter& weight = pass.network().parameters[own.weight];
     for (std::int64_t k = 0; k < weight.layout.floats(); ++k) {
@@ -186,21 +147,15 @@ class Depthwise : public Operator {
  private:
   static bool by_pixel(const Node& node) { return node.stride[0] == 1 && node.stride[1] == 1; }
 
-  static void slide(const ImageStep& run, const Bands& bands, const ImageView& image,
+  static void slide(const ImageStep& run, const DepthwiseBands& bands, const ImageView& image,
                     const DepthwiseWindow& window, const Finish& put) {
     const KernelTable& table = run.pass.table();
-    bands.each(table, image, run.scratch,
-               [&](const DepthwiseBand& band) { table.depthwise(band, window, put); });
+    each_band(table, bands, image, run.scratch,
+              [&](const DepthwiseBand& band) { table.depthwise(band, window, put); });
   }
 
   static std::int64_t sum_floats(const StepOf& of) {
     return padded_floats(taps(of.node()) * of.out().stride);
-  }
-
-  static DepthwiseWindow window_of(const StepOf& of, const float* weights) {
-    const Node& node = of.node();
-    return {weights,        of.in().stride,   node.kernel[0],   node.kernel[1], node.stride[0],
-            node.stride[1], node.dilation[0], node.dilation[1], of.in().stride};
   }
 };
 

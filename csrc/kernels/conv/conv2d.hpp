@@ -39,6 +39,13 @@ class ConvForward {
   // finish.out is the first image's
   void run(const float* input, const Lens& lens, const float* packed, const Finish& finish,
            float* scratch, const PerImage& per_image = {}) const;
+  // Of a pointwise one: so many pixels that follow each other, on one thread, in `scratch` memory
+  // of worker_floats().
+  void run_pixels(const float* input, const Lens& lens, const float* packed, const Finish& finish,
+                  std::int64_t pixels, float* scratch) const {
+    run_rows(input, lens, packed, finish, 0, pixels, scratch);
+  }
+  std::int64_t worker_floats() const { return worker_floats_; }
 
  private:
   friend class ConvInputGradient;
