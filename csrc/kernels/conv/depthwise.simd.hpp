@@ -77,6 +77,14 @@ inline void depthwise_pixels(const pyedge::DepthwiseBand& band, const pyedge::De
   }
 }
 
+// The columns of a row from x on, `width` at a time, then half as many.
+template <int width, typename Put>
+inline void depthwise_columns(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+                              std::int64_t y, std::int64_t x, const Put& put) {
+  for (; x + width <= band.columns; x += width) depthwise_pixels<width>(band, d, y, x, put);
+  if constexpr (width > 1) depthwise_columns<width / 2>(band, d, y, x, put);
+}
+
 // finish: of the image's first pixel.
 void depthwise(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
                const pyedge::Finish& finish) {
@@ -85,9 +93,7 @@ void depthwise(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow&
       const auto here = [&](Vec::Float sum, std::int64_t x, std::int64_t c) {
         put(sum, (band.top + y) * finish.row + x * finish.stride, c);
       };
-      std::int64_t x = 0;
-      for (; x + 4 <= band.columns; x += 4) depthwise_pixels<4>(band, d, y, x, here);
-      for (; x < band.columns; ++x) depthwise_pixels<1>(band, d, y, x, here);
+      depthwise_columns<4>(band, d, y, 0, here);
     }
   });
 }
