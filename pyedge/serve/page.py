@@ -18,8 +18,10 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd;
-         vertical-align: top; overflow-wrap: anywhere; }
-th { font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
+         vertical-align: top; white-space: nowrap; }
+td.t { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
+th { font-weight: 600; } td.n, th.n { text-align: right; }
+div { overflow-x: auto; }
 .held { background: #fff3cd; } .muted { color: #666; }
 """
 
@@ -34,7 +36,7 @@ def page(service: Service) -> str:
     parts = [
         _table(
             "Students",
-            ("name", "version", "classes", "images#", "contributions#", "bytes#", "teacher"),
+            ("name~", "version", "classes~", "images#", "contributions#", "bytes#", "teacher"),
             [
                 (s.name, s.version, ", ".join(s.classes), s.images, s.contributions, s.bytes,
                  "answers" if s.teacher else "-")
@@ -43,7 +45,7 @@ def page(service: Service) -> str:
         ),
         _table(
             "Categories",
-            ("class", "student", "detail", "images#", "bytes#", "device", "offered"),
+            ("class~", "student~", "detail", "images#", "bytes#", "device~", "offered"),
             [
                 (c.name, name, c.detail, c.images, c.bytes, c.device, _when(c.created))
                 for name, c in catalogue
@@ -51,7 +53,7 @@ def page(service: Service) -> str:
         ),
         _table(
             f"Contributions ({held} held for review)",
-            ("digest", "student", "device", "classes", "images#", "state", "why", "received"),
+            ("digest", "student~", "device~", "classes~", "images#", "state", "why~", "received"),
             [
                 (c.digest[:12], c.student, c.device, ", ".join(c.classes), c.images, c.state,
                  c.reason, _when(c.created))
@@ -61,7 +63,7 @@ def page(service: Service) -> str:
         ),
         _table(
             "Devices",
-            ("name", "token", "scopes", "since", "revoked"),
+            ("name~", "token", "scopes", "since", "revoked"),
             [
                 (d.name, d.id, ", ".join(sorted(d.scopes)), _when(d.created),
                  "-" if d.revoked is None else _when(d.revoked))
@@ -93,10 +95,10 @@ def _table(
     rows: Iterable[Sequence[object]],
     marked: Sequence[bool] = (),
 ) -> str:
-    """Return a table; a head that ends in # is of a column of numbers."""
-    classes = [" class=n" if head.endswith("#") else "" for head in heads]
+    """Return a table; a head that ends in # is of a column of numbers, in ~ of long words."""
+    classes = [{"#": " class=n", "~": " class=t"}.get(head[-1], "") for head in heads]
     head = "".join(
-        f"<th{c}>{escape(h.rstrip('#'))}</th>" for h, c in zip(heads, classes, strict=True)
+        f"<th{c}>{escape(h.rstrip('#~'))}</th>" for h, c in zip(heads, classes, strict=True)
     )
     lines = []
     for number, row in enumerate(rows):
@@ -107,7 +109,7 @@ def _table(
         held = number < len(marked) and marked[number]
         lines.append(f"<tr{' class=held' if held else ''}>{cells}</tr>")
     body = "".join(lines) or f"<tr><td class=muted colspan={len(heads)}>none yet</td></tr>"
-    return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table>"
+    return f"<h2>{escape(title)}</h2><div><table><tr>{head}</tr>{body}</table></div>"
 
 
 def _when(moment: float) -> str:
