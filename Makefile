@@ -1,25 +1,28 @@
 # Two commands do everything on a fresh machine with Python and a C++ compiler:
 #   make demo    sets up and runs the main job on real scans of digits
-#   make test    sets up and runs all tests
+#   make test    sets up and runs the tests; make test-exhaustive those that make test leaves out
 # Both work in a virtual environment of their own, .venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
+# two halves of the tests, each in order, so that a module's fixtures are made once; who is done first
+# takes half of what the other has left
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp') CMakeLists.txt
 FOLDERS := $(shell find pyedge -type d -not -name __pycache__)
 # scikit-build-core needs cmake and ninja: the system's where they are, else PyPI's
 BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake) \
 	$(if $(shell command -v ninja),,ninja)
 
-.PHONY: help demo docs docs-serve test test-poisoned test-neon neon-report wheel-aarch64 \
+.PHONY: help demo docs docs-serve test test-exhaustive test-poisoned test-neon neon-report wheel-aarch64 \
 	test-aarch64 cloud-demo test-cloud-faults crash-test fuzz sanitize bench bench-phone lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, docs, docs-serve,"
-	@echo "test-poisoned, test-neon, neon-report, wheel-aarch64, test-aarch64, cloud-demo, test-cloud-faults, crash-test, fuzz, sanitize, clean"
+	@echo "test-exhaustive, test-poisoned, test-neon, neon-report, wheel-aarch64, test-aarch64, cloud-demo, test-cloud-faults, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,11 +43,15 @@ demo: build
 	$(BIN)/pyedge demo --out demo
 
 test: build
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)
+
+# what make test leaves out: sweeps over everything, emulated processors, long runs
+test-exhaustive: build
+	$(PYTEST) -m exhaustive $(PYTEST_ARGS)
 
 # the engine's tests, with NaN in its arena wherever nothing lives
 test-poisoned: build
-	PYEDGE_POISON_ARENA=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/engine
+	PYEDGE_POISON_ARENA=1 $(PYTEST) tests/engine
 
 test-neon:
 	tools/test_neon.sh

@@ -15,7 +15,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that compile: minutes in one file, which nothing fills at the end."""
+    """Begin with the tests that compile: minutes in one file, for one worker, and in one folder."""
     items.sort(key=lambda item: "native" not in item.path.parts)
 
 

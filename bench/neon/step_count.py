@@ -21,8 +21,7 @@ from bench.shared.floor import count_macs
 from bench.shared.students import make_student
 
 EMULATOR = "qemu-aarch64-static"
-# not build/neon: tools/test_neon.sh may build there at the same time
-_BUILD = ROOT / "build" / "neon-step"
+_BUILD = ROOT / "build" / "neon"  # as tools/test_neon.sh has it: what was built serves both
 _BEGIN, _END = "count_from_here", "count_to_here"
 # functions whose FMLAs are the multiply-adds of convolutions and linear layers
 _TILE = re.compile(r"(pixel|channel)_tile")

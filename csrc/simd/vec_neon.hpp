@@ -11,13 +11,24 @@
 
 namespace {
 
+constexpr std::uint32_t lane_on = 0xffffffff;
 // by the bits of four lanes
-constexpr std::uint32_t on = 0xffffffff;
-constexpr std::uint32_t lane_masks[16][4] = {
-    {0, 0, 0, 0},   {on, 0, 0, 0},   {0, on, 0, 0},   {on, on, 0, 0},
-    {0, 0, on, 0},  {on, 0, on, 0},  {0, on, on, 0},  {on, on, on, 0},
-    {0, 0, 0, on},  {on, 0, 0, on},  {0, on, 0, on},  {on, on, 0, on},
-    {0, 0, on, on}, {on, 0, on, on}, {0, on, on, on}, {on, on, on, on}};
+constexpr std::uint32_t lane_masks[16][4] = {{0, 0, 0, 0},
+                                             {lane_on, 0, 0, 0},
+                                             {0, lane_on, 0, 0},
+                                             {lane_on, lane_on, 0, 0},
+                                             {0, 0, lane_on, 0},
+                                             {lane_on, 0, lane_on, 0},
+                                             {0, lane_on, lane_on, 0},
+                                             {lane_on, lane_on, lane_on, 0},
+                                             {0, 0, 0, lane_on},
+                                             {lane_on, 0, 0, lane_on},
+                                             {0, lane_on, 0, lane_on},
+                                             {lane_on, lane_on, 0, lane_on},
+                                             {0, 0, lane_on, lane_on},
+                                             {lane_on, 0, lane_on, lane_on},
+                                             {0, lane_on, lane_on, lane_on},
+                                             {lane_on, lane_on, lane_on, lane_on}};
 
 struct Vec {
   static constexpr const char* name = "neon";
@@ -177,7 +188,7 @@ struct Vec {
     const uint8x16_t packed = vreinterpretq_u8_f32(vld1q_f32(from));
     vst1q_f32(to, vreinterpretq_f32_u8(vqtbl1q_u8(packed, vld1q_u8(shuffles4.expand[mask]))));
   }
-  // Writes all 4 lanes: `to` needs room for 4 beyond what is kept.
+  // Writes all 4 lanes: `to` needs room for 4 beyond what is all.
   static void compress(float* to, const float* from, unsigned mask) {
     store_compressed(to, vld1q_f32(from), mask);
   }

@@ -41,7 +41,9 @@ def test_students_have_the_papers_parameters_and_fit_the_file_format(name):
     assert set(student.last_conv) <= set(student.full)
 
 
-@pytest.mark.parametrize("name", ["resnet2", "resnet4", "vgg4"])
+@pytest.mark.parametrize(
+    "name", ["resnet2", pytest.param("resnet4", marks=pytest.mark.exhaustive), "vgg4"]
+)
 def test_students_compute_what_those_of_compress_compute(name):
     torch = pytest.importorskip("torch")
     import pyedge

@@ -48,7 +48,15 @@ def run(folder: Path, *words: str, shell: str = "", **environment: str) -> Any:
     )
 
 
-ENCODINGS = ["ascii", "latin-1", "cp1252", "utf-16", "utf-8", "cp037", "ascii:surrogateescape"]
+ENCODINGS = [
+    "ascii",
+    "utf-8",
+    "cp037",
+    *(
+        pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in ("latin-1", "cp1252", "utf-16", "ascii:surrogateescape")
+    ),
+]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

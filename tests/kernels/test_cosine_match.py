@@ -18,6 +18,14 @@ def channels_last(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
+# 1, 3, 8, 17 and 33 are about the widths of vectors; the rest is a sweep
+channels = pytest.mark.parametrize(
+    "c",
+    [
+        c if c in (1, 3, 8, 17, 33) else pytest.param(c, marks=pytest.mark.exhaustive)
+        for c in SIZES[1:]
+    ],
+)
 layouts = pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])
 norms = pytest.mark.parametrize("norms", ["batch", "image"])
 
@@ -56,7 +64,7 @@ def reference(student, teacher, kept, norms):
 
 @norms
 @layouts
-@pytest.mark.parametrize("c", SIZES[1:])
+@channels
 def test_cosine_match_equals_float64(c: int, layout: Layout, norms: str) -> None:
     for hw in SIZES[1:]:
         student, teachers, kept = make_maps((2, c, 1, hw), (c + 1) // 2, 1 + hw % 6, hw)
@@ -75,7 +83,7 @@ def test_cosine_match_equals_float64(c: int, layout: Layout, norms: str) -> None
 
 @norms
 @layouts
-@pytest.mark.parametrize("c", SIZES[1:])
+@channels
 def test_cosine_match_gradient_equals_float64(c: int, layout: Layout, norms: str) -> None:
     for hw in SIZES[1:]:
         student, (teacher,), kept = make_maps((2, c, hw, 1), (c + 1) // 2, 1, hw)

@@ -31,6 +31,9 @@ _SMALL = replace(
     profile_images=32,
 )
 
+# a table of students, and one of learning on the engine
+ESSENTIAL = ("table2", "table6")
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,7 +50,13 @@ def recorded(table: str, cache: Path) -> dict[str, dict[str, object]]:
     return {f"{row['group']}, {row['name']}": row["seeds"]["0"] for row in found["rows"]}
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize(
+    "table",
+    [
+        table if table in ESSENTIAL else pytest.param(table, marks=pytest.mark.exhaustive)
+        for table in TABLES
+    ],
+)
 def test_table_runs_at_smoke_and_is_not_run_again(table: str, cache: Path, capsys):
     assert run(table, cache) == 0
     rows = recorded(table, cache)
@@ -142,6 +151,7 @@ def test_accuracies_are_of_the_best_and_of_the_last_evaluation(tmp_path: Path):
 
 
 # dynamo looks at the gradients of everything that it is given
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_the_paper_scales_path_compiles_the_networks(tmp_path: Path):
     plain = workshop(tmp_path / "plain", Slice(None)).taught(Cutting(0.7), TRANSFER, 0)

@@ -29,7 +29,6 @@ from tests.support.dialects import DIALECTS, Dialect, get
 # batch norm without running statistics answers so, and is told
 pytestmark = pytest.mark.filterwarnings("ignore:plan. the network answers an image alone")
 
-TAKEN = [dialect.name for dialect in DIALECTS if dialect.refuses is None]
 REFUSED = [dialect.name for dialect in DIALECTS if dialect.refuses is not None]
 STOCHASTIC = [dialect.name for dialect in DIALECTS if dialect.stochastic]
 # one of each family: what does not depend on how a network is written is tested on these
@@ -49,6 +48,50 @@ FAMILIES = [
     "mobilenet_v1",
     "gate_linear_expand_as",
     "smooth_slopes",
+]
+# and one of each spelling that has code of its own; all others are a sweep
+SPELLINGS = [
+    "torchvision_resnext",
+    "torchvision_quantizable",
+    "timm_drop_path",
+    "timm_squeeze_excite",
+    "cifar_cat_zeros",
+    "cifar_identity_padding",
+    "vgg_cifar_log_softmax",
+    "vgg_lp_pool",
+    "vgg_written_out",
+    "add_torch_add_alpha",
+    "add_learned_scale",
+    "relu_relu6_module",
+    "relu_threshold",
+    "head_mean_and_max",
+    "head_power_mean",
+    "head_logsumexp",
+    "gate_conv_hard_in_place",
+    "smooth_gelu",
+    "smooth_hardswish",
+    "smooth_leaky_relu",
+    "smooth_prelu",
+    "smooth_silu_in_place",
+    "mobilenet_v2",
+    "mobilenet_v3",
+    "conv_reflection_pad",
+    "conv_weight_norm",
+    "norm_none",
+    "norm_instance",
+    "norm_no_statistics",
+    "forward_checkpoint",
+    "block_returns_pair",
+    "state_compiled",
+    "state_half",
+    "state_normalised",
+]
+TAKEN = [
+    dialect.name
+    if dialect.name in (*FAMILIES, *SPELLINGS)
+    else pytest.param(dialect.name, marks=pytest.mark.exhaustive)
+    for dialect in DIALECTS
+    if dialect.refuses is None
 ]
 
 # what a device's engine does not have; every other student can be exported

@@ -45,9 +45,11 @@ class Killed:
             yield batches()[i]
 
 
-@pytest.mark.parametrize("every", [None, 2, 3])
+@pytest.mark.parametrize("every", [None, 2, pytest.param(3, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("at", [0, 4, 8, 11])
+@pytest.mark.parametrize(
+    "at", [0, 4, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (8, 11))]
+)
 def test_checkpoint_resumed_run_ends_in_the_same_bits(tmp_path, at, optimizer, every):
     options = QUICK.replace(optimizer=optimizer, lr=0.01, eval_every=every)
     straight, teacher = pair(dropout=0.5)

@@ -121,6 +121,7 @@ def run_all(fabric: Fabric, folder: str) -> None:
         torch.save([job.model.state_dict() for job in todo], f"{folder}/states")
 
 
+@pytest.mark.exhaustive  # another pair of processes, for the objectives that transfer has not
 def test_ddp_objectives_take_the_steps_of_one_process(tmp_path):
     run_all(Fabric(accelerator="cpu", devices=1), str(tmp_path))
     wanted = torch.load(tmp_path / "states")
