@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -222,6 +223,10 @@ def tar(*members: tuple[str, bytes, bytes]) -> bytes:
 FILE = tarfile.REGTYPE
 
 
+def say_packed(to: Handler, content: bytes) -> None:
+    to.say(200, gzip.compress(content), Content_Encoding="gzip")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -234,16 +239,40 @@ FILE = tarfile.REGTYPE
         (tar(("manifest.json", b"{}", FILE)), "not the manifest of a knowledge pack"),
     ],
 )
-def test_pack_from_a_service_is_not_trusted(tmp_path: Path, content: bytes, message: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_pack_from_a_service_is_not_trusted(
+    tmp_path: Path, content: bytes, message: str, packed: bool
+) -> None:
     student = tiny_student()
     record = ({"command": "serve", "student": "rows", "version": 1},)
     student = type(student)(**{**vars(student), "record": record})
     with (
-        serving(lambda to: to.say(200, content)) as (url, _),
+        serving(lambda to: say_packed(to, content) if packed else to.say(200, content)) as (url, _),
         pytest.raises(pyedge.FormatError, match=message),
     ):
         pyedge.Cloud(url, folder=tmp_path, tries=1).knowledge(student, images(2)[0])
     assert list((tmp_path / "packs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (gzip.compress(bytes(100 << 20)), pyedge.FormatError, "larger than 4194304 bytes"),
+        (gzip.compress(bytes(9000))[:-5], pyedge.OfflineError, "breaks off"),
+        (b"not gzip at all", pyedge.OfflineError, "a broken answer"),
+    ],
+)
+def test_compressed_answer_is_not_trusted(
+    tmp_path: Path, content: bytes, error: type[Exception], message: str
+) -> None:
+    student = tiny_student()
+    record = ({"command": "serve", "student": "rows", "version": 1},)
+    student = type(student)(**{**vars(student), "record": record})
+    with (
+        serving(lambda to: to.say(200, content, Content_Encoding="gzip")) as (url, _),
+        pytest.raises(error, match=message),
+    ):
+        pyedge.Cloud(url, folder=tmp_path, tries=1).knowledge(student, images(2)[0])
 
 
 @pytest.fixture
