@@ -28,6 +28,8 @@ except ImportError:  # no POSIX: two processes that share a folder are not kept 
 
 KINDS = ("contributions", "categories")
 _PIECE = 1 << 18
+_NOT_THE_ENTRY = (401, 403)  # refused is the token, which a person can renew
+_OF_OFFSETS = ("offset", "not_uploaded")  # another request has brought the bytes, or used them
 _TRIES = 6  # of an upload whose offset is not where it was thought to be
 
 
@@ -122,6 +124,7 @@ class Outbox:
         """Send what waits, the oldest first, and return what became of each.
 
         What cannot be sent now stays, and so does all after it. What is refused is not sent again.
+        Raises RefusedError where the token is refused: all then goes on waiting.
         """
         done = []
         for entry in self.entries():
@@ -133,6 +136,8 @@ class Outbox:
                 done.append(replace(entry, reason=str(error)))
                 break
             except RefusedError as error:
+                if error.status in _NOT_THE_ENTRY:
+                    raise
                 entry = replace(entry, state="refused", reason=str(error))
             self.save(entry)
             done.append(entry)
@@ -172,8 +177,8 @@ def _upload(connection: Connection, digest: str, body: Path) -> None:
                 )
             except (OfflineError, RefusedError) as error:
                 faults += 1
-                wrong_offset = isinstance(error, RefusedError) and error.code == "offset"
-                if faults >= _TRIES or (isinstance(error, RefusedError) and not wrong_offset):
+                refused = isinstance(error, RefusedError) and error.code not in _OF_OFFSETS
+                if faults >= _TRIES or refused:
                     raise
                 told = connection.json("GET", address)  # it may have taken a part, or all
             offset, complete = offset_of(told)
