@@ -180,7 +180,10 @@ def _upload(connection: Connection, digest: str, body: Path) -> None:
                 refused = isinstance(error, RefusedError) and error.code not in _OF_OFFSETS
                 if faults >= _TRIES or refused:
                     raise
-                told = connection.json("GET", address)  # it may have taken a part, or all
+                # it may have taken a part, or all; killed before it looked at all of them, it looks
+                # when it is sent the rest, of no bytes
+                offset, complete = offset_of(connection.json("GET", address))
+                continue
             offset, complete = offset_of(told)
             if not complete and offset >= size:
                 raise FormatError(f"{address}: the service has all bytes, and wants more")

@@ -351,6 +351,31 @@ def _wait(seconds: float) -> None:
         pass
 
 
+def test_upload_that_a_service_was_killed_at_the_end_of_is_finished(
+    tmp_path: Path, learner: pyedge.EdgeLearner
+) -> None:
+    """All bytes are there, and it has not looked at them: it is asked to."""
+    bodies: list[bytes] = []
+
+    def answer(to: Handler) -> None:
+        if to.command == "PATCH" and not bodies:
+            bodies.append(to.body)
+            raise OSError("killed")
+        if to.command == "GET":
+            told = {"offset": sum(map(len, bodies)), "complete": False}
+            to.say(200, json.dumps(told).encode())
+            return
+        bodies.append(to.body)
+        taking(to)
+
+    with serving(answer) as (url, asked_for):
+        sent = pyedge.Cloud(url, folder=tmp_path, tries=2).contribute(learner)
+    assert sent is not None
+    assert sent.state == "counted"
+    assert [each[0] for each in asked_for] == ["GET", "PATCH", "GET", "PATCH", "PUT"]
+    assert bodies[1] == b""
+
+
 def test_outbox_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "outbox").mkdir()
     for name, text in (("a.json", "{"), ("b.json", "{}"), ("c.json", '{"digest": "c"}')):
