@@ -12,9 +12,9 @@ import random
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from alembic import command
@@ -38,6 +38,7 @@ from tests.support.statistics_case import same
 
 KINDS = ("upload", "download", "contribution")
 _LARGE = 6 << 20  # bytes of the student's file: more than a socket takes at once
+_STUCK_SECONDS = 120
 _OPTIONS = ("--requests-per-minute", "1M", "--most-drop", "1")
 
 
@@ -135,12 +136,10 @@ def _upload(shop: Shop) -> None:
 def _contribution(shop: Shop) -> None:
     """Kill it while it reads, judges, moves or inserts what has been uploaded, or answers."""
     shop.learn()
-    sender = threading.Thread(target=shop.deliver, daemon=True)
-    sender.start()
-    shop.kill(shop.source.uniform(0.01, 0.12))
-    sender.join(120)
-    assert not sender.is_alive(), "the device is stuck"
-    shop.deliver()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(shop.deliver)
+        shop.kill(shop.source.uniform(0.01, 0.12))
+        sending.result(_STUCK_SECONDS)
 
 
 def _download(shop: Shop) -> None:
