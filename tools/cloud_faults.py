@@ -40,6 +40,7 @@ from pyedge.serve.students import add_student
 from pyedge.serve.tokens import add_token
 from tests.support.cloud_service import NAME, Process, columns, described_student
 from tests.support.faults import clocks, crowds, fuzz, kills, tokens
+from tests.support.faults.forked import Nursery
 from tests.support.faults.schema import generated
 from tests.support.faults.vitals import failures, settled
 from tests.support.paths import ROOT
@@ -107,7 +108,8 @@ def of_kills(share: Share) -> str:
             [*command, str(folder / "migrations"), str(each)],
             cwd=ROOT, check=True, capture_output=True, text=True,
         )  # fmt: skip
-        shop = kills.Shop(folder, seed=1)
+        nursery = Nursery()
+        shop = kills.Shop(folder, seed=1, start=nursery)
         try:
             for number in range(len(kills.KINDS) * each):
                 kills.kill_in(shop, kills.KINDS[number % len(kills.KINDS)])
@@ -115,6 +117,7 @@ def of_kills(share: Share) -> str:
             assert failures(shop.log) == []
         finally:
             shop.process.kill()
+            nursery.close()
     return (
         f"{shop.kills + each} kills: {each} each in uploads, downloads, contributions and "
         f"migrations ({int(done.stdout)} of these before they were done); {len(shop.counted)} "

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -45,7 +46,8 @@ _OPTIONS = ("--requests-per-minute", "1M", "--most-drop", "1")
 class Shop:
     """A service that is killed and started again, a device, and what the device was told."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, start: Callable[..., Any] = Process) -> None:
+        self._start = start
         self.source = random.Random(seed)
         self.base = described_student(folder / "student.pyedge")
         student = read_student(self.base)
@@ -57,7 +59,7 @@ class Shop:
         add_student(store, self.base, NAME)
         self.token = add_token(store.database, "killed")
         store.close()
-        self.process = Process(self.store, 0, *_OPTIONS, log=self.log)
+        self.process = start(self.store, 0, *_OPTIONS, log=self.log)
         self.port, self.folder = self.process.port, folder / "device"
         self.counted: dict[str, Statistics] = {}
         self.kills = self._turn = 0
@@ -74,7 +76,7 @@ class Shop:
         time.sleep(after)
         self.process.kill()
         self.kills += 1
-        self.process = Process(self.store, self.port, *_OPTIONS, log=self.log)
+        self.process = self._start(self.store, self.port, *_OPTIONS, log=self.log)
 
     def learn(self) -> None:
         """Put a contribution of new images into the outbox; the service may be away."""
