@@ -54,12 +54,17 @@ class NpyWriter:
             self._next = first + len(part)
         self._written[rows] = True
 
-    def finish(self) -> FileRecord:
-        """Flush the file to the disk, and return its size and digest."""
+    def finish(self, *, durable: bool = True) -> FileRecord:
+        """Flush the file to the disk, and return its size and digest.
+
+        durable: whether it must survive a power cut.
+        """
         assert self._written.all()
-        for note in sync_file(self._file, self.path):
-            note.tell()
-        self._file.close()
+        if durable:
+            for note in sync_file(self._file, self.path):
+                note.tell()
+        with self._named():
+            self._file.close()
         digest = self._digest or _digest_of(self.path)
         return FileRecord(self.spec.file_bytes, digest.hexdigest())
 

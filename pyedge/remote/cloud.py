@@ -318,7 +318,7 @@ class Cloud:
             part.mkdir()
             unpack(answer, part, images * _MOST_BYTES_OF_IMAGE)
 
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream", "Accept-Encoding": "gzip"}
         try:
             self._connection.request("POST", address, read=read, headers=headers, body=body)
             Knowledge(part)

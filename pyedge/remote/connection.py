@@ -25,7 +25,8 @@ from pyedge.remote.backoff import asked, pauses
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _LONGEST_JSON = 16 << 20
-_LATER = (408, 429, 500, 502, 503, 504)  # answers after which another try may do better
+# answers after which another try may do better; 507: a disk that is full now
+_LATER = (408, 429, 500, 502, 503, 504, 507)
 _BROKEN = (OSError, http.client.HTTPException)  # ssl.SSLError is an OSError
 
 Read = Callable[[http.client.HTTPResponse], Any]

@@ -28,6 +28,8 @@ except ImportError:  # no POSIX: two processes that share a folder are not kept 
 
 KINDS = ("contributions", "categories")
 _PIECE = 1 << 18
+_NOT_THE_ENTRY = (401, 403)  # refused is the token, which a person can renew
+_OF_OFFSETS = ("offset", "not_uploaded")  # another request has brought the bytes, or used them
 _TRIES = 6  # of an upload whose offset is not where it was thought to be
 
 
@@ -122,6 +124,7 @@ class Outbox:
         """Send what waits, the oldest first, and return what became of each.
 
         What cannot be sent now stays, and so does all after it. What is refused is not sent again.
+        Raises RefusedError where the token is refused: all then goes on waiting.
         """
         done = []
         for entry in self.entries():
@@ -133,6 +136,8 @@ class Outbox:
                 done.append(replace(entry, reason=str(error)))
                 break
             except RefusedError as error:
+                if error.status in _NOT_THE_ENTRY:
+                    raise
                 entry = replace(entry, state="refused", reason=str(error))
             self.save(entry)
             done.append(entry)
@@ -172,10 +177,13 @@ def _upload(connection: Connection, digest: str, body: Path) -> None:
                 )
             except (OfflineError, RefusedError) as error:
                 faults += 1
-                wrong_offset = isinstance(error, RefusedError) and error.code == "offset"
-                if faults >= _TRIES or (isinstance(error, RefusedError) and not wrong_offset):
+                refused = isinstance(error, RefusedError) and error.code not in _OF_OFFSETS
+                if faults >= _TRIES or refused:
                     raise
-                told = connection.json("GET", address)  # it may have taken a part, or all
+                # it may have taken a part, or all; killed before it looked at all of them, it looks
+                # when it is sent the rest, of no bytes
+                offset, complete = offset_of(connection.json("GET", address))
+                continue
             offset, complete = offset_of(told)
             if not complete and offset >= size:
                 raise FormatError(f"{address}: the service has all bytes, and wants more")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -20,6 +24,8 @@ from pyedge.serve.refusals import RefusalError
 from pyedge.serve.routes import categories, contributions, knowledge, people, students, uploads
 from pyedge.serve.service import Service
 
+# a disk that takes no more: full, over its owner's quota, over the largest file
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROUTERS = (people, students, categories, contributions, uploads, knowledge)
 
 
@@ -58,6 +64,9 @@ def inner_app(service: Service | None) -> FastAPI:
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
+    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(kind, _without_database)
+    app.add_exception_handler(OSError, _of_system)
     app.add_exception_handler(Exception, _failed)
     return app
 
@@ -96,6 +105,35 @@ def _invalid(request: Request, error: Any) -> Response:
 
 def _gone(request: Request, error: Any) -> Response:
     return Response(status_code=400)  # nobody reads it
+
+
+def _without_database(request: Request, error: Any) -> Response:
+    """Answer while the database is away, locked by another process, or its disk is full."""
+    _log_error(request, "the database does not answer", error)
+    if "full" in str(getattr(error, "orig", "")):
+        return _disk_is_full()
+    message = "the service's database does not answer"
+    return _answer(503, "database", message, {"retry-after": "2"})
+
+
+def _of_system(request: Request, error: Any) -> Response:
+    uploads = request.app.state.service.store.uploads
+    if error.errno == errno.ENOENT and Path(str(error.filename)).is_relative_to(uploads):
+        message = "upload: wanted a file that is there, got one that another request has used"
+        return _answer(409, "not_uploaded", message)
+    if error.errno not in _FULL:
+        return _failed(request, error)
+    _log_error(request, "the disk is full", error)
+    return _disk_is_full()
+
+
+def _disk_is_full() -> Response:
+    return _answer(507, "full", "the service's disk is full", {"retry-after": "30"})
+
+
+def _log_error(request: Request, event: str, error: Exception) -> None:
+    fields = {"request": request.state.request, "error": f"{type(error).__name__}: {error}"[:300]}
+    log(event, logging.ERROR, **fields)
 
 
 def _failed(request: Request, error: Any) -> Response:

@@ -6,12 +6,17 @@ import base64
 import binascii
 import math
 from collections.abc import Callable
+from typing import Annotated
 
+from fastapi import Path
 from starlette.requests import Request
 
 from pyedge.serve.refusals import RefusalError
 from pyedge.serve.service import Service
 from pyedge.serve.tokens import Device, device_of
+
+# in an address; anything else is refused before it comes near a path or a database
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 def service_of(request: Request) -> Service:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-_WAIT_SECONDS = 30  # for another process that writes
+_WAIT_SECONDS = 5  # for another process that writes; a device comes again
 
 
 class Database:

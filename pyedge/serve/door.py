@@ -18,6 +18,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_SLOWEST = 1000  # bytes a second of a body, once it is late: the slowest of networks has more
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -78,11 +79,11 @@ class Door:
             )
 
     def _attentive(self, receive: Receive) -> Receive:
-        """Refuse a body of which nothing comes for too long."""
-        whole = False
+        """Refuse a body of which nothing comes for too long, or too little."""
+        whole, received, began = False, 0, time.monotonic()
 
         async def receiving() -> Message:
-            nonlocal whole
+            nonlocal whole, received
             if whole:  # what still comes is the end of the connection
                 return await receive()
             seconds = self._service.limits.silence_seconds
@@ -93,6 +94,12 @@ class Door:
                     408, "silent", f"body: wanted something in {seconds:g} s, got nothing"
                 ) from None
             whole = message["type"] != "http.request" or not message.get("more_body", False)
+            received += len(message.get("body", b""))
+            late = time.monotonic() - began - seconds
+            if not whole and received < late * _SLOWEST:
+                raise RefusalError(
+                    408, "slow", f"body: wanted {_SLOWEST} bytes a second, got {received} in all"
+                )
             return message
 
         return receiving

@@ -33,10 +33,10 @@ def log(event: str, level: int = logging.INFO, **fields: object) -> None:
 
 
 def configure() -> None:
-    """Send the service's and uvicorn's logs to standard error, each a line of JSON."""
+    """Send the service's, uvicorn's and asyncio's logs to standard error, each a line of JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("pyedge.serve", "uvicorn", "uvicorn.error"):
+    for name in ("pyedge.serve", "uvicorn", "uvicorn.error", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False

@@ -106,6 +106,8 @@ class Students:
 
     def row(self, name: str) -> Row[Any]:
         """Return the table's row; RefusalError for an unknown name."""
+        if _NAME.fullmatch(name) is None:  # PostgreSQL would fail at a NUL
+            raise not_found("student")
         with self._store.database.reading() as connection:
             found = connection.execute(select(students).where(students.c.name == name)).first()
         if found is None:

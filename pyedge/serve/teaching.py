@@ -154,7 +154,7 @@ class Teaching:
         views = draw_views(len(digests), 1, lessons.pair.student.input_shape, plain, 0, True)
         folder = Path(mkdtemp(prefix="pack-", dir=self._work))
         opened = ExitStack()
-        recorder = opened.enter_context(Recorder(folder, manifest))
+        recorder = opened.enter_context(Recorder(folder, manifest, durable=False))
         return _Job(lessons, wanted, folder, digests, views, recorder, opened)
 
     def _run(self) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyedge.errors import FormatError
 from pyedge.serve.blobs import digest_of, is_digest
@@ -29,7 +29,8 @@ class Part:
         self._lock = lock
         with lock:
             turns[path] = self
-            self._file = path.open("ab")
+            # unbuffered: what a full disk refused must not be written later, behind other bytes
+            self._file = path.open("ab", buffering=0)
 
     def write(self, piece: bytes) -> None:
         """Append bytes; RefusalError if a later request appends here now."""
@@ -38,13 +39,14 @@ class Part:
                 raise RefusalError(
                     409, "offset", "upload: wanted the latest request, got an earlier one"
                 )
-            self._file.write(piece)
-            self._file.flush()
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._file.close()
+            self._file.close()  # unbuffered: nothing is left that could fail
             if self._turns.get(self._path) is self:
                 del self._turns[self._path]
 
@@ -61,10 +63,12 @@ class Uploads:
     def offset(self, device: str, digest: str) -> tuple[int, bool]:
         """Return how many bytes are here, and whether that is all."""
         whole = self._path(device, digest)
-        if whole.exists():
-            return whole.stat().st_size, True
-        part = whole.with_suffix(_PART)
-        return (part.stat().st_size if part.exists() else 0), False
+        for path, complete in ((whole, True), (whole.with_suffix(_PART), False)):
+            try:
+                return path.stat().st_size, complete
+            except FileNotFoundError:
+                continue
+        return 0, False
 
     def open(self, device: str, digest: str, offset: int, length: int, total: int) -> Part:
         """Open a part for `length` bytes at `offset`; RefusalError if they do not belong there.
@@ -83,8 +87,9 @@ class Uploads:
             raise RefusalError(409, "offset", f"upload: offset: wanted {here}, got {offset}")
         folder = self._folder / device
         folder.mkdir(mode=0o700, exist_ok=True)
-        self._make_room(folder, total - here)
-        return Part(self._path(device, digest).with_suffix(_PART), self._turns, self._lock)
+        part = self._path(device, digest).with_suffix(_PART)
+        self._make_room(folder, part, total - here)
+        return Part(part, self._turns, self._lock)
 
     def finish(self, device: str, digest: str, total: int) -> bool:
         """Tell whether the file is complete now; RefusalError if it then has another digest."""
@@ -124,12 +129,19 @@ class Uploads:
         """Remove an upload that is not needed, if it is there."""
         self._path(device, digest).unlink(missing_ok=True)
 
-    def _make_room(self, folder: Path, wanted: int) -> None:
-        """Refuse more than a device may leave lying about; what is a day old goes first."""
+    def _make_room(self, folder: Path, part: Path, wanted: int) -> None:
+        """Refuse more than a device may leave lying about; what is a day old goes first.
+
+        part: which the device goes on with, however old it is. What seems to come from tomorrow is
+        old as well: the clock has been set back.
+        """
         now, used = time.time(), 0
         for file in folder.iterdir():
-            state: Any = file.stat()
-            if now - state.st_mtime > _OLD_SECONDS:
+            try:
+                state = file.stat()
+            except FileNotFoundError:  # used, or removed, by another request
+                continue
+            if file != part and abs(now - state.st_mtime) > _OLD_SECONDS:
                 file.unlink(missing_ok=True)
             else:
                 used += state.st_size

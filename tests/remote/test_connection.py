@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -222,6 +223,10 @@ def tar(*members: tuple[str, bytes, bytes]) -> bytes:
 FILE = tarfile.REGTYPE
 
 
+def say_packed(to: Handler, content: bytes) -> None:
+    to.say(200, gzip.compress(content), Content_Encoding="gzip")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -234,16 +239,40 @@ FILE = tarfile.REGTYPE
         (tar(("manifest.json", b"{}", FILE)), "not the manifest of a knowledge pack"),
     ],
 )
-def test_pack_from_a_service_is_not_trusted(tmp_path: Path, content: bytes, message: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_pack_from_a_service_is_not_trusted(
+    tmp_path: Path, content: bytes, message: str, packed: bool
+) -> None:
     student = tiny_student()
     record = ({"command": "serve", "student": "rows", "version": 1},)
     student = type(student)(**{**vars(student), "record": record})
     with (
-        serving(lambda to: to.say(200, content)) as (url, _),
+        serving(lambda to: say_packed(to, content) if packed else to.say(200, content)) as (url, _),
         pytest.raises(pyedge.FormatError, match=message),
     ):
         pyedge.Cloud(url, folder=tmp_path, tries=1).knowledge(student, images(2)[0])
     assert list((tmp_path / "packs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (gzip.compress(bytes(100 << 20)), pyedge.FormatError, "larger than 4194304 bytes"),
+        (gzip.compress(bytes(9000))[:-5], pyedge.OfflineError, "breaks off"),
+        (b"not gzip at all", pyedge.OfflineError, "a broken answer"),
+    ],
+)
+def test_compressed_answer_is_not_trusted(
+    tmp_path: Path, content: bytes, error: type[Exception], message: str
+) -> None:
+    student = tiny_student()
+    record = ({"command": "serve", "student": "rows", "version": 1},)
+    student = type(student)(**{**vars(student), "record": record})
+    with (
+        serving(lambda to: to.say(200, content, Content_Encoding="gzip")) as (url, _),
+        pytest.raises(error, match=message),
+    ):
+        pyedge.Cloud(url, folder=tmp_path, tries=1).knowledge(student, images(2)[0])
 
 
 @pytest.fixture
@@ -320,6 +349,31 @@ def _wait(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
+
+
+def test_upload_that_a_service_was_killed_at_the_end_of_is_finished(
+    tmp_path: Path, learner: pyedge.EdgeLearner
+) -> None:
+    """All bytes are there, and it has not looked at them: it is asked to."""
+    bodies: list[bytes] = []
+
+    def answer(to: Handler) -> None:
+        if to.command == "PATCH" and not bodies:
+            bodies.append(to.body)
+            raise OSError("killed")
+        if to.command == "GET":
+            told = {"offset": sum(map(len, bodies)), "complete": False}
+            to.say(200, json.dumps(told).encode())
+            return
+        bodies.append(to.body)
+        taking(to)
+
+    with serving(answer) as (url, asked_for):
+        sent = pyedge.Cloud(url, folder=tmp_path, tries=2).contribute(learner)
+    assert sent is not None
+    assert sent.state == "counted"
+    assert [each[0] for each in asked_for] == ["GET", "PATCH", "GET", "PATCH", "PUT"]
+    assert bodies[1] == b""
 
 
 def test_outbox_that_is_none_is_told(tmp_path: Path) -> None:

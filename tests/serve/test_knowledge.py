@@ -148,6 +148,27 @@ def test_bad_images_are_refused_and_others_are_answered(service: Running) -> Non
     assert ask(service.url, "POST", f"{address}?images=1", token, one)[0] == 200
 
 
+def test_fuzzed_images_never_make_it_fail(service: Running) -> None:
+    random = np.random.default_rng(2)
+    token = service.token("fuzz")
+    seen = set()
+    for _ in range(150):
+        count = int(random.choice([0, 1, 2, 50, 51, 10**30]))
+        pixels = str(random.choice(["uint8", "float32", "int64"]))
+        size = min(count, 60) * 64 * (4 if pixels == "float32" else 1) + int(
+            random.choice([0, 0, 1])
+        )
+        query = f"images={count}&pixels={pixels}&maps={random.choice(['true', 'false', '2'])}"
+        headers = {"Accept_Encoding": str(random.choice(["gzip", "gzip;q=0", "*", "br"]))}
+        body = random.bytes(size)  # as float32: NaN, infinity and numbers beyond any image
+        address = f"/v1/students/{NAME}/knowledge?{query}"
+        status, _, content = ask(service.url, "POST", address, token, body, **headers)
+        seen.add(status)
+        assert status < 500, (query, content)
+    assert {200, 413, 422} <= seen
+    assert list(service.service.store.work.iterdir()) == []
+
+
 def test_learning_goes_on_without_a_network_where_labels_are(tmp_path: Path) -> None:
     cloud = pyedge.Cloud("http://127.0.0.1:9", tries=1, folder=tmp_path)
     from tests.support.cloud_service import described_student

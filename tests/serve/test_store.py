@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,43 +21,19 @@ from pyedge.serve.students import add_student
 from pyedge.serve.tables import metadata
 from pyedge.serve.tokens import add_token, device_of
 from tests.support.cloud_service import NAME, columns, described_student, running
+from tests.support.postgres_server import MISSING, PROGRAMS, Postgres
 from tests.support.statistics_case import same
-
-_POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of this test's own, on a socket in a folder; it refuses to run as root."""
-    if _POSTGRES is None:
-        pytest.skip("no /usr/lib/postgresql/*/bin: apt-get install postgresql")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL of these tests' own."""
+    if PROGRAMS is None:
+        pytest.skip(MISSING)
     pytest.importorskip("psycopg")
-    user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
-    folder = Path(
-        subprocess.check_output(["mktemp", "-d", "/tmp/pyedge-pg.XXXXXX"], text=True)[:-1]
-    )
-    if user:
-        shutil.chown(folder, "postgres", "postgres")
-    data = folder / "data"
-    made = [_POSTGRES / "initdb", "-D", data, "-U", "pyedge", "-A", "trust", "-N"]
-    subprocess.run(made, check=True, capture_output=True, cwd="/", **user)  # type: ignore[call-overload]
-    server = subprocess.Popen(
-        [_POSTGRES / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses="],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        **user,  # type: ignore[call-overload]
-    )
-    try:
-        waits = [_POSTGRES / "pg_isready", "-h", folder, "-t", "20"]
-        for _ in range(200):
-            if subprocess.run(waits, capture_output=True).returncode == 0:
-                break
-        yield f"postgresql+psycopg://pyedge@/postgres?host={folder}"
-    finally:
-        server.terminate()
-        server.wait(20)
-        shutil.rmtree(folder)
+    server = Postgres()
+    yield server.url
+    server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -102,21 +102,32 @@ def _serve(server: Server, there: threading.Event) -> None:
 
 
 class Process:
-    """`pyedge serve` as a process on a port, to be killed and started again."""
+    """`pyedge serve` as a process on a port, to be killed and started again.
 
-    def __init__(self, store: Path, port: int = 0, *options: str) -> None:
-        code = "import sys; from pyedge.cli import main; sys.exit(main())"
+    before: code that it runs first. log: where its log goes; nowhere without it.
+    """
+
+    def __init__(
+        self, store: Path, port: int = 0, *options: str, before: str = "", log: Path | None = None
+    ) -> None:
+        code = f"{before}\nimport sys; from pyedge.cli import main; sys.exit(main())"
         words = ["serve", "--store", str(store), "--port", str(port), "--json", *options]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        with Path(log or os.devnull).open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, *words],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the service did not start"
         self.url: str = json.loads(line)["url"]
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     @property
     def port(self) -> int:

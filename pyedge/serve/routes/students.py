@@ -14,6 +14,7 @@ from pyedge.serve.askers import asker, service_of
 from pyedge.serve.tokens import Device
 
 router = APIRouter(prefix="/v1/students", tags=["students"])
+_NEWEST = 2**31 - 1  # what the database's whole numbers hold
 Reader = Annotated[Device, Depends(asker("read"))]
 FAULTS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error} for status in (401, 403, 404, 422, 429)
@@ -40,7 +41,7 @@ def download_student(
     name: str,
     request: Request,
     device: Reader,
-    version: Annotated[int | None, Query(ge=1)] = None,
+    version: Annotated[int | None, Query(ge=1, le=_NEWEST)] = None,
 ) -> Response:
     """Download a student's file; Range and If-Range go on where a download was broken off."""
     path, release = service_of(request).students.file(name, version)

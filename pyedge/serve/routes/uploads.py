@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from pyedge.serve.answers import Error, Offset
-from pyedge.serve.askers import asker, service_of
+from pyedge.serve.askers import Digest, asker, service_of
 from pyedge.serve.refusals import RefusalError
 from pyedge.serve.tokens import Device
 
@@ -21,7 +21,7 @@ FAULTS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/{digest}", responses=FAULTS)
 def get_offset(
-    digest: str, request: Request, device: Annotated[Device, Depends(asker("read"))]
+    digest: Digest, request: Request, device: Annotated[Device, Depends(asker("read"))]
 ) -> Offset:
     """Tell how many bytes of an upload are here."""
     offset, complete = service_of(request).uploads.offset(device.id, digest)
@@ -30,7 +30,7 @@ def get_offset(
 
 @router.patch("/{digest}", responses=FAULTS)
 async def append(
-    digest: str,
+    digest: Digest,
     request: Request,
     device: Annotated[Device, Depends(asker("read"))],
     upload_offset: Annotated[int, Header(ge=0)],

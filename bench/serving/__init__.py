@@ -1,0 +1,1 @@
+"""Parts of bench.serve: the service's store and process, and the devices that ask it."""
