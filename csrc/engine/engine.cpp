@@ -98,7 +98,9 @@ std::int64_t Engine::classes() const {
 Wishes Engine::wishes(bool training) const {
   Wishes w;
   w.training = training;
-  if (precision_ == Precision::half && !training) w.half_forward = half_kernels(network_.table);
+  if (precision_ == Precision::half) {
+    (training ? w.half_gradient : w.half_forward) = half_kernels(network_.table);
+  }
   w.batch_statistics = training && statistics_ == Statistics::of_batch;
   for (const Step& step : network_.program.steps) {
     w.step_learns.push_back(step.op->learns() && network_.trainable[at(step.node)]);

@@ -39,8 +39,11 @@ class Engine {
   void set_statistics(Statistics statistics);
   // Images that a batch is run by at a time; 0: what the caches hold. Changes results by rounding.
   void set_micro_batch(std::int64_t images);
-  // Convolutions in 16 bits, or in float32. Throws std::invalid_argument where the instruction set
-  // that the engine was made with has no half precision.
+  // Convolutions in 16 bits, or in float32: of answers all of them, of steps those of gradients. A
+  // step's own forward pass stays in float32: its rounding turns ReLUs over, and losses that are
+  // differences of nearly equal numbers make much of the rest (docs/half.md). Throws
+  // std::invalid_argument where the instruction set that the engine was made with has no half
+  // precision.
   void set_precision(Precision precision);
   Precision precision() const { return precision_; }
   void set_optimizer(const OptimizerSettings& settings);

@@ -61,8 +61,9 @@ class EdgeLearner(Summing):
     `threads`: how many threads it computes with (None: what pyedge.kernels is set to); results do
     not depend on it, and other learners are not affected. `max_memory`: bytes that weights,
     optimizer and a batch may take together; batches are made smaller if they would take more.
-    `precision`: "half" computes convolutions in 16 bits (pyedge.kernels.half_type), where the
-    instruction set has that: some 1.5 times as fast, and answers differ by some 0.005 in norm.
+    `precision`: "half" computes convolutions in 16 bits (pyedge.kernels.half_type) where the
+    instruction set has that: all of those that answers and statistics need, and in steps those that
+    gradients take on their way to what learns. Logits differ by up to 0.01 in norm.
 
     Any number of threads may call one learner. Calls take turns, so each answer is that of the
     learner before or after another call, never in between. Calls that come while `learn` runs are

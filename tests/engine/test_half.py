@@ -16,11 +16,12 @@ from pyedge.cli import main
 from pyedge.edge.learner import EdgeLearner
 from pyedge.kernels import Engine
 from pyedge.student.archive import write_student
-from tests.support.edge_student import images, tiny_student
+from tests.support.edge_student import changed, images, tiny_student
 from tests.support.vector_file import FAMILIES, FOLDER, Vectors, read_vectors
 
-# in norm, of six to nine convolutions one after another (docs/half.md)
-LOGITS = 2e-2
+# in norm, of six to twelve convolutions one after another (docs/half.md)
+LOGITS = GRADIENTS = 2e-2
+COSINE = 0.999
 
 
 def _with_half(has: bool) -> list[str]:
@@ -96,6 +97,43 @@ def test_half_can_be_left_again(isa: str) -> None:
         engine.set_precision(precision)
         assert engine.precision == precision
         assert np.array_equal(engine.predict(stored.images), plain) == same
+
+
+@pytest.mark.parametrize("isa", PATHS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_gradients_of_what_learns_are_near_torch_in_float64(family: str, isa: str) -> None:
+    kernels.set_isa(isa)
+    stored = vectors(family)
+    engine = half_engine(stored, tuple(stored.layers["last_conv"]))
+    engine.step(stored.images, np.arange(len(stored.images)), **stored.lesson.keywords)
+    answers = stored.answers["last_conv"].gradients
+    # of what the first convolutions learn by: rounded on its way through all behind them
+    assert max(off(engine.gradient(name), wanted) for name, wanted in answers.items()) > 1e-4
+    for name, wanted in answers.items():
+        found = engine.gradient(name)
+        assert off(found, wanted) < GRADIENTS, name
+        product = np.vdot(found, wanted) / (np.linalg.norm(found) * np.linalg.norm(wanted))
+        assert product > COSINE, name
+
+
+@pytest.mark.parametrize("isa", PATHS)
+def test_learner_learns_in_half_and_to_the_same_bits_on_any_number_of_threads(isa: str) -> None:
+    kernels.set_isa(isa)
+    pixels, labels = images()
+    learned = {}
+    for precision, threads in (("half", 1), ("half", 3), ("float32", 1)):
+        learner = EdgeLearner(tiny_student(), threads=threads, precision=precision)
+        options = {"batch_size": 16, "lr": 0.05, "progress": False}
+        losses = [
+            learner.learn(pixels, labels, steps=steps, **options).history[-1]["loss"]
+            for steps in (1, 24)
+        ]
+        assert losses[1] < losses[0]
+        assert changed(tiny_student(), learner.student) >= {"head.weight", "groups.0.1.0.weight"}
+        learned[precision, threads] = learner.logits(pixels)
+    assert np.array_equal(learned["half", 1], learned["half", 3])
+    # steps lead apart what rounding has begun to
+    assert 1e-5 < off(learned["half", 1], learned["float32", 1]) < 5 * LOGITS
 
 
 @pytest.mark.parametrize("isa", WITHOUT)
