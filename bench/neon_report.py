@@ -108,6 +108,8 @@ def _step(batch: int) -> dict[str, Any]:
         "micro_kernels_per_executed_mac": round(found.tiles_per_executed_mac, 3),
         "by_function": found.shares(),
         "sums_instructions": step_count.count_sums(batch),
+        "half_instructions": step_count.count_half_step(batch),
+        "half_sums_instructions": step_count.count_sums(batch, half=True),
     }
 
 
@@ -164,6 +166,13 @@ def _step_lines(step: dict[str, Any]) -> list[str]:
     lines.append(
         f"learning from statistics: {each / 1e6:.1f} M instructions an image; 500 images, at one "
         f"a cycle and 1.8 GHz: {500 * each / 1.8e9:.1f} s"
+    )
+    step_share, sums_share = (
+        step[f"half_{name}"] / step[name] for name in ("instructions", "sums_instructions")
+    )
+    lines.append(
+        f"in half precision (BFDOT): {step_share:.2f} of a step's instructions, "
+        f"{sums_share:.2f} of those of learning from statistics"
     )
     return lines
 

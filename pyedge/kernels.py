@@ -37,6 +37,7 @@ __all__ = [
     "cosine_match_gradient",
     "cpus",
     "fma_rate",
+    "half_type",
     "isa",
     "num_threads",
     "plain_sum",
@@ -100,6 +101,15 @@ def cpus() -> Cpus:
 def isa() -> str:
     """Name the instruction set in use: reference, avx2, avx512 or neon."""
     return _core.isa()
+
+
+def half_type() -> str | None:
+    """Name the 16-bit type of half precision on the instruction set in use; None: it has none.
+
+    "bf16" (bfloat16) on avx512 and neon where the CPU multiplies it (AVX512-BF16, BFDOT), and on
+    reference, which emulates it.
+    """
+    return _core.half_type()
 
 
 def available_isas() -> tuple[str, ...]:

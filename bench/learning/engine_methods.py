@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ def names(images: ImageSet) -> list[str]:
 class OnEngine(Method):
     """A learner with one thread; this class learns nothing."""
 
+    precision: Literal["float32", "half"] = "float32"
+
     def __init__(self, *, teachers_rows: bool = False) -> None:
         self._all_rows = teachers_rows
 
@@ -40,7 +42,7 @@ class OnEngine(Method):
         self._start = start
         self._known = start.protocol.base
         file = start.made.whole if self._all_rows else start.made.base
-        self.learner = pyedge.EdgeLearner(file, threads=1)
+        self.learner = pyedge.EdgeLearner(file, threads=1, precision=self.precision)
 
     def experience(self, images: ImageSet, classes: Sequence[int]) -> None:
         self.add(images, classes)

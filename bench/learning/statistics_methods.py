@@ -43,7 +43,7 @@ class Statistics(OnEngine):
             expand=self._expand,
             seed=start.seed,
         )
-        self.learner = pyedge.EdgeLearner(student, threads=1)
+        self.learner = pyedge.EdgeLearner(student, threads=1, precision=self.precision)
 
     def experience(self, images: ImageSet, classes: Sequence[int]) -> None:
         self.add(images, classes)

@@ -19,7 +19,7 @@ FLAGS = ("-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-fvisibility=hidden", "-ffp-
 GNU_FLAGS = ("-frename-registers",)
 _TARGET = "aarch64-linux-gnu"
 # The micro-kernels' full tile, 8 x 2 vectors; 16 sums
-TILES = {"gemm_pixels": "pixel_tile<8, 2>", "gemm_channels": "channel_tile<8, 2>"}
+TILES = {"gemm_pixels": "pixel_tile<8, 2, Vec>", "gemm_channels": "channel_tile<8, 2>"}
 
 
 @dataclass(frozen=True)

@@ -94,16 +94,21 @@ def count_step(batch: int) -> StepCount:
     )
 
 
-def count_sums(batch: int) -> int:
+def count_sums(batch: int, *, half: bool = False) -> int:
     """Count the instructions of learning a batch from statistics: a forward pass, and its sums.
 
     The solve at the end, numpy's, is not among them. Raises RuntimeError where a tool fails.
     """
-    return _counted(str(batch), "sums")[0].total()
+    return _counted(str(batch), "sums", *(["half"] if half else []))[0].total()
+
+
+def count_half_step(batch: int) -> int:
+    """Count the instructions of a step in half precision. Raises as `count_step` does."""
+    return _counted(str(batch), "half")[0].total()
 
 
 def _counted(*arguments: str) -> tuple[Counter[str], Counter[str]]:
-    command = [EMULATOR, "-d", "in_asm,exec,nochain", str(build()), *arguments]
+    command = [EMULATOR, "-cpu", "max", "-d", "in_asm,exec,nochain", str(build()), *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         found = count_log(process.stderr)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/steps/convolution.hpp"
+#include "kernels/dispatch/dispatch.hpp"
 #include "threads/thread_pool.hpp"
 
 namespace pyedge {
@@ -42,6 +43,16 @@ void Engine::set_micro_batch(std::int64_t images) {
                                 std::to_string(images));
   }
   micro_batch_ = images;
+  forget_plans();
+}
+
+void Engine::set_precision(Precision precision) {
+  if (precision == Precision::half && half_kernels(network_.table) == nullptr) {
+    throw std::invalid_argument(
+        std::string("set_precision: precision: wanted float32, since the ") + network_.table.name +
+        " path of this CPU has no half precision, got half");
+  }
+  precision_ = precision;
   forget_plans();
 }
 
@@ -87,6 +98,9 @@ std::int64_t Engine::classes() const {
 Wishes Engine::wishes(bool training) const {
   Wishes w;
   w.training = training;
+  if (precision_ == Precision::half) {
+    (training ? w.half_gradient : w.half_forward) = half_kernels(network_.table);
+  }
   w.batch_statistics = training && statistics_ == Statistics::of_batch;
   for (const Step& step : network_.program.steps) {
     w.step_learns.push_back(step.op->learns() && network_.trainable[at(step.node)]);

@@ -28,6 +28,8 @@ class NotFinite : public std::invalid_argument {
   const char* quantity;  // "the loss" or "a gradient"
 };
 
+enum class Precision { float32, half };
+
 class Engine {
  public:
   explicit Engine(Graph graph);
@@ -37,6 +39,13 @@ class Engine {
   void set_statistics(Statistics statistics);
   // Images that a batch is run by at a time; 0: what the caches hold. Changes results by rounding.
   void set_micro_batch(std::int64_t images);
+  // Convolutions in 16 bits, or in float32: of answers all of them, of steps those of gradients. A
+  // step's own forward pass stays in float32: its rounding turns ReLUs over, and losses that are
+  // differences of nearly equal numbers make much of the rest (docs/half.md). Throws
+  // std::invalid_argument where the instruction set that the engine was made with has no half
+  // precision.
+  void set_precision(Precision precision);
+  Precision precision() const { return precision_; }
   void set_optimizer(const OptimizerSettings& settings);
   void set_preprocessing(const Preprocessing& preprocessing);
 
@@ -87,6 +96,7 @@ class Engine {
   OptimizerSettings optimizer_;
   Preprocessing preprocessing_;
   std::int64_t micro_batch_ = 0;
+  Precision precision_ = Precision::float32;
   std::unique_ptr<BatchPlan> plans_[2];  // inference, training: of the last batch size
   Buffer arena_;
   int workers_ = 0;

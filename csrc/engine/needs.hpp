@@ -9,12 +9,17 @@
 
 namespace pyedge {
 
+struct HalfKernels;
+
 // What decides about the backward pass, beside the program.
 struct Wishes {
   bool training = false;
   std::vector<bool> step_learns;  // a convolution's weight or bias is trainable
   std::vector<bool> norm_learns;  // a norm's weight or bias is trainable
   bool batch_statistics = false;
+  // of convolutions; null: float32
+  const HalfKernels* half_forward = nullptr;
+  const HalfKernels* half_gradient = nullptr;  // of their inputs
 };
 
 // Outlived by what it is made of.

@@ -25,6 +25,9 @@ class Planner {
   std::int64_t images() const { return plan_.n; }
   int workers() const { return workers_; }
   std::int64_t for_workers(std::int64_t floats) const { return workers_ * worker_floats(floats); }
+  // How convolutions run, null: in float32.
+  const HalfKernels* half_forward() const { return wishes_.half_forward; }
+  const HalfKernels* half_gradient() const { return wishes_.half_gradient; }
   bool learns(int step) const { return wishes_.step_learns[at(step)]; }
   bool wants(const View& view) const { return needs_.wants(view); }
 

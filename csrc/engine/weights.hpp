@@ -12,6 +12,7 @@ struct Weights {
   // of convolutions; each of a version of the weight
   Buffer forward, backward;
   std::uint64_t forward_version = 0, backward_version = 0;
+  bool forward_half = false, backward_half = false;  // in half precision
 };
 
 }  // namespace pyedge

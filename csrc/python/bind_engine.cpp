@@ -349,6 +349,22 @@ void register_engine(py::module_& module) {
           py::arg("mode"))
       .def("set_micro_batch", in_turn("set_micro_batch", &Engine::set_micro_batch),
            py::arg("images"))
+      .def(
+          "set_precision",
+          [](GuardedEngine& guarded, const std::string& precision) {
+            require_choice(precision, "set_precision: precision", {"float32", "half"});
+            guarded.use("set_precision", [&](Engine& engine) {
+              engine.set_precision(precision == "half" ? pyedge::Precision::half
+                                                       : pyedge::Precision::float32);
+            });
+          },
+          py::arg("precision"))
+      .def_property_readonly("precision",
+                             [](GuardedEngine& guarded) {
+                               const auto found = guarded.use(
+                                   "precision", [](Engine& engine) { return engine.precision(); });
+                               return found == pyedge::Precision::half ? "half" : "float32";
+                             })
       .def("set_optimizer", &set_optimizer, py::arg("kind") = "sgd", py::arg("momentum") = 0.9,
            py::arg("nesterov") = true, py::arg("weight_decay") = 5e-4, py::arg("beta1") = 0.9,
            py::arg("beta2") = 0.999, py::arg("epsilon") = 1e-8, py::arg("clip") = 5.0)

@@ -21,6 +21,11 @@ void register_runtime(py::module_& module) {
     return py::make_tuple(cpus, clusters.big, clusters.source);
   });
   module.def("isa", [] { return pyedge::kernel_table().name; });
+  module.def("half_type", []() -> py::object {
+    const pyedge::HalfKernels* half = pyedge::half_kernels(pyedge::kernel_table());
+    if (half == nullptr) return py::none();
+    return py::str(half->type);
+  });
   module.def("available_isas", &pyedge::available_isas);
   module.def("set_isa", &pyedge::set_isa, py::arg("name"));
   module.def("num_threads", &pyedge::num_threads);

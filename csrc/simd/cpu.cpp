@@ -1,5 +1,10 @@
-// CPU detection on x86: features from cpuid, register state from xgetbv.
+// CPU detection: on x86 features from cpuid and register state from xgetbv, on ARM what Linux
+// tells.
 #include "simd/cpu.hpp"
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -13,9 +18,9 @@ struct Registers {
   unsigned a = 0, b = 0, c = 0, d = 0;
 };
 
-Registers cpuid(unsigned leaf) {
+Registers cpuid(unsigned leaf, unsigned subleaf = 0) {
   Registers r;
-  if (!__get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d)) return {};
+  if (!__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d)) return {};
   return r;
 }
 
@@ -46,6 +51,15 @@ bool cpu_has_avx512() {
   return cpu_has_avx2() && all(saved_state(), xmm_ymm_zmm) && all(cpuid(7).b, f | dq | bw | vl);
 }
 
+bool cpu_has_avx512_bf16() {
+  constexpr unsigned bf16 = 1u << 5;
+  return cpu_has_avx512() && cpuid(7).a >= 1 && all(cpuid(7, 1).a, bf16);
+}
+
+bool cpu_has_neon_bf16() {
+  return false;
+}
+
 }  // namespace pyedge
 
 #else
@@ -57,6 +71,18 @@ bool cpu_has_avx2() {
 }
 bool cpu_has_avx512() {
   return false;
+}
+bool cpu_has_avx512_bf16() {
+  return false;
+}
+
+bool cpu_has_neon_bf16() {
+#if defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long bf16 = 1ul << 14;  // HWCAP2_BF16, which older headers do not have
+  return (getauxval(AT_HWCAP2) & bf16) != 0;
+#else
+  return false;
+#endif
 }
 
 }  // namespace pyedge

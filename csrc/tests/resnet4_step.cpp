@@ -2,7 +2,7 @@
 // instructions of the second under emulation: resnet4_step BATCH. The last conv of each group and
 // the classifier learn (Sec. 4.1) from four float16 candidates a group; weights and knowledge are
 // random. resnet4_step BATCH sums: what learning from statistics does with a batch, a forward pass
-// and the second moments of the features.
+// and the second moments of the features. "half" after either: in half precision.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -215,13 +215,17 @@ bool add_up(pyedge::Engine& engine, const Lesson& lesson) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool sums = argc == 3 && std::string(argv[2]) == "sums";
-  const long n = argc == 2 || sums ? std::atol(argv[1]) : 0;
-  if (n < 1) return std::puts("usage: resnet4_step BATCH [sums]"), EXIT_FAILURE;
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const bool half = words.size() > 1 && words.back() == "half";
+  const std::size_t left = words.size() - (half ? 1 : 0);
+  const bool sums = left == 2 && words[1] == "sums";
+  const long n = left == 1 || sums ? std::atol(argv[1]) : 0;
+  if (n < 1) return std::puts("usage: resnet4_step BATCH [sums] [half]"), EXIT_FAILURE;
   pyedge::set_num_threads(1);
   std::vector<std::string> learns;
   pyedge::Engine engine(resnet4(learns));
   engine.set_trainable(learns);
+  if (half) engine.set_precision(pyedge::Precision::half);
   engine.set_preprocessing({pyedge::Preprocessing::Kind::image, {}, {}});
   const Lesson lesson(engine.graph(), n);
   if (sums) return add_up(engine, lesson) ? EXIT_SUCCESS : EXIT_FAILURE;

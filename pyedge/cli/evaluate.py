@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyedge.classes.matching import listing, shown
 from pyedge.cli import names, options
 from pyedge.cli.console import Console, percent
-from pyedge.cli.parsing import existing
+from pyedge.cli.parsing import UsageError, existing
 
 if TYPE_CHECKING:
     from pyedge.runs.evaluation import Evaluation
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--classes", help="show the accuracy on these classes and on the others"
     )
     options.add_batch_size(parser, _BATCH)
+    options.add_precision(parser)
     options.add_own_code(parser)
     options.add_general(parser)
 
@@ -70,6 +71,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from pyedge.cli import evaluate_student
 
         found = evaluate_student.outcome(args, console)
+    elif args.precision == "half":
+        raise UsageError(
+            f"--precision half: wanted a student for a device (.pyedge), got {args.network}"
+        )
     else:
         from pyedge.cli import evaluate_network
 

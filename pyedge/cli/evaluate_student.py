@@ -25,7 +25,7 @@ def outcome(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 f"--{option} {given} has no meaning for {args.network}, a student for a device, "
                 "which needs no code of yours and is answered by pyedge's engine, on the CPU"
             )
-    learner = EdgeLearner(args.network, threads=args.threads)
+    learner = EdgeLearner(args.network, threads=args.threads, precision=args.precision)
     only = names.ids(args.classes or (), learner.classes, "--classes")
     images, part = _images(args, console, learner)
     console.note(f"{args.data}: {len(images)} images, {len(learner.classes)} classes")

@@ -154,6 +154,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         metavar="BYTES",
         help="at most this much for weights and a batch (200M); batches get smaller if need be",
     )
+    options.add_precision(parser)
     options.add_general(parser, device=False)
     parser.rename("--pooled", "--no-forgettable")
 
@@ -171,7 +172,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cli import device_images
     from pyedge.edge.learner import EdgeLearner
 
-    learner = EdgeLearner(args.student, threads=args.threads, max_memory=args.max_memory)
+    learner = EdgeLearner(
+        args.student,
+        threads=args.threads,
+        max_memory=args.max_memory,
+        precision=args.precision,
+    )
     method = learn_method.method_of(args, console, learner)
     added: list[str] = []
     if not any("," in value for value in args.add or ()):

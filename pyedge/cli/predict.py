@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--statistics, or pyedge learn --method statistics)",
     )
     options.add_batch_size(parser)
+    options.add_precision(parser)
     options.add_general(parser, device=False)
 
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.cloud.tables import padded, width  # plain Python, no torch
     from pyedge.edge.learner import EdgeLearner
 
-    learner = EdgeLearner(args.student, threads=args.threads)
+    learner = EdgeLearner(args.student, threads=args.threads, precision=args.precision)
     if args.unknown:
         _check_unknown(args.student, learner)
     names, images = named_images(args.images, learner.input_shape, learner.student.preprocessing)

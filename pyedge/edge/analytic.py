@@ -224,7 +224,7 @@ def with_classifier(engine: Engine, student: StudentFile) -> Engine:
     """Give an engine a student's classifier; return it, or another one for another graph."""
     node = classifier_of(student)
     if not {node["weight"], node["bias"]} <= set(engine.array_names):
-        return student.engine()
+        return student.engine(engine.precision)
     for field in ("weight", "bias"):
         engine.set_array(node[field], student.arrays[node[field]])
     return engine

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from pyedge import kernels
 from pyedge.arguments import flag, kind_of, whole
 from pyedge.edge.analytic import after_steps, learn_statistics
 from pyedge.edge.answers import (
@@ -60,6 +61,9 @@ class EdgeLearner(Summing):
     `threads`: how many threads it computes with (None: what pyedge.kernels is set to); results do
     not depend on it, and other learners are not affected. `max_memory`: bytes that weights,
     optimizer and a batch may take together; batches are made smaller if they would take more.
+    `precision`: "half" computes convolutions in 16 bits (pyedge.kernels.half_type) where the
+    instruction set has that: all of those that answers and statistics need, and in steps those that
+    gradients take on their way to what learns. Logits differ by up to 0.01 in norm.
 
     Any number of threads may call one learner. Calls take turns, so each answer is that of the
     learner before or after another call, never in between. Calls that come while `learn` runs are
@@ -76,7 +80,8 @@ class EdgeLearner(Summing):
     learner goes on as it was before any call that another thread had begun.
 
     Raises FormatError for a file that is damaged or not a student, OSError if it cannot be opened,
-    ValueError for a StudentFile that could not be written.
+    ValueError for a StudentFile that could not be written, and for precision="half" where the
+    instruction set in use has none.
     """
 
     @keywords(title="EdgeLearner")
@@ -86,11 +91,13 @@ class EdgeLearner(Summing):
         *,
         threads: int | None = None,
         max_memory: int | None = None,
+        precision: Literal["float32", "half"] = "float32",
     ) -> None:
         if threads is not None:
             threads = whole(threads, "EdgeLearner: threads", 1, _MOST_THREADS)
         if max_memory is not None:
             max_memory = whole(max_memory, "EdgeLearner: max_memory", 1)
+        _check_precision(precision)
         if not isinstance(student, (str, PathLike, StudentFile)):
             raise TypeError(
                 "EdgeLearner: student: wanted the path of a file from pyedge.export, or a "
@@ -101,7 +108,7 @@ class EdgeLearner(Summing):
         if isinstance(student, StudentFile):  # what no file could hold is told before it learns
             check_description(given, {n: ArraySpec.of(a) for n, a in given.arrays.items()})
         self._doubts = Doubts(given.preprocessing)
-        self._turns = Turns(given, threads, max_memory)
+        self._turns = Turns(given, threads, max_memory, precision)
         self._shown: tuple[StudentFile, StudentFile] | None = None
         self._distances: tuple[StudentFile, Distances] | None = None
         _ = self._engine  # what cannot be run is refused here
@@ -384,3 +391,13 @@ class EdgeLearner(Summing):
             return logits_of(engine, given, size, len(student.classes))
 
         return self._turns.answer(call, answered)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in ("float32", "half"):
+        raise ValueError(f'EdgeLearner: precision: wanted "float32" or "half", got {precision!r}')
+    if precision == "half" and kernels.half_type() is None:
+        raise ValueError(
+            f'EdgeLearner: precision: wanted "float32", since the {kernels.isa()} path of this CPU '
+            'has no half precision, got "half"'
+        )

@@ -52,13 +52,20 @@ class Turns:
     """A learner's student, and whose turn it is to use the engine.
 
     `threads`: of the engine, None: the process's. `limit`: bytes that all of it may take, or None.
-    The student's arrays are made read-only: copies share them.
+    `precision`: the engine's. The student's arrays are made read-only: copies share them.
     """
 
-    def __init__(self, student: StudentFile, threads: int | None, limit: int | None) -> None:
+    def __init__(
+        self,
+        student: StudentFile,
+        threads: int | None,
+        limit: int | None,
+        precision: str = "float32",
+    ) -> None:
         self._student = _read_only(student)
         self._threads = threads
         self._limit = limit
+        self._precision = precision
         self._engine: Engine | None = None
         self._second: Engine | None = None  # the one that answers while the first is away
         self._spare: tuple[StudentFile, Engine] | None = None  # for a call while another runs
@@ -82,13 +89,13 @@ class Turns:
         return self._student
 
     def __copy__(self) -> Turns:
-        return Turns(self._student, self._threads, self._limit)
+        return Turns(self._student, self._threads, self._limit, self._precision)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Turns:
         return self.__copy__()  # nothing of the student can be changed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Turns, (self._student, self._threads, self._limit)
+        return Turns, (self._student, self._threads, self._limit, self._precision)
 
     def answer(self, call: str, body: Callable[[StudentFile, Engine, int | None], T]) -> T:
         """Return body(student, engine, bytes that it may take), which must not change either.
@@ -210,7 +217,7 @@ class Turns:
         return self._engine, self._limit
 
     def _new_engine(self, student: StudentFile) -> Engine:
-        engine = student.engine()
+        engine = student.engine(self._precision)
         if self._threads is not None:
             engine.set_threads(self._threads)
         return engine

@@ -154,7 +154,7 @@ class StudentFile:
                 digest.update(np.asarray(self.arrays[name], "<i4", order="C").tobytes())
         return digest.hexdigest()
 
-    def engine(self) -> Engine:
+    def engine(self, precision: str = "float32") -> Engine:
         """Make an engine with these weights, ready to predict and to train what is trainable.
 
         The optimizer is the engine's default; the learner sets its settings and state.
@@ -169,6 +169,7 @@ class StudentFile:
             list(self.taps),
         )
         engine.set_trainable(list(self.trainable))
+        engine.set_precision(precision)
         numbers = {name: self.preprocessing[name] for name in ("kind", "mean", "deviation")}
         engine.set_preprocessing(**numbers)  # pictures were resized while they were read
         return engine

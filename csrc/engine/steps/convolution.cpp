@@ -44,7 +44,7 @@ class Convolution : public Operator {
   void plan_forward(Planner& planner, int step) const override {
     ConvForward& how = planner.plan().forward[at(step)];
     how = ConvForward(conv_shape(planner.of(step), planner.images()), planner.table(),
-                      planner.workers());
+                      planner.workers(), planner.half_forward());
     planner.forward_scratch(step, std::max(how.scratch_floats(), how.pack_scratch_floats()));
   }
 
@@ -62,7 +62,7 @@ class Convolution : public Operator {
     }
     if (planner.wants(of.step.in[0])) {
       ConvInputGradient& how = planner.plan().input_gradient[at(backward.index)];
-      how = ConvInputGradient(shape, planner.table(), planner.workers());
+      how = ConvInputGradient(shape, planner.table(), planner.workers(), planner.half_gradient());
       floats = std::max({floats, how.scratch_floats(), how.pack_scratch_floats()});
     }
     backward.target[0] = planner.target(of.step.in[0]);
@@ -131,16 +131,27 @@ class Linear : public Convolution {
   bool linear() const override { return true; }
 };
 
+// Packs the weight anew where its copy is of another version or precision.
+template <typename How>
+void pack(Pass& pass, int parameter, const How& how, Buffer& packed, std::uint64_t& version,
+          bool& half, float* scratch) {
+  const Parameter& weight = pass.network().parameters[parameter];
+  if (version == weight.version && half == how.half()) return;
+  pass.timed(weight.name, "pack", [&] {
+    if (packed.floats() != how.packed_floats()) {
+      packed = Buffer();  // not both at once
+      packed = Buffer(how.packed_floats());
+    }
+    how.pack(weight.values.data(), packed.data(), scratch);
+  });
+  version = weight.version;
+  half = how.half();
+}
+
 void pack_backward(Pass& pass, int step, float* scratch) {
   Weights& c = pass.network().weights[at(step)];
-  const Parameter& weight = pass.network().parameters[c.weight];
-  if (c.backward_version == weight.version) return;
-  pass.timed(weight.name, "pack", [&] {
-    const ConvInputGradient& how = pass.plan().input_gradient[at(step)];
-    if (c.backward.floats() == 0) c.backward = Buffer(how.packed_floats());
-    how.pack(weight.values.data(), c.backward.data(), scratch);
-  });
-  c.backward_version = weight.version;
+  pack(pass, c.weight, pass.plan().input_gradient[at(step)], c.backward, c.backward_version,
+       c.backward_half, scratch);
 }
 
 }  // namespace
@@ -170,14 +181,8 @@ std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward) {
 
 void pack_forward(Pass& pass, int step, float* scratch) {
   Weights& c = pass.network().weights[at(step)];
-  const Parameter& weight = pass.network().parameters[c.weight];
-  if (c.forward_version == weight.version) return;
-  pass.timed(weight.name, "pack", [&] {
-    const ConvForward& how = pass.plan().forward[at(step)];
-    if (c.forward.floats() == 0) c.forward = Buffer(how.packed_floats());
-    how.pack(weight.values.data(), c.forward.data(), scratch);
-  });
-  c.forward_version = weight.version;
+  pack(pass, c.weight, pass.plan().forward[at(step)], c.forward, c.forward_version, c.forward_half,
+       scratch);
 }
 
 void convolve(Pass& pass, int index, float* scratch, const PerImage& along) {

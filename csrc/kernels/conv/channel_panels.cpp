@@ -5,12 +5,15 @@
 
 namespace pyedge {
 
-ChannelPanels::ChannelPanels(const ConvShape& shape, const KernelTable& table)
+ChannelPanels::ChannelPanels(const ConvShape& shape, const KernelTable& table,
+                             const HalfKernels* half)
     : table_(&table),
-      c_in_(shape.c_in),
+      half_(half),
+      channels_(shape.c_in),
+      c_in_(half != nullptr ? (shape.c_in + 1) / 2 : shape.c_in),
       c_out_(shape.c_out),
       groups_(shape.groups),
-      in_stride_(shape.in_stride),
+      in_stride_(half != nullptr ? (shape.in_stride + 1) / 2 : shape.in_stride),
       stride_(shape.out_stride) {
   const std::int64_t lanes = table.lanes, vectors = stride_ / lanes;
   // The cut with the least work: wide panels read an input once for more outputs, narrow ones
@@ -86,10 +89,19 @@ void ChannelPanels::each_row(const ChannelPanel& panel, const Body& body) const 
 }
 
 void ChannelPanels::expand(const ChannelPanel& panel, const float* weights, float* to) const {
+  if (half_ != nullptr) return pair_up(panel, weights + panel.first, stride_, to);
   std::fill_n(to, panel.k * panel.width, 0.0f);
   each_row(panel, [&](std::int64_t at, std::int64_t weight, std::int64_t count) {
     std::copy_n(weights + weight, count, to + at);
   });
+}
+
+void ChannelPanels::pair_up(const ChannelPanel& panel, const float* weights, std::int64_t step,
+                            float* to) const {
+  for (std::int64_t i = 0; i < panel.k; ++i, to += panel.width) {
+    const float* first = weights + 2 * i * step;
+    half_->pair_rows(first, 2 * i + 1 < channels_ ? first + step : nullptr, panel.width, to);
+  }
 }
 
 void ChannelPanels::add(const ChannelPanel& panel, const float* products, float* weights) const {
@@ -108,7 +120,7 @@ void ChannelPanels::multiply(const PixelGemm& g, const PanelBlock& block,
     part.c += panel.first - first;
     part.k = panel.k;
     part.vectors = panel.width / table_->lanes;
-    table_->gemm_pixels(part);
+    (half_ != nullptr ? half_->gemm_pixels : table_->gemm_pixels)(part);
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/conv/conv_shape.hpp"
+#include "kernels/dispatch/half_kernels.hpp"
 #include "kernels/dispatch/kernel_table.hpp"
 
 namespace pyedge {
@@ -30,7 +31,9 @@ struct PanelBlock {
 class ChannelPanels {
  public:
   ChannelPanels() = default;
-  ChannelPanels(const ConvShape& shape, const KernelTable& table);
+  // half: input channels are pairs of 16 bits each, and there are no groups.
+  ChannelPanels(const ConvShape& shape, const KernelTable& table,
+                const HalfKernels* half = nullptr);
 
   const std::vector<ChannelPanel>& all() const { return all_; }
   std::int64_t floats() const { return floats_; }  // of a tap's packed weights
@@ -41,6 +44,8 @@ class ChannelPanels {
   std::vector<PanelBlock> blocks(std::int64_t channels) const;
   // weights of one tap [c_in / groups, out_stride] -> [k, width]
   void expand(const ChannelPanel& panel, const float* weights, float* to) const;
+  // The same in half precision, from rows `step` floats apart: [c_in, width] -> [k, width, 2]
+  void pair_up(const ChannelPanel& panel, const float* weights, std::int64_t step, float* to) const;
   // products [k, width] -> added to those weights
   void add(const ChannelPanel& panel, const float* products, float* weights) const;
   // The products of a block: g's a begins at input channel `block.from`, its c at output channel
@@ -59,6 +64,8 @@ class ChannelPanels {
   ChannelPanel panel_of(std::int64_t first, std::int64_t end) const;
 
   const KernelTable* table_ = nullptr;
+  const HalfKernels* half_ = nullptr;
+  std::int64_t channels_ = 0;  // of the input; c_in_ are pairs in half precision
   std::int64_t c_in_ = 0, c_out_ = 0, groups_ = 1, in_stride_ = 0, stride_ = 0;
   std::vector<ChannelPanel> all_;
   std::int64_t floats_ = 0, largest_ = 0;

@@ -24,12 +24,15 @@ namespace pyedge {
 constexpr std::int64_t region_floats = 1 << 16;
 
 // One way of computing a convolution-like product for a fixed shape. `workers` is the number of
-// threads that may run; scratch grows with it.
+// threads that may run; scratch grows with it. `half`: in half precision, unless there are groups;
+// what is packed is read by that precision alone.
 class ConvForward {
  public:
   ConvForward() = default;
-  ConvForward(const ConvShape& shape, const KernelTable& table, int workers);
+  ConvForward(const ConvShape& shape, const KernelTable& table, int workers,
+              const HalfKernels* half = nullptr);
   bool winograd() const { return winograd_; }
+  bool half() const { return half_ != nullptr; }
   std::int64_t packed_floats() const;
   std::int64_t pack_scratch_floats() const { return winograd_ ? tiles_.pack_scratch_floats() : 0; }
   std::int64_t scratch_floats() const {
@@ -51,7 +54,7 @@ class ConvForward {
   friend class ConvInputGradient;
   struct Matrix {  // rows that are pixels (1x1) or whole images
     bool on;
-    std::int64_t rows_an_image, a_step;
+    std::int64_t rows_an_image, step, a_step;  // floats, and of its copy
   };
   void run_band(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                 std::int64_t image, std::int64_t first, float* region) const;
@@ -59,10 +62,15 @@ class ConvForward {
                   float* scratch, const PerImage& per_image) const;
   void run_rows(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                 std::int64_t first, std::int64_t end, float* region) const;
+  void copy(const Region& region) const {
+    (half_ != nullptr ? half_->copy_region : table_->copy_region)(region);
+  }
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
+  const HalfKernels* half_ = nullptr;
   int workers_ = 1;
+  std::int64_t pixel_ = 0;  // floats, or pairs, of a copied pixel
   ChannelPanels panels_;
   bool winograd_ = false;
   WinogradForward tiles_;
@@ -76,8 +84,10 @@ class ConvForward {
 class ConvInputGradient {
  public:
   ConvInputGradient() = default;
-  ConvInputGradient(const ConvShape& shape, const KernelTable& table, int workers);
+  ConvInputGradient(const ConvShape& shape, const KernelTable& table, int workers,
+                    const HalfKernels* half = nullptr);
   bool winograd() const { return winograd_; }
+  bool half() const { return half_ != nullptr; }
   std::int64_t packed_floats() const;
   std::int64_t pack_scratch_floats() const;
   std::int64_t scratch_floats() const { return scratch_floats_; }
@@ -98,6 +108,8 @@ class ConvInputGradient {
   };
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
+  const HalfKernels* half_ = nullptr;
+  std::int64_t pixel_ = 0;  // floats, or pairs, of a copied pixel
   bool winograd_ = false;
   ChannelPanels panels_;  // of the input's channels
   ConvForward mirrored_;  // Winograd, and matrix products: a forward with turned weights

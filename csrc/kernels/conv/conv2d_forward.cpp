@@ -30,31 +30,38 @@ bool winograd_pays(const ConvShape& s, std::int64_t products) {
   return 36.0 * tiles * (pairs + transform * static_cast<double>(s.c_in + s.c_out)) < direct;
 }
 
-ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int workers)
-    : s_(shape), table_(&table), workers_(workers), panels_(shape, table) {
-  winograd_ = winograd_pays(s_, panels_.products()) && s_.in_stride % table.lanes == 0;
+ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int workers,
+                         const HalfKernels* half)
+    : s_(shape),
+      table_(&table),
+      half_(shape.groups == 1 ? half : nullptr),
+      workers_(workers),
+      pixel_(half_ != nullptr ? (shape.in_stride + 1) / 2 : shape.in_stride),
+      panels_(shape, table, half_) {
+  winograd_ = winograd_pays(s_, panels_.products()) &&
+              s_.in_stride % (half_ != nullptr ? std::max(table.lanes, 2) : table.lanes) == 0;
   if (winograd_) {
-    tiles_ = WinogradForward(s_, panels_, table, workers);
+    tiles_ = WinogradForward(s_, panels_, table, workers, half_);
     return;
   }
   if (s_.covers_image()) {
-    matrix_ = {true, 1, s_.in_image()};
+    matrix_ = {true, 1, s_.in_image(), s_.h * s_.w * pixel_};
   } else if (s_.pointwise()) {
-    matrix_ = {true, s_.h * s_.w, s_.in_stride};
+    matrix_ = {true, s_.h * s_.w, s_.in_stride, pixel_};
   }
   if (matrix_.on) {
     columns_ = s_.w;
     worker_floats_ = matrix_rows * (matrix_.a_step + s_.out_stride);
   } else {
     columns_ = (s_.out_w - 1) * s_.stride_w + (s_.kernel_w - 1) * s_.dilation_w + 1;
-    const std::int64_t line = columns_ * s_.in_stride * s_.stride_h;
+    const std::int64_t line = columns_ * pixel_ * s_.stride_h;
     band_ = std::clamp<std::int64_t>(region_floats / std::max<std::int64_t>(line, 1), 1, s_.out_h);
     region_rows_ = (band_ - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
-    worker_floats_ = region_rows_ * columns_ * s_.in_stride + band_ * s_.out_w * s_.out_stride;
+    worker_floats_ = region_rows_ * columns_ * pixel_ + band_ * s_.out_w * s_.out_stride;
   }
   for (std::int64_t y = 0; y < s_.kernel_h; ++y) {
     for (std::int64_t x = 0; x < s_.kernel_w; ++x) {
-      tap_offsets_.push_back((y * s_.dilation_h * columns_ + x * s_.dilation_w) * s_.in_stride);
+      tap_offsets_.push_back((y * s_.dilation_h * columns_ + x * s_.dilation_w) * pixel_);
     }
   }
   worker_floats_ = round_up(worker_floats_ + 16, 16);
@@ -91,18 +98,17 @@ void ConvForward::run_band(const float* input, const Lens& lens, const float* pa
                            const Finish& finish, std::int64_t image, std::int64_t first,
                            float* region) const {
   const std::int64_t rows = std::min(band_, s_.out_h - first);
-  float* values = region + region_rows_ * columns_ * s_.in_stride;
-  table_->copy_region({input + image * s_.in_image(), s_.h, s_.w, s_.in_stride,
-                       first * s_.stride_h - s_.padding_h, -s_.padding_w,
-                       (rows - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1, columns_,
-                       lens, region});
+  float* values = region + region_rows_ * columns_ * pixel_;
+  copy({input + image * s_.in_image(), s_.h, s_.w, s_.in_stride, first * s_.stride_h - s_.padding_h,
+        -s_.padding_w, (rows - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1, columns_,
+        lens, region});
   const Finish put = finish.at(image * s_.out_image());
   float* to = put.stores() ? put.out + first * put.row : values;
   PixelGemm g{};
   g.a = region, g.b = packed, g.c = to, g.tap_offsets = tap_offsets_.data();
   g.lines = rows;
-  g.a_line = s_.stride_h * columns_ * s_.in_stride, g.c_line = s_.out_w * s_.out_stride;
-  g.rows = s_.out_w, g.a_step = s_.stride_w * s_.in_stride, g.c_step = s_.out_stride;
+  g.a_line = s_.stride_h * columns_ * pixel_, g.c_line = s_.out_w * s_.out_stride;
+  g.rows = s_.out_w, g.a_step = s_.stride_w * pixel_, g.c_step = s_.out_stride;
   g.taps = s_.taps();
   panels_.multiply(g);
   if (!put.stores()) table_->finish_region(put, values, rows, s_.out_w, {first, 0, 1, 1});
@@ -145,10 +151,10 @@ void ConvForward::run_rows(const float* input, const Lens& lens, const float* pa
   float* values = region + matrix_rows * matrix_.a_step;
   for (; first < end; first += matrix_rows) {
     const std::int64_t rows = std::min(matrix_rows, end - first);
-    const float* from = input + first * matrix_.a_step;
-    if (!lens.plain()) {
-      const std::int64_t pixels = rows * matrix_.a_step / s_.in_stride;
-      table_->copy_region({from, 1, pixels, s_.in_stride, 0, 0, 1, pixels, lens, region});
+    const float* from = input + first * matrix_.step;
+    if (!lens.plain() || half_ != nullptr) {
+      const std::int64_t pixels = rows * matrix_.step / s_.in_stride;
+      copy({from, 1, pixels, s_.in_stride, 0, 0, 1, pixels, lens, region});
       from = region;
     }
     Finish put = finish.at(first * s_.out_stride);

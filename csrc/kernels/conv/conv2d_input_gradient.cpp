@@ -29,14 +29,18 @@ bool source(std::int64_t at, std::int64_t padding, std::int64_t k, std::int64_t 
 
 }  // namespace
 
-ConvInputGradient::ConvInputGradient(const ConvShape& shape, const KernelTable& table, int workers)
-    : s_(shape), table_(&table) {
+ConvInputGradient::ConvInputGradient(const ConvShape& shape, const KernelTable& table, int workers,
+                                     const HalfKernels* half)
+    : s_(shape),
+      table_(&table),
+      half_(shape.groups == 1 ? half : nullptr),
+      pixel_(half_ != nullptr ? (shape.out_stride + 1) / 2 : shape.out_stride) {
   const ConvShape m = mirrored(s_);
-  panels_ = ChannelPanels(m, table);
+  panels_ = ChannelPanels(m, table, half_);
   winograd_ = winograd_pays(s_, panels_.products()) && winograd_pays(m, panels_.products());
   as_forward_ = winograd_ || s_.pointwise();
   if (as_forward_) {
-    mirrored_ = ConvForward(m, table, workers);
+    mirrored_ = ConvForward(m, table, workers, half_);
     winograd_ = mirrored_.winograd();
     scratch_floats_ = mirrored_.scratch_floats();
     return;
@@ -67,7 +71,7 @@ ConvInputGradient::ConvInputGradient(const ConvShape& shape, const KernelTable& 
     }
   }
   region_columns_ = most_columns + right - left_;
-  const std::int64_t line = region_columns_ * s_.out_stride;
+  const std::int64_t line = region_columns_ * pixel_;
   band_ = std::clamp<std::int64_t>(region_floats / std::max<std::int64_t>(line, 1), 1, most_rows);
   region_rows_ = band_ + bottom - top_;
   for (Phase& phase : phases_) {
@@ -76,7 +80,7 @@ ConvInputGradient::ConvInputGradient(const ConvShape& shape, const KernelTable& 
       for (std::int64_t x = 0, from_x; x < s_.kernel_w; ++x) {
         if (!source(phase.left, s_.padding_w, x, s_.dilation_w, s_.stride_w, from_x)) continue;
         phase.taps.push_back(y * s_.kernel_w + x);
-        phase.offsets.push_back((from_y - top_) * line + (from_x - left_) * s_.out_stride);
+        phase.offsets.push_back((from_y - top_) * line + (from_x - left_) * pixel_);
       }
     }
   }
@@ -136,18 +140,19 @@ void ConvInputGradient::run(const float* gradient, const float* packed, const Fi
 // Rows of every phase from `first` on; region: scratch memory of one worker's.
 void ConvInputGradient::run_band(const float* gradient, const float* packed, const Finish& finish,
                                  std::int64_t image, std::int64_t first, float* region) const {
-  const std::int64_t line = region_columns_ * s_.out_stride;
+  const std::int64_t line = region_columns_ * pixel_;
   float* values = region + region_rows_ * line;
-  table_->copy_region({gradient + image * s_.out_image(),
-                       s_.out_h,
-                       s_.out_w,
-                       s_.out_stride,
-                       first + top_,
-                       left_,
-                       region_rows_,
-                       region_columns_,
-                       {},
-                       region});
+  const auto copy = half_ != nullptr ? half_->copy_region : table_->copy_region;
+  copy({gradient + image * s_.out_image(),
+        s_.out_h,
+        s_.out_w,
+        s_.out_stride,
+        first + top_,
+        left_,
+        region_rows_,
+        region_columns_,
+        {},
+        region});
   const Finish put = finish.at(image * s_.in_image());
   const float* weights = packed;
   for (const Phase& phase : phases_) {
@@ -157,7 +162,7 @@ void ConvInputGradient::run_band(const float* gradient, const float* packed, con
       PixelGemm g{};
       g.a = region, g.b = weights, g.c = values, g.tap_offsets = phase.offsets.data();
       g.lines = rows, g.a_line = line, g.c_line = phase.columns * s_.in_stride;
-      g.rows = phase.columns, g.a_step = s_.out_stride, g.c_step = s_.in_stride;
+      g.rows = phase.columns, g.a_step = pixel_, g.c_step = s_.in_stride;
       g.taps = taps;
       panels_.multiply(g);
       table_->finish_region(

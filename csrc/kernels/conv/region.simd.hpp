@@ -68,23 +68,37 @@ inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
   }
 }
 
-void copy_region(const pyedge::Region& r) {
-  float* to = r.to;
-  const std::int64_t channels = r.channels > 0 ? r.channels : r.stride;
-  const std::int64_t line = r.columns * channels;
+// line: where a row of the region goes, `channels` numbers a pixel
+template <typename Line>
+inline void copy_rows(const pyedge::Region& r, Line line) {
   const std::int64_t first = r.left < 0 ? (-r.left < r.columns ? -r.left : r.columns) : 0;
   std::int64_t end = r.w - r.left < r.columns ? r.w - r.left : r.columns;
   if (end < first) end = first;
-  for (std::int64_t y = r.top; y < r.top + r.rows; ++y, to += line) {
+  for (std::int64_t y = r.top; y < r.top + r.rows; ++y, line.to += r.columns * line.channels) {
     if (y < 0 || y >= r.h) {
-      fill_zero(to, line);
+      line.zero(0, r.columns);
       continue;
     }
-    fill_zero(to, first * channels);
-    copy_through(r.lens, to + first * channels, r.image + (y * r.w + r.left + first) * r.stride,
-                 end - first, r.stride, channels);
-    fill_zero(to + end * channels, (r.columns - end) * channels);
+    line.zero(0, first);
+    line.copy(first, r.image + (y * r.w + r.left + first) * r.stride, end - first);
+    line.zero(end, r.columns - end);
   }
+}
+
+struct FloatLine {
+  const pyedge::Region& r;
+  const std::int64_t channels;
+  float* to;
+  void zero(std::int64_t first, std::int64_t pixels) const {
+    fill_zero(to + first * channels, pixels * channels);
+  }
+  void copy(std::int64_t first, const float* from, std::int64_t pixels) const {
+    copy_through(r.lens, to + first * channels, from, pixels, r.stride, channels);
+  }
+};
+
+void copy_region(const pyedge::Region& r) {
+  copy_rows(r, FloatLine{r, r.channels > 0 ? r.channels : r.stride, r.to});
 }
 
 // The bits of a vector of values, by number.

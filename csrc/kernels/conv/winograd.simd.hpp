@@ -170,15 +170,15 @@ inline __attribute__((always_inline)) void both_sides(const Load& load, const St
 }
 
 // A run of tiles beside each other, of pixels `stride` floats apart. from: the first tile's first
-// pixel -> to [36, tiles, channels]
-template <typename T>
+// pixel -> to [36, tiles, channels], of the type that P, the path, puts there
+template <typename T, typename P = Vec, typename To = float>
 inline void transform_tiles(const float* from, std::int64_t row, std::int64_t stride,
-                            std::int64_t channels, std::int64_t tiles, float* to,
+                            std::int64_t channels, std::int64_t tiles, To* to,
                             std::int64_t position) {
   for (std::int64_t tile = 0; tile < tiles; ++tile, from += 4 * stride, to += channels) {
     for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
       both_sides<T>([&](int i, int j) { return Vec::load(from + i * row + j * stride + c); },
-                    [&](int i, int j, V v) { Vec::store(to + (6 * i + j) * position + c, v); });
+                    [&](int i, int j, V v) { P::store(to + (6 * i + j) * position + c, v); });
     }
   }
 }

@@ -20,9 +20,11 @@ constexpr std::int64_t group_channels = 64;
 }  // namespace
 
 WinogradForward::WinogradForward(const ConvShape& shape, const ChannelPanels& panels,
-                                 const KernelTable& table, int workers)
+                                 const KernelTable& table, int workers, const HalfKernels* half)
     : s_(shape),
       table_(&table),
+      half_(half),
+      pair_(half != nullptr ? 2 : 1),
       panels_(panels),
       tiles_h_(shape.tiles_h()),
       tiles_w_(shape.tiles_w()) {
@@ -34,7 +36,8 @@ WinogradForward::WinogradForward(const ConvShape& shape, const ChannelPanels& pa
     const std::int64_t patches = winograd_positions * winograd_step(tiles, block.count);
     region_at_ =
         std::max(region_at_, patches + winograd_positions * winograd_step(tiles, block.width));
-    region_floats_ = std::max(region_floats_, winograd_patch * (4 * tiles_w_ + 2) * block.count);
+    region_floats_ =
+        std::max(region_floats_, winograd_patch * (4 * tiles_w_ + 2) * channels(block));
   }
   worker_floats_ = (region_at_ + region_floats_ + 31) / 16 * 16;
   scratch_floats_ = worker_floats_ * workers;
@@ -46,8 +49,8 @@ std::int64_t WinogradForward::choose_columns() const {
   const std::int64_t panel =
       std::min<std::int64_t>(table_->tile_vectors * table_->lanes, s_.out_stride);
   const auto floats = [&](std::int64_t columns) {
-    return winograd_positions * (winograd_step(few_tiles, s_.in_stride) +
-                                 winograd_step(few_tiles, columns) + s_.c_in * columns);
+    return winograd_positions * (winograd_step(few_tiles, s_.in_stride / pair_) +
+                                 winograd_step(few_tiles, columns) + s_.c_in * columns / pair_);
   };
   if (floats(panel) > cache_floats) return 0;
   std::int64_t columns = s_.out_stride;
@@ -68,15 +71,17 @@ void WinogradForward::deal_out(std::int64_t tiles, int workers) {
 }
 
 std::int64_t WinogradForward::packed_floats() const {
-  return winograd_positions * s_.c_in * s_.out_stride;
+  return winograd_positions * ((s_.c_in + pair_ - 1) / pair_) * s_.out_stride;
 }
 
 std::int64_t WinogradForward::pack_scratch_floats() const {
-  return s_.groups == 1 ? 0 : (9 + winograd_positions) * panels_.largest();
+  if (s_.groups == 1 && half_ == nullptr) return 0;
+  return (9 + winograd_positions) * panels_.largest() * pair_;
 }
 
 // [36, a tap's panels]
 void WinogradForward::pack(const float* weights, float* packed, float* scratch) const {
+  if (half_ != nullptr) return pack_half(weights, packed, scratch);
   if (s_.groups == 1) return table_->winograd_weights(weights, s_.c_in, s_.out_stride, packed);
   for (const ChannelPanel& panel : panels_.all()) {
     const std::int64_t floats = panel.k * panel.width;
@@ -88,6 +93,23 @@ void WinogradForward::pack(const float* weights, float* packed, float* scratch) 
     for (int position = 0; position < winograd_positions; ++position) {
       std::copy_n(transformed + position * floats, floats,
                   packed + position * panels_.floats() + panel.at);
+    }
+  }
+}
+
+// Transformed in float32, panel by panel, and then rounded.
+void WinogradForward::pack_half(const float* weights, float* packed, float* scratch) const {
+  for (const ChannelPanel& panel : panels_.all()) {
+    const std::int64_t floats = s_.c_in * panel.width;
+    float* transformed = scratch + 9 * floats;
+    for (std::int64_t row = 0; row < 9 * s_.c_in; ++row) {
+      std::copy_n(weights + row * s_.out_stride + panel.first, panel.width,
+                  scratch + row * panel.width);
+    }
+    table_->winograd_weights(scratch, s_.c_in, panel.width, transformed);
+    for (int position = 0; position < winograd_positions; ++position) {
+      panels_.pair_up(panel, transformed + position * floats, panel.width,
+                      packed + position * panels_.floats() + panel.at);
     }
   }
 }
@@ -152,14 +174,15 @@ void WinogradForward::run_tiles(const float* input, const Lens& lens, const floa
 void WinogradForward::transform(const float* input, const Lens& lens, Tiles t,
                                 const PanelBlock& block, float* region, float* patches,
                                 std::int64_t step) const {
-  const std::int64_t columns = 4 * tiles_w_ + 2, line = columns * block.count;
+  const std::int64_t columns = 4 * tiles_w_ + 2, line = columns * channels(block);
+  const auto make_patches = half_ != nullptr ? half_->winograd_input : table_->winograd_input;
   for (std::int64_t i = 0; i < t.images; ++i) {
     for (std::int64_t row = 0; row < t.rows; ++row) {
       table_->copy_region({input + (t.image + i) * s_.in_image() + block.from, s_.h, s_.w,
                            s_.in_stride, 4 * (t.row + row) - s_.padding_h, -s_.padding_w,
                            winograd_patch, columns, lens.channels(block.from), region,
-                           block.count});
-      table_->winograd_input(region, line, block.count, tiles_w_, patches, step);
+                           channels(block)});
+      make_patches(region, line, channels(block), tiles_w_, patches, step);
       patches += tiles_w_ * block.count;
     }
   }

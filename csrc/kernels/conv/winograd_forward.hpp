@@ -21,9 +21,9 @@ namespace pyedge {
 class WinogradForward {
  public:
   WinogradForward() = default;
-  // in_stride: whole vectors
+  // in_stride: whole vectors. half: what the panels are of; the transforms stay in float32.
   WinogradForward(const ConvShape& shape, const ChannelPanels& panels, const KernelTable& table,
-                  int workers);
+                  int workers, const HalfKernels* half = nullptr);
   std::int64_t packed_floats() const;
   std::int64_t pack_scratch_floats() const;
   std::int64_t scratch_floats() const { return scratch_floats_; }
@@ -36,6 +36,9 @@ class WinogradForward {
   struct Tiles {  // tile rows of one image, or all of those of several
     std::int64_t image, images, row, rows;
   };
+  // Channels of the region that a block's patches, floats or pairs of 16 bits, come from.
+  std::int64_t channels(const PanelBlock& block) const { return block.count * pair_; }
+  void pack_half(const float* weights, float* packed, float* scratch) const;
   std::int64_t choose_columns() const;
   void deal_out(std::int64_t tiles, int workers);
   void transform(const float* input, const Lens& lens, Tiles tiles, const PanelBlock& block,
@@ -45,6 +48,8 @@ class WinogradForward {
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
+  const HalfKernels* half_ = nullptr;
+  std::int64_t pair_ = 1;  // input channels in 32 bits
   ChannelPanels panels_;
   std::vector<PanelBlock> blocks_;
   std::int64_t tiles_h_ = 0, tiles_w_ = 0;

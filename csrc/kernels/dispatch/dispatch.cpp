@@ -55,6 +55,16 @@ const KernelTable& kernel_table() {
   return *current().load(std::memory_order_relaxed);
 }
 
+const HalfKernels* half_kernels(const KernelTable& table) {
+  if (&table == &reference_table) return &half_reference;
+#if defined(PYEDGE_HALF_AVX512)
+  if (&table == &avx512_table && cpu_has_avx512_bf16()) return &half_avx512;
+#elif defined(PYEDGE_HALF_NEON)
+  if (&table == &neon_table && cpu_has_neon_bf16()) return &half_neon;
+#endif
+  return nullptr;
+}
+
 void set_isa(const std::string& name) {
   current() = &find(name, "set_isa: name");
 }

@@ -1,16 +1,25 @@
-// The tables that the translation units isa_*.cpp define, one for each instruction set.
+// The tables that the translation units isa_*.cpp and half_*.cpp define, one for each instruction
+// set.
 #pragma once
 
+#include "kernels/dispatch/half_kernels.hpp"
 #include "kernels/dispatch/kernel_table.hpp"
 
 namespace pyedge {
 
 extern const KernelTable reference_table;
+extern const HalfKernels half_reference;
 #if defined(__x86_64__)
 extern const KernelTable avx2_table;
 extern const KernelTable avx512_table;
 #elif defined(__aarch64__)
 extern const KernelTable neon_table;
+#endif
+// where the compiler knows the instructions (CMakeLists.txt)
+#if defined(PYEDGE_HALF_AVX512)
+extern const HalfKernels half_avx512;
+#elif defined(PYEDGE_HALF_NEON)
+extern const HalfKernels half_neon;
 #endif
 
 }  // namespace pyedge

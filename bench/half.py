@@ -1,0 +1,169 @@
+"""Half precision against float32: processor time, how far answers differ, memory, accuracy.
+
+    python -m bench.half [--student NAME ...] [--batch 16] [--repeats 15] [--isa NAME] [--json]
+    python -m bench.half --learning cifar10 [--protocol 9+1] [--seeds 0,1,2] [--cache FOLDER]
+                         [--methods NAMES] [--images ARCHIVE] [--teacher FILE] [--json]
+
+The first times a batch of inference and a step of knowledge transfer (bench.edge_step's, without
+torch) in both precisions on one thread, taking turns; medians of processor time, which another
+program on the machine changes less than the clock. Differences are in norm, from float32's answers
+on the same batch: logits, and the gradient that differs most, with the cosine of the two. Memory is
+what the engine says: packed and other weights, and the arena of a batch.
+
+The second takes students of bench.learning through a protocol in both precisions, and needs torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.shared.arguments import positive
+from bench.shared.engine_stepper import EngineStepper
+from bench.shared.inputs import make_inputs
+from bench.shared.named_students import STUDENTS
+from bench.shared.timing import machine
+from pyedge import kernels
+
+DEFAULT = ("resnet1", "resnet2", "resnet3", "resnet4")
+PRECISIONS = ("float32", "half")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmark from the command line."""
+    options = _parse(arguments)
+    if options.isa:
+        kernels.set_isa(options.isa)
+    kernels.set_num_threads(1)
+    facts = {**machine(None), "half": kernels.half_type()}
+    if facts["half"] is None:
+        sys.exit(f"bench.half: the {kernels.isa()} path of this CPU has no half precision")
+    if options.learning:
+        from bench.learning.half import table
+
+        found = table(options)
+        rows, lines = list(found.rows), found.text
+    else:
+        rows = [
+            student_row(name, options.batch, options.repeats) for name in options.student or DEFAULT
+        ]
+        lines = text(rows)
+    if options.json:
+        print(json.dumps({"machine": facts, "rows": rows}, indent=1))
+    else:
+        print(f"{facts['cpu']}, {facts['isa']}, {facts['half']}, 1 thread")
+        print(lines)
+
+
+def student_row(name: str, batch: int, repeats: int) -> dict[str, Any]:
+    """Compare both precisions on one student."""
+    student = STUDENTS[name]()
+    inputs = make_inputs(student, batch)
+    ways = {each: EngineStepper(student, inputs, student.last_conv) for each in PRECISIONS}
+    for precision, stepper in ways.items():
+        stepper.engine.set_precision(precision)
+    plain, half = (ways[each].answer().gradients for each in PRECISIONS)
+    worst = max(plain, key=lambda each: _off(half[each], plain[each]))
+    calls = {
+        "inference": {each: stepper.predict for each, stepper in ways.items()},
+        "step": {each: stepper.step for each, stepper in ways.items()},
+    }
+    row: dict[str, Any] = {
+        "student": name,
+        "batch": batch,
+        "logits_off": _off(ways["half"].predict(), ways["float32"].predict()),
+        "gradient_off": _off(half[worst], plain[worst]),
+        "gradient_cosine": _cosine(half[worst], plain[worst]),
+        "gradient": worst,
+    }
+    for what, contestants in calls.items():
+        row[f"{what}_ms"] = _processor_ms(contestants, repeats)
+    engines = {each: stepper.engine for each, stepper in ways.items()}
+    row["weight_bytes"] = {each: engine.weight_bytes for each, engine in engines.items()}
+    for what, training in (("inference", False), ("step", True)):
+        row[f"{what}_bytes"] = {
+            each: engine.memory(batch, training) for each, engine in engines.items()
+        }
+    return row
+
+
+def text(rows: list[dict[str, Any]]) -> str:
+    """Put the rows into a table, for people."""
+    lines = [
+        f"{'':12} {'inference ms':>20} {'':>6} {'step ms':>20} {'':>6} {'logits':>8} "
+        f"{'gradient':>8} {'cosine':>8} {'MB of weights':>15} {'MB of a step':>15}"
+    ]
+    for row in rows:
+        cells = [f"{row['student']:12}"]
+        for what in ("inference", "step"):
+            plain, half = (row[f"{what}_ms"][each] for each in PRECISIONS)
+            cells.append(f"{f'{plain:.1f} -> {half:.1f}':>20} {plain / half:>5.2f}x")
+        cells.append(f"{row['logits_off']:>8.4f} {row['gradient_off']:>8.4f}")
+        cells.append(f"{row['gradient_cosine']:>8.5f}")
+        for what in ("weight_bytes", "step_bytes"):
+            plain, half = (row[what][each] / 1e6 for each in PRECISIONS)
+            cells.append(f"{f'{plain:.1f} -> {half:.1f}':>15}")
+        lines.append(" ".join(cells))
+    return "\n".join(lines)
+
+
+def _processor_ms(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            begin = time.process_time()
+            call()
+            spent[name].append(1e3 * (time.process_time() - begin))
+    return {name: round(statistics.median(times), 2) for name, times in spent.items()}
+
+
+def _off(came: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(came - wanted) / np.linalg.norm(wanted))
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.half", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--student", action="append", choices=STUDENTS, help=f"default: {', '.join(DEFAULT)}"
+    )
+    parser.add_argument("--batch", type=positive, default=16, help="images (16)")
+    parser.add_argument("--repeats", type=positive, default=15, help="timed rounds (15)")
+    parser.add_argument("--isa", choices=kernels.available_isas(), help="path to measure")
+    parser.add_argument(
+        "--learning", metavar="DATA", help="compare accuracies instead: digits or cifar10"
+    )
+    parser.add_argument("--protocol", default="9+1", help="of bench.learning (9+1)")
+    parser.add_argument(
+        "--seeds", type=_numbers, default=(0, 1, 2), help="for example 0,1,2 (the default)"
+    )
+    parser.add_argument(
+        "--methods",
+        default="before; labels; transfer; statistics",
+        help="separated by semicolons (before; labels; transfer; statistics)",
+    )
+    parser.add_argument("--cache", type=Path, default=Path("build/learning"))
+    parser.add_argument("--images", type=Path, help="the archive, as in bench.learning")
+    parser.add_argument("--teacher", type=Path, help="the teacher's weights, as there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args(arguments)
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in given.split(","))
+
+
+if __name__ == "__main__":
+    main()

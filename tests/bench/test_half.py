@@ -1,0 +1,46 @@
+"""The benchmark of half precision, and the errors of Winograd's forms that it goes by."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bench import half, winograd_error
+from pyedge import kernels
+
+
+def test_student_is_compared_in_both_precisions(capsys: pytest.CaptureFixture[str]) -> None:
+    before = kernels.isa()
+    isa = before if kernels.half_type() else "reference"
+    line = ["--student", "resnet4", "--batch", "2", "--repeats", "1", "--json", "--isa", isa]
+    try:
+        half.main(line)
+    finally:
+        kernels.set_isa(before)
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert 1e-4 < row["logits_off"] < 2e-2
+    assert 1e-4 < row["gradient_off"] < 2e-2
+    assert row["gradient_cosine"] > 0.999
+    assert row["weight_bytes"]["half"] < row["weight_bytes"]["float32"]
+
+
+@pytest.mark.skipif("avx2" not in kernels.available_isas(), reason="a path without it")
+def test_half_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    before = kernels.isa()
+    try:
+        with pytest.raises(SystemExit, match="the avx2 path of this CPU has no half precision"):
+            half.main(["--isa", "avx2"])
+    finally:
+        kernels.set_isa(before)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("form", winograd_error.FORMS)
+def test_transforms_make_a_convolution(form: tuple[int, tuple[float, ...]]) -> None:
+    m, points = form
+    a, b, g = winograd_error.transforms(points)
+    random = np.random.default_rng(1)
+    x, w = random.standard_normal(m + 2), random.standard_normal(3)
+    assert a.T @ ((g @ w) * (b @ x)) == pytest.approx(np.correlate(x, w, "valid"))
