@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Row, delete, func, insert, select
-from sqlalchemy.exc import IntegrityError
 
 from pyedge.classes.matching import absent
 from pyedge.images.given_file import GivenImages, read_given
@@ -78,18 +77,24 @@ class Gifts:
             "bytes": upload.stat().st_size,
             "created": time.time(),
         }
-        try:
-            with self._store.database.writing() as connection:
-                _alone(connection)
+        with self._store.database.writing() as connection:
+            _alone(connection)
+            # it is there of the same at the same time, or of before a kill
+            if connection.execute(_query(row.id, digest, device)).first() is None:
                 self._make_room(connection, row.id, device, values["bytes"])
                 connection.execute(insert(gifts).values(values))
-        except IntegrityError:  # the same at the same time, or before a kill
-            pass
         # after the row: a kill in between leaves a row without a file, which the device sends
-        # again, and never a file that nobody has given
-        self._store.blobs.take(upload, digest)
-        found = self._row(row.id, digest, device)
-        assert found is not None
+        # again, and never a file that nobody has given; nor does its withdrawal meanwhile
+        with self._store.database.writing() as connection:
+            _alone(connection)
+            found = connection.execute(_query(row.id, digest, device)).first()
+            if found is None:
+                self._uploads.forget(device, digest)
+                raise RefusalError(
+                    409, "withdrawn", "images: wanted given ones, got some withdrawn meanwhile"
+                )
+            if upload.exists():  # the same at the same time may have taken it
+                self._store.blobs.take(upload, digest)
         return _described(found)
 
     def remove(self, name: str, digest: str, device: str) -> None:
@@ -155,13 +160,7 @@ class Gifts:
 
     def _row(self, student: int, digest: str, device: str) -> Row[Any] | None:
         with self._store.database.reading() as connection:
-            return connection.execute(
-                _joined().where(
-                    gifts.c.student == student,
-                    gifts.c.digest == digest,
-                    gifts.c.device == device,
-                )
-            ).first()
+            return connection.execute(_query(student, digest, device)).first()
 
 
 def _alone(connection: Connection) -> None:
@@ -175,6 +174,12 @@ def _joined() -> Any:
         select(gifts, students.c.name.label("of"), devices.c.name.label("by"))
         .join(students, students.c.id == gifts.c.student)
         .join(devices, devices.c.id == gifts.c.device)
+    )
+
+
+def _query(student: int, digest: str, device: str) -> Any:
+    return _joined().where(
+        gifts.c.student == student, gifts.c.digest == digest, gifts.c.device == device
     )
 
 

@@ -14,8 +14,11 @@ from pyedge.images.given_file import read_given, write_given
 from pyedge.remote.cloud import Cloud
 
 pytest.importorskip("fastapi")
+from sqlalchemy import Connection, delete
+
 from pyedge.remote.downloads import digest_of
 from pyedge.serve.limits import Limits
+from pyedge.serve.tables import gifts
 from tests.support.cloud_service import NAME, Running, columns, running
 from tests.support.raw_http import ask
 
@@ -147,6 +150,26 @@ def test_a_killed_service_ends_with_the_file_and_its_row(
     assert sent.state == "given"
     assert kept(tmp_path) == [sent.digest]
     assert len(cloud.given_images(NAME)) == 1
+
+
+def test_images_withdrawn_while_they_are_taken_leave_no_file(
+    service: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    turns = []
+
+    def withdrawn(connection: Connection) -> None:
+        turns.append(connection)
+        if len(turns) == 2:  # the row is written, the file not yet moved
+            connection.execute(delete(gifts))
+
+    write_given(tmp_path / "given", MUGS, np.zeros(12, np.int64), ["mug"])
+    token = service.token("raw", SCOPES)
+    digest = uploaded(service, token, tmp_path / "given")
+    monkeypatch.setattr("pyedge.serve.gifts._alone", withdrawn)
+    address = f"/v1/students/{NAME}/images/{digest}?consent=true"
+    status, _, told = ask(service.url, "PUT", address, token)
+    assert (status, told["error"]["code"]) == (409, "withdrawn")
+    assert kept(tmp_path) == []
 
 
 def test_a_token_without_the_scope_gives_nothing_and_does_all_else(service: Running) -> None:
