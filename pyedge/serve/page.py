@@ -10,7 +10,7 @@ from pyedge._version import __version__
 from pyedge.serve.service import Service
 from pyedge.serve.tokens import list_tokens
 
-_LATEST = 50  # contributions that are shown
+_LATEST = 50  # contributions and given images that are shown
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
@@ -19,7 +19,9 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd;
          vertical-align: top; overflow-wrap: anywhere; }
-th { font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
+/* a long name breaks anywhere, a short word or a digest nowhere */
+td { min-width: 6.5em; } td:first-child { min-width: 8em; } td.n { min-width: 0; }
+th { font-weight: 600; white-space: nowrap; } td.n, th.n { text-align: right; white-space: nowrap; }
 .held { background: #fff3cd; } .muted { color: #666; }
 """
 
@@ -29,15 +31,17 @@ def page(service: Service) -> str:
     students = [service.students.release(name) for name in service.students.names()]
     catalogue = [(s.name, each) for s in students for each in service.categories.list(s.name)]
     contributions = service.contributions.list()
+    given = service.gifts.list()
     held = sum(each.state == "held" for each in contributions)
     latency = service.metrics.latency()
     parts = [
         _table(
             "Students",
-            ("name", "version", "classes", "images#", "contributions#", "bytes#", "teacher"),
+            ("name", "version#", "classes", "images#", "contributions#", "bytes#", "teacher",
+             "replaced by"),
             [
                 (s.name, s.version, ", ".join(s.classes), s.images, s.contributions, s.bytes,
-                 "answers" if s.teacher else "-")
+                 "answers" if s.teacher else "-", s.replaced_by or "-")
                 for s in students
             ],
         ),
@@ -58,6 +62,16 @@ def page(service: Service) -> str:
                 for c in reversed(contributions[-_LATEST:])
             ],
             marked=[c.state == "held" for c in reversed(contributions[-_LATEST:])],
+        ),
+        _table(
+            "Given images",
+            ("digest", "student", "device", "classes", "images#", "bytes#", "received"),
+            [
+                (g.digest[:12], g.student, g.device,
+                 ", ".join(f"{name} ({count})" for name, count in g.classes.items()), g.images,
+                 g.bytes, _when(g.created))
+                for g in reversed(given[-_LATEST:])
+            ],
         ),
         _table(
             "Devices",
