@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
@@ -14,7 +14,9 @@ from pyedge.serve.tokens import Device
 
 router = APIRouter(prefix="/v1/students/{name}/images", tags=["images"])
 Giver = Annotated[Device, Depends(asker("images"))]
-FAULTS = dict.fromkeys((401, 403, 404, 409, 413, 422, 429, 507), OF_UPLOADS[401])
+FAULTS: dict[int | str, dict[str, Any]] = {404: OF_UPLOADS[401]} | {
+    status: told for status, told in OF_UPLOADS.items() if status not in (408, 411)
+}
 
 
 @router.get("", responses=FAULTS)
