@@ -7,15 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 
-from pyedge.serve.answers import GiftAnswer, GiftList
+from pyedge.serve.answers import Error, GiftAnswer, GiftList
 from pyedge.serve.askers import Digest, asker, service_of
-from pyedge.serve.routes.uploads import FAULTS as OF_UPLOADS
 from pyedge.serve.tokens import Device
 
 router = APIRouter(prefix="/v1/students/{name}/images", tags=["images"])
 Giver = Annotated[Device, Depends(asker("images"))]
-FAULTS: dict[int | str, dict[str, Any]] = {404: OF_UPLOADS[401]} | {
-    status: told for status, told in OF_UPLOADS.items() if status not in (408, 411)
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error} for status in (401, 403, 404, 409, 413, 422, 429, 507)
 }
 
 
