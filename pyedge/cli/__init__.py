@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("pyedge.cli.export", "write the student as a file for a device"),
     "knowledge": ("pyedge.cli.knowledge", "record what the teacher knows of images"),
     "serve": ("pyedge.cli.serve", "run the cloud's service for many devices"),
+    "cloud": ("pyedge.cli.cloud", "make a student's next version from images that devices gave"),
     "learn": ("pyedge.cli.learn", "on the device: learn new categories, without torch"),
     "category": ("pyedge.cli.category", "on the device: add classes without images, and merge"),
     "predict": ("pyedge.cli.predict", "on the device: tell what images show"),

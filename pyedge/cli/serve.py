@@ -48,8 +48,9 @@ _LIMITS = {
     "knowledge_images": "most images in it (default 1024)",
     "requests_per_minute": "of one device (default 600)",
     "requests_at_once": "of one device (default 8)",
-    "most_images": "of one contribution (default 100k)",
-    "most_classes": "new classes of one contribution (default 100)",
+    "given_bytes": "of all images that one device gives for a student (default 1G)",
+    "most_images": "of one contribution, or of one file of given images (default 100k)",
+    "most_classes": "new classes of one contribution or file (default 100)",
 }
 _NUMBERS = {
     "most_norm": "size of a contribution's features over that of the student's own (default 4)",
@@ -177,7 +178,8 @@ def _add_token(parts: Any) -> None:
         "--scopes",
         type=parsing.listed(str),
         metavar="LIST",
-        help="read, knowledge, offer, contribute (default: these), watch (page and metrics)",
+        help="read, knowledge, offer, contribute (default: these), images (to give some that the "
+        "cloud may train on), watch (page and metrics)",
     )
     show = _part(does, "list", "list the devices, without their tokens")
     revoke = _part(does, "revoke", "make a token useless")

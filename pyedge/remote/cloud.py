@@ -24,11 +24,13 @@ from pyedge.knowledge.pack import Knowledge
 from pyedge.remote.connection import Address, Connection
 from pyedge.remote.contributing import histories, less, own_share, served_as
 from pyedge.remote.downloads import digest_of, download
+from pyedge.remote.giving import given_of
 from pyedge.remote.outbox import Entry, Outbox, copied
 from pyedge.remote.packs import unpack
 from pyedge.remote.replies import (
     Contributed,
     RemoteCategory,
+    RemoteImages,
     RemoteStudent,
     checked_name,
     listed,
@@ -256,12 +258,65 @@ class Cloud:
     def withdraw(self, digest: str, student: str) -> Contributed:
         """Take an own contribution out of everybody's classifier again, to the last bit."""
         checked_name(student, "withdraw")
-        if not isinstance(digest, str) or not digest.isalnum():
-            raise ValueError(
-                f"withdraw: digest: wanted that of a contribution, got {shown(digest)}"
-            )
-        address = f"/v1/students/{student}/contributions/{digest}"
+        address = f"/v1/students/{student}/contributions/{_checked_digest(digest, 'withdraw')}"
         return Contributed.of(self._connection.json("DELETE", address))
+
+    @keywords()
+    def give_images(
+        self, images: Any, labels: Any, student: AnyStudent, *, consent: bool
+    ) -> Contributed:
+        """Give labelled images that the cloud may keep, look at and train on.
+
+        images: as `EdgeLearner.learn` takes them, of 8 bits. labels: names of classes, new ones
+        too, or ids of the student's. student: of `download`, or a learner that began as one.
+        consent: must be True: whoever may decide about the images has agreed. They are put into the
+        outbox first, and sent at once if that can be; else the state is "waiting". Once "given",
+        the outbox has no copy. `withdraw_images` with the digest takes them back.
+
+        Raises ValueError without consent, and for images and labels that do not fit; RefusedError,
+        also for a token without the scope "images".
+        """
+        if not flag(consent, "give_images: consent"):
+            raise ValueError("give_images: consent: wanted True, got False; nothing was kept")
+        file = student_of(student, "give_images")
+        served = served_as(file)
+        if served is None:
+            raise ValueError("give_images: student: wanted one of Cloud.download, got another")
+        write = given_of(file, images, labels)
+        with self._outbox.alone():
+            entry = self._outbox.put("images", served[0], write)
+        return self._sent(entry)
+
+    @keywords()
+    def given_images(self, student: str) -> tuple[RemoteImages, ...]:
+        """Return what this device has given for a student and not withdrawn, the oldest first."""
+        checked_name(student, "given_images")
+        told = self._connection.json("GET", f"/v1/students/{student}/images")
+        return tuple(map(RemoteImages.of, listed(told, "images")))
+
+    @keywords()
+    def withdraw_images(self, digest: str, student: str) -> Contributed:
+        """Take given images back: out of the outbox, and out of the service's store.
+
+        The service keeps a file that another device has given as well. What was trained on the
+        images before is not made anew. Raises RefusedError for images that nobody gave.
+        """
+        checked_name(student, "withdraw_images")
+        address = f"/v1/students/{student}/images/{_checked_digest(digest, 'withdraw_images')}"
+        with self._outbox.alone():
+            kept = [
+                each
+                for each in self._outbox.entries()
+                if (each.kind, each.student, each.digest) == ("images", student, digest)
+            ]
+            for entry in kept:
+                self._outbox.remove(entry)
+        try:
+            self._connection.request("DELETE", address, read=lambda answer: answer.read())
+        except RefusedError as error:
+            if error.status != 404 or not kept:
+                raise
+        return Contributed(digest, student, "withdrawn", "by its device")
 
     def waiting(self) -> tuple[Contributed, ...]:
         """Return what is in the outbox and not sent yet, the oldest first."""
@@ -375,6 +430,12 @@ class Cloud:
         found = (self.folder / "students").glob(f"{name}.*.pyedge")
         numbers = [path.name[len(name) + 1 : -len(".pyedge")] for path in found]
         return sorted(int(each) for each in numbers if each.isdecimal())
+
+
+def _checked_digest(digest: Any, where: str) -> str:
+    if not isinstance(digest, str) or not (digest.isascii() and digest.isalnum()):
+        raise ValueError(f"{where}: digest: wanted that of something sent, got {shown(digest)}")
+    return digest
 
 
 def _statistics_of(given: Any) -> Statistics:

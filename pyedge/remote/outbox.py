@@ -26,9 +26,10 @@ try:
 except ImportError:  # no POSIX: two processes that share a folder are not kept apart
     fcntl = None  # type: ignore[assignment]
 
-KINDS = ("contributions", "categories")
+KINDS = ("contributions", "categories", "images")
+_QUERY = {"images": "?consent=true"}
+_DONE = {"categories": "offered", "images": "given"}  # contributions: as the service says
 _PIECE = 1 << 18
-_NOT_THE_ENTRY = (401, 403)  # refused is the token, which a person can renew
 _OF_OFFSETS = ("offset", "not_uploaded")  # another request has brought the bytes, or used them
 _TRIES = 6  # of an upload whose offset is not where it was thought to be
 
@@ -136,10 +137,14 @@ class Outbox:
                 done.append(replace(entry, reason=str(error)))
                 break
             except RefusedError as error:
-                if error.status in _NOT_THE_ENTRY:
+                # a token that may give no images may do all else
+                if error.status == 401 or (error.status == 403 and entry.kind != "images"):
                     raise
                 entry = replace(entry, state="refused", reason=str(error))
-            self.save(entry)
+            if entry.state == "given":  # the images are the device's own: none twice on its disk
+                self.remove(entry)
+            else:
+                self.save(entry)
             done.append(entry)
         return done
 
@@ -150,13 +155,13 @@ def send_one(connection: Connection, entry: Entry, body: Path) -> Entry:
     for _ in range(_TRIES):
         _upload(connection, entry.digest, body)
         try:
-            told = connection.json("PUT", address)
+            told = connection.json("PUT", address + _QUERY.get(entry.kind, ""))
         except RefusedError as error:
             if error.code != "not_uploaded":
                 raise
             continue  # the service was stopped in between, or cleared old uploads
-        if entry.kind == "categories":
-            return replace(entry, state="offered", reason="")
+        if entry.kind in _DONE:
+            return replace(entry, state=_DONE[entry.kind], reason="")
         found = Contributed.of(told)
         return replace(entry, state=found.state, reason=found.reason)
     raise OfflineError(f"{connection.address}: the upload is lost again and again")

@@ -17,7 +17,11 @@ _MOST_BYTES = 1 << 34
 
 @dataclass(frozen=True)
 class RemoteStudent:
-    """A student that a service has. digest, bytes: of its file. teacher: whether one answers."""
+    """A student that a service has. digest, bytes: of its file. teacher: whether one answers.
+
+    replaces: the student that the cloud made this one after; replaced_by: the newest that was made
+    after this one, which a device should download instead. None where there is none.
+    """
 
     name: str
     version: int
@@ -27,6 +31,8 @@ class RemoteStudent:
     contributions: int
     images: int
     teacher: bool
+    replaces: str | None = None
+    replaced_by: str | None = None
 
     @classmethod
     def of(cls, told: Any) -> RemoteStudent:
@@ -40,6 +46,8 @@ class RemoteStudent:
             contributions=_whole(told, "contributions", 1 << 53),
             images=_whole(told, "images", 1 << 53),
             teacher=_field(told, "teacher") is True,
+            replaces=_name_or_none(told, "replaces"),
+            replaced_by=_name_or_none(told, "replaced_by"),
         )
 
 
@@ -66,11 +74,42 @@ class RemoteCategory:
 
 
 @dataclass(frozen=True)
+class RemoteImages:
+    """Images that this device has given. classes: how many of each. created: seconds since 1970."""
+
+    digest: str
+    student: str
+    images: int
+    classes: Mapping[str, int]
+    bytes: int
+    created: float
+
+    @classmethod
+    def of(cls, told: Any) -> RemoteImages:
+        """Check what was answered; FormatError for anything else."""
+        classes = _field(told, "classes")
+        if not isinstance(classes, Mapping):
+            raise _wrong("classes", "a number of each", classes)
+        created = _field(told, "created")
+        if type(created) not in (int, float):
+            raise _wrong("created", "a time", created)
+        return cls(
+            digest=_text(told, "digest", _DIGEST),
+            student=_text(told, "student", _NAME),
+            images=_whole(told, "images", 1 << 53),
+            classes={name: _whole(classes, name, 1 << 53) for name in classes},
+            bytes=_whole(told, "bytes", _MOST_BYTES),
+            created=float(created),
+        )
+
+
+@dataclass(frozen=True)
 class Contributed:
     """What became of something sent.
 
-    state: "waiting" for the service to be reached, "offered" (a category), "counted", "held" for
-    review, "rejected" or "withdrawn" (a contribution), "refused". reason: why, in words.
+    state: "waiting" for the service to be reached, "offered" (a category), "given" (images),
+    "counted", "held" for review, "rejected" or "withdrawn" (a contribution), "refused". reason:
+    why, in words.
     """
 
     digest: str
@@ -123,6 +162,11 @@ def _text(told: Any, name: str, pattern: re.Pattern[str] | None = None) -> str:
     if not isinstance(found, str) or (pattern is not None and pattern.fullmatch(found) is None):
         raise _wrong(name, "text of its kind", found)
     return found
+
+
+def _name_or_none(told: Any, name: str) -> str | None:
+    # a service of the version before says nothing of it
+    return _text(told, name, _NAME) if told.get(name) is not None else None
 
 
 def _texts(told: Any, name: str) -> list[str]:

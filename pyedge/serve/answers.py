@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from pyedge.serve.categories import Offer
 from pyedge.serve.contributions import Contribution
+from pyedge.serve.gifts import Gift
 from pyedge.serve.students import Release
 
 
@@ -23,7 +24,10 @@ class Error(BaseModel):
 
 
 class StudentAnswer(BaseModel):
-    """A student. digest, bytes: of its file. teacher: whether its teacher answers here."""
+    """A student. digest, bytes: of its file. teacher: whether its teacher answers here.
+
+    replaces: the student that this one was made after. replaced_by: the newest made after this one.
+    """
 
     name: str
     version: int
@@ -36,6 +40,8 @@ class StudentAnswer(BaseModel):
     images: int
     teacher: bool
     created: float
+    replaces: str | None = None
+    replaced_by: str | None = None
 
     @classmethod
     def of(cls, found: Release) -> StudentAnswer:
@@ -94,6 +100,28 @@ class ContributionAnswer(BaseModel):
             images=found.images,
             classes=list(found.classes),
         )
+
+
+class GiftAnswer(BaseModel):
+    """A file of images that a device gave. classes: how many images of each."""
+
+    digest: str
+    student: str
+    images: int
+    classes: dict[str, int]
+    bytes: int
+    created: float
+
+    @classmethod
+    def of(cls, found: Gift) -> GiftAnswer:
+        """Tell of a gift to its giver, who knows its own name."""
+        return cls(**{name: getattr(found, name) for name in cls.model_fields})
+
+
+class GiftList(BaseModel):
+    """What a device has given for a student."""
+
+    images: list[GiftAnswer]
 
 
 class Offset(BaseModel):

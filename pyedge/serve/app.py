@@ -21,12 +21,20 @@ from pyedge._version import __version__
 from pyedge.serve.door import Door
 from pyedge.serve.logs import LOGGER, log
 from pyedge.serve.refusals import RefusalError
-from pyedge.serve.routes import categories, contributions, knowledge, people, students, uploads
+from pyedge.serve.routes import (
+    categories,
+    contributions,
+    gifts,
+    knowledge,
+    people,
+    students,
+    uploads,
+)
 from pyedge.serve.service import Service
 
 # a disk that takes no more: full, over its owner's quota, over the largest file
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_ROUTERS = (people, students, categories, contributions, uploads, knowledge)
+_ROUTERS = (people, students, categories, contributions, gifts, uploads, knowledge)
 
 
 def create_app(service: Service) -> Door:
@@ -51,7 +59,7 @@ def inner_app(service: Service | None) -> FastAPI:
     app = FastAPI(
         title="pyedge serve",
         version=__version__,
-        description="Students, knowledge, categories and sums for many devices.",
+        description="Students, knowledge, categories, sums and images for many devices.",
         openapi_url="/v1/openapi.json",
         docs_url=None,  # they would load scripts from elsewhere
         redoc_url=None,

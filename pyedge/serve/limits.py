@@ -13,9 +13,10 @@ class Limits:
     body_bytes: of the images of one knowledge request, and knowledge_images their number.
     requests_per_minute, requests_at_once: of one device. knowledge_at_once: requests that wait for
     the teacher, of all devices. silence_seconds: without a byte of a request's body or of its
-    head. most_images, most_classes: of a contribution. most_norm: size of a contribution's
-    features over those of the student's own statistics. most_drop: of the accuracy on the
-    student's held images, above which a contribution is held for review.
+    head. given_bytes: of all images that one device has given for a student. most_images,
+    most_classes: of a contribution, and of a file of given images. most_norm: size of a
+    contribution's features over those of the student's own statistics. most_drop: of the accuracy
+    on the student's held images, above which a contribution is held for review.
     """
 
     upload_bytes: int = 64 << 20
@@ -26,6 +27,7 @@ class Limits:
     requests_at_once: int = 8
     knowledge_at_once: int = 256
     silence_seconds: float = 20.0
+    given_bytes: int = 1 << 30
     most_images: int = 100_000
     most_classes: int = 100
     most_norm: float = 4.0

@@ -10,7 +10,7 @@ from pyedge._version import __version__
 from pyedge.serve.service import Service
 from pyedge.serve.tokens import list_tokens
 
-_LATEST = 50  # contributions that are shown
+_LATEST = 50  # contributions and given images that are shown
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
@@ -31,15 +31,17 @@ def page(service: Service) -> str:
     students = [service.students.release(name) for name in service.students.names()]
     catalogue = [(s.name, each) for s in students for each in service.categories.list(s.name)]
     contributions = service.contributions.list()
+    given = service.gifts.list()
     held = sum(each.state == "held" for each in contributions)
     latency = service.metrics.latency()
     parts = [
         _table(
             "Students",
-            ("name~", "version", "classes~", "images#", "contributions#", "bytes#", "teacher"),
+            ("name~", "version#", "classes~", "images#", "contributions#", "bytes#", "teacher",
+             "replaced by~"),
             [
                 (s.name, s.version, ", ".join(s.classes), s.images, s.contributions, s.bytes,
-                 "answers" if s.teacher else "-")
+                 "answers" if s.teacher else "-", s.replaced_by or "-")
                 for s in students
             ],
         ),
@@ -60,6 +62,16 @@ def page(service: Service) -> str:
                 for c in reversed(contributions[-_LATEST:])
             ],
             marked=[c.state == "held" for c in reversed(contributions[-_LATEST:])],
+        ),
+        _table(
+            "Given images",
+            ("digest", "student~", "device~", "classes~", "images#", "bytes#", "received"),
+            [
+                (g.digest[:12], g.student, g.device,
+                 ", ".join(f"{name} ({count})" for name, count in g.classes.items()), g.images,
+                 g.bytes, _when(g.created))
+                for g in reversed(given[-_LATEST:])
+            ],
         ),
         _table(
             "Devices",

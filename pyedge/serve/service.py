@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyedge.serve.categories import Categories
 from pyedge.serve.contributions import Contributions
+from pyedge.serve.gifts import Gifts
 from pyedge.serve.limits import Limits
 from pyedge.serve.metrics import Metrics
 from pyedge.serve.rates import AtOnce, Rates
@@ -31,6 +32,7 @@ class Service:
     uploads: Uploads
     contributions: Contributions
     categories: Categories
+    gifts: Gifts
     metrics: Metrics
     rates: Rates
     failures: Rates
@@ -61,6 +63,7 @@ class Service:
             uploads=uploads,
             contributions=Contributions(store, students, uploads, limits),
             categories=Categories(store, students, uploads, limits),
+            gifts=Gifts(store, students, uploads, limits),
             metrics=Metrics(),
             rates=Rates(limits.requests_per_minute),
             failures=Rates(_FAILURES_PER_MINUTE),

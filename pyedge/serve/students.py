@@ -36,7 +36,10 @@ _TRIES = 20  # while another process counts contributions of the same student
 
 @dataclass(frozen=True)
 class Release:
-    """A student as devices download it. counted: names the set of contributions in it."""
+    """A student as devices download it.
+
+    replaces: the student that this one was made after. replaced_by: the newest made after this one.
+    """
 
     name: str
     version: int
@@ -49,14 +52,21 @@ class Release:
     images: int
     teacher: str | None
     created: float
+    replaces: str | None = None
+    replaced_by: str | None = None
 
 
 def add_student(
-    store: Store, path: str | os.PathLike[str], name: str, teacher: str | None = None
+    store: Store,
+    path: str | os.PathLike[str],
+    name: str,
+    teacher: str | None = None,
+    replaces: str | None = None,
 ) -> Release:
     """Put a student into the store; devices find it under `name`.
 
     teacher: the path of the network file that answers for it (`pyedge serve` opens it), or None.
+    replaces: the name of the student that it is made after.
     Raises FormatError for a damaged file, ValueError for a student without statistics, a name that
     is taken or cannot stand in an address.
     """
@@ -76,6 +86,7 @@ def add_student(
         "blob": store.blobs.add(Path(path)),
         "teacher": teacher,
         "created": time.time(),
+        "replaces": replaces,
     }
     first = _released(store, student, name, 1, [])
     first |= {"counted": counted_key([]), "images": int(statistics.counts.sum())}
@@ -126,7 +137,7 @@ class Students:
                 counted = counted_digests(connection, row.id)
                 latest = _latest(connection, row.id)
             if latest is not None and latest.counted == counted_key(counted):
-                return _described(row, latest)
+                return self._described(row, latest)
             self._release(row, counted, 1 if latest is None else latest.version + 1)
         raise RuntimeError(f"contributions of {name} changed {_TRIES} times while they were solved")
 
@@ -142,7 +153,26 @@ class Students:
             ).first()
         if release is None:
             raise not_found("version")
-        return self._store.blobs.path(release.blob), _described(row, release)
+        return self._store.blobs.path(release.blob), self._described(row, release)
+
+    def _described(self, row: Row[Any], release: Row[Any]) -> Release:
+        with self._store.database.reading() as connection:
+            later = _later(connection, row.name)
+        return Release(
+            name=row.name,
+            version=release.version,
+            digest=release.blob,
+            bytes=release.bytes,
+            features=row.features,
+            structure=row.structure,
+            classes=tuple(json.loads(release.classes)),
+            contributions=release.contributions,
+            images=release.images,
+            teacher=row.teacher,
+            created=release.created,
+            replaces=row.replaces,
+            replaced_by=later,
+        )
 
     def _release(self, row: Row[Any], counted: Sequence[str], version: int) -> None:
         student = self.base(row)
@@ -193,6 +223,15 @@ def _latest(connection: Connection, student: int) -> Row[Any] | None:
     ).first()
 
 
+def _later(connection: Connection, name: str) -> str | None:
+    """Return the newest student that was made after one, over all between them."""
+    found = None
+    query = select(students.c.name).order_by(students.c.id.desc())
+    while after := connection.execute(query.where(students.c.replaces == name)).scalar():
+        found = name = after
+    return found
+
+
 def _released(
     store: Store, student: StudentFile, name: str, version: int, counted: Sequence[str]
 ) -> dict[str, Any]:
@@ -211,22 +250,6 @@ def _released(
         "bytes": size,
         "created": time.time(),
     }
-
-
-def _described(row: Row[Any], release: Row[Any]) -> Release:
-    return Release(
-        name=row.name,
-        version=release.version,
-        digest=release.blob,
-        bytes=release.bytes,
-        features=row.features,
-        structure=row.structure,
-        classes=tuple(json.loads(release.classes)),
-        contributions=release.contributions,
-        images=release.images,
-        teacher=row.teacher,
-        created=release.created,
-    )
 
 
 def _key(result: Any) -> int:

@@ -40,6 +40,7 @@ students = Table(
     Column("blob", String(64), nullable=False),
     Column("teacher", Text),
     Column("created", Float, nullable=False),
+    Column("replaces", String(64)),  # the name of the student that this one was made after
 )
 
 # what devices download. counted: the digest of the set of contributions that count in it
@@ -88,4 +89,19 @@ categories = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("created", Float, nullable=False),
     UniqueConstraint("student", "digest"),
+)
+
+# a file of images that a device gave to train on; several devices may give the same file
+gifts = Table(
+    "gifts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("student", Integer, ForeignKey("students.id"), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("device", String(16), ForeignKey("devices.id"), nullable=False),
+    Column("classes", Text, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+    UniqueConstraint("student", "digest", "device"),
 )

@@ -16,7 +16,8 @@ from pyedge.arguments import shown
 from pyedge.serve.database import Database
 from pyedge.serve.tables import devices
 
-SCOPES = ("read", "knowledge", "offer", "contribute", "watch")
+SCOPES = ("read", "knowledge", "offer", "contribute", "images", "watch")
+# not "images": whoever makes a token says whether its device may give any
 OF_DEVICES = ("read", "knowledge", "offer", "contribute")
 _TOKEN = re.compile(r"pyedge_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _LONGEST_NAME = 100

@@ -126,8 +126,10 @@ class Uploads:
             raise invalid(f"{what}: {str(error).replace(str(path), 'the file')}") from None
 
     def forget(self, device: str, digest: str) -> None:
-        """Remove an upload that is not needed, if it is there."""
-        self._path(device, digest).unlink(missing_ok=True)
+        """Remove an upload that is not needed, or what there is of it."""
+        whole = self._path(device, digest)
+        whole.unlink(missing_ok=True)
+        whole.with_suffix(_PART).unlink(missing_ok=True)
 
     def _make_room(self, folder: Path, part: Path, wanted: int) -> None:
         """Refuse more than a device may leave lying about; what is a day old goes first.

@@ -32,6 +32,8 @@ def fill(service: Running) -> None:
         path = service.folder / f"{device}.category"
         pyedge.make_category(learner, columns(30, 1, 1), name, path)
         cloud.offer(path, NAME)
+    giving = service.cloud("giver", token=service.token("giver", ["read", "images"]))
+    giving.give_images(columns(30, 1, 1), ["mug"] * 30, giving.download(NAME), consent=True)
 
 
 def page_height(url: str, folder: Path, width: int) -> int:
@@ -50,8 +52,11 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         token = quote(service.token("watcher", ["watch"]), safe="")
         url = service.url.replace("//", f"//anybody:{token}@")
         text = document(url, tmp_path)
-        for heading in ("Students", "Categories", "Contributions (0 held for review)", "Devices"):
+        for heading in (
+            "Students", "Categories", "Contributions (0 held for review)", "Given images", "Devices"
+        ):  # fmt: skip
             assert f"<h2>{heading}</h2>" in text
+        assert "mug (30)" in text
         assert "kitchen" in text
         assert LONG.strip() in text
         assert "<img" not in text

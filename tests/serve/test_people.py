@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ pytest.importorskip("fastapi")
 from pyedge.serve.app import inner_app
 from pyedge.serve.logs import JsonLines
 from tests.support.cloud_service import NAME, Running, columns, running
+from tests.support.page_cells import Cells
 from tests.support.paths import ROOT
 from tests.support.raw_http import ask
 
@@ -25,27 +25,6 @@ from tests.support.raw_http import ask
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("people")) as found:
         yield found
-
-
-class Cells(HTMLParser):
-    """The rows of a page's tables, and every tag in it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.tags: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.tags.add(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
 
 
 def test_page_shows_what_there_is_and_runs_nothing_of_it(service: Running, tmp_path: Path) -> None:

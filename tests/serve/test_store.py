@@ -71,7 +71,7 @@ def test_transaction_that_fails_writes_nothing(tmp_path: Path, url: str | None) 
 
     def fail() -> None:
         with store.database.writing() as connection:
-            connection.execute(text("INSERT INTO students VALUES (7,'a','f','s','b',NULL,0)"))
+            connection.execute(text("INSERT INTO students VALUES (7,'a','f','s','b',NULL,0,NULL)"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
