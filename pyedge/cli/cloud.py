@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     options.add_batch_size(how)
     options.add_seed(how, "new weights and the order of images")
-    options.add_general(parser, device=False)
+    options.add_general(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -87,9 +87,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from pyedge.serve.store import Store
     from pyedge.serve.students import Students
 
+    machine.check_device(args.device)
     machine.use_threads(args.threads)
     given = ("epochs", "lr", "transfer_epochs", "transfer_lr", "batch_size", "seed")
-    settings = Settings(**{each: getattr(args, each) for each in given})
+    settings = Settings(**{each: getattr(args, each) for each in given}, accelerator=args.device)
     store = Store(args.store, args.database)
     try:
         names = Students(store).names()

@@ -45,7 +45,10 @@ _CALIBRATED = 1024  # images that filters are ranked by
 
 @dataclass(frozen=True)
 class Settings:
-    """How to retrain. epochs, lr: of the teacher; transfer_epochs, transfer_lr: of the student."""
+    """How to retrain. epochs, lr: of the teacher; transfer_epochs, transfer_lr: of the student.
+
+    accelerator: as in `TrainOptions`.
+    """
 
     epochs: int = 10
     lr: float = 0.01
@@ -53,6 +56,7 @@ class Settings:
     transfer_lr: float = 0.1
     batch_size: int = 128
     seed: int = 0
+    accelerator: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -93,26 +97,16 @@ def retrain(store: Store, name: str, own: Sequence[ImageSet], settings: Settings
     with TemporaryDirectory(dir=store.work) as folder, _deterministic(settings.seed):
         teacher, info = _grown(teacher, info, images.classes)
         loader, val = (_loader(each, info, settings) for each in (train, held))
-        pyedge.train(
-            teacher,
-            loader,
-            val=val,
-            epochs=settings.epochs,
-            lr=settings.lr,
-            seed=settings.seed,
-            progress=False,
-        )
+        common: dict[str, Any] = {
+            "val": val,
+            "seed": settings.seed,
+            "accelerator": settings.accelerator,
+            "progress": False,
+        }
+        pyedge.train(teacher, loader, epochs=settings.epochs, lr=settings.lr, **common)
         student = _cut(teacher, base, train, info, settings)
-        pyedge.transfer(
-            student,
-            teacher,
-            loader,
-            val=val,
-            epochs=settings.transfer_epochs,
-            lr=settings.transfer_lr,
-            seed=settings.seed,
-            progress=False,
-        )
+        epochs, lr = settings.transfer_epochs, settings.transfer_lr
+        pyedge.transfer(student, teacher, loader, epochs=epochs, lr=lr, **common)
         right = tuple(pyedge.evaluate(each, val).accuracy for each in (teacher, student))
         entry = {
             "command": _WHERE,

@@ -261,6 +261,7 @@ def test_pack_from_a_service_is_not_trusted(
         (gzip.compress(bytes(9000))[:-5], pyedge.OfflineError, "breaks off"),
         (b"not gzip at all", pyedge.OfflineError, "a broken answer"),
     ],
+    ids=["too large", "cut off", "no gzip"],
 )
 def test_compressed_answer_is_not_trusted(
     tmp_path: Path, content: bytes, error: type[Exception], message: str
