@@ -407,7 +407,12 @@ def test_refused_contribution_is_not_sent_again(
 
 def test_device_side_of_a_cloud_is_small_and_needs_numpy_alone() -> None:
     package = Path(pyedge.__file__).parent  # as installed: of a wheel no sources need be here
-    names = ("edge/teacher.py", "cli/category_online.py", "cli/cloud_options.py")
+    names = (
+        "edge/teacher.py",
+        "images/given_file.py",
+        "cli/category_online.py",
+        "cli/cloud_options.py",
+    )
     sources = [*(package / "remote").glob("*.py"), *(package / each for each in names)]
     assert len(sources) > 10
     stream = io.BytesIO()

@@ -112,6 +112,7 @@ def test_withdrawing_removes_the_file_that_nobody_else_gave(
     assert one.withdraw_images(digest, NAME).state == "withdrawn"
     assert [each.digest for each in one.given_images(NAME)] == [alone]
     assert [each.digest for each in other.given_images(NAME)] == [digest]
+    assert sorted(kept(tmp_path)) == sorted([digest, alone])
     with pytest.raises(RefusedError, match="none of this name"):
         one.withdraw_images(digest, NAME)  # the other's are not its own
     other.withdraw_images(digest, NAME)

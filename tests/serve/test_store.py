@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
@@ -66,6 +67,24 @@ def test_migrations_make_the_tables(tmp_path: Path, url: str | None) -> None:
     store.close()
 
 
+def test_tables_of_the_first_version_are_brought_up_with_what_they_hold(
+    tmp_path: Path, url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        store = Store(tmp_path / "store", url)
+    with store.database.writing() as connection:
+        connection.execute(text("INSERT INTO students VALUES (7,'a','f','s','b',NULL,0)"))
+    store.close()
+    store = Store(tmp_path / "store", url)
+    with store.database.reading() as connection:
+        row = connection.execute(text("SELECT id, name, replaces FROM students")).one()
+        assert connection.execute(text("SELECT count(*) FROM gifts")).scalar() == 0
+    assert tuple(row) == (7, "a", None)
+    store.close()
+
+
 def test_transaction_that_fails_writes_nothing(tmp_path: Path, url: str | None) -> None:
     store = Store(tmp_path / "store", url)
 
@@ -79,6 +98,27 @@ def test_transaction_that_fails_writes_nothing(tmp_path: Path, url: str | None) 
     with store.database.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM students")).scalar() == 0
     store.close()
+
+
+def test_images_are_given_and_withdrawn_on_any_database(tmp_path: Path, url: str | None) -> None:
+    with running(tmp_path, url=url) as service:
+        clouds = [
+            service.cloud(name, token=service.token(name, ("read", "images")))
+            for name in ("one", "two")
+        ]
+        path = clouds[0].download(NAME)
+        digest, again = (
+            each.give_images(columns(9, 1, 1), ["mug"] * 9, path, consent=True).digest
+            for each in clouds
+        )
+        assert digest == again
+        blob = service.service.store.blobs.path(digest)
+        for cloud, left in zip(clouds, (True, False), strict=True):
+            (given,) = cloud.given_images(NAME)
+            assert given.classes == {"mug": 9}
+            cloud.withdraw_images(digest, NAME)
+            assert cloud.given_images(NAME) == ()
+            assert blob.exists() == left
 
 
 def test_devices_learn_together_on_any_database(tmp_path: Path, url: str | None) -> None:
