@@ -21,6 +21,7 @@ from tests.support.edge_student import images
 from tests.support.statistics_case import same
 
 pytest.importorskip("fastapi")
+from pyedge.serve.limits import Limits
 from tests.support.cloud_service import CLASSES, NAME, Running, columns, running
 
 PIXELS, LABELS = images(60, seed=8)
@@ -152,8 +153,16 @@ def test_withdrawn_contribution_leaves_no_trace(service: Running) -> None:
     assert again is None  # it was sent, and what became of it stays
 
 
-def test_hundred_contributions_are_the_central_classifier(service: Running) -> None:
+@pytest.fixture
+def trusting(tmp_path: Path) -> Iterator[Running]:
+    """A service that holds none back: three images may cost some accuracy for a while."""
+    with running(tmp_path, Limits(most_drop=1.0)) as found:
+        yield found
+
+
+def test_hundred_contributions_are_the_central_classifier(trusting: Running) -> None:
     """Of 100 devices, in random order and together, a third sent again as after a lost answer."""
+    service = trusting
     central = EdgeLearner(service.folder / "student.pyedge")
     random = np.random.default_rng(3)
     pixels, labels = images(300, seed=11)
