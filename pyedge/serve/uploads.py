@@ -20,17 +20,27 @@ _PART = ".part"
 _OLD_SECONDS = 24 * 3600.0
 
 
+def _misplaced(here: int, offset: int) -> RefusalError:
+    return RefusalError(409, "offset", f"upload: offset: wanted {here}, got {offset}")
+
+
 class Part:
     """The file of an upload that one request appends to, until a later one takes over."""
 
-    def __init__(self, path: Path, turns: dict[Path, Part], lock: threading.Lock) -> None:
+    def __init__(
+        self, path: Path, offset: int, turns: dict[Path, Part], lock: threading.Lock
+    ) -> None:
         self._path = path
         self._turns = turns
         self._lock = lock
         with lock:
-            turns[path] = self
             # unbuffered: what a full disk refused must not be written later, behind other bytes
             self._file = path.open("ab", buffering=0)
+            here = os.fstat(self._file.fileno()).st_size
+            if here != offset:  # another request has written since this one looked
+                self._file.close()
+                raise _misplaced(here, offset)
+            turns[path] = self
 
     def write(self, piece: bytes) -> None:
         """Append bytes; RefusalError if a later request appends here now."""
@@ -84,12 +94,12 @@ class Uploads:
             )
         here, done = self.offset(device, digest)
         if done or offset != here or offset + length > total:
-            raise RefusalError(409, "offset", f"upload: offset: wanted {here}, got {offset}")
+            raise _misplaced(here, offset)
         folder = self._folder / device
         folder.mkdir(mode=0o700, exist_ok=True)
         part = self._path(device, digest).with_suffix(_PART)
         self._make_room(folder, part, total - here)
-        return Part(part, self._turns, self._lock)
+        return Part(part, offset, self._turns, self._lock)
 
     def finish(self, device: str, digest: str, total: int) -> bool:
         """Tell whether the file is complete now; RefusalError if it then has another digest."""

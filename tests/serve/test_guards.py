@@ -218,6 +218,21 @@ def test_upload_is_written_by_the_latest_request_alone(service: Running) -> None
     assert uploads.finish(device, digest, 200)
 
 
+def test_request_that_looked_before_another_wrote_appends_nothing(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, uploads = bytes(300), service.service.uploads
+    digest = hashlib.sha256(data).hexdigest()
+    first = uploads.open("slow", digest, 0, 300, 300)
+    monkeypatch.setattr(uploads, "offset", lambda *_: (0, False))  # as both of them saw it
+    first.write(data[:100])
+    with pytest.raises(RefusalError, match="upload: offset: wanted 100, got 0"):
+        uploads.open("slow", digest, 0, 300, 300)
+    first.write(data[100:])  # it is still the latest
+    first.close()
+    assert uploads.finish("slow", digest, 300)
+
+
 @pytest.mark.parametrize("kind", ["contributions", "categories"])
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04K\x01.", bytes(2000)])
 def test_uploaded_nonsense_is_refused_in_words_that_tell_nothing(
