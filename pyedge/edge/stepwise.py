@@ -64,7 +64,7 @@ def learn_lesson(
         before = logits_of(engine, lesson.replay.images, answers, len(student.classes))
         replay = lesson.replay.with_answers(before)
         lesson = dataclasses.replace(lesson, replay=replay)
-    identity = _identity(student, lesson, options, batches)
+    identity = _identity(student, lesson, options, batches, engine.precision)
     saved = _already_learned(student, options, identity)
     if saved is not None:
         result = result_of(saved.state, options, batches)
@@ -180,9 +180,12 @@ def _batches(
 
 
 def _identity(
-    student: StudentFile, lesson: Lesson, options: LearnOptions, batches: Batches
+    student: StudentFile, lesson: Lesson, options: LearnOptions, batches: Batches, precision: str
 ) -> dict[str, str]:
-    """Return what decides the result of a run, for its checkpoint; nothing without one."""
+    """Return what decides the result of a run, for its checkpoint; nothing without one.
+
+    float32 is not named: runs of before there was another precision go on.
+    """
     if options.checkpoint is None:
         return {}
     warm = weights_digest(student.state) if options.warm_start else "none"
@@ -194,6 +197,7 @@ def _identity(
         "classes": json.dumps(student.classes),
         "weights": weights_digest(student.arrays),
         "optimizer state": warm,
+        **({} if precision == "float32" else {"precision": precision}),
     }
 
 

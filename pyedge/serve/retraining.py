@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 from torch import nn
 
 import pyedge
@@ -32,7 +32,7 @@ from pyedge.edge.category_making import make_category
 from pyedge.images.given_file import read_given
 from pyedge.serve.store import Store
 from pyedge.serve.students import Release, Students, add_student
-from pyedge.serve.tables import categories, devices, gifts, students
+from pyedge.serve.tables import categories, devices, gifts
 from pyedge.student.file import StudentFile
 
 _WHERE = "retrain"
@@ -87,6 +87,10 @@ def retrain(store: Store, name: str, own: Sequence[ImageSet], settings: Settings
         raise ValueError(f"{_WHERE}: student: wanted one with a teacher, got {name} without")
     if before.replaced_by is not None:
         raise ValueError(f"{_WHERE}: student: wanted the newest, {before.replaced_by}, got {name}")
+    if _next_name(name) in known.names():
+        raise ValueError(
+            f"{_WHERE}: student: wanted the next name free, got {_next_name(name)} in the store"
+        )
     base = known.base(row)
     teacher, info = load_network(row.teacher)
     given = _given(store, row.id)
@@ -283,22 +287,25 @@ def _stored(store: Store, name: str, place: Path, made: StudentFile, train: Imag
                 "created": time.time(),
             }
         )
-    teacher = store.blobs.path(store.blobs.add(place / "teacher.pt"))
-    release = add_student(
-        store, place / "student.pyedge", _next_name(name), str(teacher), replaces=name
-    )
-    with store.database.writing() as connection:
+
+    def catalogue(connection: Connection, student: int) -> None:
         if connection.execute(select(devices).where(devices.c.id == _CLOUD)).first() is None:
             now = time.time()
             nobody = {"secret_sha256": "", "scopes": "", "created": now, "revoked": now}
             connection.execute(
                 insert(devices).values({"id": _CLOUD, "name": "the cloud", **nobody})
             )
-        of = connection.execute(
-            select(students.c.id).where(students.c.name == release.name)
-        ).scalar_one()
-        connection.execute(insert(categories), [{**each, "student": of} for each in offers])
-    return release
+        connection.execute(insert(categories), [{**each, "student": student} for each in offers])
+
+    teacher = store.blobs.path(store.blobs.add(place / "teacher.pt"))
+    return add_student(
+        store,
+        place / "student.pyedge",
+        _next_name(name),
+        str(teacher),
+        replaces=name,
+        along=catalogue,
+    )
 
 
 def _next_name(name: str) -> str:

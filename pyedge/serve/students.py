@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,11 +62,13 @@ def add_student(
     name: str,
     teacher: str | None = None,
     replaces: str | None = None,
+    along: Callable[[Connection, int], None] | None = None,
 ) -> Release:
     """Put a student into the store; devices find it under `name`.
 
     teacher: the path of the network file that answers for it (`pyedge serve` opens it), or None.
     replaces: the name of the student that it is made after.
+    along: adds what belongs to the student, by its id, in the same transaction.
     Raises FormatError for a damaged file, ValueError for a student without statistics, a name that
     is taken or cannot stand in an address.
     """
@@ -94,6 +96,8 @@ def add_student(
         with store.database.writing() as connection:
             made = connection.execute(insert(students).values(row))
             connection.execute(insert(releases).values(first | {"student": _key(made)}))
+            if along is not None:
+                along(connection, _key(made))
     except IntegrityError:
         raise ValueError(
             f"{where}: name: wanted one that is free, got {shown(name)}, which the store has"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pyedge import kernels
 from pyedge.edge.checkpoint import read_checkpoint
 from pyedge.edge.learn_options import LearnOptions
 from pyedge.edge.learner import EdgeLearner
@@ -144,6 +145,19 @@ def test_edge_checkpoint_of_another_run_is_refused(
         learner.learn(**given, checkpoint=tmp_path / "run.checkpoint", resume=True)
     assert learner.student is student
     assert not changed(student, learner.student)
+
+
+@pytest.mark.skipif(kernels.half_type() is None, reason="this path has no half precision")
+def test_edge_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
+    learned(tmp_path, "run", {})
+    learner = EdgeLearner(tiny_student(), precision="half")
+    given = {"options": OPTIONS, "checkpoint": tmp_path / "run.checkpoint", "resume": True}
+    with pytest.raises(FormatError, match=r"another run: precision is .*half here"):
+        learner.learn(*images(), **given)
+    given["checkpoint"] = tmp_path / "half.checkpoint"
+    learner.learn(*images(), **given)
+    with pytest.raises(FormatError, match="another run: precision is half there"):
+        EdgeLearner(tiny_student()).learn(*images(), **given)
 
 
 def test_edge_checkpoint_may_be_gone_on_from_with_another_bar_and_pace(tmp_path: Path) -> None:

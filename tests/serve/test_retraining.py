@@ -126,8 +126,12 @@ def test_retraining_refuses_what_would_forget(
     assert main(["cloud", "retrain", "lonely", "--store", "store"]) == 2
     assert "one with a teacher, got lonely" in capsys.readouterr().err
     assert main(["cloud", "retrain", "other", "--store", "store"]) == 2
+    store("serve student add student.pyedge --name digits-2 --store store")
+    assert main(["cloud", "retrain", "digits", "--store", "store"]) == 2
+    assert "wanted the next name free, got digits-2" in capsys.readouterr().err
     assert [each["name"] for each in store("serve student list --store store")["students"]] == [
         "digits",
+        "digits-2",
         "lonely",
     ]
 

@@ -18,7 +18,7 @@ from pyedge.edge.learner import EdgeLearner
 from pyedge.serve.blobs import is_digest
 from pyedge.serve.opening import open_service
 from pyedge.serve.store import Store
-from pyedge.serve.students import add_student
+from pyedge.serve.students import Students, add_student
 from pyedge.serve.tables import metadata
 from pyedge.serve.tokens import add_token, device_of
 from tests.support.cloud_service import NAME, columns, described_student, running
@@ -139,6 +139,22 @@ def test_devices_learn_together_on_any_database(tmp_path: Path, url: str | None)
         token = service.token()
     store = Store(tmp_path / "store", url)
     assert device_of(store.database, token) is not None
+    store.close()
+
+
+def test_student_goes_in_with_what_belongs_to_it_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", None)
+    known = described_student(tmp_path / "student.pyedge")
+
+    def failing(connection: object, student: int) -> None:
+        raise OSError("killed")
+
+    with pytest.raises(OSError, match="killed"):
+        add_student(store, known, NAME, along=failing)
+    assert Students(store).names() == []
+    seen: list[int] = []
+    add_student(store, known, NAME, along=lambda _, student: seen.append(student))
+    assert seen == [Students(store).row(NAME).id]
     store.close()
 
 
