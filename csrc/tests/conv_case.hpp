@@ -1,6 +1,7 @@
 // Convolutions for tests: shapes, and the three products as plain loops in float64.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,19 @@
 #include "threads/thread_pool.hpp"
 
 namespace check {
+
+// A heap block that ends with numbers which nobody may change.
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t floats) : values_(static_cast<std::size_t>(floats + 16), canary) {}
+  float* data() { return values_.data(); }
+  bool whole() const {
+    return std::all_of(values_.end() - 16, values_.end(), [](float x) { return x == canary; });
+  }
+
+ private:
+  std::vector<float> values_;
+};
 
 struct ConvSizes {
   std::int64_t n, c_in, c_out, h, w;

@@ -11,6 +11,7 @@ using check::ConvCase;
 using check::ConvSizes;
 using check::into;
 using check::Map;
+using check::Scratch;
 using check::Sum;
 using pyedge::Finish;
 using pyedge::Lens;
@@ -74,21 +75,6 @@ const std::vector<ConvSizes>& shapes() {
   };
   return all;
 }
-
-// A heap block that ends with numbers which nobody may change.
-class Scratch {
- public:
-  explicit Scratch(std::int64_t floats)
-      : values_(static_cast<std::size_t>(floats + 16), check::canary) {}
-  float* data() { return values_.data(); }
-  bool whole() const {
-    return std::all_of(values_.end() - 16, values_.end(),
-                       [](float x) { return x == check::canary; });
-  }
-
- private:
-  std::vector<float> values_;
-};
 
 template <typename Body>
 void on_each_case(const Body& body) {

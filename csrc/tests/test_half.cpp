@@ -13,6 +13,7 @@ using check::ConvCase;
 using check::ConvSizes;
 using check::into;
 using check::Map;
+using check::Scratch;
 using check::Sum;
 using pyedge::Lens;
 
@@ -68,23 +69,30 @@ void round(std::vector<float>& values) {
   for (float& x : values) x = from_bf16(to_bf16(x));
 }
 
+// body(packed weights, scratch memory) of a convolution that leaves what lies behind both alone.
+template <typename Conv, typename Body>
+void run_packed(const Conv& conv, const ConvCase& c, const Body& body) {
+  Scratch packed(conv.packed_floats()), scratch(conv.scratch_floats()),
+      spread(conv.pack_scratch_floats());
+  conv.pack(c.weights.data(), packed.data(), spread.data());
+  body(packed.data(), scratch.data());
+  CHECK(packed.whole() && spread.whole());
+  CHECK(scratch.whole());
+}
+
 void run_forward(const ConvCase& c, const pyedge::HalfKernels& half, const Lens& lens, Map& out) {
   const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), pyedge::num_threads(), &half);
   CHECK(conv.half() == (c.s.groups == 1));
-  std::vector<float> packed(static_cast<std::size_t>(conv.packed_floats())),
-      scratch(static_cast<std::size_t>(conv.scratch_floats())),
-      spread(static_cast<std::size_t>(conv.pack_scratch_floats()));
-  conv.pack(c.weights.data(), packed.data(), spread.data());
-  conv.run(c.input.data(), lens, packed.data(), into(out), scratch.data());
+  run_packed(conv, c, [&](const float* packed, float* scratch) {
+    conv.run(c.input.data(), lens, packed, into(out), scratch);
+  });
 }
 
 void run_gradient(const ConvCase& c, const pyedge::HalfKernels& half, Map& out) {
   const pyedge::ConvInputGradient conv(c.s, pyedge::kernel_table(), pyedge::num_threads(), &half);
-  std::vector<float> packed(static_cast<std::size_t>(conv.packed_floats())),
-      scratch(static_cast<std::size_t>(conv.scratch_floats())),
-      turned(static_cast<std::size_t>(conv.pack_scratch_floats()));
-  conv.pack(c.weights.data(), packed.data(), turned.data());
-  conv.run(c.output.data(), packed.data(), into(out), scratch.data());
+  run_packed(conv, c, [&](const float* packed, float* scratch) {
+    conv.run(c.output.data(), packed, into(out), scratch);
+  });
 }
 
 // How far a map lies from what is wanted, in norm.

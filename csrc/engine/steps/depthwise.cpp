@@ -5,6 +5,7 @@
 #include "engine/pass.hpp"
 #include "engine/planner.hpp"
 #include "engine/steps/checks.hpp"
+#include "engine/steps/convolution.hpp"
 #include "engine/steps/depthwise.hpp"
 #include "engine/steps/depthwise_bands.hpp"
 #include "engine/steps/depthwise_chain.hpp"
@@ -23,8 +24,7 @@ template <typename Body>
 void each_band(const KernelTable& table, const DepthwiseBands& bands, const ImageView& image,
                float* ring, const Body& body) {
   const auto fill = [&](std::int64_t row, std::int64_t count, float* to) {
-    table.copy_region({image.data, image.h, image.w, image.stride, row, -bands.left, count,
-                       bands.in_row / image.stride, image.lens, to});
+    bands.copy(table, image, row, count, to);
   };
   bands.each(0, bands.h, ring, fill, body);
 }
@@ -89,9 +89,7 @@ class Depthwise : public Operator {
 
   void forward(const ImageStep& run) const override {
     const Network& net = run.pass.network();
-    const Tensor& out = run.of.out();
-    Finish put(run.pass.result(run), out.w * out.stride, out.stride);
-    put.bias = net.bias(run.index);
+    const Finish put = result_of(run.pass, run.index).at(run.image * run.of.out().image());
     const float* weights = net.parameters[net.weights[at(run.index)].weight].values.data();
     const DepthwiseWindow window = depthwise_window(run.of, weights);
     slide(run, DepthwiseBands::forward(run.of), run.pass.seen(run.of.step.in[0], run.image), window,

@@ -7,6 +7,7 @@
 
 #include "engine/steps/operator.hpp"
 #include "kernels/conv/depthwise.hpp"
+#include "kernels/dispatch/kernel_table.hpp"
 
 namespace pyedge {
 
@@ -25,6 +26,14 @@ struct DepthwiseBands {
   // The input's row after the last that output rows [0, end) see, without the border.
   std::int64_t seen_by(std::int64_t end) const {
     return end == 0 ? 0 : (end - 1) * stride + reach_ - top;
+  }
+
+  // Rows of the input, through its lens and with its border, out of an image that begins at its row
+  // 0, or at a later one: `row` counts from there.
+  void copy(const KernelTable& table, const ImageView& image, std::int64_t row, std::int64_t count,
+            float* to) const {
+    table.copy_region({image.data, image.h, image.w, image.stride, row, -left, count,
+                       in_row / image.stride, image.lens, to});
   }
 
   // body(band) for output rows [first, end). fill(row, count, to) copies rows of the input with its

@@ -62,7 +62,8 @@ class ChainRun {
     bands.each(
         first, end, ring,
         [&](std::int64_t row, std::int64_t count, float* to) {
-          if (chain_.from < 0) return copy(pass_.seen(view(), image), row, count, to);
+          if (chain_.from < 0)
+            return bands.copy(table(), pass_.seen(view(), image), row, count, to);
           make(image, row, count, bands.seen_by(first), worker, made, to);
         },
         [&](const DepthwiseBand& band) { slide(image, band, worker, result); });
@@ -75,14 +76,8 @@ class ChainRun {
   }
   const KernelTable& table() const { return pass_.table(); }
 
-  // Rows of the input with its border, out of an image of which a part may be there.
-  void copy(const ImageView& image, std::int64_t row, std::int64_t count, float* to) const {
-    table().copy_region({image.data, image.h, image.w, image.stride, row, -memory_.bands.left,
-                         count, memory_.bands.in_row / image.stride, image.lens, to});
-  }
-
-  // The same of the first convolution's result, made here. Rows before `own` are another part's
-  // too, which notes their masks.
+  // Rows of the first convolution's result, made here, with their border. Rows before `own` are
+  // another part's too, which notes their masks.
   void make(std::int64_t image, std::int64_t row, std::int64_t count, std::int64_t own, int worker,
             float* made, float* to) const {
     const Tensor& t = of_.in();
@@ -101,7 +96,8 @@ class ChainRun {
                   made + skipped * t.w * t.stride);
       }
       const std::int64_t now = first + lines < end ? first + lines - row : count;
-      copy({made, lines, t.w, t.stride, pass_.lens(view())}, row - first, now, to);
+      memory_.bands.copy(table(), {made, lines, t.w, t.stride, pass_.lens(view())}, row - first,
+                         now, to);
       row += now, count -= now, to += now * memory_.bands.in_row;
     }
   }
