@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -14,6 +13,8 @@
 #include <sched.h>
 #endif
 
+#include "threads/text_file.hpp"
+
 namespace pyedge {
 namespace {
 
@@ -22,11 +23,11 @@ using Figures = std::vector<double>;  // one for each allowed CPU, or none at al
 // 0 where there is no such file, where reading it is forbidden, and where it holds anything but
 // one positive number.
 double read_figure(const std::string& path) {
-  std::ifstream file(path);
-  double value = 0.0;
-  std::string rest;
-  if (!(file >> value) || !(value > 0.0) || !(value < 1e12) || (file >> rest)) return 0.0;
-  return value;
+  const std::vector<std::string> lines = read_lines(path);
+  if (lines.size() != 1) return 0.0;
+  char* rest = nullptr;
+  const double value = std::strtod(lines[0].c_str(), &rest);
+  return *rest == '\0' && value > 0.0 && value < 1e12 ? value : 0.0;
 }
 
 // Each CPU's file is opened by name: Android lets an app read them, but not list their folder.
@@ -56,10 +57,9 @@ bool is_in_order(long implementer, long part) {
 // What each CPU does at one clock, as far as its kind tells. At the same clock an in-order core
 // does about half the work of the big ones next to it (device trees say 0.40 to 0.58).
 Figures read_work_a_clock(const std::vector<int>& allowed, const std::string& root) {
-  std::ifstream file(root + "/proc/cpuinfo");
   std::map<long, double> found;
   long cpu = -1, implementer = 0;
-  for (std::string line; std::getline(file, line);) {
+  for (const std::string& line : read_lines(root + "/proc/cpuinfo")) {
     const std::size_t colon = line.find(':');
     if (colon == std::string::npos) continue;
     const long value = std::strtol(line.c_str() + colon + 1, nullptr, 0);

@@ -3,15 +3,16 @@
 #include "threads/cpu_quota.hpp"
 
 #include <cmath>
-#include <fstream>
+#include <cstdlib>
+
+#include "threads/text_file.hpp"
 
 namespace pyedge {
 namespace {
 
 // The path of this process's group, "" for the topmost one. In a container that is what it sees.
 std::string own_group(const std::string& root) {
-  std::ifstream file(root + "/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
+  for (const std::string& line : read_lines(root + "/proc/self/cgroup")) {
     if (line.rfind("0::/", 0) == 0) return line.size() > 4 ? line.substr(3) : "";
   }
   return "";
@@ -19,10 +20,12 @@ std::string own_group(const std::string& root) {
 
 // "200000 100000" is two CPUs, "max 100000" no limit.
 double quota_of_group(const std::string& folder) {
-  std::ifstream file(folder + "/cpu.max");
-  double quota = 0.0, period = 0.0;
-  if (!(file >> quota >> period) || !(quota > 0.0) || !(period > 0.0)) return 0.0;
-  return quota / period;
+  const std::vector<std::string> lines = read_lines(folder + "/cpu.max");
+  if (lines.empty()) return 0.0;
+  char* rest = nullptr;
+  const double quota = std::strtod(lines[0].c_str(), &rest);
+  const double period = std::strtod(rest, nullptr);  // 0 for what is no number
+  return quota > 0.0 && period > 0.0 ? quota / period : 0.0;
 }
 
 }  // namespace
