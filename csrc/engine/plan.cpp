@@ -73,9 +73,19 @@ void Planner::forward_scratch(int step, std::int64_t floats) {
   life.use(time_);
 }
 
+void Planner::stream(int step) {
+  constexpr std::int64_t beyond_caches = std::int64_t{1} << 24;  // floats: 64 MB
+  const auto rides_with = [&](const Host& each) { return each.step == step; };
+  const std::int64_t floats = plan_.n * (of(step).in().image() + of(step).out().image());
+  plan_.streams[at(step)] = !wishes_.training && floats > beyond_caches &&
+                            plan_.host[at(step)].step < 0 &&
+                            std::none_of(plan_.host.begin(), plan_.host.end(), rides_with);
+}
+
 // The batch's statistics are not there before the last image is: nothing joins then.
 void Planner::find_hosts() {
   plan_.host.resize(program_.steps.size());
+  plan_.streams.resize(program_.steps.size());
   if (wishes_.training && wishes_.batch_statistics) return;
   plan_.chains = find_chains(graph_, program_, needs_, plan_.n, workers_);
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {

@@ -68,7 +68,8 @@ struct Plan {
   std::vector<ConvForward> forward;
   std::vector<ConvInputGradient> input_gradient;
   std::vector<ConvWeightGradient> weight_gradient;
-  std::vector<Host> host;  // by step
+  std::vector<Host> host;     // by step
+  std::vector<bool> streams;  // by step: its result goes past the caches
   std::vector<Chain> chains;
   std::vector<BackwardStep> backward;
   // floats from the arena's start; -1 where there is none

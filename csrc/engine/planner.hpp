@@ -33,6 +33,9 @@ class Planner {
 
   // Of the step that is planned: what it needs while it runs in the forward pass.
   void forward_scratch(int step, std::int64_t floats);
+  // Of the step that is planned: whether its result goes past the caches, since none of them holds
+  // it when it is read.
+  void stream(int step);
   // Of the backward step that is planned: it reads the values of a tensor,
   void bring(int tensor);
   // and gives a gradient of the view's values.

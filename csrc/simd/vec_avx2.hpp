@@ -46,6 +46,11 @@ struct Vec {
 
   static Float zero() { return _mm256_setzero_ps(); }
   static void store(float* p, Float v) { _mm256_storeu_ps(p, v); }
+  // past the caches; p: aligned. Other threads see it behind stream_end().
+  static constexpr int patch_rows = 2;  // of a depthwise convolution's outputs at a time
+  static constexpr bool streams = true;
+  static void stream(float* p, Float v) { _mm256_stream_ps(p, v); }
+  static void stream_end() { _mm_sfence(); }
   static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }

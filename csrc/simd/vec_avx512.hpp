@@ -28,6 +28,11 @@ struct Vec {
 
   static Float zero() { return _mm512_setzero_ps(); }
   static void store(float* p, Float v) { _mm512_storeu_ps(p, v); }
+  // past the caches; p: aligned. Other threads see it behind stream_end().
+  static constexpr int patch_rows = 2;  // of a depthwise convolution's outputs at a time
+  static constexpr bool streams = true;
+  static void stream(float* p, Float v) { _mm512_stream_ps(p, v); }
+  static void stream_end() { _mm_sfence(); }
   static Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
   static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }

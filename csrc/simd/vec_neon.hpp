@@ -48,6 +48,8 @@ struct Vec {
 
   static Float zero() { return vdupq_n_f32(0.0f); }
   static void store(float* p, Float v) { vst1q_f32(p, v); }
+  static constexpr int patch_rows = 1;  // of a depthwise convolution's outputs at a time
+  static constexpr bool streams = false;
   static Float sub(Float a, Float b) { return vsubq_f32(a, b); }
   static Float mul(Float a, Float b) { return vmulq_f32(a, b); }
   static Float fma(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }

@@ -23,6 +23,8 @@ struct Vec {
 
   static Float zero() { return 0.0f; }
   static void store(float* p, Float v) { *p = v; }
+  static constexpr int patch_rows = 1;  // of a depthwise convolution's outputs at a time
+  static constexpr bool streams = false;
   static Float sub(Float a, Float b) { return a - b; }
   static Float mul(Float a, Float b) { return a * b; }
   static Float fma(Float a, Float b, Float c) { return a * b + c; }

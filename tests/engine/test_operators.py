@@ -431,3 +431,18 @@ def test_scales_shifts_and_another_order_behind_the_classifier(
     if scaled:
         net.affine()
     check(net, ["head"], n)
+
+
+def test_depthwise_result_larger_than_any_cache_has_the_same_bits():
+    """Such a map is written past the caches; in micro-batches it is not so large."""
+    net = GraphMaker((16, 96, 95), 0)
+    net.conv(16, (3, 3), (1, 1), (1, 1), groups=16, name="conv")
+    net.global_avg_pool()
+    net.linear(3)
+    images = np.random.default_rng(0).integers(0, 256, (60, 16, 96, 95), dtype=np.uint8)
+    engine = net.engine()
+    engine.set_micro_batch(len(images))
+    whole = engine.predict(images)
+    assert engine.predict(images[:1]).any()
+    engine.set_micro_batch(8)
+    np.testing.assert_array_equal(engine.predict(images), whole)

@@ -71,6 +71,7 @@ class Depthwise : public Operator {
     const std::int64_t floats =
         chain ? chain_floats(*chain, planner) : forward_floats(planner.of(step));
     planner.forward_scratch(step, planner.for_workers(floats));
+    if (!chain) planner.stream(step);
   }
 
   void plan_backward(Planner& planner, BackwardStep& backward) const override {
@@ -89,7 +90,8 @@ class Depthwise : public Operator {
 
   void forward(const ImageStep& run) const override {
     const Network& net = run.pass.network();
-    const Finish put = result_of(run.pass, run.index).at(run.image * run.of.out().image());
+    Finish put = result_of(run.pass, run.index).at(run.image * run.of.out().image());
+    put.streams = run.pass.plan().streams[at(run.index)];
     const float* weights = net.parameters[net.weights[at(run.index)].weight].values.data();
     const DepthwiseWindow window = depthwise_window(run.of, weights);
     slide(run, DepthwiseBands::forward(run.of), run.pass.seen(run.of.step.in[0], run.image), window,
@@ -148,8 +150,12 @@ class Depthwise : public Operator {
   static void slide(const ImageStep& run, const DepthwiseBands& bands, const ImageView& image,
                     const DepthwiseWindow& window, const Finish& put) {
     const KernelTable& table = run.pass.table();
-    each_band(table, bands, image, run.scratch,
-              [&](const DepthwiseBand& band) { table.depthwise(band, window, put); });
+    each_band(table, bands, image, run.scratch, [&](DepthwiseBand band) {
+      // behind an image's last row lies the next image
+      const std::int64_t row = bands.seen_by(band.top + band.rows);
+      band.next = image.data + row * image.w * image.stride;
+      table.depthwise(band, window, put);
+    });
   }
 
   static std::int64_t sum_floats(const StepOf& of) {

@@ -23,7 +23,7 @@ DepthwiseBands::DepthwiseBands(const Node& node, std::int64_t out_h, std::int64_
       left(padding[1]),
       reach_(reach(node, 0)) {
   in_row = ((w - 1) * steps[1] + reach(node, 1)) * pixel_floats;
-  rows = std::min(std::max((band_floats / in_row - reach_) / stride + 1, least_rows), h);
+  rows = std::min(std::max((band_floats / in_row - reach_) / stride + 1, least_rows / stride), h);
   in_rows = (rows - 1) * stride + reach_;
 }
 

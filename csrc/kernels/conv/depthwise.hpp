@@ -15,6 +15,11 @@ struct DepthwiseWindow {
   std::int64_t weight_step;
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   std::int64_t stride;
+
+  bool three_by_three(std::int64_t step) const {
+    return kernel_h == 3 && kernel_w == 3 && stride_h == step && stride_w == step &&
+           dilation_h == 1 && dilation_w == 1;
+  }
 };
 
 // Rows of output [rows, columns], and the input that they see with its border: output (y, x) sees
@@ -26,6 +31,7 @@ struct DepthwiseBand {
   std::int64_t first;              // the ring's row that the band begins with
   std::int64_t top;                // and the image's, of the output
   std::int64_t rows, columns;
+  const float* next = nullptr;  // the input that the next band copies: asked for meanwhile
 
   const float* row(std::int64_t y) const {  // y < ring_rows
     const std::int64_t at = first + y;

@@ -55,6 +55,88 @@ inline void depthwise_outputs_of_nine(const float* const (&rows)[3], std::int64_
   for (int i = 0; i < width; ++i) put(sums[i], i);
 }
 
+// The same, `step` pixels a time: a patch of `height` times `width` outputs shares what it sees,
+// and the nine weights stay in registers. rows: of the input.
+template <int step, int height, int width, typename Put>
+[[gnu::always_inline]] inline void depthwise_patch(
+    const float* const (&rows)[(height - 1) * step + 3], std::int64_t c, std::int64_t stride,
+    const float* weights, std::int64_t weight_step, const Put& put) {
+  constexpr int columns = (width - 1) * step + 3;
+  Vec::Float weight[9], sums[height][width];
+#pragma GCC unroll 4
+  for (int i = 0; i < height; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < width; ++j) sums[i][j] = Vec::zero();
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < (height - 1) * step + 3; ++r) {
+    if (r < 3) {
+#pragma GCC unroll 3
+      for (int k = 3 * r; k < 3 * r + 3; ++k) weight[k] = Vec::load(weights + k * weight_step + c);
+    }
+    Vec::Float x[columns];
+#pragma GCC unroll 9
+    for (int j = 0; j < columns; ++j) x[j] = Vec::load(rows[r] + j * stride + c);
+#pragma GCC unroll 4
+    for (int i = 0; i < height; ++i) {
+      const int ky = r - i * step;
+      if (ky < 0 || ky > 2) continue;
+#pragma GCC unroll 3
+      for (int kx = 0; kx < 3; ++kx) {
+#pragma GCC unroll 4
+        for (int j = 0; j < width; ++j) {
+          sums[i][j] = Vec::fma(x[j * step + kx], weight[3 * ky + kx], sums[i][j]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < height; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < width; ++j) put(sums[i][j], i, j);
+  }
+}
+
+// `height` rows of `width` outputs, all of their channels: memory is written in its order. As much
+// of the next band's input is asked for as they see for the first time.
+template <int step, int height, int width, typename Put>
+inline void depthwise_patches(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+                              std::int64_t y, std::int64_t x, const Put& put) {
+  constexpr int seen = (height - 1) * step + 3;
+  const float* rows[seen];
+  for (int r = 0; r < seen; ++r) rows[r] = band.row(y * step + r) + x * step * d.stride;
+  constexpr int lines = height * width * step * step;
+  const float* next = band.next;
+  if (next != nullptr) next += (y * band.columns + x * height) * step * step * d.stride;
+  for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
+    depthwise_patch<step, height, width>(
+        rows, c, d.stride, d.weights, d.weight_step,
+        [&](Vec::Float sum, int i, int j) { put(sum, y + i, x + j, c); });
+    if (next == nullptr) continue;
+#pragma GCC unroll 16
+    for (int i = 0; i < lines; ++i) __builtin_prefetch(next + i * Vec::lanes, 0, 2);
+    next += lines * Vec::lanes;
+  }
+}
+
+// The columns of `height` rows, four at a time, then the rest together.
+template <int step, int height, typename Put>
+inline void depthwise_rows(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+                           std::int64_t y, const Put& put) {
+  std::int64_t x = 0;
+  for (; x + 4 <= band.columns; x += 4) depthwise_patches<step, height, 4>(band, d, y, x, put);
+  switch (band.columns - x) {
+    case 3:
+      return depthwise_patches<step, height, 3>(band, d, y, x, put);
+    case 2:
+      return depthwise_patches<step, height, 2>(band, d, y, x, put);
+    case 1:
+      return depthwise_patches<step, height, 1>(band, d, y, x, put);
+    default:
+      return;
+  }
+}
+
 // `width` outputs, all of their channels: memory is written in its order.
 template <int width, typename Put>
 inline void depthwise_pixels(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
@@ -67,13 +149,13 @@ inline void depthwise_pixels(const pyedge::DepthwiseBand& band, const pyedge::De
       const float* const rows[3] = {band.row(top) + at + c, band.row(top + 1) + at + c,
                                     band.row(top + 2) + at + c};
       depthwise_outputs_of_nine<width>(rows, d.stride, d.weights + c, d.weight_step,
-                                       [&](Vec::Float sum, int i) { put(sum, x + i, c); });
+                                       [&](Vec::Float sum, int i) { put(sum, y, x + i, c); });
     }
     return;
   }
   for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
     depthwise_outputs<width>(band, d, y, at + c, d.weights + c,
-                             [&](Vec::Float sum, int i) { put(sum, x + i, c); });
+                             [&](Vec::Float sum, int i) { put(sum, y, x + i, c); });
   }
 }
 
@@ -85,16 +167,33 @@ inline void depthwise_columns(const pyedge::DepthwiseBand& band, const pyedge::D
   if constexpr (width > 1) depthwise_columns<width / 2>(band, d, y, x, put);
 }
 
+// All rows of a band. By patches where loads are the limit; NEON's short vectors wait for their
+// multiply-adds, and a patch would leave no register for the finish.
+template <typename V, typename Put>
+inline void depthwise_band(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
+                           const Put& put) {
+  std::int64_t y = 0;
+  if constexpr (V::patch_rows > 1) {
+    if (d.three_by_three(1)) {
+      for (; y + V::patch_rows <= band.rows; y += V::patch_rows) {
+        depthwise_rows<1, V::patch_rows>(band, d, y, put);
+      }
+      for (; y < band.rows; ++y) depthwise_rows<1, 1>(band, d, y, put);
+    } else if (d.three_by_three(2)) {
+      for (; y < band.rows; ++y) depthwise_rows<2, 1>(band, d, y, put);
+    }
+  }
+  for (; y < band.rows; ++y) depthwise_columns<4>(band, d, y, 0, put);
+}
+
 // finish: of the image's first pixel.
 void depthwise(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
                const pyedge::Finish& finish) {
-  with_finish(finish, [&](const auto& put) {
-    for (std::int64_t y = 0; y < band.rows; ++y) {
-      const auto here = [&](Vec::Float sum, std::int64_t x, std::int64_t c) {
-        put(sum, (band.top + y) * finish.row + x * finish.stride, c);
-      };
-      depthwise_columns<4>(band, d, y, 0, here);
-    }
+  with_streaming_finish<Vec>(finish, [&](const auto& put) {
+    depthwise_band<Vec>(band, d,
+                        [&](Vec::Float sum, std::int64_t y, std::int64_t x, std::int64_t c) {
+                          put(sum, (band.top + y) * finish.row + x * finish.stride, c);
+                        });
   });
 }
 

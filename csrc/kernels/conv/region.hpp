@@ -60,6 +60,7 @@ struct Finish {
   const float* residual = nullptr;
   Lens residual_lens;
   bool accumulate = false;
+  bool streams = false;  // out is read when no cache has it any more
 
   Finish() = default;
   Finish(float* to, std::int64_t row_floats, std::int64_t pixel_floats)

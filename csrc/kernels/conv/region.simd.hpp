@@ -53,7 +53,20 @@ inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
     return;
   }
   const LensVectors look(lens);
-  for (std::int64_t p = 0; p < pixels; ++p, to += channels, from += stride) {
+  std::int64_t p = 0;
+  if (lens.scale != nullptr) {  // four pixels share what a channel is scaled by
+    for (; p + 4 <= pixels; p += 4, to += 4 * channels, from += 4 * stride) {
+      for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
+        const Vec::Float scale = Vec::load(lens.scale + c), shift = Vec::load(lens.shift + c);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {
+          const Vec::Float y = Vec::fma(Vec::load(from + i * stride + c), scale, shift);
+          Vec::store(to + i * channels + c, Vec::clamp(y, look.low, look.high));
+        }
+      }
+    }
+  }
+  for (; p < pixels; ++p, to += channels, from += stride) {
     if (lens.scale == nullptr) {
       for (std::int64_t c = 0; c < channels; c += Vec::lanes) {
         Vec::store(to + c, look(Vec::load(from + c), c));
@@ -146,6 +159,18 @@ struct StoreVectors {
   }
 };
 
+// A line that no cache holds is not read before it is written: a third of what a map's result
+// moves.
+template <typename V>
+struct StreamVectors {
+  float* out;
+  static constexpr bool asks = false;
+  explicit StreamVectors(const pyedge::Finish& f) : out(f.out) {}
+  void operator()(typename V::Float y, std::int64_t at, std::int64_t c) const {
+    V::stream(out + at + c, y);
+  }
+};
+
 struct AccumulateVectors {
   float* out;
   static constexpr bool asks = false;
@@ -224,6 +249,18 @@ inline void with_finish(const pyedge::Finish& f, const Body& body) {
   if (AddVectors::fits(f)) return body(AddVectors(f));
   if (GradientVectors::fits(f)) return body(GradientVectors(f));
   body(FinishVectors(f));
+}
+
+// The same, past the caches where the finish wants it.
+template <typename V, typename Body>
+inline void with_streaming_finish(const pyedge::Finish& f, const Body& body) {
+  if constexpr (V::streams) {
+    if (f.streams && f.stores()) {
+      body(StreamVectors<V>(f));
+      return V::stream_end();
+    }
+  }
+  with_finish(f, body);
 }
 
 // values [rows, columns, stride] -> pixels of f.out, the first at `grid`'s corner
