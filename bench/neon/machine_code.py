@@ -194,14 +194,14 @@ def hot_loop(code: dict[str, tuple[Instruction, ...]], tile: str) -> Loop:
     return max(loops(tile, code[tile]), key=lambda loop: loop.multiply_adds)
 
 
-def worst_spills(code: dict[str, tuple[Instruction, ...]]) -> dict[str, int]:
-    """Vector registers spilled in the loop of each function with most, whatever loops are in it;
-    the micro-kernels' apart."""
+def worst_spills(
+    code: dict[str, tuple[Instruction, ...]], innermost: bool = False
+) -> dict[str, int]:
+    """Vector registers spilled in the loop of each function with most, whatever loops are in it, or
+    in the innermost ones alone; the micro-kernels' apart."""
+    which = nesting.innermost if innermost else nesting.outermost
     return {
-        name: max(
-            (loop.vector_spills for loop in _loops(name, body, nesting.outermost(body))),
-            default=0,
-        )
+        name: max((loop.vector_spills for loop in _loops(name, body, which(body))), default=0)
         for name, body in sorted(code.items())
         if not re.match(r"(pixel|channel)_tile", name)
     }
