@@ -120,20 +120,19 @@ ImageWork Pass::step_work(int index) const {
   };
 }
 
-// What the linear step is about to read: its input lives no longer than the step. Behind a lens it
-// is made in the step's own scratch memory, which has room for many images a worker.
+// What the watched step is about to read: its input lives no longer than the step.
 void Pass::copy_features() const {
   const View& view = network_.program.steps[at(watched_.step)].in[0];
   const Tensor& t = network_.tensor(view.tensor);
   const std::int64_t pixels = t.h * t.w, count = pixels * t.c;
-  float* scratch = arena_ + plan_->scratch_at[at(watched_.step)];
-  parallel_for_workers(plan_->n, [&](std::int64_t i, int worker) {
+  parallel_for_workers(plan_->n, [&](std::int64_t i, int) {
     const ImageView image = seen(view, i);
     const float* from = image.data;
+    std::vector<float> read;
     if (!image.lens.plain()) {
-      float* read = scratch + worker * t.image();
-      table().copy_region({from, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, read});
-      from = read;
+      read.resize(static_cast<std::size_t>(t.image()));
+      table().copy_region({from, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, read.data()});
+      from = read.data();
     }
     float* to = watched_.features + (first_ + i) * count;
     if (pixels == 1) {

@@ -23,7 +23,7 @@ struct StepResult {
   std::vector<int> pairs;  // the chosen block of each group
 };
 
-// A linear step whose input is wanted too: features [batch, feature_count].
+// A convolution or linear step whose input is wanted too: features [batch, feature_count].
 struct Watched {
   int step = -1;
   float* features = nullptr;

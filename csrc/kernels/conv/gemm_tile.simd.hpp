@@ -27,7 +27,8 @@ struct RowPointers {
   }
 };
 
-// P is the path: Vec, or the one that multiplies pairs of 16-bit numbers (half.simd.hpp).
+// P is the path: Vec, or one that multiplies pairs of 16-bit numbers or quads of 8-bit ones
+// (half.simd.hpp, int8.simd.hpp).
 template <typename P, int rows, int vectors>
 struct Tile {
   using Float = typename P::Float;
@@ -119,10 +120,11 @@ struct Tile {
   }
 };
 
+// Adds a tile's products; returns where its weights end.
 template <int rows, int vectors, typename P>
-void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
-  Tile<P, rows, vectors> tile;
-  tile.start(c, g.c_step, g.accumulate);
+inline __attribute__((always_inline)) const float* add_products(const pyedge::PixelGemm& g,
+                                                                const float* a, const float* b,
+                                                                Tile<P, rows, vectors>& tile) {
   for (std::int64_t tap = 0; tap < g.taps; ++tap) {
     RowPointers<rows> from(a + g.tap_offsets[tap], g.a_step);
     std::int64_t k = g.k;
@@ -141,6 +143,14 @@ void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, floa
       b += vectors * P::lanes;
     }
   }
+  return b;
+}
+
+template <int rows, int vectors, typename P>
+void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
+  Tile<P, rows, vectors> tile;
+  tile.start(c, g.c_step, g.accumulate);
+  add_products(g, a, b, tile);
   tile.store(c, g.c_step, g.accumulate);
 }
 
