@@ -220,11 +220,13 @@ int Engine::weighted_step(const std::string& node) const {
     return s.node >= 0 && s.op->learns() && network_.graph.nodes[at(s.node)].name == node;
   });
   if (found != steps.end()) return static_cast<int>(found - steps.begin());
-  throw std::invalid_argument("Engine: no conv2d or linear node is called '" + node + "'");
+  throw std::invalid_argument("set_input_scales: no conv2d or linear node is called '" + node +
+                              "'");
 }
 
-std::int64_t Engine::feature_count(int step) const {
-  const Tensor& t = network_.program.tensors[at(network_.program.steps[at(step)].in[0].tensor)];
+std::int64_t Engine::feature_count(int linear_step) const {
+  const Tensor& t =
+      network_.program.tensors[at(network_.program.steps[at(linear_step)].in[0].tensor)];
   return t.c * t.h * t.w;
 }
 
@@ -233,13 +235,24 @@ void Engine::predict(const ImageBatch& images, float* logits) {
 }
 
 void Engine::features(const ImageBatch& images, int linear_step, float* features, float* logits) {
-  answer(images, {linear_step, features},
+  answer(images, {linear_step, features, {}},
          precision_ == Precision::int8 ? For::watched : For::answers, logits);
 }
 
-void Engine::inputs(const ImageBatch& images, int step, float* inputs) {
+std::map<std::string, std::vector<float>> Engine::input_ranges(const ImageBatch& images) {
+  std::map<std::string, std::vector<float>> found;
+  Watched watched;
+  for (std::size_t i = 0; i < network_.program.steps.size(); ++i) {
+    const StepOf of = network_.of(static_cast<int>(i));
+    watched.ranges.push_back(nullptr);
+    if (!of.step.op->convolves() || conv_shape(of, 1).groups > 1) continue;
+    std::vector<float>& mine = found[of.node().name];
+    mine.resize(static_cast<std::size_t>(2 * images.n));
+    watched.ranges.back() = mine.data();
+  }
   std::vector<float> logits(static_cast<std::size_t>(images.n * classes()));
-  answer(images, {step, inputs}, For::apart, logits.data());
+  answer(images, watched, For::apart, logits.data());
+  return found;
 }
 
 void Engine::answer(const ImageBatch& images, const Watched& watched, For what, float* logits) {

@@ -64,15 +64,14 @@ class Engine {
   // The step of a linear node: of that name, or the one that gives the output, be it through
   // affines and channel pads. Throws std::invalid_argument where there is none.
   int linear_step(const std::optional<std::string>& node) const;
-  // The step of a convolution or linear node of that name. Throws std::invalid_argument.
-  int weighted_step(const std::string& node) const;
   // The numbers that it reads of an image.
-  std::int64_t feature_count(int step) const;
+  std::int64_t feature_count(int linear_step) const;
   // predict's logits, and what that step read, in the order of its weight's columns:
   // features [n, feature_count]
   void features(const ImageBatch& images, int linear_step, float* features, float* logits);
-  // What a convolution or linear step reads, in float32: inputs [n, feature_count], each c h w.
-  void inputs(const ImageBatch& images, int step, float* inputs);
+  // The least and the largest number, 0 among them, that each layer reads of each image [n, 2], by
+  // the names of the convolutions and linear nodes that can run in 8 bits. In float32.
+  std::map<std::string, std::vector<float>> input_ranges(const ImageBatch& images);
   // Losses and gradients; changes no weight. Throws std::invalid_argument for what is not finite.
   StepResult step(const ImageBatch& images, const Knowledge& knowledge);
   void update(double lr);  // throws std::logic_error without gradients
@@ -96,6 +95,7 @@ class Engine {
   // What a pass is for: watched is an answer whose features are wanted, apart one in which no step
   // hides another's result.
   enum class For { answers, learning, watched, apart };
+  int weighted_step(const std::string& node) const;
   Wishes wishes(For what) const;
   BatchPlan new_plan(std::int64_t n, For what, int workers) const;
   const BatchPlan& plan(std::int64_t n, For what);

@@ -46,6 +46,7 @@ void Pass::forward(const Plan& plan, std::int64_t first) {
     float* scratch = arena_ + plan.scratch_at[i];
     pack_forward(*this, index, scratch);
     if (index == watched_.step) timed("features", "forward", [&] { copy_features(); });
+    if (!watched_.ranges.empty()) timed("ranges", "forward", [&] { note_ranges(index); });
     // a batch's statistics are not there before the last image is
     const bool statistics = statistics_ == Statistics::of_batch;
     if (!statistics) {
@@ -120,19 +121,20 @@ ImageWork Pass::step_work(int index) const {
   };
 }
 
-// What the watched step is about to read: its input lives no longer than the step.
+// What the linear step is about to read: its input lives no longer than the step. Behind a lens it
+// is made in the step's own scratch memory, which has room for many images a worker.
 void Pass::copy_features() const {
   const View& view = network_.program.steps[at(watched_.step)].in[0];
   const Tensor& t = network_.tensor(view.tensor);
   const std::int64_t pixels = t.h * t.w, count = pixels * t.c;
-  parallel_for_workers(plan_->n, [&](std::int64_t i, int) {
+  float* scratch = arena_ + plan_->scratch_at[at(watched_.step)];
+  parallel_for_workers(plan_->n, [&](std::int64_t i, int worker) {
     const ImageView image = seen(view, i);
     const float* from = image.data;
-    std::vector<float> read;
     if (!image.lens.plain()) {
-      read.resize(static_cast<std::size_t>(t.image()));
-      table().copy_region({from, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, read.data()});
-      from = read.data();
+      float* read = scratch + worker * t.image();
+      table().copy_region({from, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, read});
+      from = read;
     }
     float* to = watched_.features + (first_ + i) * count;
     if (pixels == 1) {
@@ -142,6 +144,22 @@ void Pass::copy_features() const {
     for (std::int64_t c = 0; c < t.c; ++c) {
       for (std::int64_t y = 0; y < pixels; ++y) to[c * pixels + y] = from[y * t.stride + c];
     }
+  });
+}
+
+// Of what the step is about to read.
+void Pass::note_ranges(int step) const {
+  float* ranges = watched_.ranges[at(step)];
+  if (ranges == nullptr) return;
+  const View& view = network_.program.steps[at(step)].in[0];
+  const Tensor& t = network_.tensor(view.tensor);
+  parallel_for_workers(plan_->n, [&](std::int64_t i, int) {
+    const ImageView image = seen(view, i);
+    std::vector<float> read(static_cast<std::size_t>(t.image()));
+    table().copy_region({image.data, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, read.data()});
+    float* to = ranges + 2 * (first_ + i);
+    to[0] = to[1] = 0.0f;
+    for (const float x : read) to[0] = std::min(to[0], x), to[1] = std::max(to[1], x);
   });
 }
 

@@ -122,18 +122,25 @@ py::tuple features(GuardedEngine& guarded, const py::array& images, const std::o
   return py::make_tuple(read, logits);
 }
 
-ContiguousFloats inputs(GuardedEngine& guarded, const py::array& images, const std::string& node,
-                        const std::optional<Rows>& rows, bool channels_last) {
-  const Engine& fixed = guarded.fixed();
-  const pyedge::ImageBatch batch = image_batch(fixed, images, rows, channels_last);
-  const int step = fixed.weighted_step(node);
-  ContiguousFloats read({batch.n, fixed.feature_count(step)});
-  float* to = read.mutable_data();
+ContiguousFloats shaped(const std::vector<std::int64_t>& shape, const std::vector<float>& values) {
+  ContiguousFloats array(shape);
+  std::copy(values.begin(), values.end(), array.mutable_data());
+  return array;
+}
+
+py::dict input_ranges(GuardedEngine& guarded, const py::array& images,
+                      const std::optional<Rows>& rows, bool channels_last) {
+  const pyedge::ImageBatch batch = image_batch(guarded.fixed(), images, rows, channels_last);
+  std::map<std::string, std::vector<float>> found;
   {
     const WithoutGil released;
-    guarded.use("inputs", [&](Engine& engine) { engine.inputs(batch, step, to); });
+    guarded.use("input_ranges", [&](Engine& engine) { found = engine.input_ranges(batch); });
   }
-  return read;
+  py::dict ranges;
+  for (const auto& [name, values] : found) {
+    ranges[py::str(name)] = shaped({batch.n, 2}, values);
+  }
+  return ranges;
 }
 
 void set_input_scales(GuardedEngine& guarded,
@@ -225,12 +232,6 @@ py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows,
   found["pairs"] = result.pairs;
   found["gradient_norm"] = result.gradient_norm;
   return found;
-}
-
-ContiguousFloats shaped(const std::vector<std::int64_t>& shape, const std::vector<float>& values) {
-  ContiguousFloats array(shape);
-  std::copy(values.begin(), values.end(), array.mutable_data());
-  return array;
 }
 
 void set_optimizer(GuardedEngine& guarded, const std::string& kind, double momentum, bool nesterov,
@@ -414,7 +415,7 @@ void register_engine(py::module_& module) {
            py::arg("channels_last") = false)
       .def("features", &features, py::arg("images"), py::arg("rows").noconvert() = py::none(),
            py::arg("channels_last") = false, py::arg("node") = py::none())
-      .def("inputs", &inputs, py::arg("images"), py::arg("node"),
+      .def("input_ranges", &input_ranges, py::arg("images"),
            py::arg("rows").noconvert() = py::none(), py::arg("channels_last") = false)
       .def("step", &step, py::arg("images"), py::arg("rows").noconvert(),
            py::arg("channels_last") = false, py::arg("shift").noconvert() = py::none(),
