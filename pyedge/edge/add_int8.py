@@ -123,7 +123,7 @@ def _scales(
             if low >= least - scale and high <= most + scale:
                 continue  # nor wider by what rounding took off
             low, high = min(low, least), max(high, most)
-        found[name] = _scale_of(low, high)
+        found[name] = scale_of(low, high)
     return found
 
 
@@ -150,8 +150,9 @@ def _ranges(engine: Engine, images: EdgeImages, rows: Rows) -> dict[str, tuple[f
     return ranges
 
 
-def _scale_of(low: float, high: float) -> tuple[float, int]:
-    scale = float(np.float32((high - low) / 255))
+def scale_of(low: float, high: float) -> tuple[float, int]:
+    """Return scale and zero point of 8 bits that hold the numbers from `low` to `high`, and 0."""
+    scale = float(np.float32((float(high) - float(low)) / 255))
     if not 1e-30 <= scale <= 1e30:  # nothing to tell apart, or nothing that a float32 can
         return (1.0 if scale < 1e-30 else 1e30), 0
-    return scale, min(max(round(-low / scale), 0), 255)
+    return scale, min(max(round(-float(low) / scale), 0), 255)

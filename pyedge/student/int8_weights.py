@@ -47,14 +47,16 @@ def scales_of(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 def whole_numbers(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
     """Round weights [o, ...] to whole numbers of their scales, halves to even."""
     by = scales.reshape(-1, *[1] * (weight.ndim - 1))
-    steps = np.divide(weight, by, out=np.zeros_like(weight), where=by > 0)
+    with np.errstate(over="ignore"):  # of weights that are no longer of these scales
+        steps = np.divide(weight, by, out=np.zeros_like(weight), where=by > 0)
     return np.clip(np.rint(steps), -_LARGEST, _LARGEST).astype(np.int8)
 
 
 def weight_of(numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the weights that whole numbers and scales stand for."""
     by = scales.reshape(-1, *[1] * (numbers.ndim - 1))
-    return np.multiply(numbers, by, dtype=np.float32)
+    with np.errstate(over="ignore"):  # checked for infinity like any array
+        return np.multiply(numbers, by, dtype=np.float32)
 
 
 def still_int8(student: StudentFile) -> dict[str, NDArray[np.int8]]:

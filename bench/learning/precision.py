@@ -1,4 +1,4 @@
-"""The engine's ways of learning in both precisions, for `python -m bench.half --learning`."""
+"""The engine's ways of learning in each precision, for `python -m bench.precision --learning`."""
 
 from __future__ import annotations
 
@@ -36,16 +36,44 @@ class HalfStatistics(Statistics):
     precision = "half"
 
 
+class Int8OnEngine(OnEngine):
+    """Learns nothing, in 8 bits; `add_int8` has seen the validation images of the base classes."""
+
+    precision = "int8"
+
+
+class Int8Labels(Labels):
+    """Labels, whose answers are in 8 bits."""
+
+    precision = "int8"
+
+
+class Int8Transfer(Transfer):
+    """Transfer, whose answers are in 8 bits."""
+
+    precision = "int8"
+
+
+class Int8Statistics(Statistics):
+    """Statistics of the student with weights in 8 bits, whose answers are in 8 bits as well."""
+
+    precision = "int8"
+
+
 _RATE: tuple[dict[str, Any], ...] = ({"lr": 0.002},)
 METHODS = {
     "before": Entry(OnEngine),
     "before, half": Entry(HalfOnEngine),
+    "before, int8": Entry(Int8OnEngine),
     "labels": Entry(Labels, _RATE),
     "labels, half": Entry(HalfLabels, _RATE),
+    "labels, int8": Entry(Int8Labels, _RATE),
     "transfer": Entry(Transfer, _RATE, seen_teacher=True),
     "transfer, half": Entry(HalfTransfer, _RATE, seen_teacher=True),
+    "transfer, int8": Entry(Int8Transfer, _RATE, seen_teacher=True),
     "statistics": Entry(Statistics),
     "statistics, half": Entry(HalfStatistics),
+    "statistics, int8": Entry(Int8Statistics),
 }
 
 
@@ -57,7 +85,7 @@ class Table(NamedTuple):
 
 
 def table(options: argparse.Namespace) -> Table:
-    """Take the cache's students through the protocol, each method in both precisions."""
+    """Take the cache's students through the protocol, each method in each precision."""
     asked = run.Asked(
         data=options.learning,
         protocol=options.protocol,
@@ -70,9 +98,10 @@ def table(options: argparse.Namespace) -> Table:
     wanted = [each.strip() for each in options.methods.split(";")]
     for name in wanted:
         if name not in METHODS:
-            sys.exit(f"bench.half: --methods: wanted some of {'; '.join(METHODS)}, got {name!r}")
-    chosen = {
-        f"{name}{kind}": METHODS[f"{name}{kind}"] for name in wanted for kind in ("", ", half")
-    }
+            sys.exit(
+                f"bench.precision: --methods: wanted some of {'; '.join(METHODS)}, got {name!r}"
+            )
+    kinds = ("", ", half", ", int8")
+    chosen = {f"{name}{kind}": METHODS[f"{name}{kind}"] for name in wanted for kind in kinds}
     rows = list(run.table(asked, chosen, lambda line: print(line, file=sys.stderr, flush=True)))
     return Table(rows, report.text(rows))
