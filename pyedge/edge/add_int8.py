@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _WHERE = "add_int8"
 MOST_IMAGES = 256
 _BATCH = 32
-# Of images' largest numbers; what lies beyond the scale is clipped
-_SHARE = 1.0
 
 Scales = dict[str, tuple[float, int]]
 
@@ -56,9 +54,18 @@ def add_int8(student: AnyStudent, images: Any, *, weights: bool = True) -> Stude
 
 
 def with_int8(
-    student: StudentFile, images: EdgeImages, where: str, *, weights: bool = True
+    student: StudentFile,
+    images: EdgeImages,
+    where: str,
+    *,
+    weights: bool = True,
+    share: float = 1.0,
 ) -> StudentFile:
-    """Do the work of `add_int8`; messages begin with `where`."""
+    """Do the work of `add_int8`; messages begin with `where`.
+
+    share: of the images whose largest numbers are held; those of others may be clipped. All of them
+    is as good as any that was tried (docs/int8.md).
+    """
     if not len(images):
         raise ValueError(f"{where}: images: wanted at least one, got none")
     if weights and student.statistics is not None:
@@ -70,7 +77,7 @@ def with_int8(
     if weights:
         student = _with_rounded_weights(student)
     rows = np.arange(len(images), dtype=np.int64)
-    scales = _scales(student.engine(), student, images, rows, {})
+    scales = _scales(student.engine(), student, images, rows, {}, share)
     entry = {"command": "add_int8", "images": min(len(images), MOST_IMAGES), "weights": weights}
     return dataclasses.replace(student, input_scales=scales, record=(*student.record, entry))
 
@@ -108,9 +115,10 @@ def _scales(
     images: EdgeImages,
     rows: Rows,
     known: Mapping[str, tuple[float, int]],
+    share: float = 1.0,
 ) -> Scales:
     """Return scale and zero point of what each layer reads; those known are never made narrower."""
-    ranges = _ranges(engine, images, rows)
+    ranges = _ranges(engine, images, rows, share)
     found = {}
     for node in can_be_int8(student):
         name = node["name"]
@@ -127,7 +135,9 @@ def _scales(
     return found
 
 
-def _ranges(engine: Engine, images: EdgeImages, rows: Rows) -> dict[str, tuple[float, float]]:
+def _ranges(
+    engine: Engine, images: EdgeImages, rows: Rows, share: float
+) -> dict[str, tuple[float, float]]:
     """Return the least and the largest number, 0 among them, that each layer reads of images."""
     if len(rows) > MOST_IMAGES:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_IMAGES).astype(np.int64)]
@@ -145,7 +155,7 @@ def _ranges(engine: Engine, images: EdgeImages, rows: Rows) -> dict[str, tuple[f
         ends = np.concatenate(each)
         if not np.isfinite(ends).all():
             raise ValueError(f"what {name!r} reads of an image is not finite")
-        low, high = np.quantile(ends[:, 0], 1 - _SHARE), np.quantile(ends[:, 1], _SHARE)
+        low, high = np.quantile(ends[:, 0], 1 - share), np.quantile(ends[:, 1], share)
         ranges[name] = float(low), float(high)
     return ranges
 
