@@ -87,7 +87,7 @@ def write_student(student: StudentFile, path: str | PathLike[str]) -> None:
     if version >= 3:
         whole = still_int8(student)
         document["input_scales"] = {n: list(pair) for n, pair in student.input_scales.items()}
-        document["weight_scales"] = sorted(whole)
+        document["weight_scales"] = list(whole)
         for name, numbers in whole.items():
             del members[_member("arrays", name)]
             members[_member("int8", name)] = numbers
