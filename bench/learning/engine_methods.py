@@ -42,7 +42,7 @@ class OnEngine(Method):
         self._start = start
         self._known = start.protocol.base
         student = pyedge.read_student(start.made.whole if self._all_rows else start.made.base)
-        if self.precision == "int8":
+        if self.precision == "int8":  # these images tell how large its numbers are
             base = start.val.only_classes(range(start.protocol.base))
             student = pyedge.add_int8(student, pixels(base))
         self.learner = pyedge.EdgeLearner(student, threads=1, precision=self.precision)

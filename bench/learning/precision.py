@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import Any, NamedTuple
 
@@ -11,69 +12,29 @@ from bench.learning.engine_methods import Labels, OnEngine, Transfer
 from bench.learning.method import Entry
 from bench.learning.statistics_methods import Statistics
 
-
-class HalfOnEngine(OnEngine):
-    """Learns nothing, in half precision."""
-
-    precision = "half"
-
-
-class HalfLabels(Labels):
-    """Labels, in half precision."""
-
-    precision = "half"
-
-
-class HalfTransfer(Transfer):
-    """Transfer, in half precision."""
-
-    precision = "half"
-
-
-class HalfStatistics(Statistics):
-    """Statistics, in half precision but for the sums of the base images, which the cloud makes."""
-
-    precision = "half"
-
-
-class Int8OnEngine(OnEngine):
-    """Learns nothing, in 8 bits; `add_int8` has seen the validation images of the base classes."""
-
-    precision = "int8"
-
-
-class Int8Labels(Labels):
-    """Labels, whose answers are in 8 bits."""
-
-    precision = "int8"
-
-
-class Int8Transfer(Transfer):
-    """Transfer, whose answers are in 8 bits."""
-
-    precision = "int8"
-
-
-class Int8Statistics(Statistics):
-    """Statistics of the student with weights in 8 bits, whose answers are in 8 bits as well."""
-
-    precision = "int8"
-
-
 _RATE: tuple[dict[str, Any], ...] = ({"lr": 0.002},)
-METHODS = {
+# statistics: the sums of the base images are the cloud's, and in float32 but for weights in 8 bits
+_IN_FLOAT32 = {
     "before": Entry(OnEngine),
-    "before, half": Entry(HalfOnEngine),
-    "before, int8": Entry(Int8OnEngine),
     "labels": Entry(Labels, _RATE),
-    "labels, half": Entry(HalfLabels, _RATE),
-    "labels, int8": Entry(Int8Labels, _RATE),
     "transfer": Entry(Transfer, _RATE, seen_teacher=True),
-    "transfer, half": Entry(HalfTransfer, _RATE, seen_teacher=True),
-    "transfer, int8": Entry(Int8Transfer, _RATE, seen_teacher=True),
     "statistics": Entry(Statistics),
-    "statistics, half": Entry(HalfStatistics),
-    "statistics, int8": Entry(Int8Statistics),
+}
+_KINDS = {"": "float32", ", half": "half", ", int8": "int8"}
+
+
+def _in(precision: str, entry: Entry) -> Entry:
+    """Return a method whose learner has this precision."""
+    method = entry.make
+    assert isinstance(method, type)
+    made = type(method.__name__, (method,), {"precision": precision})
+    return dataclasses.replace(entry, make=made)
+
+
+METHODS = {
+    f"{name}{kind}": _in(precision, entry)
+    for name, entry in _IN_FLOAT32.items()
+    for kind, precision in _KINDS.items()
 }
 
 
@@ -101,7 +62,6 @@ def table(options: argparse.Namespace) -> Table:
             sys.exit(
                 f"bench.precision: --methods: wanted some of {'; '.join(METHODS)}, got {name!r}"
             )
-    kinds = ("", ", half", ", int8")
-    chosen = {f"{name}{kind}": METHODS[f"{name}{kind}"] for name in wanted for kind in kinds}
+    chosen = {f"{name}{kind}": METHODS[f"{name}{kind}"] for name in wanted for kind in _KINDS}
     rows = list(run.table(asked, chosen, lambda line: print(line, file=sys.stderr, flush=True)))
     return Table(rows, report.text(rows))

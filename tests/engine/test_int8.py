@@ -20,23 +20,14 @@ from pyedge.kernels import Engine
 from pyedge.student.archive import write_student
 from pyedge.student.file import StudentFile
 from tests.support.edge_student import changed, images, tiny_student
-from tests.support.vector_file import FAMILIES, FOLDER, Vectors, read_vectors
+from tests.support.precisions import off, paths, vectors
+from tests.support.vector_file import FAMILIES, Vectors
 
 # in norm, of six to twelve convolutions one after another (docs/int8.md)
 LOGITS = 6e-2
 
 
-def _with_int8(has: bool) -> list[str]:
-    before, found = kernels.isa(), []
-    for name in kernels.available_isas():
-        kernels.set_isa(name)
-        if (kernels.int8_type() is not None) == has:
-            found.append(name)
-    kernels.set_isa(before)
-    return found
-
-
-PATHS, WITHOUT = _with_int8(True), _with_int8(False)
+PATHS, WITHOUT = paths(kernels.int8_type)
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +35,6 @@ def path() -> Iterator[None]:
     before = kernels.isa()
     yield
     kernels.set_isa(before)
-
-
-@cache
-def vectors(family: str) -> Vectors:
-    return read_vectors(FOLDER / f"{family}.npz")
 
 
 @cache
@@ -70,10 +56,6 @@ def int8_engine(stored: Vectors) -> Engine:
     engine.set_input_scales(scales_of(engine, stored.images))
     engine.set_precision("int8")
     return engine
-
-
-def off(came: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.linalg.norm(came - wanted) / np.linalg.norm(wanted))
 
 
 def test_int8_is_on_the_plain_path_of_every_machine() -> None:

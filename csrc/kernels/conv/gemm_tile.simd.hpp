@@ -154,6 +154,31 @@ void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, floa
   tile.store(c, g.c_step, g.accumulate);
 }
 
+using PixelTile = void (*)(const pyedge::PixelGemm&, const float*, const float*, float*);
+
+// T::tile<rows, vectors>, by vectors and rows.
+template <typename T>
+struct PixelTiles {
+  PixelTile by_size[Vec::tile_vectors][Vec::tile_rows];
+};
+
+template <typename T, int vectors, int rows>
+constexpr void fill_pixel_tiles(PixelTiles<T>& to) {
+  to.by_size[vectors - 1][rows - 1] = T::template tile<rows, vectors>;
+  if constexpr (rows > 1) {
+    fill_pixel_tiles<T, vectors, rows - 1>(to);
+  } else if constexpr (vectors > 1) {
+    fill_pixel_tiles<T, vectors - 1, Vec::tile_rows>(to);
+  }
+}
+
+template <typename T>
+constexpr PixelTiles<T> make_pixel_tiles() {
+  PixelTiles<T> tiles{};
+  fill_pixel_tiles<T, Vec::tile_vectors, Vec::tile_rows>(tiles);
+  return tiles;
+}
+
 // Rows are dealt out evenly (32 as 11 + 11 + 10, not 14 + 14 + 4): short tiles waste latency.
 template <typename Body>
 inline void for_each_tile(std::int64_t rows, const Body& body) {

@@ -16,54 +16,35 @@
 
 namespace {
 
-template <int rows, int vectors>
-void int8_tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
-  Tile<Int8Vec, rows, vectors> tile;
-  tile.start(c, g.c_step, false);
-  b = add_products(g, a, b, tile);
-  Int8Vec::Float offset[vectors];
-  Vec::Float factor[vectors];
-  for (int v = 0; v < vectors; ++v) {
-    offset[v] = Int8Vec::load(b + v * Vec::lanes);
-    factor[v] = Vec::load(b + (vectors + v) * Vec::lanes);
-  }
-#pragma GCC unroll 16
-  for (int m = 0; m < rows; ++m) {
-    const Vec::Float row = Vec::splat(g.scaled ? a[m * g.a_step + g.k] : 1.0f);
-#pragma GCC unroll 4
+struct Int8Tile {
+  template <int rows, int vectors>
+  static void tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
+    Tile<Int8Vec, rows, vectors> tile;
+    tile.start(c, g.c_step, false);
+    b = add_products(g, a, b, tile);
+    Int8Vec::Float offset[vectors];
+    Vec::Float factor[vectors];
     for (int v = 0; v < vectors; ++v) {
-      const Vec::Float sum = Int8Vec::to_float(tile.sum[m][v], offset[v]);
-      const Vec::Float y = Vec::mul(sum, factor[v]);
-      Vec::store(c + m * g.c_step + v * Vec::lanes, g.scaled ? Vec::mul(y, row) : y);
+      offset[v] = Int8Vec::load(b + v * Vec::lanes);
+      factor[v] = Vec::load(b + (vectors + v) * Vec::lanes);
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < rows; ++m) {
+      const Vec::Float row = Vec::splat(g.scaled ? a[m * g.a_step + g.k] : 1.0f);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        const Vec::Float sum = Int8Vec::to_float(tile.sum[m][v], offset[v]);
+        const Vec::Float y = Vec::mul(sum, factor[v]);
+        Vec::store(c + m * g.c_step + v * Vec::lanes, g.scaled ? Vec::mul(y, row) : y);
+      }
     }
   }
-}
-
-struct Int8Tiles {
-  void (*pixel[Vec::tile_vectors][Vec::tile_rows])(const pyedge::PixelGemm&, const float*,
-                                                   const float*, float*);
 };
 
-template <int vectors, int rows>
-constexpr void fill_int8_tiles(Int8Tiles& to) {
-  to.pixel[vectors - 1][rows - 1] = int8_tile<rows, vectors>;
-  if constexpr (rows > 1) {
-    fill_int8_tiles<vectors, rows - 1>(to);
-  } else if constexpr (vectors > 1) {
-    fill_int8_tiles<vectors - 1, Vec::tile_rows>(to);
-  }
-}
-
-constexpr Int8Tiles make_int8_tiles() {
-  Int8Tiles tiles{};
-  fill_int8_tiles<Vec::tile_vectors, Vec::tile_rows>(tiles);
-  return tiles;
-}
-
-constexpr Int8Tiles int8_tiles = make_int8_tiles();
+constexpr PixelTiles<Int8Tile> int8_tiles = make_pixel_tiles<Int8Tile>();
 
 void int8_gemm_pixels(const pyedge::PixelGemm& g) {
-  each_pixel_tile(g, int8_tiles.pixel);
+  each_pixel_tile(g, int8_tiles.by_size);
 }
 
 // Rounds a vector of a map, halves to even, as plain code does.
