@@ -147,8 +147,11 @@ Wishes Engine::wishes(For what) const {
 }
 
 std::int64_t Engine::memory(std::int64_t n, bool training) const {
-  return new_plan(n, training ? For::learning : For::answers, num_threads()).floats *
-         static_cast<std::int64_t>(sizeof(float));
+  const auto floats = [&](For what) { return new_plan(n, what, num_threads()).floats; };
+  std::int64_t most = floats(training ? For::learning : For::answers);
+  // the features of answers in 8 bits are float32's
+  if (!training && precision_ == Precision::int8) most = std::max(most, floats(For::watched));
+  return most * static_cast<std::int64_t>(sizeof(float));
 }
 
 std::int64_t Engine::weight_bytes() const {

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.network_file import NetworkInfo
     from pyedge.images.preprocessing import Preprocessing
-    from pyedge.student.file import StudentFile
 
 USAGE = "STUDENT --out FILE [options]"
 
@@ -155,23 +154,22 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "format": args.format,
         "bytes": os.path.getsize(args.out),
     }
-    if args.int8 is not None:
-        content["int8"] = {"layers": 0 if file is None else len(file.input_scales)}
     if file is None:
         console.result(f"written to {args.out}", content)
         return 0
     check = next(each for each in reversed(file.record) if each["command"] == "export")
     smooth = check.get("gradient_error_without_kinks")
     kinks = "" if smooth is None else f" ({smooth:.0e} but for activations at a kink of a ReLU)"
-    told = "" if file.statistics is None else "\n".join([*described.lines(file), ""])
+    short = file.statistics is None
+    told = described.int8_lines(file) if short else described.lines(file)
+    more = "".join(f"{line}\n" for line in told)
     how = Preprocessing.of(file.preprocessing)
     sizes = "".join(f", {each}" for each in (how.resize, how.colour) if each)
     console.result(
         f"{file.params:,} parameters, {len(file.classes)} classes\n"
         f"images: {wanted(file.preprocessing)}{sizes}\n"
         f"learns on the device: {', '.join(file.trainable)}\n"
-        f"{_int8_line(file)}"
-        f"{told}"
+        f"{more}"
         f"beside torch in float64, logits differ by {check['logits_error']:.0e} and gradients by "
         f"{check['gradient_error']:.0e} of their norm{kinks}\nwritten to {args.out}",
         {
@@ -231,12 +229,6 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tu
             args.held, info.input_shape, labelled=True, preprocessing=settings
         )
     return given, held
-
-
-def _int8_line(file: StudentFile) -> str:
-    if not file.input_scales:
-        return ""
-    return f"8 bits: {len(file.input_scales)} layers, {len(file.weight_scales)} arrays of weights\n"
 
 
 def _int8_images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> Any:

@@ -77,23 +77,28 @@ def with_int8(
     if weights:
         student = _with_rounded_weights(student)
     rows = np.arange(len(images), dtype=np.int64)
-    scales = _scales(student.engine(), student, images, rows, {}, share)
+    scales = _scales(student.engine(), student, images, rows, {}, share=share)
     entry = {"command": "add_int8", "images": min(len(images), MOST_IMAGES), "weights": weights}
     return dataclasses.replace(student, input_scales=scales, record=(*student.record, entry))
 
 
-def with_wider_scales(engine: Engine, student: StudentFile, lesson: Lesson) -> StudentFile:
+def with_wider_scales(
+    engine: Engine, student: StudentFile, lesson: Lesson, batch: int
+) -> StudentFile:
     """Return a student whose scales also hold what its layers, which have learned, now read.
 
-    They read the lesson's images, and those of its memory. The engine, which has the student's
+    They read the lesson's images, and those of its memory; at most `batch` at a time, which is what
+    there was memory for. The engine, which has the student's
     weights, gets the scales as well. A student without scales is returned as it is.
     """
     if not student.input_scales:
         return student
-    scales = _scales(engine, student, lesson.images, lesson.rows, student.input_scales)
+    batch = min(batch, _BATCH)
+    known = student.input_scales
+    scales = _scales(engine, student, lesson.images, lesson.rows, known, batch=batch)
     if lesson.replay is not None:
         rows = np.arange(len(lesson.replay.images), dtype=np.int64)
-        scales = _scales(engine, student, lesson.replay.images, rows, scales)
+        scales = _scales(engine, student, lesson.replay.images, rows, scales, batch=batch)
     engine.set_input_scales(scales)
     return dataclasses.replace(student, input_scales=scales)
 
@@ -115,10 +120,12 @@ def _scales(
     images: EdgeImages,
     rows: Rows,
     known: Mapping[str, tuple[float, int]],
+    *,
     share: float = 1.0,
+    batch: int = _BATCH,
 ) -> Scales:
     """Return scale and zero point of what each layer reads; those known are never made narrower."""
-    ranges = _ranges(engine, images, rows, share)
+    ranges = _ranges(engine, images, rows, share, batch)
     found = {}
     for node in can_be_int8(student):
         name = node["name"]
@@ -136,16 +143,16 @@ def _scales(
 
 
 def _ranges(
-    engine: Engine, images: EdgeImages, rows: Rows, share: float
+    engine: Engine, images: EdgeImages, rows: Rows, share: float, batch: int
 ) -> dict[str, tuple[float, float]]:
     """Return the least and the largest number, 0 among them, that each layer reads of images."""
     if len(rows) > MOST_IMAGES:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_IMAGES).astype(np.int64)]
     parts: dict[str, list[NDArray[np.float32]]] = {}
-    for start in range(0, len(rows), _BATCH):
+    for start in range(0, len(rows), batch):
         found = engine.input_ranges(
             images.array,
-            rows=np.ascontiguousarray(rows[start : start + _BATCH]),
+            rows=np.ascontiguousarray(rows[start : start + batch]),
             channels_last=images.channels_last,
         )
         for name, ends in found.items():

@@ -350,7 +350,7 @@ class EdgeLearner(Summing):
                         engine, student, found, limit, score, takes, forgettable=forgettable
                     )
                 after, result = learn_lesson(engine, student, found, chosen, limit, score, takes)
-                after = with_wider_scales(engine, after, found)
+                after = with_wider_scales(engine, after, found, result.batch_size)
                 return after_steps(engine, student, after, found), result
 
             return self._turns.lend(teach, restore_engine)

@@ -105,11 +105,14 @@ def test_cli_export_int8_and_evaluate_in_8_bits(run: Any, folder: Path) -> None:
     code, out, err = run("export student.pt --int8 x.npy --out i.pyedge --json")
     assert code == 0, err
     told, file = json.loads(out), read_student(folder / "i.pyedge")
-    assert told["int8"] == {"layers": len(file.input_scales)}
+    layers = len(file.input_scales)
+    assert told["int8"] == {"layers": layers, "arrays": layers}
+    assert json.loads(run("inspect i.pyedge --json")[1])["int8"] == told["int8"]
+    assert f"8 bits: {layers} layers" in run("inspect i.pyedge")[1]
     assert set(file.input_scales) == {n["name"] for n in file.nodes if n["op"] == "conv2d"}
     assert told["bytes"] == (folder / "i.pyedge").stat().st_size
     _, out, _ = run("export student.pt --int8 x.npy --out i.pyedge")
-    assert f"8 bits: {len(file.input_scales)} layers" in out
+    assert f"8 bits: {layers} layers" in out
     before = kernels.isa()
     kernels.set_isa("reference")
     try:
