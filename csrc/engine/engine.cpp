@@ -69,6 +69,10 @@ void Engine::set_precision(Precision precision) {
 }
 
 void Engine::set_input_scales(const std::map<std::string, InputScale>& scales) {
+  if (precision_ == Precision::int8 && scales.empty()) {
+    throw std::invalid_argument(
+        "set_input_scales: scales: wanted one at least in 8 bits, got none");
+  }
   std::vector<InputScale> found(network_.graph.nodes.size());
   for (const auto& [name, input] : scales) {
     if (!(input.scale >= std::numeric_limits<float>::min()) || !std::isfinite(1.0f / input.scale) ||

@@ -249,6 +249,17 @@ def test_scales_that_do_not_fit_are_refused(
         engine.set_input_scales(scales)
 
 
+def test_scales_cannot_be_taken_away_in_int8() -> None:
+    kernels.set_isa("reference")
+    engine = student().engine("int8")
+    with pytest.raises(ValueError, match="set_input_scales: scales: wanted one at least"):
+        engine.set_input_scales({})
+    engine.set_precision("float32")
+    engine.set_input_scales({})
+    with pytest.raises(ValueError, match="no input has a scale"):
+        engine.set_precision("int8")
+
+
 def test_learner_keeps_int8_in_copies() -> None:
     kernels.set_isa("reference")
     pixels, _ = images(6)

@@ -210,6 +210,20 @@ def test_damaged_int8_files_are_refused(
         read_student(pack(tmp_path / "damaged.pyedge", members))
 
 
+def test_altered_int8_files_never_give_another_student(saved: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    whole, altered = saved.read_bytes(), tmp_path / "altered.pyedge"
+    for place in random.integers(0, len(whole), 300).tolist():
+        data = bytearray(whole)
+        data[place] ^= int(random.integers(1, 256))
+        altered.write_bytes(data)
+        try:
+            found = read_student(altered)
+        except FormatError:
+            continue
+        assert same(found, STUDENT)  # bytes that mean nothing, such as a date
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
