@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyedge
 from bench.learning.features import ids, pixels
 from bench.learning.images import load
 from bench.learning.teachers import DEFAULT_FOLDER
+from bench.precision import file_size
 from bench.shared.arguments import positive
 from bench.shared.timing import machine
 from pyedge import kernels
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
             "precision": precision,
             "accuracy": accuracy,
             "ms_an_image": 1e3 * seconds,
-            "bytes": _size(file),
+            "bytes": file_size(file),
         })  # fmt: skip
     facts = {**machine(None), "int8": kernels.int8_type()}
     if options.json:
@@ -127,13 +127,6 @@ def _right(
     found = learner.logits(given).argmax(1)
     seconds = (time.process_time() - begin) / len(given)
     return round(100 * float((found == labels).mean()), 2), seconds
-
-
-def _size(student: StudentFile) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "student.pyedge"
-        pyedge.write_student(student, path)
-        return path.stat().st_size
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -9,7 +9,8 @@ torch) on one thread, each in the precisions that it has, taking turns; medians 
 which another program on the machine changes less than the clock. A step in 8 bits is float32's.
 Differences are in norm, from float32's answers on the same batch: logits, and the gradient that
 differs most, with the cosine of the two. The 8-bit scales are of that batch. Memory is what the
-engine says: packed and other weights, and the arena of a batch.
+engine says: packed and other weights, and the arena of a batch. Files are those of float32 and of
+`pyedge.add_int8`, without statistics.
 The second takes students of bench.learning through a protocol in each precision, and needs torch.
 """
 
@@ -19,6 +20,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,13 +28,16 @@ from typing import Any
 
 import numpy as np
 
+import pyedge
 from bench.shared.arguments import positive
 from bench.shared.engine_stepper import EngineStepper
 from bench.shared.inputs import make_inputs
 from bench.shared.named_students import STUDENTS
+from bench.shared.student_file import student_file
 from bench.shared.timing import machine
 from pyedge import kernels
 from pyedge.edge.add_int8 import scale_of
+from pyedge.student.file import StudentFile
 
 DEFAULT = ("resnet1", "resnet2", "resnet3", "resnet4")
 PRECISIONS = ("float32", "half", "int8")
@@ -98,6 +103,11 @@ def student_row(name: str, batch: int, repeats: int) -> dict[str, Any]:
         row[f"{what}_bytes"] = {
             each: engine.memory(batch, training) for each, engine in engines.items()
         }
+    file = student_file(student)
+    row["file_bytes"] = {
+        "float32": file_size(file),
+        "int8": file_size(pyedge.add_int8(file, inputs.images)),
+    }
     return row
 
 
@@ -106,7 +116,7 @@ def text(rows: list[dict[str, Any]]) -> str:
     lines = [
         f"{'':12} {'inference ms: float32, half, int8':>34} {'':>12} {'step ms':>16} {'':>6} "
         f"{'logits off':>14} {'gradient':>8} {'cosine':>8} {'MB of weights':>15} "
-        f"{'MB of a step':>15}"
+        f"{'MB of a step':>15} {'MB of a file':>22}"
     ]
     for row in rows:
         cells = [f"{row['student']:12}"]
@@ -119,8 +129,18 @@ def text(rows: list[dict[str, Any]]) -> str:
         for what in ("weight_bytes", "step_bytes"):
             plain, half = (row[what][each] / 1e6 for each in ("float32", "half"))
             cells.append(f"{f'{plain:.1f} -> {half:.1f}':>15}")
+        plain, int8 = (each / 1e6 for each in row["file_bytes"].values())
+        cells.append(f"{f'{plain:.2f} -> {int8:.2f} ({int8 / plain:.3f})':>22}")
         lines.append(" ".join(cells))
     return "\n".join(lines)
+
+
+def file_size(student: StudentFile) -> int:
+    """Return the bytes that a student's file takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.pyedge"
+        pyedge.write_student(student, path)
+        return path.stat().st_size
 
 
 def _scales(ranges: Mapping[str, np.ndarray]) -> dict[str, tuple[float, int]]:

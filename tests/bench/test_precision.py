@@ -22,6 +22,7 @@ def test_student_is_compared_in_each_precision(capsys: pytest.CaptureFixture[str
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert 1e-4 < row["logits_off"]["half"] < 2e-2
     assert 1e-4 < row["logits_off"]["int8"] < 6e-2
+    assert row["file_bytes"]["int8"] < 0.32 * row["file_bytes"]["float32"]
     assert set(row["inference_ms"]) == {"float32", "half", "int8"}
     assert 1e-4 < row["gradient_off"] < 2e-2
     assert row["gradient_cosine"] > 0.999
