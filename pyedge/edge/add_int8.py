@@ -88,8 +88,8 @@ def with_wider_scales(
     """Return a student whose scales also hold what its layers, which have learned, now read.
 
     They read the lesson's images, and those of its memory; at most `batch` at a time, which is what
-    there was memory for. The engine, which has the student's
-    weights, gets the scales as well. A student without scales is returned as it is.
+    there was memory for. The engine, which has the student's weights, gets the scales as well. A
+    student without scales is returned as it is.
     """
     if not student.input_scales:
         return student
@@ -161,7 +161,10 @@ def _ranges(
     for name, each in parts.items():
         ends = np.concatenate(each)
         if not np.isfinite(ends).all():
-            raise ValueError(f"what {name!r} reads of an image is not finite")
+            raise ValueError(
+                f"input_scales: {name!r}: wanted images of which it reads finite numbers, got "
+                "infinity"
+            )
         low, high = np.quantile(ends[:, 0], 1 - share), np.quantile(ends[:, 1], share)
         ranges[name] = float(low), float(high)
     return ranges

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.edge.answers import PREDICT_BATCH, Logits, logits_of
+from pyedge.edge.answers import PREDICT_BATCH, logits_to_keep
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import Checkpoint, read_checkpoint
 from pyedge.edge.footprint import Footprint, largest_batch, needed_bytes, training_batch
@@ -24,7 +24,6 @@ from pyedge.edge.replay import LEAST
 from pyedge.edge.result import LearnResult
 from pyedge.edge.run import Run, Score, result_of
 from pyedge.edge.trainable import arrays_that_change, reached_from, trainable_layers
-from pyedge.images.edge_images import EdgeImages
 from pyedge.student.file import StudentFile
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def learn_lesson(
         most = max(most, needed_bytes(footprint, held, training=False))
     takes(most - footprint.copies)
     if lesson.replay is not None and "J_1" in lesson.parts(options):
-        before = _answers_before(engine, lesson.replay.images, answers, len(student.classes))
+        before = logits_to_keep(engine, lesson.replay.images, answers, len(student.classes))
         replay = lesson.replay.with_answers(before)
         lesson = dataclasses.replace(lesson, replay=replay)
     identity = _identity(student, lesson, options, batches, engine.precision)
@@ -99,17 +98,6 @@ def restore_engine(student: StudentFile, engine: Engine) -> None:
         engine.set_array(name, student.arrays[name])
     engine.set_input_scales(dict(student.input_scales))
     _rest(engine, student)
-
-
-def _answers_before(engine: Engine, images: EdgeImages, batch: int, classes: int) -> Logits:
-    """Return the student's own answers, which a memory's images are to keep; never in 8 bits."""
-    precision = engine.precision
-    if precision != "int8":
-        return logits_of(engine, images, batch, classes)
-    engine.set_precision("float32")
-    found = logits_of(engine, images, batch, classes)
-    engine.set_precision(precision)
-    return found
 
 
 def _rest(engine: Engine, student: StudentFile) -> None:

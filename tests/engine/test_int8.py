@@ -15,7 +15,9 @@ import pytest
 import pyedge
 from pyedge import kernels
 from pyedge.cli import main
+from pyedge.edge.answers import logits_to_keep
 from pyedge.edge.learner import EdgeLearner
+from pyedge.images.edge_images import EdgeImages
 from pyedge.kernels import Engine
 from pyedge.student.archive import write_student
 from pyedge.student.file import StudentFile
@@ -195,6 +197,37 @@ def test_scales_widen_with_what_is_learned_and_are_the_old_ones_after_an_error()
     once = learner.student.input_scales
     learner.learn(pixels, labels, lr=1e-9, steps=1, progress=False)
     assert learner.student.input_scales == once
+
+
+def test_scales_widen_with_what_is_in_the_memory() -> None:
+    kernels.set_isa("reference")
+    pixels, labels = images(60)
+    new = labels == 2
+    dark = pixels[~new] // 8  # standardised like all others, but for noise
+    narrow = {name: (scale / 9, zero) for name, (scale, zero) in student().input_scales.items()}
+    known = dataclasses.replace(student(), input_scales=narrow)
+    memory = pyedge.Memory(per_class=4)
+    memory.add(known, dark, labels[~new])
+    learned = []
+    for kept in (None, memory):
+        learner = EdgeLearner(known, precision="int8")
+        options = {"batch_size": 12, "lr": 1e-9, "steps": 1, "progress": False}
+        learner.learn(pixels[new][:1], labels[new][:1], memory=kept, **options)
+        learned.append(learner.student.input_scales)
+    one, more = learned
+    assert all(more[name][0] >= one[name][0] >= scale for name, (scale, _) in narrow.items())
+    assert more != one
+
+
+def test_logits_to_keep_are_float32s() -> None:
+    kernels.set_isa("reference")
+    pixels, _ = images(6)
+    given = EdgeImages.of(pixels, student().input_shape, labelled=False)
+    engine = student().engine("int8")
+    found = logits_to_keep(engine, given, 4, 3)
+    assert np.array_equal(found, student().engine().predict(pixels))
+    assert engine.precision == "int8"
+    assert not np.array_equal(found, engine.predict(pixels))
 
 
 def test_learner_in_int8_learns_from_float32_features() -> None:
