@@ -110,6 +110,9 @@ def _step(batch: int) -> dict[str, Any]:
         "sums_instructions": step_count.count_sums(batch),
         "half_instructions": step_count.count_half_step(batch),
         "half_sums_instructions": step_count.count_sums(batch, half=True),
+        "answers_instructions": {
+            each: step_count.count_answers(batch, each) for each in ("float32", "half", "int8")
+        },
     }
 
 
@@ -173,6 +176,11 @@ def _step_lines(step: dict[str, Any]) -> list[str]:
     lines.append(
         f"in half precision (BFDOT): {step_share:.2f} of a step's instructions, "
         f"{sums_share:.2f} of those of learning from statistics"
+    )
+    plain, half, int8 = step["answers_instructions"].values()
+    lines.append(
+        f"answers: {plain / step['batch'] / 1e6:.1f} M instructions an image, of which half "
+        f"precision (BFDOT) takes {half / plain:.2f} and 8 bits (SDOT) {int8 / plain:.2f}"
     )
     return lines
 

@@ -1,11 +1,14 @@
-"""How far a 3x3 convolution in 16 bits is off, direct and by Winograd's forms: numpy alone.
+"""How far a 3x3 convolution in 16 and 8 bits is off, direct and by Winograd's forms: numpy alone.
 
     python -m bench.winograd_error [--channels 128] [--filters 64]
 
 Random tiles behind a ReLU, weights as He et al.'s, all in float64 but for the factors of products:
-inputs and weights, or their transforms, are rounded to bfloat16 or float16. Errors are in norm,
-from float64. `saves`: multiplications of the direct form over those that are left, times two for
-two products an instruction, which is what a form could gain on float32's direct one.
+inputs and weights, or their transforms, are rounded to bfloat16, float16 or 8 bits. Errors are in
+norm, from float64. In 8 bits the direct form has a scale for all inputs and one for each filter,
+Winograd's one for each patch and position, and for each position and filter; `static` is
+Winograd's with a scale for each position alone, of all patches. `saves`: multiplications of the
+direct form over those that are left, times two for two products an instruction (four in 8 bits),
+which is what a form could gain on float32's direct one.
 """
 
 from __future__ import annotations
@@ -42,7 +45,10 @@ def main() -> None:
     parser.add_argument("--channels", type=positive, default=128, help="of the input (128)")
     parser.add_argument("--filters", type=positive, default=64, help="64")
     options = parser.parse_args()
-    print(f"{'':32} saves  bfloat16  float16  bfloat16 of inputs, of weights")
+    print(
+        f"{'':32} saves  bfloat16  float16  bfloat16 of inputs, of weights   8 bits   static  "
+        "8 bits of inputs, of weights"
+    )
     for m, points in ((1, ()), *FORMS):
         name = f"F({m}x{m}) {', '.join(f'{p:g}' for p in points)}" if points else "direct"
         case = _case(m, points, options.channels, options.filters)
@@ -50,7 +56,20 @@ def main() -> None:
         saves = 2 * 9 * m * m / (m + 2) ** 2 if points else 2
         both, other = case.off(bfloat16, bfloat16), case.off(_float16, _float16)
         parts = case.off(bfloat16, _exact), case.off(_exact, bfloat16)
-        print(f"{name:32} {saves:5.2f} {both:9.4f} {other:8.5f} {parts[0]:9.4f} {parts[1]:9.4f}")
+        inputs, filters = (in_8_bits(axes) for axes in ((3,), (2,)))
+        if not points:
+            inputs, filters = in_8_bits((0, 1, 2, 3), signed=False), in_8_bits((0, 1, 2))
+        static = in_8_bits((0, 3)) if points else inputs
+        low = [
+            case.off(*each)
+            for each in (
+                (inputs, filters), (static, filters), (inputs, _exact), (_exact, filters)
+            )
+        ]  # fmt: skip
+        print(
+            f"{name:32} {saves:5.2f} {both:9.4f} {other:8.5f} {parts[0]:9.4f} {parts[1]:9.4f}"
+            f"{'':13}" + " ".join(f"{each:8.4f}" for each in low)
+        )
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,20 @@ def bfloat16(x: Array) -> Array:
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
     bits = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16
     return bits.astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+def in_8_bits(axes: tuple[int, ...], *, signed: bool = True) -> Rounding:
+    """Return what rounds to whole numbers of a scale, of which the largest of `axes` is 127.
+
+    Or 255, of numbers that have no sign.
+    """
+    steps = 127 if signed else 255
+
+    def rounding(x: Array) -> Array:
+        scale = np.abs(x).max(axis=axes, keepdims=True) / steps
+        return np.rint(x / np.where(scale > 0, scale, 1)) * scale
+
+    return rounding
 
 
 def _float16(x: Array) -> Array:

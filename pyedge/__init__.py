@@ -35,6 +35,7 @@ _EDGE = {
     "Memory": "pyedge.edge.replay_memory",
     "Statistics": "pyedge.statistics.sums",
     "StudentFile": "pyedge.student.file",
+    "add_int8": "pyedge.edge.add_int8",
     "add_statistics": "pyedge.edge.add_statistics",
     "make_category": "pyedge.edge.category_making",
     "merge_statistics": "pyedge.statistics.merging",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from pyedge.cloud.training.train import train
     from pyedge.cloud.training.train_options import TrainOptions, TransferOptions
     from pyedge.cloud.training.transfer import transfer
+    from pyedge.edge.add_int8 import add_int8
     from pyedge.edge.add_statistics import add_statistics
     from pyedge.edge.category_making import make_category
     from pyedge.edge.learn_options import LearnOptions
@@ -118,6 +120,7 @@ __all__ = [
     "TrainOptions",
     "TransferOptions",
     "__version__",
+    "add_int8",
     "add_statistics",
     "compress",
     "evaluate",

@@ -38,6 +38,7 @@ __all__ = [
     "cpus",
     "fma_rate",
     "half_type",
+    "int8_type",
     "isa",
     "num_threads",
     "plain_sum",
@@ -110,6 +111,15 @@ def half_type() -> str | None:
     reference, which emulates it.
     """
     return _core.half_type()
+
+
+def int8_type() -> str | None:
+    """Name the products of 8-bit numbers on the instruction set in use; None: it has none.
+
+    "vnni" on avx512 where the CPU has AVX512-VNNI, "dotprod" on neon where it has SDOT, "emulated"
+    on reference.
+    """
+    return _core.int8_type()
 
 
 def available_isas() -> tuple[str, ...]:

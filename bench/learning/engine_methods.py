@@ -33,7 +33,7 @@ def names(images: ImageSet) -> list[str]:
 class OnEngine(Method):
     """A learner with one thread; this class learns nothing."""
 
-    precision: Literal["float32", "half"] = "float32"
+    precision: Literal["float32", "half", "int8"] = "float32"
 
     def __init__(self, *, teachers_rows: bool = False) -> None:
         self._all_rows = teachers_rows
@@ -41,8 +41,11 @@ class OnEngine(Method):
     def start(self, start: Start) -> None:
         self._start = start
         self._known = start.protocol.base
-        file = start.made.whole if self._all_rows else start.made.base
-        self.learner = pyedge.EdgeLearner(file, threads=1, precision=self.precision)
+        student = pyedge.read_student(start.made.whole if self._all_rows else start.made.base)
+        if self.precision == "int8":  # these images tell how large its numbers are
+            base = start.val.only_classes(range(start.protocol.base))
+            student = pyedge.add_int8(student, pixels(base))
+        self.learner = pyedge.EdgeLearner(student, threads=1, precision=self.precision)
 
     def experience(self, images: ImageSet, classes: Sequence[int]) -> None:
         self.add(images, classes)

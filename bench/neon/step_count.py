@@ -107,6 +107,13 @@ def count_half_step(batch: int) -> int:
     return _counted(str(batch), "half")[0].total()
 
 
+def count_answers(batch: int, precision: str = "float32") -> int:
+    """Count the instructions of a batch's logits. Raises as `count_step` does."""
+    return _counted(str(batch), "answers", *([] if precision == "float32" else [precision]))[
+        0
+    ].total()
+
+
 def _counted(*arguments: str) -> tuple[Counter[str], Counter[str]]:
     command = [EMULATOR, "-cpu", "max", "-d", "in_asm,exec,nochain", str(build()), *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:

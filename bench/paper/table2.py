@@ -7,9 +7,11 @@ L1 norm stand with the network that they come from, which is trained again as it
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from torch import nn
 
@@ -19,6 +21,10 @@ from bench.paper.cutting import Cutting
 from bench.paper.rows import Figures, Row, Workshops, accuracies, percent
 from bench.paper.systems import AS_WRITTEN, LONGER, TRANSFER, System, quantized_distillation
 from bench.paper.workshop import Trained, Workshop
+from pyedge import kernels
+from pyedge.cloud.compression.student import Student
+from pyedge.cloud.exporting.export import export
+from pyedge.edge.learner import EdgeLearner
 from pyedge.models import count_parameters
 
 L1_SHARES = (0.1, 0.5)  # Li et al. take out few filters of ResNet-110; half shows what is left then
@@ -51,6 +57,8 @@ def rows(shops: Workshops) -> list[Row]:
         found.append(Row("cifar", label, partial(_student, shop, Cutting(P), system), ours=True))
         run = partial(_post_mortem, shop, Cutting(P), system, OUR_BITS)
         found.append(Row("cifar", f"{label}, {OUR_BITS} bits", run, ours=True))
+        run = partial(_on_engine, shop, Cutting(P), system)
+        found.append(Row("cifar", f"{label}, computed in {OUR_BITS} bits", run, ours=True))
     return found
 
 
@@ -93,6 +101,40 @@ def _post_mortem_teacher(shop: Workshop, bits: int, seed: int) -> Figures:
 
 def _post_mortem(shop: Workshop, cutting: Cutting, system: System, bits: int, seed: int) -> Figures:
     return _quantized(shop, shop.taught(cutting, system, seed).network, bits)
+
+
+def _on_engine(shop: Workshop, cutting: Cutting, system: System, seed: int) -> Figures:
+    """A student's file in 8 bits, whose answers the engine computes in 8 bits where it can.
+
+    Bytes are the file's, with all that is in it.
+    """
+    network = shop.taught(cutting, system, seed).network
+    assert isinstance(network, Student)
+    precision: Literal["int8", "float32"] = "int8" if kernels.int8_type() else "float32"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.pyedge"
+        train = shop.parts.train
+        export(
+            network,
+            path,
+            classes=train.classes,
+            preprocessing="image",
+            input_shape=train.images.shape[1:],
+            int8=shop.parts.val,
+        )
+        learner = EdgeLearner(path, precision=precision)
+        found = {
+            part: percent(learner.evaluate(getattr(shop.parts, part)).accuracy)
+            for part in ("test", "val")
+        }
+        size = path.stat().st_size
+    return {
+        "accuracy": found["test"],
+        "last": found["test"],
+        "val": found["val"],
+        "parameters": count_parameters(network),
+        "bytes": size,
+    }
 
 
 def _quantized(shop: Workshop, network: nn.Module, bits: int) -> Figures:

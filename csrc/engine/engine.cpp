@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -52,7 +53,39 @@ void Engine::set_precision(Precision precision) {
         std::string("set_precision: precision: wanted float32, since the ") + network_.table.name +
         " path of this CPU has no half precision, got half");
   }
+  if (precision == Precision::int8 && int8_kernels(network_.table) == nullptr) {
+    throw std::invalid_argument(
+        std::string("set_precision: precision: wanted float32, since the ") + network_.table.name +
+        " path of this CPU has no products of 8 bits, got int8");
+  }
+  if (precision == Precision::int8 &&
+      std::none_of(network_.input_scales.begin(), network_.input_scales.end(),
+                   [](const InputScale& input) { return input.scale > 0.0f; })) {
+    throw std::invalid_argument(
+        "set_precision: precision: wanted float32 or half, since no input has a scale, got int8");
+  }
   precision_ = precision;
+  forget_plans();
+}
+
+void Engine::set_input_scales(const std::map<std::string, InputScale>& scales) {
+  if (precision_ == Precision::int8 && scales.empty()) {
+    throw std::invalid_argument(
+        "set_input_scales: scales: wanted one at least in 8 bits, got none");
+  }
+  std::vector<InputScale> found(network_.graph.nodes.size());
+  for (const auto& [name, input] : scales) {
+    if (!(input.scale >= std::numeric_limits<float>::min()) || !std::isfinite(1.0f / input.scale) ||
+        !std::isfinite(input.scale) || input.zero_point < 0 || input.zero_point > 255) {
+      throw std::invalid_argument("set_input_scales: '" + name +
+                                  "': wanted a scale above 0 and a zero point from 0 to 255, got " +
+                                  std::to_string(input.scale) + " and " +
+                                  std::to_string(input.zero_point));
+    }
+    found[at(network_.program.steps[at(weighted_step(name))].node)] = input;
+  }
+  network_.input_scales = found;
+  for (Weights& weights : network_.weights) weights.forward_version = 0;  // scales are packed too
   forget_plans();
 }
 
@@ -85,8 +118,7 @@ void Engine::set_preprocessing(const Preprocessing& preprocessing) {
 }
 
 void Engine::forget_plans() {
-  plans_[0].reset();
-  plans_[1].reset();
+  for (std::unique_ptr<BatchPlan>& each : plans_) each.reset();
   arena_ = Buffer();
   gradients_ready_ = false;
 }
@@ -95,15 +127,23 @@ std::int64_t Engine::classes() const {
   return network_.program.tensors[at(network_.program.output.tensor)].c;
 }
 
-Wishes Engine::wishes(bool training) const {
+Wishes Engine::wishes(For what) const {
+  const bool training = what == For::learning;
   Wishes w;
   w.training = training;
+  w.apart = what == For::apart;
   if (precision_ == Precision::half) {
-    (training ? w.half_gradient : w.half_forward) = half_kernels(network_.table);
+    (training ? w.half_gradient : w.half_forward) =
+        what == For::apart ? nullptr : half_kernels(network_.table);
   }
   w.batch_statistics = training && statistics_ == Statistics::of_batch;
   for (const Step& step : network_.program.steps) {
     w.step_learns.push_back(step.op->learns() && network_.trainable[at(step.node)]);
+    if (precision_ == Precision::int8 && what == For::answers) {
+      const InputScale input = step.node < 0 ? InputScale{} : network_.input_scales[at(step.node)];
+      const bool scaled = input.scale > 0.0f && step.op->convolves();
+      w.int8_forward.push_back({scaled ? int8_kernels(network_.table) : nullptr, input});
+    }
   }
   for (const Norm& norm : network_.program.norms)
     w.norm_learns.push_back(network_.trainable[at(norm.node)]);
@@ -111,12 +151,16 @@ Wishes Engine::wishes(bool training) const {
 }
 
 std::int64_t Engine::memory(std::int64_t n, bool training) const {
-  return new_plan(n, training, num_threads()).floats * static_cast<std::int64_t>(sizeof(float));
+  const auto floats = [&](For what) { return new_plan(n, what, num_threads()).floats; };
+  std::int64_t most = floats(training ? For::learning : For::answers);
+  // the features of answers in 8 bits are float32's
+  if (!training && precision_ == Precision::int8) most = std::max(most, floats(For::watched));
+  return most * static_cast<std::int64_t>(sizeof(float));
 }
 
 std::int64_t Engine::weight_bytes() const {
   // packed copies come with the first step; they are counted from the beginning
-  const Plan training = new_plan(1, true, 1).each;
+  const Plan training = new_plan(1, For::learning, 1).each;
   std::int64_t floats = 0;
   for (std::size_t i = 0; i < network_.program.steps.size(); ++i) {
     if (network_.program.steps[i].op->convolves()) {
@@ -132,21 +176,20 @@ std::int64_t Engine::weight_bytes() const {
   return bytes + network_.parameters.bytes();
 }
 
-BatchPlan Engine::new_plan(std::int64_t n, bool training, int workers) const {
-  return make_plan(network_.graph, network_.program, wishes(training), n, micro_batch_,
-                   network_.table, workers);
+BatchPlan Engine::new_plan(std::int64_t n, For what, int workers) const {
+  return make_plan(network_.graph, network_.program, wishes(what), n, micro_batch_, network_.table,
+                   workers);
 }
 
-const BatchPlan& Engine::plan(std::int64_t n, bool training) {
+const BatchPlan& Engine::plan(std::int64_t n, For what) {
   const int workers = num_threads();
   if (workers != workers_) {
-    plans_[0].reset();
-    plans_[1].reset();
+    for (std::unique_ptr<BatchPlan>& each : plans_) each.reset();
     workers_ = workers;
   }
-  std::unique_ptr<BatchPlan>& mine = plans_[training ? 1 : 0];
+  std::unique_ptr<BatchPlan>& mine = plans_[static_cast<std::size_t>(what)];
   if (!mine || mine->n != n) {
-    mine = std::make_unique<BatchPlan>(new_plan(n, training, workers));
+    mine = std::make_unique<BatchPlan>(new_plan(n, what, workers));
   }
   if (arena_.floats() < mine->floats) {
     arena_ = Buffer();  // not both at once
@@ -178,6 +221,16 @@ int Engine::linear_step(const std::optional<std::string>& node) const {
       "name the node");
 }
 
+int Engine::weighted_step(const std::string& node) const {
+  const std::vector<Step>& steps = network_.program.steps;
+  const auto found = std::find_if(steps.begin(), steps.end(), [&](const Step& s) {
+    return s.node >= 0 && s.op->learns() && network_.graph.nodes[at(s.node)].name == node;
+  });
+  if (found != steps.end()) return static_cast<int>(found - steps.begin());
+  throw std::invalid_argument("set_input_scales: no conv2d or linear node is called '" + node +
+                              "'");
+}
+
 std::int64_t Engine::feature_count(int linear_step) const {
   const Tensor& t =
       network_.program.tensors[at(network_.program.steps[at(linear_step)].in[0].tensor)];
@@ -185,17 +238,34 @@ std::int64_t Engine::feature_count(int linear_step) const {
 }
 
 void Engine::predict(const ImageBatch& images, float* logits) {
-  answer(images, {}, logits);
+  answer(images, {}, For::answers, logits);
 }
 
 void Engine::features(const ImageBatch& images, int linear_step, float* features, float* logits) {
-  answer(images, {linear_step, features}, logits);
+  answer(images, {linear_step, features, {}},
+         precision_ == Precision::int8 ? For::watched : For::answers, logits);
 }
 
-void Engine::answer(const ImageBatch& images, const Watched& watched, float* logits) {
+std::map<std::string, std::vector<float>> Engine::input_ranges(const ImageBatch& images) {
+  std::map<std::string, std::vector<float>> found;
+  Watched watched;
+  for (std::size_t i = 0; i < network_.program.steps.size(); ++i) {
+    const StepOf of = network_.of(static_cast<int>(i));
+    watched.ranges.push_back(nullptr);
+    if (!of.step.op->convolves() || conv_shape(of, 1).groups > 1) continue;
+    std::vector<float>& mine = found[of.node().name];
+    mine.resize(static_cast<std::size_t>(2 * images.n));
+    watched.ranges.back() = mine.data();
+  }
+  std::vector<float> logits(static_cast<std::size_t>(images.n * classes()));
+  answer(images, watched, For::apart, logits.data());
+  return found;
+}
+
+void Engine::answer(const ImageBatch& images, const Watched& watched, For what, float* logits) {
   if (images.n == 0) return;
   gradients_ready_ = false;  // the arena is used anew
-  const BatchPlan& batch = plan(images.n, false);
+  const BatchPlan& batch = plan(images.n, what);
   Pass pass(network_, arena_.data(), preprocessing_, Statistics::running, images, nullptr, watched,
             profile_);
   const int output = network_.program.output.tensor;
@@ -211,7 +281,7 @@ void Engine::answer(const ImageBatch& images, const Watched& watched, float* log
 
 StepResult Engine::step(const ImageBatch& images, const Knowledge& knowledge) {
   gradients_ready_ = false;
-  const BatchPlan& batch = plan(images.n, true);
+  const BatchPlan& batch = plan(images.n, For::learning);
   Pass pass(network_, arena_.data(), preprocessing_, statistics_, images, &knowledge, {}, profile_);
   batch.for_each([&](const Plan& p, std::int64_t first) { pass.forward(p, first); });
   StepResult result = pass.losses(batch.each);

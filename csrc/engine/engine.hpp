@@ -28,7 +28,7 @@ class NotFinite : public std::invalid_argument {
   const char* quantity;  // "the loss" or "a gradient"
 };
 
-enum class Precision { float32, half };
+enum class Precision { float32, half, int8 };
 
 class Engine {
  public:
@@ -43,8 +43,12 @@ class Engine {
   // step's own forward pass stays in float32: its rounding turns ReLUs over, and losses that are
   // differences of nearly equal numbers make much of the rest (docs/half.md). Throws
   // std::invalid_argument where the instruction set that the engine was made with has no half
-  // precision.
+  // precision. In 8 bits are answers alone, not the features that are watched: what is learned from
+  // stays in float32. Throws as well where no input has a scale.
   void set_precision(Precision precision);
+  // Of the inputs of convolutions and linear nodes, by name; those without one stay in float32 in 8
+  // bits. Throws std::invalid_argument.
+  void set_input_scales(const std::map<std::string, InputScale>& scales);
   Precision precision() const { return precision_; }
   void set_optimizer(const OptimizerSettings& settings);
   void set_preprocessing(const Preprocessing& preprocessing);
@@ -65,6 +69,9 @@ class Engine {
   // predict's logits, and what that step read, in the order of its weight's columns:
   // features [n, feature_count]
   void features(const ImageBatch& images, int linear_step, float* features, float* logits);
+  // The least and the largest number, 0 among them, that each layer reads of each image [n, 2], by
+  // the names of the convolutions and linear nodes that can run in 8 bits. In float32.
+  std::map<std::string, std::vector<float>> input_ranges(const ImageBatch& images);
   // Losses and gradients; changes no weight. Throws std::invalid_argument for what is not finite.
   StepResult step(const ImageBatch& images, const Knowledge& knowledge);
   void update(double lr);  // throws std::logic_error without gradients
@@ -85,11 +92,15 @@ class Engine {
   std::vector<OperationTime> take_profile() { return profile_.take(); }
 
  private:
-  Wishes wishes(bool training) const;
-  BatchPlan new_plan(std::int64_t n, bool training, int workers) const;
-  const BatchPlan& plan(std::int64_t n, bool training);
+  // What a pass is for: watched is an answer whose features are wanted, apart one in which no step
+  // hides another's result.
+  enum class For { answers, learning, watched, apart };
+  int weighted_step(const std::string& node) const;
+  Wishes wishes(For what) const;
+  BatchPlan new_plan(std::int64_t n, For what, int workers) const;
+  const BatchPlan& plan(std::int64_t n, For what);
   void forget_plans();
-  void answer(const ImageBatch& images, const Watched& watched, float* logits);
+  void answer(const ImageBatch& images, const Watched& watched, For what, float* logits);
 
   Network network_;
   Statistics statistics_ = Statistics::running;  // of batch norms while it learns
@@ -97,7 +108,7 @@ class Engine {
   Preprocessing preprocessing_;
   std::int64_t micro_batch_ = 0;
   Precision precision_ = Precision::float32;
-  std::unique_ptr<BatchPlan> plans_[2];  // inference, training: of the last batch size
+  std::unique_ptr<BatchPlan> plans_[4];  // by what they are for, of the last batch size
   Buffer arena_;
   int workers_ = 0;
   bool gradients_ready_ = false;

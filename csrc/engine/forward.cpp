@@ -46,6 +46,7 @@ void Pass::forward(const Plan& plan, std::int64_t first) {
     float* scratch = arena_ + plan.scratch_at[i];
     pack_forward(*this, index, scratch);
     if (index == watched_.step) timed("features", "forward", [&] { copy_features(); });
+    if (!watched_.ranges.empty()) timed("ranges", "forward", [&] { note_ranges(index); });
     // a batch's statistics are not there before the last image is
     const bool statistics = statistics_ == Statistics::of_batch;
     if (!statistics) {
@@ -143,6 +144,22 @@ void Pass::copy_features() const {
     for (std::int64_t c = 0; c < t.c; ++c) {
       for (std::int64_t y = 0; y < pixels; ++y) to[c * pixels + y] = from[y * t.stride + c];
     }
+  });
+}
+
+// Of what the step is about to read.
+void Pass::note_ranges(int step) const {
+  float* ranges = watched_.ranges[at(step)];
+  if (ranges == nullptr) return;
+  const View& view = network_.program.steps[at(step)].in[0];
+  const Tensor& t = network_.tensor(view.tensor);
+  parallel_for_workers(plan_->n, [&](std::int64_t i, int) {
+    const ImageView image = seen(view, i);
+    std::vector<float> read(static_cast<std::size_t>(t.image()));
+    table().copy_region({image.data, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, read.data()});
+    float* to = ranges + 2 * (first_ + i);
+    to[0] = to[1] = 0.0f;
+    for (const float x : read) to[0] = std::min(to[0], x), to[1] = std::max(to[1], x);
   });
 }
 

@@ -6,10 +6,10 @@
 
 #include "engine/program.hpp"
 #include "engine/steps/operator.hpp"
+#include "kernels/dispatch/half_kernels.hpp"
+#include "kernels/dispatch/int8_kernels.hpp"
 
 namespace pyedge {
-
-struct HalfKernels;
 
 // What decides about the backward pass, beside the program.
 struct Wishes {
@@ -20,6 +20,8 @@ struct Wishes {
   // of convolutions; null: float32
   const HalfKernels* half_forward = nullptr;
   const HalfKernels* half_gradient = nullptr;  // of their inputs
+  std::vector<Int8Forward> int8_forward;       // by step, or empty
+  bool apart = false;                          // no chains: every step's result is a map
 };
 
 // Outlived by what it is made of.

@@ -21,6 +21,7 @@ Graph checked(Graph graph) {
 Network::Network(Graph given)
     : graph(checked(std::move(given))), table(kernel_table()), program(lower(graph, table)) {
   trainable.assign(graph.nodes.size(), false);
+  input_scales.resize(graph.nodes.size());
   for (std::size_t i = 0; i < program.steps.size(); ++i) {
     const StepOf step = of(static_cast<int>(i));
     weights.push_back(step.step.op->add_weights(step, parameters));

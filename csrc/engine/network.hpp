@@ -9,6 +9,7 @@
 #include "engine/program.hpp"
 #include "engine/steps/operator.hpp"
 #include "engine/weights.hpp"
+#include "kernels/dispatch/int8_kernels.hpp"
 #include "kernels/dispatch/kernel_table.hpp"
 
 namespace pyedge {
@@ -36,9 +37,10 @@ struct Network {
   const KernelTable& table;
   Program program;
   Parameters parameters;
-  std::vector<NormState> norms;  // by norm
-  std::vector<Weights> weights;  // by step
-  std::vector<bool> trainable;   // by node
+  std::vector<NormState> norms;          // by norm
+  std::vector<Weights> weights;          // by step
+  std::vector<bool> trainable;           // by node
+  std::vector<InputScale> input_scales;  // by node, 0: it has none
 };
 
 }  // namespace pyedge

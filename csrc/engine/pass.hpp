@@ -23,10 +23,12 @@ struct StepResult {
   std::vector<int> pairs;  // the chosen block of each group
 };
 
-// A linear step whose input is wanted too: features [batch, feature_count].
+// What is wanted of steps' inputs: of a linear one all of it, features [batch, feature_count]; by
+// step the least and the largest number of each image, 0 among them, ranges [batch, 2] or null.
 struct Watched {
   int step = -1;
   float* features = nullptr;
+  std::vector<float*> ranges;
 };
 
 class Pass {
@@ -79,6 +81,7 @@ class Pass {
   ImageWork step_work(int step) const;
   void gather_statistics(int tensor) const;
   void copy_features() const;
+  void note_ranges(int step) const;
 
   void begin_gradients();
   void backward_together(std::size_t first, std::size_t end);

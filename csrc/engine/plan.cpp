@@ -87,7 +87,7 @@ void Planner::find_hosts() {
   plan_.host.resize(program_.steps.size());
   plan_.streams.resize(program_.steps.size());
   if (wishes_.training && wishes_.batch_statistics) return;
-  plan_.chains = find_chains(graph_, program_, needs_, plan_.n, workers_);
+  if (!wishes_.apart) plan_.chains = find_chains(graph_, program_, needs_, plan_.n, workers_);
   for (std::size_t i = 0; i < program_.steps.size(); ++i) {
     if (plan_.chain_of(static_cast<int>(i)) != nullptr) continue;
     const Step& step = program_.steps[i];
@@ -301,7 +301,8 @@ std::int64_t images_at_once(const Graph& graph, const Program& program, const Wi
   constexpr std::int64_t cache_floats = 1 << 21;
   std::vector<bool> hidden(program.tensors.size());
   std::vector<Chain> chains;
-  if (!wishes.training) chains = find_chains(graph, program, Needs(graph, program, wishes), 1, 1);
+  if (!wishes.training && !wishes.apart)
+    chains = find_chains(graph, program, Needs(graph, program, wishes), 1, 1);
   for (const Chain& chain : chains) {
     for (const int step : {chain.from, chain.depthwise}) {
       if (step >= 0 && chain.hides(step)) hidden[at(program.steps[at(step)].out)] = true;

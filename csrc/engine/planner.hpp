@@ -28,6 +28,9 @@ class Planner {
   // How convolutions run, null: in float32.
   const HalfKernels* half_forward() const { return wishes_.half_forward; }
   const HalfKernels* half_gradient() const { return wishes_.half_gradient; }
+  Int8Forward int8_forward(int step) const {
+    return wishes_.int8_forward.empty() ? Int8Forward{} : wishes_.int8_forward[at(step)];
+  }
   bool learns(int step) const { return wishes_.step_learns[at(step)]; }
   bool wants(const View& view) const { return needs_.wants(view); }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "engine/buffer.hpp"
+#include "kernels/conv/conv2d.hpp"
 
 namespace pyedge {
 
@@ -12,7 +13,7 @@ struct Weights {
   // of convolutions; each of a version of the weight
   Buffer forward, backward;
   std::uint64_t forward_version = 0, backward_version = 0;
-  bool forward_half = false, backward_half = false;  // in half precision
+  Numbers forward_numbers = Numbers::float32, backward_numbers = Numbers::float32;
 };
 
 }  // namespace pyedge

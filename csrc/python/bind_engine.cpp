@@ -122,6 +122,36 @@ py::tuple features(GuardedEngine& guarded, const py::array& images, const std::o
   return py::make_tuple(read, logits);
 }
 
+ContiguousFloats shaped(const std::vector<std::int64_t>& shape, const std::vector<float>& values) {
+  ContiguousFloats array(shape);
+  std::copy(values.begin(), values.end(), array.mutable_data());
+  return array;
+}
+
+py::dict input_ranges(GuardedEngine& guarded, const py::array& images,
+                      const std::optional<Rows>& rows, bool channels_last) {
+  const pyedge::ImageBatch batch = image_batch(guarded.fixed(), images, rows, channels_last);
+  std::map<std::string, std::vector<float>> found;
+  {
+    const WithoutGil released;
+    guarded.use("input_ranges", [&](Engine& engine) { found = engine.input_ranges(batch); });
+  }
+  py::dict ranges;
+  for (const auto& [name, values] : found) {
+    ranges[py::str(name)] = shaped({batch.n, 2}, values);
+  }
+  return ranges;
+}
+
+void set_input_scales(GuardedEngine& guarded,
+                      const std::map<std::string, std::pair<double, int>>& scales) {
+  std::map<std::string, pyedge::InputScale> given;
+  for (const auto& [name, each] : scales) {
+    given[name] = {static_cast<float>(each.first), each.second};
+  }
+  guarded.use("set_input_scales", [&](Engine& engine) { engine.set_input_scales(given); });
+}
+
 py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows, bool channels_last,
               const std::optional<py::array_t<std::int32_t, py::array::c_style>>& shift,
               const std::optional<py::array_t<bool, py::array::c_style>>& flip,
@@ -202,12 +232,6 @@ py::dict step(GuardedEngine& guarded, const py::array& images, const Rows& rows,
   found["pairs"] = result.pairs;
   found["gradient_norm"] = result.gradient_norm;
   return found;
-}
-
-ContiguousFloats shaped(const std::vector<std::int64_t>& shape, const std::vector<float>& values) {
-  ContiguousFloats array(shape);
-  std::copy(values.begin(), values.end(), array.mutable_data());
-  return array;
 }
 
 void set_optimizer(GuardedEngine& guarded, const std::string& kind, double momentum, bool nesterov,
@@ -352,10 +376,11 @@ void register_engine(py::module_& module) {
       .def(
           "set_precision",
           [](GuardedEngine& guarded, const std::string& precision) {
-            require_choice(precision, "set_precision: precision", {"float32", "half"});
+            require_choice(precision, "set_precision: precision", {"float32", "half", "int8"});
             guarded.use("set_precision", [&](Engine& engine) {
-              engine.set_precision(precision == "half" ? pyedge::Precision::half
-                                                       : pyedge::Precision::float32);
+              engine.set_precision(precision == "half"   ? pyedge::Precision::half
+                                   : precision == "int8" ? pyedge::Precision::int8
+                                                         : pyedge::Precision::float32);
             });
           },
           py::arg("precision"))
@@ -363,8 +388,11 @@ void register_engine(py::module_& module) {
                              [](GuardedEngine& guarded) {
                                const auto found = guarded.use(
                                    "precision", [](Engine& engine) { return engine.precision(); });
-                               return found == pyedge::Precision::half ? "half" : "float32";
+                               return found == pyedge::Precision::half   ? "half"
+                                      : found == pyedge::Precision::int8 ? "int8"
+                                                                         : "float32";
                              })
+      .def("set_input_scales", &set_input_scales, py::arg("scales"))
       .def("set_optimizer", &set_optimizer, py::arg("kind") = "sgd", py::arg("momentum") = 0.9,
            py::arg("nesterov") = true, py::arg("weight_decay") = 5e-4, py::arg("beta1") = 0.9,
            py::arg("beta2") = 0.999, py::arg("epsilon") = 1e-8, py::arg("clip") = 5.0)
@@ -387,6 +415,8 @@ void register_engine(py::module_& module) {
            py::arg("channels_last") = false)
       .def("features", &features, py::arg("images"), py::arg("rows").noconvert() = py::none(),
            py::arg("channels_last") = false, py::arg("node") = py::none())
+      .def("input_ranges", &input_ranges, py::arg("images"),
+           py::arg("rows").noconvert() = py::none(), py::arg("channels_last") = false)
       .def("step", &step, py::arg("images"), py::arg("rows").noconvert(),
            py::arg("channels_last") = false, py::arg("shift").noconvert() = py::none(),
            py::arg("flip").noconvert() = py::none(), py::arg("labels").noconvert() = py::none(),

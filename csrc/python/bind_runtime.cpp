@@ -26,6 +26,11 @@ void register_runtime(py::module_& module) {
     if (half == nullptr) return py::none();
     return py::str(half->type);
   });
+  module.def("int8_type", []() -> py::object {
+    const pyedge::Int8Kernels* int8 = pyedge::int8_kernels(pyedge::kernel_table());
+    if (int8 == nullptr) return py::none();
+    return py::str(int8->type);
+  });
   module.def("available_isas", &pyedge::available_isas);
   module.def("set_isa", &pyedge::set_isa, py::arg("name"));
   module.def("num_threads", &pyedge::num_threads);

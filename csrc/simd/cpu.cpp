@@ -56,7 +56,15 @@ bool cpu_has_avx512_bf16() {
   return cpu_has_avx512() && cpuid(7).a >= 1 && all(cpuid(7, 1).a, bf16);
 }
 
+bool cpu_has_avx512_vnni() {
+  constexpr unsigned vnni = 1u << 11;
+  return cpu_has_avx512() && all(cpuid(7).c, vnni);
+}
+
 bool cpu_has_neon_bf16() {
+  return false;
+}
+bool cpu_has_neon_dotprod() {
   return false;
 }
 
@@ -75,11 +83,23 @@ bool cpu_has_avx512() {
 bool cpu_has_avx512_bf16() {
   return false;
 }
+bool cpu_has_avx512_vnni() {
+  return false;
+}
 
 bool cpu_has_neon_bf16() {
 #if defined(__aarch64__) && defined(__linux__)
   constexpr unsigned long bf16 = 1ul << 14;  // HWCAP2_BF16, which older headers do not have
   return (getauxval(AT_HWCAP2) & bf16) != 0;
+#else
+  return false;
+#endif
+}
+
+bool cpu_has_neon_dotprod() {
+#if defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long dotprod = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & dotprod) != 0;
 #else
   return false;
 #endif

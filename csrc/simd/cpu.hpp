@@ -7,6 +7,9 @@ namespace pyedge {
 bool cpu_has_avx2();    // AVX2, FMA and F16C, registers saved by the operating system
 bool cpu_has_avx512();  // F, DQ, BW, VL, registers saved by the operating system
 bool cpu_has_avx512_bf16();
-bool cpu_has_neon_bf16();  // BFDOT; known on Linux and Android alone
+bool cpu_has_avx512_vnni();
+// known on Linux and Android alone
+bool cpu_has_neon_bf16();     // BFDOT
+bool cpu_has_neon_dotprod();  // SDOT
 
 }  // namespace pyedge

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -149,5 +150,59 @@ void on_each_case(const std::vector<ConvSizes>& shapes, const std::vector<int>& 
   });
   pyedge::set_num_threads(2);
 }
+
+// Of convolutions in 16 and 8 bits.
+inline const std::vector<ConvSizes>& low_precision_shapes() {
+  static const std::vector<ConvSizes> all{
+      {2, 1, 1, 1, 1, 1, 1},
+      {2, 3, 5, 4, 3, 1, 1},
+      {1, 17, 33, 5, 4, 1, 1},
+      {2, 5, 7, 6, 5, 3, 3, 1, 1},
+      {1, 4, 16, 7, 9, 3, 3, 2, 1},
+      {1, 15, 31, 3, 3, 3, 3, 1, 1},
+      {2, 6, 5, 9, 7, 1, 1, 3, 0},
+      {1, 3, 4, 7, 8, 2, 3, 3, 2},
+      {2, 7, 9, 3, 2, 5, 4, 1, 2},
+      {1, 5, 6, 9, 9, 3, 3, 1, 2, 2},
+      {1, 64, 64, 9, 8, 3, 3, 2, 1},
+      // the window covers the image; many rows of pixels
+      {5, 6, 10, 3, 4, 3, 4},
+      {171, 3, 2, 2, 1, 2, 1},
+      {2, 9, 70, 14, 13, 1, 1},
+      // wide enough for Winograd
+      {2, 68, 75, 8, 8, 3, 3, 1, 1},
+      {1, 80, 65, 7, 10, 3, 3, 1, 0},
+      {5, 66, 68, 4, 3, 3, 3, 1, 1},
+      {2, 66, 68, 22, 38, 3, 3, 1, 1},
+      {3, 300, 96, 6, 5, 3, 3, 1, 1},
+      // groups stay in float32
+      {2, 12, 12, 5, 6, 3, 3, 1, 1, 1, 4},
+  };
+  return all;
+}
+
+// body(packed weights, scratch memory) of a convolution that leaves what lies behind both alone.
+template <typename Conv, typename Body>
+void run_packed(const Conv& conv, const ConvCase& c, const Body& body) {
+  Scratch packed(conv.packed_floats()), scratch(conv.scratch_floats()),
+      spread(conv.pack_scratch_floats());
+  conv.pack(c.weights.data(), packed.data(), spread.data());
+  body(packed.data(), scratch.data());
+  CHECK(packed.whole() && spread.whole());
+  CHECK(scratch.whole());
+}
+
+// How far a map lies from what is wanted, in norm.
+class Distance {
+ public:
+  void add(double wanted, double found) {
+    difference_ += (wanted - found) * (wanted - found);
+    square_ += wanted * wanted;
+  }
+  bool within(double share) const { return std::sqrt(difference_) <= share * std::sqrt(square_); }
+
+ private:
+  double difference_ = 0.0, square_ = 0.0;
+};
 
 }  // namespace check

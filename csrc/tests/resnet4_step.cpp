@@ -2,11 +2,13 @@
 // instructions of the second under emulation: resnet4_step BATCH. The last conv of each group and
 // the classifier learn (Sec. 4.1) from four float16 candidates a group; weights and knowledge are
 // random. resnet4_step BATCH sums: what learning from statistics does with a batch, a forward pass
-// and the second moments of the features. "half" after either: in half precision.
+// and the second moments of the features. resnet4_step BATCH answers: a batch's logits. "half"
+// after any: in half precision; "int8" after answers: in 8 bits.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <string>
 #include <utility>
@@ -212,15 +214,42 @@ bool add_up(pyedge::Engine& engine, const Lesson& lesson) {
   return std::any_of(once.begin(), once.end(), [](std::int64_t value) { return value != 0; });
 }
 
+// Scales that hold all that the engine's layers read of these images.
+std::map<std::string, pyedge::InputScale> scales_of(pyedge::Engine& engine, const Lesson& lesson) {
+  std::map<std::string, pyedge::InputScale> scales;
+  for (const auto& [name, ends] : engine.input_ranges(lesson.images())) {
+    const float low = *std::min_element(ends.begin(), ends.end());
+    const float scale = (*std::max_element(ends.begin(), ends.end()) - low) / 255.0f;
+    scales[name] = {scale, static_cast<std::int32_t>(std::lrintf(-low / scale))};
+  }
+  return scales;
+}
+
+// Returns whether a second pass gives what the first gave.
+bool answer(pyedge::Engine& engine, const Lesson& lesson) {
+  const auto size = lesson.rows.size() * static_cast<std::size_t>(classes);
+  std::vector<float> first(size), second(size);
+  engine.predict(lesson.images(), first.data());
+  count_from_here();
+  engine.predict(lesson.images(), second.data());
+  count_to_here();
+  return first == second;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   const bool half = words.size() > 1 && words.back() == "half";
-  const std::size_t left = words.size() - (half ? 1 : 0);
-  const bool sums = left == 2 && words[1] == "sums";
-  const long n = left == 1 || sums ? std::atol(argv[1]) : 0;
-  if (n < 1) return std::puts("usage: resnet4_step BATCH [sums] [half]"), EXIT_FAILURE;
+  const bool int8 = words.size() > 2 && words.back() == "int8";
+  const std::size_t left = words.size() - (half || int8 ? 1 : 0);
+  const bool sums = left == 2 && words[1] == "sums", answers = left == 2 && words[1] == "answers";
+  const bool known = answers || (!int8 && (left == 1 || sums));
+  const long n = known ? std::atol(argv[1]) : 0;
+  if (n < 1) {
+    return std::puts("usage: resnet4_step BATCH [sums] [half], BATCH answers [half|int8]"),
+           EXIT_FAILURE;
+  }
   pyedge::set_num_threads(1);
   std::vector<std::string> learns;
   pyedge::Engine engine(resnet4(learns));
@@ -228,6 +257,11 @@ int main(int argc, char** argv) {
   if (half) engine.set_precision(pyedge::Precision::half);
   engine.set_preprocessing({pyedge::Preprocessing::Kind::image, {}, {}});
   const Lesson lesson(engine.graph(), n);
+  if (int8) {
+    engine.set_input_scales(scales_of(engine, lesson));
+    engine.set_precision(pyedge::Precision::int8);
+  }
+  if (answers) return answer(engine, lesson) ? EXIT_SUCCESS : EXIT_FAILURE;
   if (sums) return add_up(engine, lesson) ? EXIT_SUCCESS : EXIT_FAILURE;
   const auto step = [&] {
     const double loss = engine.step(lesson.images(), lesson.knowledge()).loss;

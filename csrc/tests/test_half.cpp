@@ -13,7 +13,6 @@ using check::ConvCase;
 using check::ConvSizes;
 using check::into;
 using check::Map;
-using check::Scratch;
 using check::Sum;
 using pyedge::Lens;
 
@@ -28,85 +27,34 @@ constexpr double rounded = 0x1p-7 + 0x1p-14;
 // (docs/half.md).
 constexpr double winograd = 1.6e-2;
 
-const std::vector<ConvSizes>& shapes() {
-  static const std::vector<ConvSizes> all{
-      {2, 1, 1, 1, 1, 1, 1},
-      {2, 3, 5, 4, 3, 1, 1},
-      {1, 17, 33, 5, 4, 1, 1},
-      {2, 5, 7, 6, 5, 3, 3, 1, 1},
-      {1, 4, 16, 7, 9, 3, 3, 2, 1},
-      {1, 15, 31, 3, 3, 3, 3, 1, 1},
-      {2, 6, 5, 9, 7, 1, 1, 3, 0},
-      {1, 3, 4, 7, 8, 2, 3, 3, 2},
-      {2, 7, 9, 3, 2, 5, 4, 1, 2},
-      {1, 5, 6, 9, 9, 3, 3, 1, 2, 2},
-      {1, 64, 64, 9, 8, 3, 3, 2, 1},
-      // the window covers the image; many rows of pixels
-      {5, 6, 10, 3, 4, 3, 4},
-      {171, 3, 2, 2, 1, 2, 1},
-      {2, 9, 70, 14, 13, 1, 1},
-      // wide enough for Winograd
-      {2, 68, 75, 8, 8, 3, 3, 1, 1},
-      {1, 80, 65, 7, 10, 3, 3, 1, 0},
-      {5, 66, 68, 4, 3, 3, 3, 1, 1},
-      {2, 66, 68, 22, 38, 3, 3, 1, 1},
-      {3, 300, 96, 6, 5, 3, 3, 1, 1},
-      // groups stay in float32
-      {2, 12, 12, 5, 6, 3, 3, 1, 1, 1, 4},
-  };
-  return all;
-}
-
 template <typename Body>
 void on_each_half(const Body& body) {
-  check::on_each_case(shapes(), {1, 3}, [&](ConvCase& c, const std::string& where, auto& random) {
-    const pyedge::HalfKernels* half = pyedge::half_kernels(pyedge::kernel_table());
-    if (half != nullptr) body(c, *half, where, random);
-  });
+  check::on_each_case(check::low_precision_shapes(), {1, 3},
+                      [&](ConvCase& c, const std::string& where, auto& random) {
+                        const pyedge::HalfKernels* half =
+                            pyedge::half_kernels(pyedge::kernel_table());
+                        if (half != nullptr) body(c, *half, where, random);
+                      });
 }
 
 void round(std::vector<float>& values) {
   for (float& x : values) x = from_bf16(to_bf16(x));
 }
 
-// body(packed weights, scratch memory) of a convolution that leaves what lies behind both alone.
-template <typename Conv, typename Body>
-void run_packed(const Conv& conv, const ConvCase& c, const Body& body) {
-  Scratch packed(conv.packed_floats()), scratch(conv.scratch_floats()),
-      spread(conv.pack_scratch_floats());
-  conv.pack(c.weights.data(), packed.data(), spread.data());
-  body(packed.data(), scratch.data());
-  CHECK(packed.whole() && spread.whole());
-  CHECK(scratch.whole());
-}
-
 void run_forward(const ConvCase& c, const pyedge::HalfKernels& half, const Lens& lens, Map& out) {
   const pyedge::ConvForward conv(c.s, pyedge::kernel_table(), pyedge::num_threads(), &half);
   CHECK(conv.half() == (c.s.groups == 1));
-  run_packed(conv, c, [&](const float* packed, float* scratch) {
+  check::run_packed(conv, c, [&](const float* packed, float* scratch) {
     conv.run(c.input.data(), lens, packed, into(out), scratch);
   });
 }
 
 void run_gradient(const ConvCase& c, const pyedge::HalfKernels& half, Map& out) {
   const pyedge::ConvInputGradient conv(c.s, pyedge::kernel_table(), pyedge::num_threads(), &half);
-  run_packed(conv, c, [&](const float* packed, float* scratch) {
+  check::run_packed(conv, c, [&](const float* packed, float* scratch) {
     conv.run(c.output.data(), packed, into(out), scratch);
   });
 }
-
-// How far a map lies from what is wanted, in norm.
-class Distance {
- public:
-  void add(double wanted, double found) {
-    difference_ += (wanted - found) * (wanted - found);
-    square_ += wanted * wanted;
-  }
-  bool within(double share) const { return std::sqrt(difference_) <= share * std::sqrt(square_); }
-
- private:
-  double difference_ = 0.0, square_ = 0.0;
-};
 
 bool takes_winograd(const ConvCase& c, const pyedge::HalfKernels& half) {
   return pyedge::ConvForward(c.s, pyedge::kernel_table(), 1, &half).winograd();
@@ -192,7 +140,7 @@ TEST(half_forward_is_near_float64_through_a_lens) {
     lens.scale = scale.data(), lens.shift = shift.data(), lens.low = 0.0f;
     run_forward(c, half, lens, c.output);
     const bool tiles = takes_winograd(c, half);
-    Distance distance;
+    check::Distance distance;
     c.output.each([&](auto i, auto y, auto x, auto o) {
       const Sum wanted = c.forward(lens, i, y, x, o);
       distance.add(wanted.value, c.output(i, y, x, o));
@@ -214,7 +162,7 @@ TEST(half_input_gradient_is_near_float64) {
     const std::vector<Sum> wanted = c.input_gradient();
     Map found(c.input);
     run_gradient(c, half, found);
-    Distance distance;
+    check::Distance distance;
     found.each([&](auto i, auto y, auto x, auto k) {
       const std::size_t at = found.at(i, y, x, k);
       distance.add(wanted[at].value, found.values[at]);
@@ -233,7 +181,7 @@ TEST(half_answers_do_not_depend_on_the_number_of_threads) {
     if (half == nullptr) return;
     std::mt19937 random(4);
     const std::int64_t lanes = pyedge::kernel_table().lanes;
-    for (const ConvSizes& sizes : shapes()) {
+    for (const ConvSizes& sizes : check::low_precision_shapes()) {
       ConvCase c(sizes, lanes, lanes, random);
       std::vector<Map> outputs, gradients;
       for (const int threads : {1, 2, 5}) {

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def content(student: StudentFile) -> dict[str, Any]:
-    """Return statistics, head and expansion as plain values; None for missing ones."""
+    """Return statistics, head, expansion and 8 bits as plain values; None for missing ones."""
     return {
+        "int8": _int8(student),
         "statistics": _statistics(student),
         "head": dict(student.head) or None,
         "expansion": _expansion(student),
@@ -20,10 +21,10 @@ def content(student: StudentFile) -> dict[str, Any]:
 
 
 def lines(student: StudentFile) -> list[str]:
-    """Describe the statistics, the classifier solved from them, and its expansion."""
+    """Describe 8 bits, the statistics, the classifier solved from them, and its expansion."""
     told = content(student)
     statistics, head, expansion = told["statistics"], told["head"], told["expansion"]
-    found = []
+    found = int8_lines(student)
     if expansion is not None:
         found.append(
             f"the classifier reads {expansion['features']:,} features and {expansion['width']:,} "
@@ -59,6 +60,20 @@ def lines(student: StudentFile) -> list[str]:
     else:
         found.append("  too few images are held to tell what is unknown")
     return found
+
+
+def int8_lines(student: StudentFile) -> list[str]:
+    """Describe what a student has for 8 bits; no line for one that has nothing."""
+    told = _int8(student)
+    if told is None:
+        return []
+    return [f"8 bits: {told['layers']} layers, {told['arrays']} arrays of weights"]
+
+
+def _int8(student: StudentFile) -> dict[str, int] | None:
+    if not student.input_scales and not student.weight_scales:
+        return None
+    return {"layers": len(student.input_scales), "arrays": len(student.weight_scales)}
 
 
 _KINDS = {

@@ -71,9 +71,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from pyedge.cli import evaluate_student
 
         found = evaluate_student.outcome(args, console)
-    elif args.precision == "half":
+    elif args.precision != "float32":
         raise UsageError(
-            f"--precision half: wanted a student for a device (.pyedge), got {args.network}"
+            f"--precision {args.precision}: wanted a student for a device (.pyedge), got "
+            f"{args.network}"
         )
     else:
         from pyedge.cli import evaluate_network

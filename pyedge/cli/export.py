@@ -39,6 +39,8 @@ examples:
       validation images, which the student has not learned, calibrate its probabilities.
   pyedge export trained.pt --statistics photos --expand 1000 --out student.pyedge
       1000 random features: more than by default, for a device that has room for their sums.
+  pyedge export trained.pt --int8 photos --out student.pyedge
+      Weights in 8 bits; the validation images of photos tell how large the student's numbers are.
   pyedge export trained.pt --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --out student.pyedge
       Numbers for each channel, where the network's file has none or others.
   pyedge export trained.pt --format onnx --out student.onnx
@@ -66,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_preprocessing(
         parser, "default: that of pyedge train, or else as the student's images were"
+    )
+    parser.add_argument(
+        "--int8",
+        metavar="DATA",
+        help="write the weights in 8 bits, a quarter of the bytes, and the scales for predict "
+        f"--precision int8; {options.DATA}, or arrays (.npy, .npz): images like those that the "
+        "device will see",
     )
     what = parser.add_argument_group("statistics")
     what.add_argument(
@@ -137,6 +146,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         expand=None if args.expand == "none" else args.expand,
         forgettable=args.forgettable,
         seed=args.seed,
+        int8=_int8_images(args, console, info),
     )
     content = {
         "command": "export",
@@ -150,14 +160,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
     check = next(each for each in reversed(file.record) if each["command"] == "export")
     smooth = check.get("gradient_error_without_kinks")
     kinks = "" if smooth is None else f" ({smooth:.0e} but for activations at a kink of a ReLU)"
-    told = "" if file.statistics is None else "\n".join([*described.lines(file), ""])
+    short = file.statistics is None
+    told = described.int8_lines(file) if short else described.lines(file)
+    more = "".join(f"{line}\n" for line in told)
     how = Preprocessing.of(file.preprocessing)
     sizes = "".join(f", {each}" for each in (how.resize, how.colour) if each)
     console.result(
         f"{file.params:,} parameters, {len(file.classes)} classes\n"
         f"images: {wanted(file.preprocessing)}{sizes}\n"
         f"learns on the device: {', '.join(file.trainable)}\n"
-        f"{told}"
+        f"{more}"
         f"beside torch in float64, logits differ by {check['logits_error']:.0e} and gradients by "
         f"{check['gradient_error']:.0e} of their norm{kinks}\nwritten to {args.out}",
         {
@@ -186,7 +198,9 @@ def _check_statistics(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} needs --statistics DATA, images to describe")
     if args.statistics is not None and args.format == "onnx":
         raise UsageError("--statistics has no meaning for --format onnx, whose files cannot learn")
-    for path, words in ((args.statistics, ("digits",)), (args.held, ())):
+    if args.int8 is not None and args.format == "onnx":
+        raise UsageError("--int8 has no meaning for --format onnx, whose files have no scales")
+    for path, words in ((args.statistics, ("digits",)), (args.held, ()), (args.int8, ("digits",))):
         if path is not None and path not in words:
             parsing.existing(path, *words)
 
@@ -215,6 +229,19 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tu
             args.held, info.input_shape, labelled=True, preprocessing=settings
         )
     return given, held
+
+
+def _int8_images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> Any:
+    """Load the images of --int8: of a data set those for validation; None without --int8."""
+    if args.int8 is None:
+        return None
+    from pyedge.cli import dataset, device_images
+    from pyedge.images.named_files import is_array_file
+
+    if is_array_file(args.int8):
+        return device_images.load(args.int8, info.input_shape, labelled=False)
+    found = dataset.load_for(console, args.int8, info, labels=False, of=args.network)
+    return found.train if found.val is None else found.val
 
 
 def _preprocessing(student: Student, info: NetworkInfo) -> Preprocessing | None:

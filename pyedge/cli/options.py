@@ -196,10 +196,11 @@ def add_precision(parser: argparse._ActionsContainer) -> None:
     """Add --precision to commands that compute with a student file."""
     parser.add_argument(
         "--precision",
-        choices=("float32", "half"),
+        choices=("float32", "half", "int8"),
         default="float32",
-        help="half: convolutions in 16 bits, faster where the CPU multiplies them; refused where "
-        "it does not (default float32)",
+        help="half: convolutions in 16 bits; int8: answers in 8 bits, for a student of pyedge "
+        "export --int8; faster where the CPU multiplies them, refused where it does not (default "
+        "float32)",
     )
 
 

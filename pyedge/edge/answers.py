@@ -56,6 +56,17 @@ def logits_of(
     return found
 
 
+def logits_to_keep(engine: Engine, images: EdgeImages, batch: int, classes: int) -> Logits:
+    """Return the logits that a student which learns is to keep: never rounded to 8 bits."""
+    precision = engine.precision
+    if precision != "int8":
+        return logits_of(engine, images, batch, classes)
+    engine.set_precision("float32")
+    found = logits_of(engine, images, batch, classes)
+    engine.set_precision(precision)
+    return found
+
+
 def prediction(logits: Logits) -> Prediction:
     """Return the class of the largest logit (the first of equal ones) and the softmax."""
     return Prediction(logits.argmax(axis=1), np.exp(_log_softmax(logits)).astype(np.float32))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pyedge import kernels
 from pyedge.arguments import flag, kind_of, whole
+from pyedge.edge.add_int8 import with_wider_scales
 from pyedge.edge.analytic import after_steps, learn_statistics
 from pyedge.edge.answers import (
     PREDICT_BATCH,
@@ -63,7 +64,10 @@ class EdgeLearner(Summing):
     optimizer and a batch may take together; batches are made smaller if they would take more.
     `precision`: "half" computes convolutions in 16 bits (pyedge.kernels.half_type) where the
     instruction set has that: all of those that answers and statistics need, and in steps those that
-    gradients take on their way to what learns. Logits differ by up to 0.01 in norm.
+    gradients take on their way to what learns. Logits differ by up to 0.01 in norm. "int8" answers
+    in 8 bits (pyedge.kernels.int8_type), with the scales that `pyedge.export` and `pyedge.add_int8`
+    put into a file; it learns in float32, and distances of unknown images are float32's
+    (docs/int8.md).
 
     Any number of threads may call one learner. Calls take turns, so each answer is that of the
     learner before or after another call, never in between. Calls that come while `learn` runs are
@@ -80,8 +84,8 @@ class EdgeLearner(Summing):
     learner goes on as it was before any call that another thread had begun.
 
     Raises FormatError for a file that is damaged or not a student, OSError if it cannot be opened,
-    ValueError for a StudentFile that could not be written, and for precision="half" where the
-    instruction set in use has none.
+    ValueError for a StudentFile that could not be written, and for precision="half" and
+    "int8" where the instruction set in use has none of it, or the student no scales.
     """
 
     @keywords(title="EdgeLearner")
@@ -91,19 +95,24 @@ class EdgeLearner(Summing):
         *,
         threads: int | None = None,
         max_memory: int | None = None,
-        precision: Literal["float32", "half"] = "float32",
+        precision: Literal["float32", "half", "int8"] = "float32",
     ) -> None:
         if threads is not None:
             threads = whole(threads, "EdgeLearner: threads", 1, _MOST_THREADS)
         if max_memory is not None:
             max_memory = whole(max_memory, "EdgeLearner: max_memory", 1)
-        _check_precision(precision)
         if not isinstance(student, (str, PathLike, StudentFile)):
             raise TypeError(
                 "EdgeLearner: student: wanted the path of a file from pyedge.export, or a "
                 f"StudentFile, got {kind_of(student)}"
             )
+        _check_precision(precision)
         given = student.apart() if isinstance(student, StudentFile) else read_student(student)
+        if precision == "int8" and not given.input_scales:
+            raise ValueError(
+                'EdgeLearner: precision: wanted "float32" or "half" for a student without scales '
+                '(pyedge.export makes them with int8=images, and pyedge.add_int8), got "int8"'
+            )
         self._max_memory = max_memory
         if isinstance(student, StudentFile):  # what no file could hold is told before it learns
             check_description(given, {n: ArraySpec.of(a) for n, a in given.arrays.items()})
@@ -341,6 +350,7 @@ class EdgeLearner(Summing):
                         engine, student, found, limit, score, takes, forgettable=forgettable
                     )
                 after, result = learn_lesson(engine, student, found, chosen, limit, score, takes)
+                after = with_wider_scales(engine, after, found, result.batch_size)
                 return after_steps(engine, student, after, found), result
 
             return self._turns.lend(teach, restore_engine)
@@ -394,10 +404,16 @@ class EdgeLearner(Summing):
 
 
 def _check_precision(precision: str) -> None:
-    if precision not in ("float32", "half"):
-        raise ValueError(f'EdgeLearner: precision: wanted "float32" or "half", got {precision!r}')
-    if precision == "half" and kernels.half_type() is None:
+    if precision not in ("float32", "half", "int8"):
         raise ValueError(
-            f'EdgeLearner: precision: wanted "float32", since the {kernels.isa()} path of this CPU '
-            'has no half precision, got "half"'
+            f'EdgeLearner: precision: wanted "float32", "half" or "int8", got {precision!r}'
         )
+    for name, lacks, there in (
+        ("half", "half precision", kernels.half_type()),
+        ("int8", "products of 8 bits", kernels.int8_type()),
+    ):
+        if precision == name and there is None:
+            raise ValueError(
+                f'EdgeLearner: precision: wanted "float32", since the {kernels.isa()} path of this '
+                f'CPU has no {lacks}, got "{name}"'
+            )

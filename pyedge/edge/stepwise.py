@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.edge.answers import PREDICT_BATCH, logits_of
+from pyedge.edge.answers import PREDICT_BATCH, logits_to_keep
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import Checkpoint, read_checkpoint
 from pyedge.edge.footprint import Footprint, largest_batch, needed_bytes, training_batch
@@ -61,7 +61,7 @@ def learn_lesson(
         most = max(most, needed_bytes(footprint, held, training=False))
     takes(most - footprint.copies)
     if lesson.replay is not None and "J_1" in lesson.parts(options):
-        before = logits_of(engine, lesson.replay.images, answers, len(student.classes))
+        before = logits_to_keep(engine, lesson.replay.images, answers, len(student.classes))
         replay = lesson.replay.with_answers(before)
         lesson = dataclasses.replace(lesson, replay=replay)
     identity = _identity(student, lesson, options, batches, engine.precision)
@@ -96,6 +96,7 @@ def restore_engine(student: StudentFile, engine: Engine) -> None:
     """Return an engine to its state before `learn_lesson`."""
     for name in engine.array_names:
         engine.set_array(name, student.arrays[name])
+    engine.set_input_scales(dict(student.input_scales))
     _rest(engine, student)
 
 

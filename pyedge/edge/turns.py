@@ -235,7 +235,8 @@ class Turns:
 
 
 def _read_only(student: StudentFile) -> StudentFile:
-    for array in (*student.arrays.values(), *student.state.values(), *student.kept):
+    groups = (student.arrays, student.state, student.weight_scales)
+    for array in (*(each for group in groups for each in group.values()), *student.kept):
         array.flags.writeable = False
     if student.statistics is not None:
         for array in student.statistics.arrays().values():

@@ -28,7 +28,7 @@ from pyedge.errors import FormatError
 from pyedge.files.atomic import write_atomically
 from pyedge.files.locks import ForkSafeLock
 
-DTYPES = ("float32", "float64", "int16", "int32", "int64", "uint8", "bool")
+DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 _MOST_DIMENSIONS = 8
 _LONGEST_DOCUMENT = 1 << 24  # bytes of JSON; the largest students take some 100 kB
 _MOST_MEMBERS = 1 << 16

@@ -23,12 +23,14 @@ from pyedge.statistics.stored import document_of, specs_of
 from pyedge.statistics.stored import loaded as loaded_statistics
 from pyedge.student.checks import check_description, check_made, check_values
 from pyedge.student.file import StudentFile
+from pyedge.student.int8_weights import still_int8, weight_of
 from pyedge.student.made_weights import made_weight
 
 FORMAT = "pyedge-student"
-VERSION = 2
-# a file without these is of version 1, which older pyedge reads too
-_LATER = ("statistics", "head", "made")
+VERSION = 3
+# by the version that they came with: a file without them is of an earlier one, which older pyedge
+# reads too
+_LATER = {2: ("statistics", "head", "made"), 3: ("input_scales", "weight_scales")}
 
 
 def is_student(path: str | PathLike[str]) -> bool:
@@ -55,11 +57,10 @@ def write_student(student: StudentFile, path: str | PathLike[str]) -> None:
         check_values(student)
     except ValueError as error:
         raise FormatError(f"write_student: {error}") from error
-    later = student.statistics is not None or bool(student.head) or bool(student.made)
-    document: dict[str, Any] = {"format": FORMAT, "version": VERSION if later else 1}
-    for each in fields(student):
-        if later or each.name not in _LATER:
-            document[each.name] = getattr(student, each.name)
+    version = _version_of(student)
+    document: dict[str, Any] = {"format": FORMAT, "version": version}
+    for name in _names(version):
+        document[name] = getattr(student, name)
     document["nodes"] = [dict(node) for node in student.nodes]
     document["kept"] = [positions.tolist() for positions in student.kept]
     document["record"] = [dict(entry) for entry in student.record]
@@ -71,7 +72,7 @@ def write_student(student: StudentFile, path: str | PathLike[str]) -> None:
         for name, array in getattr(student, part).items():
             document[part][name] = {"dtype": array.dtype.name, "shape": list(array.shape)}
             members[_member(part, name)] = array
-    if later:
+    if version >= 2:
         document["head"] = dict(student.head)
         still = _still_made(student)
         document["made"] = {
@@ -83,6 +84,14 @@ def write_student(student: StudentFile, path: str | PathLike[str]) -> None:
             document["statistics"] = document_of(student.statistics)
             for name, array in student.statistics.arrays().items():
                 members[_member("statistics", name)] = array
+    if version >= 3:
+        whole = still_int8(student)
+        document["input_scales"] = {n: list(pair) for n, pair in student.input_scales.items()}
+        document["weight_scales"] = list(whole)
+        for name, numbers in whole.items():
+            del members[_member("arrays", name)]
+            members[_member("int8", name)] = numbers
+            members[_member("scales", name)] = student.weight_scales[name]
     try:
         write_archive(path, document, members)
     except (ValueError, TypeError) as error:  # what JSON does not hold
@@ -116,16 +125,20 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
         archive.fail(
             f"a student file of version {version!r}; this pyedge reads versions 1 to {VERSION}"
         )
-    names = {each.name for each in fields(StudentFile)} - set(_LATER if version == 1 else ())
+    names = set(_names(version))
     for name in sorted({"format", "version", *names} ^ document.keys()):
         archive.fail(f"graph.json {'lacks' if name in names else 'holds an unknown'} {name!r}")
     specs = {part: _specs(archive, document, part) for part in ("arrays", "state")}
     described = document.get("statistics")
-    special = {"arrays", "state", "kept", "statistics", "made"}
+    special = {"arrays", "state", "kept", "statistics", "made", "input_scales", "weight_scales"}
     plain = {name: _tuple(document[name]) for name in names - special}
     stored: set[str] = set()
     if "made" in names:
         plain["made"], stored = _seeds(document["made"])
+    if "weight_scales" in names:
+        scales = _listed(document["weight_scales"])
+        plain["input_scales"] = _pairs(document["input_scales"])
+        plain["weight_scales"] = dict.fromkeys(scales, np.empty(0, np.float32))
     student = StudentFile(**plain, kept=_kept(archive, document["kept"]), arrays={}, state={})
     check_description(student, specs["arrays"])
     check_made(student.made, specs["arrays"])
@@ -133,7 +146,10 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
     expected = {_member("statistics", name): spec for name, spec in sums.items()}
     for part, each in specs.items():
         for name, spec in each.items():
-            if part != "arrays" or name not in student.made or name in stored:
+            if part == "arrays" and name in student.weight_scales:
+                expected[_member("int8", name)] = ArraySpec("int8", spec.shape)
+                expected[_member("scales", name)] = ArraySpec("float32", spec.shape[:1])
+            elif part != "arrays" or name not in student.made or name in stored:
                 expected[_member(part, name)] = spec
     archive.check_names(expected)
     for part, loaded in (("arrays", student.arrays), ("state", student.state)):
@@ -141,6 +157,8 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
         for name, spec in specs[part].items():
             if part == "arrays" and name in student.made and name not in stored:
                 loaded[name] = made_weight(student.made[name], *spec.shape)
+            elif part == "arrays" and name in student.weight_scales:
+                loaded[name] = _weight(archive, student, name, spec)
             else:
                 loaded[name] = archive.array(_member(part, name), spec)
     if described is not None:
@@ -148,6 +166,49 @@ def _student(archive: Archive, document: dict[str, Any]) -> StudentFile:
         student = replace(student, statistics=loaded_statistics(described, arrays))
     check_values(student)
     return student
+
+
+def _version_of(student: StudentFile) -> int:
+    if student.input_scales or student.weight_scales:
+        return 3
+    later = student.statistics is not None or bool(student.head) or bool(student.made)
+    return 2 if later else 1
+
+
+def _names(version: int) -> list[str]:
+    """Return the keys of graph.json that are fields of a StudentFile."""
+    later = {name for since, names in _LATER.items() if since > version for name in names}
+    return [each.name for each in fields(StudentFile) if each.name not in later]
+
+
+def _listed(names: Any) -> list[str]:
+    """Return the names of arrays that stand in the file in 8 bits."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"weight_scales: wanted a list of names of arrays, got {shown(names)}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"weight_scales: wanted different arrays, got {shown(names)}")
+    return names
+
+
+def _pairs(scales: Any) -> Any:
+    if not isinstance(scales, dict):
+        return scales
+    return {name: _tuple(pair) for name, pair in scales.items()}
+
+
+def _weight(
+    archive: Archive, student: StudentFile, name: str, spec: ArraySpec
+) -> NDArray[np.float32]:
+    """Return an array that stands in the file in 8 bits, and keep its scales."""
+    scales = archive.array(_member("scales", name), ArraySpec("float32", spec.shape[:1]))
+    if not np.isfinite(scales).all() or (scales < 0).any():
+        raise ValueError(f"weight_scales: {name!r}: wanted finite numbers from 0")
+    assert isinstance(student.weight_scales, dict)  # made in _student
+    student.weight_scales[name] = scales
+    numbers = archive.array(_member("int8", name), ArraySpec("int8", spec.shape))
+    weight = weight_of(numbers, scales)
+    weight.flags.writeable = False
+    return weight
 
 
 def _seeds(made: Any) -> tuple[dict[str, int], set[str]]:

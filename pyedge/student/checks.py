@@ -21,6 +21,7 @@ from pyedge.statistics.stored import check_values as check_statistics
 from pyedge.student.features import feature_count
 from pyedge.student.file import StudentFile
 from pyedge.student.graph import LEARNS, Layer, good_name, infer_layers
+from pyedge.student.int8_weights import check_scale_values, check_scales
 from pyedge.student.made_weights import MOST as MOST_MADE
 
 
@@ -42,6 +43,7 @@ def check_description(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> 
     _check_sizes(sizes, student.input_shape)
     _check_plain("optimizer", student.optimizer)
     check_head(student.head)
+    check_scales(student, arrays)
     if not isinstance(student.record, (tuple, list)):
         raise ValueError(f"record: wanted a list of objects, got {shown(student.record)}")
     for entry in student.record:
@@ -75,6 +77,7 @@ def check_values(student: StudentFile) -> None:
 
     check_made(student.made, {n: ArraySpec.of(a) for n, a in student.arrays.items()})
     _check_expansion(student)
+    check_scale_values(student)
     if student.statistics is not None:
         if student.statistics.features != feature_count(student):
             raise ValueError(

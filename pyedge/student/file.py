@@ -48,7 +48,10 @@ class StudentFile:
     slots; both may be empty. record: what was done to the student so far, plain values.
     statistics: of the features that the classifier reads, or None. head: how a classifier is made
     from them (`pyedge.statistics`), plain values. made: arrays that a file need not hold, by name,
-    with the seed that makes them (`pyedge.student.made_weights`).
+    with the seed that makes them (`pyedge.student.made_weights`). input_scales: of layers that can
+    be computed in 8 bits, by node, the scale and the zero point of what they read. weight_scales:
+    of arrays that a file holds in 8 bits, by name, a scale for each output
+    (`pyedge.student.int8_weights`).
     """
 
     nodes: tuple[Node, ...]
@@ -71,6 +74,8 @@ class StudentFile:
     statistics: Statistics | None = None
     head: Mapping[str, Any] = field(default_factory=dict)
     made: Mapping[str, int] = field(default_factory=dict)
+    input_scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    weight_scales: Arrays = field(default_factory=dict)
 
     def layers(self) -> list[Layer]:
         """Return shape, parameters and multiply-accumulates of every node, in order."""
@@ -111,6 +116,8 @@ class StudentFile:
             statistics=None if self.statistics is None else self.statistics.apart(),
             head=deepcopy(dict(self.head)),
             made=dict(self.made),
+            input_scales=dict(self.input_scales),
+            weight_scales={name: constant(each) for name, each in self.weight_scales.items()},
         )
 
     @property
@@ -169,6 +176,7 @@ class StudentFile:
             list(self.taps),
         )
         engine.set_trainable(list(self.trainable))
+        engine.set_input_scales(dict(self.input_scales))
         engine.set_precision(precision)
         numbers = {name: self.preprocessing[name] for name in ("kind", "mean", "deviation")}
         engine.set_preprocessing(**numbers)  # pictures were resized while they were read

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import pyedge
-from pyedge import models
+from pyedge import kernels, models
 from pyedge.cli import main
 from pyedge.cloud.network_file import (
     NetworkInfo,
@@ -98,9 +98,34 @@ def test_cli_export_trainable_by_word_and_by_name(run: Any, folder: Path) -> Non
     assert read_student(folder / "t.pyedge").trainable == ("stem", "classifier")
 
 
+def test_cli_export_int8_and_evaluate_in_8_bits(run: Any, folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8)).astype(np.uint8)
+    np.save(folder / "x.npy", pixels)
+    np.savez(folder / "xy.npz", images=pixels, labels=np.arange(20) % 3)
+    code, out, err = run("export student.pt --int8 x.npy --out i.pyedge --json")
+    assert code == 0, err
+    told, file = json.loads(out), read_student(folder / "i.pyedge")
+    layers = len(file.input_scales)
+    assert told["int8"] == {"layers": layers, "arrays": layers}
+    assert json.loads(run("inspect i.pyedge --json")[1])["int8"] == told["int8"]
+    assert f"8 bits: {layers} layers" in run("inspect i.pyedge")[1]
+    assert set(file.input_scales) == {n["name"] for n in file.nodes if n["op"] == "conv2d"}
+    assert told["bytes"] == (folder / "i.pyedge").stat().st_size
+    _, out, _ = run("export student.pt --int8 x.npy --out i.pyedge")
+    assert f"8 bits: {layers} layers" in out
+    before = kernels.isa()
+    kernels.set_isa("reference")
+    try:
+        assert run("evaluate i.pyedge xy.npz --precision int8 --json")[0] == 0
+    finally:
+        kernels.set_isa(before)
+
+
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
+        ("student.pt --int8 no.npy --out x.pyedge", 2, "no.npy"),
+        ("student.pt --int8 x.npy --format onnx --out x.onnx", 2, "--int8 has no meaning"),
         ("student.pt", 2, "missing: --out"),
         ("teacher.pt --out x.pyedge", 2, "teacher.pt is a teacher, wanted a student"),
         ("studnt.pt --out x.pyedge", 2, r"did you mean student.pt?"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +16,15 @@ from pyedge.edge.learner import EdgeLearner
 from pyedge.kernels import Engine
 from pyedge.student.archive import write_student
 from tests.support.edge_student import changed, images, tiny_student
-from tests.support.vector_file import FAMILIES, FOLDER, Vectors, read_vectors
+from tests.support.precisions import off, paths, vectors
+from tests.support.vector_file import FAMILIES, Vectors
 
 # in norm, of six to twelve convolutions one after another (docs/half.md)
 LOGITS = GRADIENTS = 2e-2
 COSINE = 0.999
 
 
-def _with_half(has: bool) -> list[str]:
-    before, found = kernels.isa(), []
-    for name in kernels.available_isas():
-        kernels.set_isa(name)
-        if (kernels.half_type() is not None) == has:
-            found.append(name)
-    kernels.set_isa(before)
-    return found
-
-
-PATHS, WITHOUT = _with_half(True), _with_half(False)
+PATHS, WITHOUT = paths(kernels.half_type)
 
 
 @pytest.fixture(autouse=True)
@@ -44,19 +34,10 @@ def path() -> Iterator[None]:
     kernels.set_isa(before)
 
 
-@cache
-def vectors(family: str) -> Vectors:
-    return read_vectors(FOLDER / f"{family}.npz")
-
-
 def half_engine(stored: Vectors, layers: tuple[str, ...] = ()) -> Engine:
     engine = stored.graph.engine(list(layers))
     engine.set_precision("half")
     return engine
-
-
-def off(came: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.linalg.norm(came - wanted) / np.linalg.norm(wanted))
 
 
 def test_half_is_on_the_plain_path_of_every_machine() -> None:

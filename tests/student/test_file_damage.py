@@ -209,7 +209,7 @@ HUGE = 10**400
     ("change", "message"),
     [
         (document("format", "pyedge-network"), "not a student of pyedge"),
-        (document("version", 3), "version 3; .*versions 1 to 2"),
+        (document("version", 4), "version 4; .*versions 1 to 3"),
         (document("version", True), "version True"),
         (without("classes"), "lacks 'classes'"),
         (document("extra", 1), "holds an unknown 'extra'"),

@@ -83,7 +83,7 @@ def same(one: StudentFile, other: StudentFile) -> bool:
     """Are two students equal to the bit?"""
     for each in dataclasses.fields(StudentFile):
         a, b = getattr(one, each.name), getattr(other, each.name)
-        if each.name in ("arrays", "state"):
+        if each.name in ("arrays", "state", "weight_scales"):
             if list(a) != list(b) or not all(_same_array(a[name], b[name]) for name in a):
                 return False
         elif each.name == "kept":

@@ -18,7 +18,7 @@ ASKS = {
     "of each group, its transfer as written. Ours change one ingredient after another.",
     "table2": "Bytes are those of all weights; quantized ones count codes and two floats for each "
     "bucket of 256 weights. The paper's sizes of quantized networks are written as "
-    "bytes here.",
+    "bytes here; of a student computed in 8 bits they are those of its whole file.",
     "table3": "Steps at the best validation evaluation (the paper's count, once an epoch; "
     "FitNet's first stage included), and to the independent student's best validation "
     "accuracy. Rows of the paper: fresh weights for the independent student and FitNet, "

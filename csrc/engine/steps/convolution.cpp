@@ -44,7 +44,7 @@ class Convolution : public Operator {
   void plan_forward(Planner& planner, int step) const override {
     ConvForward& how = planner.plan().forward[at(step)];
     how = ConvForward(conv_shape(planner.of(step), planner.images()), planner.table(),
-                      planner.workers(), planner.half_forward());
+                      planner.workers(), planner.half_forward(), planner.int8_forward(step));
     planner.forward_scratch(step, std::max(how.scratch_floats(), how.pack_scratch_floats()));
   }
 
@@ -134,9 +134,9 @@ class Linear : public Convolution {
 // Packs the weight anew where its copy is of another version or precision.
 template <typename How>
 void pack(Pass& pass, int parameter, const How& how, Buffer& packed, std::uint64_t& version,
-          bool& half, float* scratch) {
+          Numbers& numbers, float* scratch) {
   const Parameter& weight = pass.network().parameters[parameter];
-  if (version == weight.version && half == how.half()) return;
+  if (version == weight.version && numbers == how.numbers()) return;
   pass.timed(weight.name, "pack", [&] {
     if (packed.floats() != how.packed_floats()) {
       packed = Buffer();  // not both at once
@@ -145,13 +145,13 @@ void pack(Pass& pass, int parameter, const How& how, Buffer& packed, std::uint64
     how.pack(weight.values.data(), packed.data(), scratch);
   });
   version = weight.version;
-  half = how.half();
+  numbers = how.numbers();
 }
 
 void pack_backward(Pass& pass, int step, float* scratch) {
   Weights& c = pass.network().weights[at(step)];
   pack(pass, c.weight, pass.plan().input_gradient[at(step)], c.backward, c.backward_version,
-       c.backward_half, scratch);
+       c.backward_numbers, scratch);
 }
 
 }  // namespace
@@ -181,8 +181,8 @@ std::int64_t packed_floats(const Plan& plan, const BackwardStep& backward) {
 
 void pack_forward(Pass& pass, int step, float* scratch) {
   Weights& c = pass.network().weights[at(step)];
-  pack(pass, c.weight, pass.plan().forward[at(step)], c.forward, c.forward_version, c.forward_half,
-       scratch);
+  pack(pass, c.weight, pass.plan().forward[at(step)], c.forward, c.forward_version,
+       c.forward_numbers, scratch);
 }
 
 void convolve(Pass& pass, int index, float* scratch, const PerImage& along) {

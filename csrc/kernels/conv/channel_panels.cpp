@@ -6,14 +6,18 @@
 namespace pyedge {
 
 ChannelPanels::ChannelPanels(const ConvShape& shape, const KernelTable& table,
-                             const HalfKernels* half)
+                             const HalfKernels* half, const Int8Kernels* int8)
     : table_(&table),
       half_(half),
+      int8_(int8),
       channels_(shape.c_in),
-      c_in_(half != nullptr ? (shape.c_in + 1) / 2 : shape.c_in),
+      in_one_(half != nullptr   ? 2
+              : int8 != nullptr ? 4
+                                : 1),
+      c_in_((shape.c_in + in_one_ - 1) / in_one_),
       c_out_(shape.c_out),
       groups_(shape.groups),
-      in_stride_(half != nullptr ? (shape.in_stride + 1) / 2 : shape.in_stride),
+      in_stride_((shape.in_stride + in_one_ - 1) / in_one_),
       stride_(shape.out_stride) {
   const std::int64_t lanes = table.lanes, vectors = stride_ / lanes;
   // The cut with the least work: wide panels read an input once for more outputs, narrow ones
@@ -116,11 +120,14 @@ void ChannelPanels::multiply(const PixelGemm& g, const PanelBlock& block,
     const ChannelPanel& panel = all_[p];
     PixelGemm part = g;
     part.a += panel.from - block.from;
-    part.b += g.taps * panel.at;
+    part.b += g.taps * panel.at + (int8_ != nullptr ? 2 * panel.first : 0);
     part.c += panel.first - first;
     part.k = panel.k;
     part.vectors = panel.width / table_->lanes;
-    (half_ != nullptr ? half_->gemm_pixels : table_->gemm_pixels)(part);
+    const auto multiply = half_ != nullptr   ? half_->gemm_pixels
+                          : int8_ != nullptr ? int8_->gemm_pixels
+                                             : table_->gemm_pixels;
+    multiply(part);
   }
 }
 

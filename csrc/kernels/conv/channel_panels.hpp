@@ -12,6 +12,7 @@
 
 #include "kernels/conv/conv_shape.hpp"
 #include "kernels/dispatch/half_kernels.hpp"
+#include "kernels/dispatch/int8_kernels.hpp"
 #include "kernels/dispatch/kernel_table.hpp"
 
 namespace pyedge {
@@ -31,12 +32,17 @@ struct PanelBlock {
 class ChannelPanels {
  public:
   ChannelPanels() = default;
-  // half: input channels are pairs of 16 bits each, and there are no groups.
-  ChannelPanels(const ConvShape& shape, const KernelTable& table,
-                const HalfKernels* half = nullptr);
+  // half, int8: input channels are pairs of 16 bits each, or quads of 8, and there are no groups.
+  ChannelPanels(const ConvShape& shape, const KernelTable& table, const HalfKernels* half = nullptr,
+                const Int8Kernels* int8 = nullptr);
 
   const std::vector<ChannelPanel>& all() const { return all_; }
+  std::int64_t in_one() const { return in_one_; }  // input channels where a float lies in float32
   std::int64_t floats() const { return floats_; }  // of a tap's packed weights
+  // Floats of all taps' packed weights; in 8 bits offsets and factors stand behind each panel's.
+  std::int64_t packed_floats(std::int64_t taps) const {
+    return taps * floats_ + (int8_ != nullptr ? 2 * stride_ : 0);
+  }
   // Multiplications for a tap and an output pixel, those by zeros between groups too.
   std::int64_t products() const { return groups_ == 1 ? c_in_ * c_out_ : floats_; }
   std::int64_t largest() const { return largest_; }  // floats of one panel and tap
@@ -65,7 +71,9 @@ class ChannelPanels {
 
   const KernelTable* table_ = nullptr;
   const HalfKernels* half_ = nullptr;
-  std::int64_t channels_ = 0;  // of the input; c_in_ are pairs in half precision
+  const Int8Kernels* int8_ = nullptr;
+  std::int64_t channels_ = 0;  // of the input; c_in_ are pairs or quads in 16 or 8 bits
+  std::int64_t in_one_ = 1;
   std::int64_t c_in_ = 0, c_out_ = 0, groups_ = 1, in_stride_ = 0, stride_ = 0;
   std::vector<ChannelPanel> all_;
   std::int64_t floats_ = 0, largest_ = 0;

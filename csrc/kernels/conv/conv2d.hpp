@@ -23,16 +23,23 @@ namespace pyedge {
 // Floats of an item's bordered input: with the output it stays in a second-level cache of 1 MB.
 constexpr std::int64_t region_floats = 1 << 16;
 
+enum class Numbers { float32, bits16, bits8 };  // what is multiplied
+
 // One way of computing a convolution-like product for a fixed shape. `workers` is the number of
-// threads that may run; scratch grows with it. `half`: in half precision, unless there are groups;
-// what is packed is read by that precision alone.
+// threads that may run; scratch grows with it. `half`, `int8`: in half precision or in 8 bits,
+// unless there are groups, or more products in a sum than int32 holds; what is packed is read by
+// that precision and scale of the input alone.
 class ConvForward {
  public:
   ConvForward() = default;
   ConvForward(const ConvShape& shape, const KernelTable& table, int workers,
-              const HalfKernels* half = nullptr);
+              const HalfKernels* half = nullptr, const Int8Forward& int8 = {});
   bool winograd() const { return winograd_; }
   bool half() const { return half_ != nullptr; }
+  bool int8() const { return int8_.kernels != nullptr; }
+  Numbers numbers() const {
+    return half() ? Numbers::bits16 : int8() ? Numbers::bits8 : Numbers::float32;
+  }
   std::int64_t packed_floats() const;
   std::int64_t pack_scratch_floats() const { return winograd_ ? tiles_.pack_scratch_floats() : 0; }
   std::int64_t scratch_floats() const {
@@ -63,15 +70,17 @@ class ConvForward {
   void run_rows(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                 std::int64_t first, std::int64_t end, float* region) const;
   void copy(const Region& region) const {
+    if (int8()) return int8_.kernels->copy_region(region, int8_.input);
     (half_ != nullptr ? half_->copy_region : table_->copy_region)(region);
   }
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
   const HalfKernels* half_ = nullptr;
+  Int8Forward int8_;
   int workers_ = 1;
-  std::int64_t pixel_ = 0;  // floats, or pairs, of a copied pixel
   ChannelPanels panels_;
+  std::int64_t pixel_ = 0;  // floats, pairs or quads, of a copied pixel
   bool winograd_ = false;
   WinogradForward tiles_;
   Matrix matrix_{};
@@ -88,6 +97,7 @@ class ConvInputGradient {
                     const HalfKernels* half = nullptr);
   bool winograd() const { return winograd_; }
   bool half() const { return half_ != nullptr; }
+  Numbers numbers() const { return half() ? Numbers::bits16 : Numbers::float32; }
   std::int64_t packed_floats() const;
   std::int64_t pack_scratch_floats() const;
   std::int64_t scratch_floats() const { return scratch_floats_; }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/conv/conv2d.hpp"
+#include "kernels/conv/int8_weights.hpp"
 #include "kernels/conv/winograd.hpp"
 #include "threads/thread_pool.hpp"
 
@@ -13,6 +14,11 @@ constexpr std::int64_t matrix_rows = 168;
 
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
+}
+
+// In 8 bits or not.
+Int8Forward taken(const Int8Forward& asked, const ConvShape& s) {
+  return s.groups == 1 && s.taps() * s.c_in <= most_int8_products ? asked : Int8Forward{};
 }
 
 }  // namespace
@@ -31,17 +37,18 @@ bool winograd_pays(const ConvShape& s, std::int64_t products) {
 }
 
 ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int workers,
-                         const HalfKernels* half)
+                         const HalfKernels* half, const Int8Forward& int8)
     : s_(shape),
       table_(&table),
       half_(shape.groups == 1 ? half : nullptr),
+      int8_(taken(int8, shape)),
       workers_(workers),
-      pixel_(half_ != nullptr ? (shape.in_stride + 1) / 2 : shape.in_stride),
-      panels_(shape, table, half_) {
+      panels_(shape, table, half_, int8_.kernels),
+      pixel_((shape.in_stride + panels_.in_one() - 1) / panels_.in_one()) {
   winograd_ = winograd_pays(s_, panels_.products()) &&
-              s_.in_stride % (half_ != nullptr ? std::max(table.lanes, 2) : table.lanes) == 0;
+              s_.in_stride % std::max<std::int64_t>(table.lanes, panels_.in_one()) == 0;
   if (winograd_) {
-    tiles_ = WinogradForward(s_, panels_, table, workers, half_);
+    tiles_ = WinogradForward(s_, panels_, table, workers, half_, int8_.kernels);
     return;
   }
   if (s_.covers_image()) {
@@ -69,13 +76,19 @@ ConvForward::ConvForward(const ConvShape& shape, const KernelTable& table, int w
 }
 
 std::int64_t ConvForward::packed_floats() const {
-  return winograd_ ? tiles_.packed_floats() : s_.taps() * panels_.floats();
+  return winograd_ ? tiles_.packed_floats() : panels_.packed_floats(s_.taps());
 }
 
 void ConvForward::pack(const float* weights, float* packed, float* scratch) const {
   if (winograd_) return tiles_.pack(weights, packed, scratch);
   const std::int64_t tap = s_.in_group() * s_.out_stride;
   for (const ChannelPanel& panel : panels_.all()) {
+    if (int8()) {
+      packed =
+          pack_int8({weights + panel.first, s_.taps(), tap, s_.c_in, s_.out_stride, panel.width},
+                    int8_.input, int8_.kernels->less, packed);
+      continue;
+    }
     for (std::int64_t t = 0; t < s_.taps(); ++t, packed += panel.k * panel.width) {
       panels_.expand(panel, weights + t * tap, packed);
     }
@@ -152,7 +165,7 @@ void ConvForward::run_rows(const float* input, const Lens& lens, const float* pa
   for (; first < end; first += matrix_rows) {
     const std::int64_t rows = std::min(matrix_rows, end - first);
     const float* from = input + first * matrix_.step;
-    if (!lens.plain() || half_ != nullptr) {
+    if (!lens.plain() || panels_.in_one() > 1) {
       const std::int64_t pixels = rows * matrix_.step / s_.in_stride;
       copy({from, 1, pixels, s_.in_stride, 0, 0, 1, pixels, lens, region});
       from = region;

@@ -20,6 +20,7 @@ struct PixelGemm {
   std::int64_t taps, k;
   std::int64_t vectors;  // n in vectors
   bool accumulate;
+  bool scaled;  // in 8 bits: a factor lies behind the k of each row of a, of one tap
 };
 
 // c[m, n] (+)= sum over images, runs and i of a[image, run, i, m] * b[image, run, i, n], where

@@ -40,7 +40,6 @@ void channel_tile(const pyedge::ChannelGemm& g, const float* a, const float* b, 
   tile.store(c, g.c_step, g.accumulate);
 }
 
-using PixelTile = void (*)(const pyedge::PixelGemm&, const float*, const float*, float*);
 using ChannelTile = void (*)(const pyedge::ChannelGemm&, const float*, const float*, float*);
 
 struct TileFunctions {

@@ -27,7 +27,8 @@ struct RowPointers {
   }
 };
 
-// P is the path: Vec, or the one that multiplies pairs of 16-bit numbers (half.simd.hpp).
+// P is the path: Vec, or one that multiplies pairs of 16-bit numbers or quads of 8-bit ones
+// (half.simd.hpp, int8.simd.hpp).
 template <typename P, int rows, int vectors>
 struct Tile {
   using Float = typename P::Float;
@@ -119,10 +120,11 @@ struct Tile {
   }
 };
 
+// Adds a tile's products; returns where its weights end.
 template <int rows, int vectors, typename P>
-void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
-  Tile<P, rows, vectors> tile;
-  tile.start(c, g.c_step, g.accumulate);
+inline __attribute__((always_inline)) const float* add_products(const pyedge::PixelGemm& g,
+                                                                const float* a, const float* b,
+                                                                Tile<P, rows, vectors>& tile) {
   for (std::int64_t tap = 0; tap < g.taps; ++tap) {
     RowPointers<rows> from(a + g.tap_offsets[tap], g.a_step);
     std::int64_t k = g.k;
@@ -141,7 +143,40 @@ void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, floa
       b += vectors * P::lanes;
     }
   }
+  return b;
+}
+
+template <int rows, int vectors, typename P>
+void pixel_tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
+  Tile<P, rows, vectors> tile;
+  tile.start(c, g.c_step, g.accumulate);
+  add_products(g, a, b, tile);
   tile.store(c, g.c_step, g.accumulate);
+}
+
+using PixelTile = void (*)(const pyedge::PixelGemm&, const float*, const float*, float*);
+
+// T::tile<rows, vectors>, by vectors and rows.
+template <typename T>
+struct PixelTiles {
+  PixelTile by_size[Vec::tile_vectors][Vec::tile_rows];
+};
+
+template <typename T, int vectors, int rows>
+constexpr void fill_pixel_tiles(PixelTiles<T>& to) {
+  to.by_size[vectors - 1][rows - 1] = T::template tile<rows, vectors>;
+  if constexpr (rows > 1) {
+    fill_pixel_tiles<T, vectors, rows - 1>(to);
+  } else if constexpr (vectors > 1) {
+    fill_pixel_tiles<T, vectors - 1, Vec::tile_rows>(to);
+  }
+}
+
+template <typename T>
+constexpr PixelTiles<T> make_pixel_tiles() {
+  PixelTiles<T> tiles{};
+  fill_pixel_tiles<T, Vec::tile_vectors, Vec::tile_rows>(tiles);
+  return tiles;
 }
 
 // Rows are dealt out evenly (32 as 11 + 11 + 10, not 14 + 14 + 4): short tiles waste latency.

@@ -16,31 +16,17 @@
 
 namespace {
 
-struct HalfTiles {
-  void (*pixel[Vec::tile_vectors][Vec::tile_rows])(const pyedge::PixelGemm&, const float*,
-                                                   const float*, float*);
+struct HalfTile {
+  template <int rows, int vectors>
+  static void tile(const pyedge::PixelGemm& g, const float* a, const float* b, float* c) {
+    pixel_tile<rows, vectors, HalfVec>(g, a, b, c);
+  }
 };
 
-template <int vectors, int rows>
-constexpr void fill_half_tiles(HalfTiles& to) {
-  to.pixel[vectors - 1][rows - 1] = pixel_tile<rows, vectors, HalfVec>;
-  if constexpr (rows > 1) {
-    fill_half_tiles<vectors, rows - 1>(to);
-  } else if constexpr (vectors > 1) {
-    fill_half_tiles<vectors - 1, Vec::tile_rows>(to);
-  }
-}
-
-constexpr HalfTiles make_half_tiles() {
-  HalfTiles tiles{};
-  fill_half_tiles<Vec::tile_vectors, Vec::tile_rows>(tiles);
-  return tiles;
-}
-
-constexpr HalfTiles half_tiles = make_half_tiles();
+constexpr PixelTiles<HalfTile> half_tiles = make_pixel_tiles<HalfTile>();
 
 void half_gemm_pixels(const pyedge::PixelGemm& g) {
-  each_pixel_tile(g, half_tiles.pixel);
+  each_pixel_tile(g, half_tiles.by_size);
 }
 
 void half_pair_rows(const float* first, const float* second, std::int64_t count, float* to) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/conv/int8_weights.hpp"
 #include "kernels/conv/winograd.hpp"
 #include "threads/thread_pool.hpp"
 
@@ -16,15 +17,19 @@ constexpr std::int64_t few_tiles = 32, many_tiles = 64;
 constexpr std::int64_t cache_floats = 340000;
 // Output channels at a time where there are groups: patches and products of 32 tiles take 600 KB.
 constexpr std::int64_t group_channels = 64;
+// In 8 bits: each patch and position has a scale of its own.
+constexpr InputScale patch_scale{1.0f, 128};
 
 }  // namespace
 
 WinogradForward::WinogradForward(const ConvShape& shape, const ChannelPanels& panels,
-                                 const KernelTable& table, int workers, const HalfKernels* half)
+                                 const KernelTable& table, int workers, const HalfKernels* half,
+                                 const Int8Kernels* int8)
     : s_(shape),
       table_(&table),
       half_(half),
-      pair_(half != nullptr ? 2 : 1),
+      int8_(int8),
+      in_one_(panels.in_one()),
       panels_(panels),
       tiles_h_(shape.tiles_h()),
       tiles_w_(shape.tiles_w()) {
@@ -33,11 +38,13 @@ WinogradForward::WinogradForward(const ConvShape& shape, const ChannelPanels& pa
   deal_out(columns > 0 ? few_tiles : many_tiles, workers);
   const std::int64_t tiles = chunk_images_ * band_ * tiles_w_;
   for (const PanelBlock& block : blocks_) {
-    const std::int64_t patches = winograd_positions * winograd_step(tiles, block.count);
+    const std::int64_t patches = winograd_positions * winograd_step(tiles, patch(block));
     region_at_ =
         std::max(region_at_, patches + winograd_positions * winograd_step(tiles, block.width));
+    // in 8 bits a patch in float32 lies behind the region
+    const std::int64_t whole = int8 != nullptr ? winograd_positions * channels(block) : 0;
     region_floats_ =
-        std::max(region_floats_, winograd_patch * (4 * tiles_w_ + 2) * channels(block));
+        std::max(region_floats_, winograd_patch * (4 * tiles_w_ + 2) * channels(block) + whole);
   }
   worker_floats_ = (region_at_ + region_floats_ + 31) / 16 * 16;
   scratch_floats_ = worker_floats_ * workers;
@@ -49,8 +56,8 @@ std::int64_t WinogradForward::choose_columns() const {
   const std::int64_t panel =
       std::min<std::int64_t>(table_->tile_vectors * table_->lanes, s_.out_stride);
   const auto floats = [&](std::int64_t columns) {
-    return winograd_positions * (winograd_step(few_tiles, s_.in_stride / pair_) +
-                                 winograd_step(few_tiles, columns) + s_.c_in * columns / pair_);
+    return winograd_positions * (winograd_step(few_tiles, s_.in_stride / in_one_) +
+                                 winograd_step(few_tiles, columns) + s_.c_in * columns / in_one_);
   };
   if (floats(panel) > cache_floats) return 0;
   std::int64_t columns = s_.out_stride;
@@ -71,17 +78,17 @@ void WinogradForward::deal_out(std::int64_t tiles, int workers) {
 }
 
 std::int64_t WinogradForward::packed_floats() const {
-  return winograd_positions * ((s_.c_in + pair_ - 1) / pair_) * s_.out_stride;
+  return winograd_positions * panels_.packed_floats(1);
 }
 
 std::int64_t WinogradForward::pack_scratch_floats() const {
-  if (s_.groups == 1 && half_ == nullptr) return 0;
-  return (9 + winograd_positions) * panels_.largest() * pair_;
+  if (s_.groups == 1 && in_one_ == 1) return 0;
+  return (9 + winograd_positions) * panels_.largest() * in_one_;
 }
 
 // [36, a tap's panels]
 void WinogradForward::pack(const float* weights, float* packed, float* scratch) const {
-  if (half_ != nullptr) return pack_half(weights, packed, scratch);
+  if (in_one_ > 1) return pack_low(weights, packed, scratch);
   if (s_.groups == 1) return table_->winograd_weights(weights, s_.c_in, s_.out_stride, packed);
   for (const ChannelPanel& panel : panels_.all()) {
     const std::int64_t floats = panel.k * panel.width;
@@ -98,7 +105,7 @@ void WinogradForward::pack(const float* weights, float* packed, float* scratch) 
 }
 
 // Transformed in float32, panel by panel, and then rounded.
-void WinogradForward::pack_half(const float* weights, float* packed, float* scratch) const {
+void WinogradForward::pack_low(const float* weights, float* packed, float* scratch) const {
   for (const ChannelPanel& panel : panels_.all()) {
     const std::int64_t floats = s_.c_in * panel.width;
     float* transformed = scratch + 9 * floats;
@@ -108,8 +115,14 @@ void WinogradForward::pack_half(const float* weights, float* packed, float* scra
     }
     table_->winograd_weights(scratch, s_.c_in, panel.width, transformed);
     for (int position = 0; position < winograd_positions; ++position) {
-      panels_.pair_up(panel, transformed + position * floats, panel.width,
-                      packed + position * panels_.floats() + panel.at);
+      const float* from = transformed + position * floats;
+      float* to = packed + position * panels_.packed_floats(1) + panel.at;
+      if (int8_ != nullptr) {
+        pack_int8({from, 1, 0, s_.c_in, panel.width, panel.width}, patch_scale, int8_->less,
+                  to + 2 * panel.first);
+      } else {
+        panels_.pair_up(panel, from, panel.width, to);
+      }
     }
   }
 }
@@ -145,7 +158,7 @@ void WinogradForward::run_tiles(const float* input, const Lens& lens, const floa
   const std::int64_t tiles = t.images * t.rows * tiles_w_;
   const std::int64_t no_offset = 0;
   for (const PanelBlock& block : blocks_) {
-    const std::int64_t in_step = winograd_step(tiles, block.count);
+    const std::int64_t in_step = winograd_step(tiles, patch(block));
     const std::int64_t out_step = winograd_step(tiles, block.width);
     float* products = own + winograd_positions * in_step;
     if (s_.groups > 1 || &block == &blocks_.front()) {
@@ -154,11 +167,12 @@ void WinogradForward::run_tiles(const float* input, const Lens& lens, const floa
     for (int position = 0; position < winograd_positions; ++position) {
       PixelGemm g{};
       g.a = own + position * in_step;
-      g.b = packed + position * panels_.floats();
+      g.b = packed + position * panels_.packed_floats(1);
       g.c = products + position * out_step;
       g.tap_offsets = &no_offset;
-      g.lines = 1, g.rows = tiles, g.a_step = block.count, g.c_step = block.width;
+      g.lines = 1, g.rows = tiles, g.a_step = patch(block), g.c_step = block.width;
       g.taps = 1;
+      g.scaled = int8_ != nullptr;
       panels_.multiply(g, block, block.first);
     }
     for (std::int64_t i = 0; i < t.images; ++i) {
@@ -182,9 +196,25 @@ void WinogradForward::transform(const float* input, const Lens& lens, Tiles t,
                            s_.in_stride, 4 * (t.row + row) - s_.padding_h, -s_.padding_w,
                            winograd_patch, columns, lens.channels(block.from), region,
                            channels(block)});
-      make_patches(region, line, channels(block), tiles_w_, patches, step);
-      patches += tiles_w_ * block.count;
+      if (int8_ != nullptr) {
+        quantize_tiles(region, line, block, region + winograd_patch * line, patches, step);
+      } else {
+        make_patches(region, line, channels(block), tiles_w_, patches, step);
+      }
+      patches += tiles_w_ * patch(block);
     }
+  }
+}
+
+// Tile by tile, so that a patch in float32 stays in the first-level cache.
+void WinogradForward::quantize_tiles(const float* region, std::int64_t line,
+                                     const PanelBlock& block, float* floats, float* patches,
+                                     std::int64_t step) const {
+  const std::int64_t stride = channels(block);
+  for (std::int64_t tile = 0; tile < tiles_w_; ++tile) {
+    table_->winograd_input(region + 4 * tile * stride, line, stride, 1, floats, stride);
+    int8_->quantize_patch(floats, stride, stride, patches + tile * patch(block), step,
+                          (s_.c_in + 3) / 4);
   }
 }
 

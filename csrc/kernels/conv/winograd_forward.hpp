@@ -21,9 +21,10 @@ namespace pyedge {
 class WinogradForward {
  public:
   WinogradForward() = default;
-  // in_stride: whole vectors. half: what the panels are of; the transforms stay in float32.
+  // in_stride: whole vectors. half, int8: what the panels are of; the transforms stay in float32.
   WinogradForward(const ConvShape& shape, const ChannelPanels& panels, const KernelTable& table,
-                  int workers, const HalfKernels* half = nullptr);
+                  int workers, const HalfKernels* half = nullptr,
+                  const Int8Kernels* int8 = nullptr);
   std::int64_t packed_floats() const;
   std::int64_t pack_scratch_floats() const;
   std::int64_t scratch_floats() const { return scratch_floats_; }
@@ -36,20 +37,27 @@ class WinogradForward {
   struct Tiles {  // tile rows of one image, or all of those of several
     std::int64_t image, images, row, rows;
   };
-  // Channels of the region that a block's patches, floats or pairs of 16 bits, come from.
-  std::int64_t channels(const PanelBlock& block) const { return block.count * pair_; }
-  void pack_half(const float* weights, float* packed, float* scratch) const;
+  // Channels of the region that a block's patches, floats, pairs or quads, come from.
+  std::int64_t channels(const PanelBlock& block) const { return block.count * in_one_; }
+  // Floats from one tile's patch to the next; in 8 bits a factor may lie behind it.
+  std::int64_t patch(const PanelBlock& block) const {
+    return block.count + (int8_ != nullptr ? 1 : 0);
+  }
+  void pack_low(const float* weights, float* packed, float* scratch) const;
   std::int64_t choose_columns() const;
   void deal_out(std::int64_t tiles, int workers);
   void transform(const float* input, const Lens& lens, Tiles tiles, const PanelBlock& block,
                  float* region, float* patches, std::int64_t step) const;
+  void quantize_tiles(const float* region, std::int64_t line, const PanelBlock& block,
+                      float* floats, float* patches, std::int64_t step) const;
   void run_tiles(const float* input, const Lens& lens, const float* packed, const Finish& finish,
                  Tiles tiles, float* own) const;
 
   ConvShape s_{};
   const KernelTable* table_ = nullptr;
   const HalfKernels* half_ = nullptr;
-  std::int64_t pair_ = 1;  // input channels in 32 bits
+  const Int8Kernels* int8_ = nullptr;
+  std::int64_t in_one_ = 1;  // input channels in 32 bits
   ChannelPanels panels_;
   std::vector<PanelBlock> blocks_;
   std::int64_t tiles_h_ = 0, tiles_w_ = 0;

@@ -65,6 +65,16 @@ const HalfKernels* half_kernels(const KernelTable& table) {
   return nullptr;
 }
 
+const Int8Kernels* int8_kernels(const KernelTable& table) {
+  if (&table == &reference_table) return &int8_reference;
+#if defined(PYEDGE_INT8_AVX512)
+  if (&table == &avx512_table && cpu_has_avx512_vnni()) return &int8_avx512;
+#elif defined(PYEDGE_INT8_NEON)
+  if (&table == &neon_table && cpu_has_neon_dotprod()) return &int8_neon;
+#endif
+  return nullptr;
+}
+
 void set_isa(const std::string& name) {
   current() = &find(name, "set_isa: name");
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/dispatch/half_kernels.hpp"
+#include "kernels/dispatch/int8_kernels.hpp"
 #include "kernels/dispatch/kernel_table.hpp"
 
 namespace pyedge {
@@ -18,6 +19,8 @@ const KernelTable& kernel_table();
 
 // The half-precision kernels of a path on this CPU, or null where it has none.
 const HalfKernels* half_kernels(const KernelTable& table);
+// The same for 8 bits.
+const Int8Kernels* int8_kernels(const KernelTable& table);
 
 // Takes another path from here on (tests and benchmarks). Throws std::invalid_argument if `name`
 // is not one of available_isas(); the path in use stays then.

@@ -25,7 +25,7 @@ double fma_rate(double seconds) {
     parallel_for(workers, [&](std::int64_t worker) {
       for (std::int64_t i = 0; i < repeats; ++i) {
         table.gemm_pixels({a.data(), b.data(), c.data() + worker * rows * n, &no_offset, 1, 0, 0,
-                           rows, k, n, 1, k, n / table.lanes, false});
+                           rows, k, n, 1, k, n / table.lanes, false, false});
       }
     });
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;

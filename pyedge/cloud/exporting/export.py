@@ -15,6 +15,7 @@ from pyedge.cloud.exporting.describe import Classes, Trainable, checked, describ
 from pyedge.cloud.exporting.lower import lower
 from pyedge.cloud.exporting.onnx import write_onnx
 from pyedge.cloud.exporting.preprocessing import doubt
+from pyedge.cloud.exporting.with_int8 import with_int8_of
 from pyedge.cloud.exporting.with_statistics import check_arguments, with_statistics_of
 from pyedge.cloud.graph.modes import plain_torch
 from pyedge.cloud.shown import compare_classes
@@ -42,6 +43,7 @@ def export(
     expand: Expand = "auto",
     forgettable: bool = False,
     seed: int = 0,
+    int8: Any = None,
 ) -> StudentFile | None:
     """Write a student of `pyedge.compress` for devices, and return what the file holds.
 
@@ -85,13 +87,19 @@ def export(
     its own, so that `EdgeLearner.forget` can take out any class: f (f + 1) / 2 numbers of 8 bytes
     for each class, f being the number of features, instead of once for all.
 
+    int8: images like those that the device will see, in any of these forms, without labels as well;
+    256 of them are looked at. The file then holds its weights, but for the classifier's, in 8 bits,
+    a scale for each output channel, and the scales by which
+    `EdgeLearner(..., precision="int8")` computes in 8 bits. It takes about a quarter of the bytes.
+    float32 reads the same rounded weights (docs/int8.md).
+
     Raises ExportError, with the operator and its place in the network, for what a device does not
     have, and if the check fails; ValueError for arguments that do not fit.
     """
     checked(student)
     if not isinstance(path, (str, PathLike)):
         raise TypeError(f"export: path: wanted a file's path, got {kind_of(path)}")
-    check_arguments(statistics, held, expand, forgettable, format)
+    check_arguments(statistics, held, expand, forgettable, format, int8)
     with plain_torch():
         if format == "onnx":
             write_onnx(student, path, input_shape)
@@ -110,6 +118,8 @@ def export(
         if agreement.smooth is not None:
             found["gradient_error_without_kinks"] = agreement.smooth
         file = dataclasses.replace(file, record=(*before, {**entry, **found}))
+        if int8 is not None:
+            file = with_int8_of(file, int8)
         if statistics is not None:
             file = with_statistics_of(
                 student, file, statistics, held, expand=expand, seed=seed, forgettable=forgettable

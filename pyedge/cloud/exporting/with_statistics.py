@@ -31,8 +31,15 @@ _DRAWS = 4  # of one image, to see whether it differs: a flip alone escapes one 
 _NEAR = 0.05  # of mean 0 and deviation 1
 
 
-def check_arguments(statistics: Any, held: Any, expand: Any, forgettable: Any, format: str) -> None:
-    """Refuse arguments that need statistics without them, and statistics in ONNX files."""
+def check_arguments(
+    statistics: Any, held: Any, expand: Any, forgettable: Any, format: str, int8: Any = None
+) -> None:
+    """Refuse arguments that need statistics without them, and statistics and int8 in ONNX files."""
+    if int8 is not None and format == "onnx":
+        raise ValueError(
+            'export: format: wanted "pyedge" for int8, got "onnx", whose files have no scales of '
+            "ours"
+        )
     flag(forgettable, "export: forgettable")
     if statistics is None:
         told = {
@@ -82,8 +89,8 @@ def _labelled(student: Student, file: StudentFile, given: Any, argument: str) ->
     _check_classes(student, file, classes_of(given), title)
     if isinstance(given, Tensor):
         raise ValueError(f"{title}: wanted (images, labels), got no labels")
-    if isinstance(given, tuple) and len(given) == 2 and not _is_batch(given[0]):
-        images, labels = (_array(each) for each in given)
+    if isinstance(given, tuple) and len(given) == 2 and not is_batch(given[0]):
+        images, labels = (as_array(each) for each in given)
         found = labelled_images(file, images, labels, title)
     elif isinstance(given, ImageSet) or not _yields_batches(given):
         found = labelled_images(file, given, None, title)
@@ -113,10 +120,10 @@ def _yields_batches(given: Any) -> bool:
     """Tell whether this is a loader or a torch data set that a device does not take."""
     if isinstance(given, (Dataset, DataLoader, BatchLoader)):
         return True
-    return isinstance(given, list) and bool(given) and _is_batch(given[0])
+    return isinstance(given, list) and bool(given) and is_batch(given[0])
 
 
-def _is_batch(item: Any) -> bool:
+def is_batch(item: Any) -> bool:
     """Tell whether this is (images, labels) or a mapping of them, as in a list of batches."""
     if isinstance(item, (tuple, list)) and len(item) > 1:
         return len(getattr(item[0], "shape", ())) == 4
@@ -140,9 +147,9 @@ def _collected(file: StudentFile, given: Any, source: Source) -> EdgeImages:
     arrays, labels = [], []
     for item in Feed(_items(given) if single else given, source):
         x, y = split(item, source)
-        images = _float32(_array(x))
+        images = as_float32(as_array(x))
         if single:
-            images, y = images[None], np.atleast_1d(_array(y)) if y is not None else None
+            images, y = images[None], np.atleast_1d(as_array(y)) if y is not None else None
         arrays.append(np.array(images))  # a loader may fill one buffer again and again
         labels.append(labels_of(y, len(images), source).numpy().copy())
     if not arrays:
@@ -181,14 +188,14 @@ def _items(given: Any) -> Iterator[Any]:
         yield given[i]
 
 
-def _array(given: Any) -> Any:
+def as_array(given: Any) -> Any:
     if isinstance(given, Tensor):
         given = given.detach().cpu()
         return (given.float() if given.dtype == torch.bfloat16 else given).numpy()
     return given
 
 
-def _float32(images: Any) -> np.ndarray:
+def as_float32(images: Any) -> np.ndarray:
     """Return floats of any kind as the float32 that a student takes; uint8 pixels unchanged."""
     array = np.asarray(images)
     return array.astype(np.float32) if array.dtype.kind == "f" else array
@@ -216,7 +223,7 @@ def _changes(given: Any) -> bool:
     source = Source("export", "statistics")
     # what fails here fails again when the images are read, and is told there
     with torch.random.fork_rng([]), contextlib.suppress(Exception):
-        drawn = [np.asarray(_array(split(images[0], source)[0])) for _ in range(_DRAWS)]
+        drawn = [np.asarray(as_array(split(images[0], source)[0])) for _ in range(_DRAWS)]
         return any(not np.array_equal(each, drawn[0]) for each in drawn[1:])
     return False
 

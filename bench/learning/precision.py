@@ -1,8 +1,9 @@
-"""The engine's ways of learning in both precisions, for `python -m bench.half --learning`."""
+"""The engine's ways of learning in each precision, for `python -m bench.precision --learning`."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import Any, NamedTuple
 
@@ -11,41 +12,29 @@ from bench.learning.engine_methods import Labels, OnEngine, Transfer
 from bench.learning.method import Entry
 from bench.learning.statistics_methods import Statistics
 
-
-class HalfOnEngine(OnEngine):
-    """Learns nothing, in half precision."""
-
-    precision = "half"
-
-
-class HalfLabels(Labels):
-    """Labels, in half precision."""
-
-    precision = "half"
-
-
-class HalfTransfer(Transfer):
-    """Transfer, in half precision."""
-
-    precision = "half"
-
-
-class HalfStatistics(Statistics):
-    """Statistics, in half precision but for the sums of the base images, which the cloud makes."""
-
-    precision = "half"
-
-
 _RATE: tuple[dict[str, Any], ...] = ({"lr": 0.002},)
-METHODS = {
+# statistics: the sums of the base images are the cloud's, and in float32 but for weights in 8 bits
+_IN_FLOAT32 = {
     "before": Entry(OnEngine),
-    "before, half": Entry(HalfOnEngine),
     "labels": Entry(Labels, _RATE),
-    "labels, half": Entry(HalfLabels, _RATE),
     "transfer": Entry(Transfer, _RATE, seen_teacher=True),
-    "transfer, half": Entry(HalfTransfer, _RATE, seen_teacher=True),
     "statistics": Entry(Statistics),
-    "statistics, half": Entry(HalfStatistics),
+}
+_KINDS = {"": "float32", ", half": "half", ", int8": "int8"}
+
+
+def _in(precision: str, entry: Entry) -> Entry:
+    """Return a method whose learner has this precision."""
+    method = entry.make
+    assert isinstance(method, type)
+    made = type(method.__name__, (method,), {"precision": precision})
+    return dataclasses.replace(entry, make=made)
+
+
+METHODS = {
+    f"{name}{kind}": _in(precision, entry)
+    for name, entry in _IN_FLOAT32.items()
+    for kind, precision in _KINDS.items()
 }
 
 
@@ -57,7 +46,7 @@ class Table(NamedTuple):
 
 
 def table(options: argparse.Namespace) -> Table:
-    """Take the cache's students through the protocol, each method in both precisions."""
+    """Take the cache's students through the protocol, each method in each precision."""
     asked = run.Asked(
         data=options.learning,
         protocol=options.protocol,
@@ -70,9 +59,9 @@ def table(options: argparse.Namespace) -> Table:
     wanted = [each.strip() for each in options.methods.split(";")]
     for name in wanted:
         if name not in METHODS:
-            sys.exit(f"bench.half: --methods: wanted some of {'; '.join(METHODS)}, got {name!r}")
-    chosen = {
-        f"{name}{kind}": METHODS[f"{name}{kind}"] for name in wanted for kind in ("", ", half")
-    }
+            sys.exit(
+                f"bench.precision: --methods: wanted some of {'; '.join(METHODS)}, got {name!r}"
+            )
+    chosen = {f"{name}{kind}": METHODS[f"{name}{kind}"] for name in wanted for kind in _KINDS}
     rows = list(run.table(asked, chosen, lambda line: print(line, file=sys.stderr, flush=True)))
     return Table(rows, report.text(rows))
