@@ -138,6 +138,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for path in (args.teacher, args.student):
         existing(path)
     teacher, info = networks.open_network(args.teacher, args.model, "teacher")
+    if spread is not None:
+        workers.send_own_code()
     student = read_student(args.student)
     if student.input_shape != info.input_shape:
         sizes = ["x".join(map(str, each.input_shape)) for each in (student, info)]

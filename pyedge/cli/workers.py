@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,3 +50,14 @@ def number(args: argparse.Namespace, environment: Mapping[str, str] = os.environ
 
     need_ray("--engine ray")
     return args.workers or os.cpu_count() or 1
+
+
+def send_own_code() -> None:
+    """Have the code of --model FILE.py sent to the workers, who cannot import it."""
+    from pyedge.cli.networks import OWN
+    from pyedge.cloud.jobs.cluster import need_ray
+
+    sent = need_ray("--engine ray").cloudpickle
+    for name, module in list(sys.modules.items()):
+        if name.startswith(OWN):
+            sent.register_pickle_by_value(module)
