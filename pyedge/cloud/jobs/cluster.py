@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +44,11 @@ def cluster(where: str, workers: int) -> Iterator[Any]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if not os.environ.get("RAY_ADDRESS"):
         options |= {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    # Ray takes SIGTERM to end the process at once; how a program ends is its own affair
+    handler = signal.getsignal(signal.SIGTERM)
     ray.init(**options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield ray
     finally:
