@@ -19,6 +19,7 @@ from pyedge.images.file_kinds import HEAD_BYTES, foreign
 from pyedge.images.folder import Pixels, chosen_files, decode_entries, no_images
 from pyedge.images.layout import Shape, checked_shape
 from pyedge.images.left_out import LeftOut
+from pyedge.images.parts import part_files
 from pyedge.images.resize import Resize
 
 _READERS = 8  # threads that look at the heads of files
@@ -99,20 +100,29 @@ def listed_folder(
         read = read_folder(path, input_shape, labelled=labelled, splits=splits, resize=resize)
         return EdgeImages(read.array, True, read.labels, read.class_names)
     found = chosen_files(path, labelled=labelled, splits=splits)
-    with ThreadPoolExecutor(_READERS) as pool:
-        reasons = pool.map(_why_not, (os.path.join(found.path, file) for file in found.files))
-        kept = []
-        for file, reason in zip(found.files, reasons, strict=True):
-            if reason is None:
-                kept.append(file)
-            else:
-                found.left_out.add(file, reason)
-    if not kept:
-        raise no_images(found.path, found.left_out)
+    kept = _images_among(found.path, found.files, found.left_out)
     labels = found.labels_of(kept)
     found.left_out.warn(found.path, len(kept))
     files: Any = ListedFiles(found.path, kept, input_shape, resize)
     return EdgeImages(files, True, labels, found.classes)
+
+
+def listed_part(
+    path: str | os.PathLike[str],
+    input_shape: Shape,
+    part: str,
+    *,
+    seed: int = 0,
+    splits: bool | None = None,
+    resize: Resize | None = None,
+) -> EdgeImages:
+    """List the images of a part of a folder, as `pyedge.images.parts.read_part` reads them."""
+    found = part_files(path, part, splits=splits)
+    kept = _images_among(found.path, found.files, found.left_out)
+    labels, rows = found.part_of(kept, seed)
+    files: Any = ListedFiles(found.path, kept, input_shape, resize)
+    images = EdgeImages(files, True, labels, found.classes)
+    return images if rows is None else listed_subset(images, rows)
 
 
 def listed_subset(images: EdgeImages, rows: NDArray[np.int64]) -> EdgeImages:
@@ -123,6 +133,21 @@ def listed_subset(images: EdgeImages, rows: NDArray[np.int64]) -> EdgeImages:
     labels = None if images.labels is None else images.labels[rows]
     listed: Any = array.at(rows)
     return replace(images, array=listed, labels=labels)
+
+
+def _images_among(folder: str, files: Sequence[str], left_out: LeftOut) -> list[str]:
+    """Return the files that may be images, by their first bytes; the others go to `left_out`."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        reasons = pool.map(_why_not, (os.path.join(folder, file) for file in files))
+        kept = []
+        for file, reason in zip(files, reasons, strict=True):
+            if reason is None:
+                kept.append(file)
+            else:
+                left_out.add(file, reason)
+    if not kept:
+        raise no_images(folder, left_out)
+    return kept
 
 
 def _why_not(path: str) -> str | None:
