@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import platform
 import shutil
 import threading
 from contextlib import ExitStack
@@ -66,8 +67,10 @@ class RayTeaching:
     def __init__(self, service: Service, replicas: Replicas) -> None:
         self._metrics = service.metrics
         self._work = service.store.work
-        # on a cluster that goes on, what a killed service left is taken over by the next
-        self._mark = hashlib.sha256(str(service.store.folder).encode()).hexdigest()[:8]
+        # on a cluster that goes on, what a killed service left is taken over by the next one of the
+        # same store on this machine; services elsewhere have replicas of their own
+        mark = f"{platform.node()} {service.store.folder}"
+        self._mark = hashlib.sha256(mark.encode()).hexdigest()[:8]
         self._most = service.limits.knowledge_at_once
         self._replicas = replicas
         self._known: dict[str, _Lessons] = {}

@@ -37,8 +37,11 @@ from tests.support.raw_http import ask, fault
 
 NAME = "grey"
 OPTIONS = {"num_classes": 3, "in_channels": 1}
-# Ray Serve's own, when it is imported
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# Ray Serve's own warnings, when it is imported
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 REPLICA = "ray::ServeReplica:pyedge-"
 
 

@@ -26,6 +26,7 @@ pytest.importorskip("ray", reason=NO_RAY)
 image = pytest.importorskip("PIL.Image")
 # Ray's own, of what it will drop one day and of what it leaves open
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
