@@ -32,6 +32,7 @@ from pyedge.cloud.knowledge_views import draw_views
 from pyedge.cloud.network_file import load_network
 from pyedge.data.augment import Augment
 from pyedge.images.digests import image_digests
+from pyedge.serve.logs import log
 from pyedge.serve.ray_replica import MOST_IMAGES, Asked, Replica
 from pyedge.serve.refusals import RefusalError
 from pyedge.serve.replicas import Replicas
@@ -46,6 +47,7 @@ _MOST_STUDENTS = 64
 _MOST_ONGOING = 2 * MOST_IMAGES
 # beyond so many Ray Serve makes another replica: two batches of 16 images a request
 _BUSY = 16
+_PATIENCE_SECONDS = 40  # for replicas to begin; Ray Serve knows by then what they wait for
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,15 @@ class RayTeaching:
             student = replace(student, statistics=None, head={})
             pair = fit(model, student)
             classes, digest = pair.class_names(info.classes), digest_of(model)
-            handle = serve.run(
-                self._deployment().bind(
-                    str(Path(path).resolve()), student, self._replicas.gpus > 0
-                ),
-                name=self._application(name),
-                route_prefix=None,
-            )
+            application = self._application(name)
+            late = threading.Timer(_PATIENCE_SECONDS, _tell_of_waiting, [application])
+            late.start()
+            try:
+                place, cuda = str(Path(path).resolve()), self._replicas.gpus > 0
+                teacher = self._deployment().bind(place, student, cuda)
+                handle = serve.run(teacher, name=application, route_prefix=None)
+            finally:
+                late.cancel()
             bare = replace(pair, teacher=nn.Identity())
             self._known[name] = _Lessons(bare, classes, digest, handle)
         return student.input_shape
@@ -192,6 +196,13 @@ class RayTeaching:
                 raise RefusalError(422, "invalid", f"knowledge: {error}") from error
             raise
         return folder
+
+
+def _tell_of_waiting(application: str) -> None:
+    """Log why replicas have not begun: a cluster may lack processors or GPUs, or be starting."""
+    found = serve.status().applications.get(application)
+    reasons = [] if found is None else [each.message for each in found.deployments.values()]
+    log("waiting for replicas", logging.WARNING, application=application, reason=reasons[:1])
 
 
 def _write(
