@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -27,9 +28,12 @@ import torch
 from pyedge import models
 from pyedge.cloud.network_file import NetworkInfo, save_network
 from pyedge.images.edge_images import EdgeImages
+from pyedge.serve.metrics import Metrics
+from pyedge.serve.refusals import RefusalError
 from pyedge.serve.replicas import Replicas
 from pyedge.serve.store import Store
 from pyedge.serve.students import add_student
+from pyedge.serve.teaching import Wanted
 from pyedge.serve.tokens import OF_DEVICES, add_token
 from tests.support.cloud_service import Process
 from tests.support.knowledge_case import pixels
@@ -232,6 +236,40 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     )
     with pytest.raises(ValueError, match="gpus_per_replica: wanted 0, since Ray has no GPU here"):
         ray_teaching.RayTeaching(service, Replicas(1, 1, 0.5))
+
+
+def test_request_of_a_replica_that_dies_is_answered_503(tmp_path: Path) -> None:
+    from ray.exceptions import ActorDiedError, RayTaskError
+
+    from pyedge.serve.ray_teaching import RayTeaching
+
+    class Lost:
+        """A handle whose requests end with an error."""
+
+        def __init__(self, error: Exception) -> None:
+            self.teach = SimpleNamespace(remote=self._remote)
+            self.error = error
+
+        async def _remote(self, asked: Any) -> Any:
+            raise self.error
+
+    teaching = RayTeaching.__new__(RayTeaching)
+    teaching._work, teaching._metrics, teaching._most, teaching._waiting = tmp_path, Metrics(), 1, 0
+    images = EdgeImages.from_array(pixels(2), (1, 8, 8), channels_last=False)
+    wanted = Wanted(images, False, "float16")
+    teacher_failed = RayTaskError("teach", "traceback", ZeroDivisionError("in the teacher"))
+    for error, kind in ((ActorDiedError(), RefusalError), (teacher_failed, RayTaskError)):
+        teaching._known = {"x": SimpleNamespace(handle=Lost(error))}  # type: ignore[dict-item]
+        with pytest.raises(kind) as told:
+            asyncio.run(teaching.answer("x", wanted))
+        assert list(tmp_path.iterdir()) == []
+        assert teaching.waiting() == 0
+        if kind is RefusalError:
+            assert (told.value.status, told.value.code) == (503, "teacher")
+    teaching._most = 0
+    with pytest.raises(RefusalError, match="too many requests wait") as told:
+        asyncio.run(teaching.answer("x", wanted))
+    assert told.value.status == 503
 
 
 def test_replicas_are_checked() -> None:
