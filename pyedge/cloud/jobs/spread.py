@@ -84,7 +84,11 @@ class _Worker(Generic[Part, Result]):
         import ray
         import torch
 
-        torch.set_num_threads(1)  # more workers, not more threads: results are then the same bits
+        from pyedge import kernels
+
+        # more workers, not more threads: torch's results are then the same bits everywhere
+        torch.set_num_threads(1)
+        kernels.set_num_threads(1)
         self._work: Work[Part, Result] = ray.get(sent[0])
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
