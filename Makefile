@@ -17,12 +17,12 @@ BUILD_TOOLS := scikit-build-core pybind11 $(if $(shell command -v cmake),,cmake)
 	$(if $(shell command -v ninja),,ninja)
 
 .PHONY: help demo docs docs-serve test test-exhaustive test-poisoned test-neon neon-report wheel-aarch64 \
-	test-aarch64 cloud-demo test-cloud-faults crash-test fuzz sanitize bench bench-phone lint format build clean
+	test-aarch64 test-ray cloud-demo test-cloud-faults crash-test fuzz sanitize bench bench-phone lint format build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 	@echo "also: make build (after a C++ change), bench, bench-phone, lint, format, docs, docs-serve,"
-	@echo "test-exhaustive, test-poisoned, test-neon, neon-report, wheel-aarch64, test-aarch64, cloud-demo, test-cloud-faults, crash-test, fuzz, sanitize, clean"
+	@echo "test-exhaustive, test-poisoned, test-neon, neon-report, wheel-aarch64, test-aarch64, test-ray, cloud-demo, test-cloud-faults, crash-test, fuzz, sanitize, clean"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -72,6 +72,15 @@ wheel-aarch64: $(VENV)/.cross
 # needs qemu-aarch64-static; docs/aarch64.md
 test-aarch64: build wheel-aarch64
 	$(BIN)/python tools/test_aarch64.py
+
+$(VENV)/.ray: $(VENV)/.installed
+	$(PIP) install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt \
+		--editable ".[ray]"
+	@touch $@
+
+# jobs and replicas on a local Ray, begun and ended by the tests; half a gigabyte to install
+test-ray: build $(VENV)/.ray
+	$(BIN)/python -m pytest -rs tests/cloud/jobs tests/serve/test_ray_teaching.py
 
 # a service, and three devices without torch that learn from each other: docs/cloud.md
 cloud-demo: build

@@ -77,6 +77,7 @@ _INSTALL = {
     "alembic": "serve",
     "prometheus_client": "serve",
     "psycopg": "postgres",
+    "ray": "ray",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from pyedge.cli import options, parsing
+from pyedge.cli import options, parsing, workers
 from pyedge.cli.console import Console, percent
 from pyedge.cli.parsing import UsageError
 
@@ -42,6 +42,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         default="inherit",
         help="inherit the teacher's weights, or start afresh (default inherit: far better)",
     )
+    workers.add_options(parser.add_argument_group("where"), "measure")
     options.add_general(parser)
 
 

@@ -13,6 +13,7 @@ from pyedge.images.edge_images import EdgeImages, resize_of
 from pyedge.images.entries import Entry
 from pyedge.images.folder import decode_entries, no_images
 from pyedge.images.left_out import LeftOut, shown
+from pyedge.images.listed_files import listed_folder
 from pyedge.images.named_files import is_array_file, read_arrays
 from pyedge.images.sources import walk
 
@@ -26,14 +27,20 @@ def load(
     labelled: bool,
     splits: bool | None = None,
     preprocessing: Mapping[str, Any] | None = None,
+    listed: bool = False,
 ) -> EdgeImages:
     """Read DATA for a student of `shape`; with `labelled`, its images must have labels.
 
     DATA is a folder or an archive of class folders, or arrays. `splits`: as in `read_folder`;
-    preprocessing: the student's, as in `EdgeImages.of`.
+    preprocessing: the student's, as in `EdgeImages.of`. listed: only list the files of a folder,
+    which are read where they are asked for.
     """
     existing(path)
     if not is_array_file(path):
+        if listed:
+            return listed_folder(
+                path, shape, labelled=labelled, splits=splits, resize=resize_of(preprocessing)
+            )
         return EdgeImages.from_folder(
             path, shape, labelled=labelled, splits=splits, preprocessing=preprocessing
         )

@@ -7,13 +7,14 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pyedge.cli import options, parsing
+from pyedge.cli import options, parsing, workers
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError
 
 if TYPE_CHECKING:
     from pyedge.cloud.compression.student import Student
     from pyedge.cloud.network_file import NetworkInfo
+    from pyedge.images.edge_images import EdgeImages
     from pyedge.images.preprocessing import Preprocessing
 
 USAGE = "STUDENT --out FILE [options]"
@@ -103,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "them; f * f * 4 bytes a class of f features",
     )
     options.add_splits(what)
+    workers.add_options(what, "compute features")
     options.add_seed(what, "the random features of --expand")
     options.add_own_code(parser)
     options.add_output(parser)
@@ -118,6 +120,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 f"--{name} has no meaning for --format onnx, whose files take preprocessed images"
             )
     _check_statistics(args)
+    spread = workers.number(args)
     from pyedge.cli import described, networks
     from pyedge.cli.outputs import check_out
     from pyedge.cloud.compression.student import Student
@@ -131,7 +134,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     given = args.trainable or ["last_conv"]
     alone = len(given) == 1 and given[0] in ("last_conv", "classifier", "all")
     chosen = options.preprocessing_of(args, info.input_shape[0])
-    statistics, held = _images(args, console, info)
+    statistics, held = _images(args, console, info, listed=spread is not None)
     file = export(
         student,
         args.out,
@@ -145,6 +148,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         held=held,
         expand=None if args.expand == "none" else args.expand,
         forgettable=args.forgettable,
+        workers=spread,
         seed=args.seed,
         int8=_int8_images(args, console, info),
     )
@@ -193,7 +197,7 @@ def _record(info: NetworkInfo) -> tuple[Mapping[str, Any], ...]:
 
 
 def _check_statistics(args: argparse.Namespace) -> None:
-    for name in ("held", "expand", "forgettable", "splits", "seed"):
+    for name in ("held", "expand", "forgettable", "splits", "seed", "engine", "workers"):
         if args.statistics is None and name in args.given:
             raise UsageError(f"--{name} needs --statistics DATA, images to describe")
     if args.statistics is not None and args.format == "onnx":
@@ -205,10 +209,13 @@ def _check_statistics(args: argparse.Namespace) -> None:
             parsing.existing(path, *words)
 
 
-def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tuple[Any, Any]:
+def _images(
+    args: argparse.Namespace, console: Console, info: NetworkInfo, *, listed: bool
+) -> tuple[Any, Any]:
     """Load the images to describe, and those to hold; (None, None) without --statistics.
 
-    The network's test images are left out, as everywhere.
+    The network's test images are left out, as everywhere. listed: leave the reading of a folder to
+    those who describe.
     """
     if args.statistics is None:
         return None, None
@@ -219,6 +226,8 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tu
     held: Any = None
     if is_array_file(args.statistics):
         given = device_images.load(args.statistics, info.input_shape, labelled=True)
+    elif listed and _of_files(args.statistics):
+        given, held = (_listed(args, info, part) for part in ("train", "val"))
     else:
         data = dataset.load_for(console, args.statistics, info, of=args.network, splits=args.splits)
         given, held = data.train, data.val
@@ -226,7 +235,7 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> tu
         # --splits is about DATA of --statistics
         settings = info.preprocessing.to_dict()
         held = device_images.load(
-            args.held, info.input_shape, labelled=True, preprocessing=settings
+            args.held, info.input_shape, labelled=True, preprocessing=settings, listed=listed
         )
     return given, held
 
@@ -242,6 +251,31 @@ def _int8_images(args: argparse.Namespace, console: Console, info: NetworkInfo) 
         return device_images.load(args.int8, info.input_shape, labelled=False)
     found = dataset.load_for(console, args.int8, info, labels=False, of=args.network)
     return found.train if found.val is None else found.val
+
+
+def _of_files(path: str) -> bool:
+    """Tell whether this is a folder of image files, and not of CIFAR-10's batches."""
+    from pyedge.data import cifar
+    from pyedge.images.sources import walk
+
+    if not os.path.isdir(path):
+        return False
+    names = (entry.name for entry in walk(path, cifar.is_batch))
+    return not any(cifar.is_batch(name.rpartition("/")[2]) for name in names)
+
+
+def _listed(args: argparse.Namespace, info: NetworkInfo, part: str) -> EdgeImages:
+    """List the images of a part of --statistics, as training split it."""
+    from pyedge.images.edge_images import resize_of
+    from pyedge.images.listed_files import listed_part
+
+    resize = resize_of(info.preprocessing.to_dict())
+    return listed_part(
+        *(args.statistics, info.input_shape, part),
+        seed=info.split_seed,
+        splits=args.splits,
+        resize=resize,
+    )
 
 
 def _preprocessing(student: Student, info: NetworkInfo) -> Preprocessing | None:

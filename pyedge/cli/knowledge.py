@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyedge.cli import names, options, parsing
+from pyedge.cli import names, options, parsing, workers
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError, existing
 
@@ -36,6 +36,8 @@ examples:
       Images of one new class, at half the size.
   pyedge knowledge student.pyedge --teacher teacher.pt photos --views 4 --out pack
       Each image as it is, and cropped and mirrored in three other ways.
+  pyedge knowledge student.pyedge --teacher teacher.pt photos --engine ray --workers 8 --out pack
+      The same pack by eight processes, on this machine or the Ray cluster of RAY_ADDRESS.
   pyedge knowledge student.pyedge --teacher teacher.pt photos --out pack --estimate
       Show the size of the pack, and write nothing.
 """
@@ -105,6 +107,7 @@ def add_arguments(parser: parsing.Parser) -> None:
         metavar="BLOCKS",
         help="if the teacher's blocks cannot be found: as for pyedge compress",
     )
+    workers.add_options(how, "ask the teacher")
     options.add_own_code(parser)
     options.add_seed(parser, "the views")
     options.add_general(parser)
@@ -121,6 +124,7 @@ def _teacher_first(found: argparse.Namespace, extra: list[str]) -> str | None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write the pack, or report its size."""
     _check(args)
+    spread = workers.number(args)
     import torch
 
     import pyedge
@@ -134,11 +138,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for path in (args.teacher, args.student):
         existing(path)
     teacher, info = networks.open_network(args.teacher, args.model, "teacher")
+    if spread is not None:
+        workers.send_own_code()
     student = read_student(args.student)
     if student.input_shape != info.input_shape:
         sizes = ["x".join(map(str, each.input_shape)) for each in (student, info)]
         raise UsageError(f"{args.student} takes images of {sizes[0]}, {args.teacher} of {sizes[1]}")
-    images = _images(args, console, info)
+    images = _images(args, console, info, listed=spread is not None)
     if args.device != "cpu" and torch.cuda.is_available():
         teacher = teacher.cuda()
     example = torch.zeros(1, *info.input_shape, device=next(teacher.parameters()).device)
@@ -170,6 +176,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         seed=args.seed,
         batch_size=args.batch_size,
         teacher_batch_norm=args.teacher_batch_norm,
+        workers=spread,
         progress=console.shows_bar,
     )
     seconds = time.monotonic() - began
@@ -215,12 +222,18 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--out {error}") from error
 
 
-def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> EdgeImages:
-    """Read the images: all of them as a device reads them, or one part as training does."""
+def _images(
+    args: argparse.Namespace, console: Console, info: NetworkInfo, *, listed: bool
+) -> EdgeImages:
+    """Read the images: all of them as a device reads them, or one part as training does.
+
+    listed: leave the reading of all of them to those who ask the teacher.
+    """
     import torch
 
     from pyedge.cli import dataset, device_images
     from pyedge.images.edge_images import EdgeImages
+    from pyedge.images.listed_files import listed_subset
 
     if args.part == "all" and args.data != "digits":
         chosen = args.only_classes is not None
@@ -230,10 +243,12 @@ def _images(args: argparse.Namespace, console: Console, info: NetworkInfo) -> Ed
             labelled=chosen,
             splits=args.splits,
             preprocessing=info.preprocessing.to_dict(),
+            listed=listed,
         )
         if chosen:
             known = found.class_names or ()
-            found = found.only_classes(names.chosen(args.only_classes, known, "--only-classes"))
+            wanted_names = names.chosen(args.only_classes, known, "--only-classes")
+            found = listed_subset(found, found.rows_of_classes(wanted_names))
         return found
     data = dataset.load_for(console, args.data, info, of=args.teacher, splits=args.splits)
     parts = {"train": data.train, "val": data.val, "test": data.test}

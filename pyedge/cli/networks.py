@@ -32,7 +32,7 @@ from pyedge.warning import warn
 
 Build = Callable[..., nn.Module]
 
-
+OWN = "pyedge_own_"  # begins the names of modules of users' files, which nobody else finds
 _GUESSED_WITH = 512  # images
 _CLEAR = 0.05  # of accuracy
 
@@ -245,7 +245,7 @@ def own_builder(spec: str) -> Build:
 
 
 def _import_file(path: Path) -> Any:
-    name = f"pyedge_own_{path.stem}"
+    name = f"{OWN}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # it is a .py file that exists
     assert spec.loader is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pyedge.cli import options, parsing
+from pyedge.cli import options, parsing, workers
 from pyedge.cli.console import Console
 from pyedge.files.atomic import check_folder
 
@@ -45,6 +45,7 @@ def add_arguments(parser: parsing.Parser) -> None:
     options.add_own_code(parser)
     options.add_seed(parser, "which images are measured")
     options.add_compression(parser, P=0.8)
+    workers.add_options(parser.add_argument_group("where"), "measure")
     options.add_general(parser)
 
 

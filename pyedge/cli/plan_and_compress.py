@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import pyedge
-from pyedge.cli import dataset, machine, networks
+from pyedge.cli import dataset, machine, networks, workers
 from pyedge.cli.console import Console
 from pyedge.cli.dataset import Data
 from pyedge.cloud.compression.plan import Plan
@@ -30,9 +30,12 @@ class Made:
 
 def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -> Made:
     """Plan as the command line says."""
+    spread = workers.number(args)
     machine.check_device(args.device)
     machine.use_threads(args.threads)
     teacher, info = networks.open_network(args.network, args.model, "teacher")
+    if spread is not None:
+        workers.send_own_code()
     data = dataset.load_for(console, args.data, info, of=args.network, splits=args.splits)
     if args.device != "cpu" and torch.cuda.is_available():
         teacher = teacher.cuda()
@@ -51,6 +54,7 @@ def plan_of(args: argparse.Namespace, console: Console, init: str = "inherit") -
         head=args.head,
         structure=args.structure,
         max_images=args.max_images,
+        workers=spread,
         seed=args.seed,
     )
     shown = data.train if data.val is None else data.val

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from pyedge.cli import options, parsing
+from pyedge.cli import options, parsing, workers
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError, existing
+
+if TYPE_CHECKING:
+    from pyedge.serve.service import Service, Teachers
 
 USAGE = "--store DIR [options]  or  token|student|contribution ... --store DIR"
 
@@ -36,6 +41,8 @@ examples:
       For this machine alone: 127.0.0.1, without TLS.
   pyedge serve --store store --host 0.0.0.0 --certificate cert.pem --key key.pem
   pyedge serve --store store --database postgresql+psycopg://pyedge@localhost/pyedge
+  pyedge serve --store store --engine ray --replicas 1:8 --gpus-per-replica 1
+      Up to eight teachers with a GPU each, on the Ray cluster of RAY_ADDRESS or this machine.
 
 SIGTERM or Ctrl-C lets requests that run finish. docs/cloud.md tells the whole story.
 """
@@ -70,6 +77,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--key", metavar="FILE", help="the certificate's private key (PEM)")
     where.add_argument(
         "--plain", action="store_true", help="no TLS on other addresses: a proxy has it"
+    )
+    where = parser.add_argument_group("where the teachers run")
+    workers.add_engine(where, "in replicas, on this machine or the cluster of RAY_ADDRESS")
+    where.add_argument(
+        "--replicas",
+        type=_replicas,
+        metavar="N",
+        help="of --engine ray, of each teacher: a number, or MIN:MAX for as many as there is work "
+        "for (default 1)",
+    )
+    where.add_argument(
+        "--gpus-per-replica",
+        type=parsing.number(0),
+        metavar="X",
+        help="of --engine ray: 1, or a part of a GPU such as 0.5 (default 0: on the CPU)",
     )
     limits = parser.add_argument_group("limits")
     for name, what in _LIMITS.items():
@@ -108,13 +130,18 @@ def _serve(args: argparse.Namespace, console: Console) -> int:
     for path in (args.certificate, args.key):
         if path is not None:
             existing(path)
+    if args.engine != "ray":
+        for name in ("replicas", "gpus_per_replica"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"{_option(name)} needs --engine ray")
     from pyedge.serve import logs, opening, running
     from pyedge.serve.limits import Limits
 
     given = {each: getattr(args, each) for each in (*_LIMITS, *_NUMBERS)}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     logs.configure()
-    service = opening.open_service(args.store, args.database, limits)
+    begin = None if args.engine == "single" else _on_ray(args)
+    service = opening.open_service(args.store, args.database, limits, begin)
 
     def listening(url: str) -> None:
         console.result(f"listening at {url}", {"command": "serve", "url": url, "pid": os.getpid()})
@@ -123,6 +150,31 @@ def _serve(args: argparse.Namespace, console: Console) -> int:
         service, args.host, args.port, args.certificate, args.key, listening
     )
     return 0 if running.run(server) else 1
+
+
+def _on_ray(args: argparse.Namespace) -> Callable[[Service], Teachers]:
+    """Return what begins the teachers on Ray."""
+    from pyedge.cloud.jobs.cluster import need_ray
+
+    need_ray("pyedge serve --engine ray")
+    from pyedge.serve.ray_teaching import RayTeaching
+    from pyedge.serve.replicas import Replicas
+
+    least, most = args.replicas or (1, 1)
+    replicas = Replicas(least, most, args.gpus_per_replica or 0.0)
+    return functools.partial(RayTeaching, replicas=replicas)
+
+
+def _replicas(text: str) -> tuple[int, int]:
+    """Read "2" or "1:8"."""
+    least, colon, most = text.partition(":")
+    try:
+        found = int(least), int(most if colon else least)
+    except ValueError:
+        found = 0, 0
+    if not 1 <= found[0] <= found[1]:
+        raise argparse.ArgumentTypeError(f"wanted a number from 1, or MIN:MAX, got {text!r}")
+    return found
 
 
 def _port(text: str) -> int:

@@ -38,7 +38,7 @@ def planned(pair: Pair, images: int, dtype: str, views: int, *, maps: bool = Tru
 def full_manifest(
     pair: Pair,
     images: EdgeImages,
-    digests: Digests,
+    digests: Digests | None,
     *,
     classes: tuple[str, ...],
     teacher: str,
@@ -47,13 +47,16 @@ def full_manifest(
     settings: Mapping[str, Any],
     maps: bool = True,
 ) -> Manifest:
-    """Return a pack's manifest without its files. digests: of the images. teacher: its digest."""
+    """Return a pack's manifest without its files. teacher: its digest.
+
+    digests: of the images; None if they are not known before the pack is finished.
+    """
     pixels = images.array.dtype == np.uint8
     return replace(
         planned(pair, len(images), dtype, views, maps=maps),
         classes=classes,
         teacher=teacher,
-        image_set=set_digest(digests),
+        image_set=_UNKNOWN if digests is None else set_digest(digests),
         settings={
             "pyedge": __version__,
             "preprocessing": dict(pair.student.preprocessing) if pixels else None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +14,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyedge.cloud.knowledge_inputs import Pair
-from pyedge.cloud.knowledge_maps import store_map
+from pyedge.cloud.knowledge_maps import StoredMap, store_map
 from pyedge.cloud.knowledge_views import Views
 from pyedge.cloud.knowledge_writer import NpyWriter
 from pyedge.files.atomic import write_atomically
+from pyedge.images.digests import set_digest
 from pyedge.knowledge.format import MANIFEST, FileRecord, Manifest, Spec
+
+
+class Answers(NamedTuple):
+    """A teacher's answers as a pack stores them: logits float32 [n, classes], maps[group][block].
+
+    They hold arrays alone, so that another process can give them.
+    """
+
+    logits: NDArray[np.float32]
+    maps: list[list[StoredMap]]
+
+
+@torch.no_grad()
+def stored(
+    pair: Pair, logits: Tensor, maps: Sequence[Sequence[Tensor]], manifest: Manifest
+) -> Answers:
+    """Cut a teacher's answers to what a pack stores of them; the maps only where it has groups."""
+    found = []
+    for g, blocks in enumerate(maps[: len(manifest.groups)]):
+        kept = torch.tensor(pair.student.kept[g], device=pair.device)
+        found.append([store_map(block, kept, manifest.dtype) for block in blocks])
+    return Answers(logits.float().cpu().numpy(), found)
 
 
 class Recorder:
@@ -53,15 +76,6 @@ class Recorder:
         for writer in self._writers.values():
             writer.close()
 
-    @torch.no_grad()
-    def record(self, pair: Pair, images: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-        """Run the teacher on preprocessed images, and write its answers as these rows.
-
-        Raises ValueError for an answer that is not finite.
-        """
-        self.write(pair, *pair.answer(images), rows)
-
-    @torch.no_grad()
     def write(
         self, pair: Pair, logits: Tensor, maps: Sequence[Sequence[Tensor]], rows: NDArray[np.int64]
     ) -> None:
@@ -69,17 +83,18 @@ class Recorder:
 
         Raises ValueError for an answer that is not finite.
         """
-        answers = logits.float().cpu().numpy()
-        finite = np.isfinite(answers).all(axis=1)
-        self._writers["logits.npy"].put(rows, answers)
-        for g, blocks in enumerate(maps[: len(self._manifest.groups)]):
-            kept = torch.from_numpy(pair.student.kept[g]).to(pair.device)
+        self.put(stored(pair, logits, maps, self._manifest), rows)
+
+    def put(self, answers: Answers, rows: NDArray[np.int64]) -> None:
+        """Write answers that are cut already. Raises as `write`."""
+        finite = np.isfinite(answers.logits).all(axis=1)
+        self._writers["logits.npy"].put(rows, answers.logits)
+        for g, blocks in enumerate(answers.maps):
             for k, block in enumerate(blocks):
-                stored = store_map(block, kept, self._manifest.dtype)
-                finite &= np.isfinite(stored.squares)
-                self._norms[g][k, rows] = stored.squares
-                self._scales[f"scales.{g}.{k}.npy"][rows] = stored.scales
-                self._writers[f"maps.{g}.{k}.npy"].put(rows, stored.values)
+                finite &= np.isfinite(block.squares)
+                self._norms[g][k, rows] = block.squares
+                self._scales[f"scales.{g}.{k}.npy"][rows] = block.scales
+                self._writers[f"maps.{g}.{k}.npy"].put(rows, block.values)
         if not finite.all():
             first = int(rows[int(finite.argmin())]) % self._manifest.images
             raise ValueError(
@@ -87,7 +102,8 @@ class Recorder:
             )
 
     def finish(self, views: Views, digests: NDArray[np.uint8]) -> None:
-        """Write the small files and the manifest, and flush everything."""
+        """Write the small files and the manifest, and flush everything. digests: of the images."""
+        self._manifest = replace(self._manifest, image_set=set_digest(digests))
         small: dict[str, NDArray[Any]] = {
             "shift.npy": views.shift,
             "flip.npy": views.flip,

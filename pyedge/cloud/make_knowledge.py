@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 
 from pyedge.arguments import choice, flag, kind_of, plain_number, whole
 from pyedge.cloud.compression.student import Student
+from pyedge.cloud.knowledge_asking import Answered, Asking
 from pyedge.cloud.knowledge_folder import check_space, check_target, new_pack
 from pyedge.cloud.knowledge_inputs import (
     digest_of,
@@ -25,11 +26,11 @@ from pyedge.cloud.knowledge_recorder import Recorder
 from pyedge.cloud.knowledge_views import draw_views, preprocess
 from pyedge.cloud.shown import compare, shown_in, shown_to
 from pyedge.cloud.training.progress import TrainingBar
-from pyedge.cloud.training.trainable import teaching_mode
 from pyedge.data.augment import Augment
-from pyedge.images.digests import image_digests
+from pyedge.images.digests import DIGEST_BYTES
 from pyedge.images.doubts import Doubts, wanted
-from pyedge.images.edge_images import EdgeImages
+from pyedge.images.edge_images import EdgeImages, resize_of
+from pyedge.images.listed_files import listed_folder
 from pyedge.images.pixels import Look, contradicts
 from pyedge.keywords import keywords
 from pyedge.knowledge.format import DTYPES, Manifest
@@ -56,6 +57,7 @@ def make_knowledge(
     seed: int = 0,
     batch_size: int = 128,
     teacher_batch_norm: str = "frozen",
+    workers: int | None = None,
     progress: bool = True,
 ) -> Knowledge:
     """Write a knowledge pack: a teacher's answers to images, and its maps for a student's channels.
@@ -75,7 +77,10 @@ def make_knowledge(
     others are cropped and mirrored as `augment` draws from `seed`; by default Augment with an
     eighth of the height, mirrored if images have three channels. cutout must be 0, since a device
     cannot repeat it. teacher_batch_norm: "frozen", or the statistics of each "batch" of images,
-    which are then taken in random order.
+    which are then taken in random order. workers: how many processes of Ray ask the teacher, each
+    on one CPU, and on a GPU if the teacher is on one; None: this process alone. The pack is the
+    same; with workers, the files of a folder are read by them, and never held all at once
+    (docs/cloud.md).
 
     uint8 images are preprocessed for the teacher as the student's file says; a warning says if the
     teacher, or the student before its export, was shown images on another scale. Raises ValueError
@@ -89,19 +94,23 @@ def make_knowledge(
     batch_size = whole(batch_size, f"{_WHERE}: batch_size", 1)
     seed = whole(seed, f"{_WHERE}: seed", 0)
     plain_view = flag(plain_view, f"{_WHERE}: plain_view")
+    workers = None if workers is None else whole(workers, f"{_WHERE}: workers", 1)
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{_WHERE}: path: wanted that of a folder, got {kind_of(path)}")
     check_target(path)
     file = student_of(student)
-    given = images_of(images, file.input_shape, file.preprocessing)
+    if workers is None or not isinstance(images, (str, os.PathLike)):
+        given = images_of(images, file.input_shape, file.preprocessing)
+    else:
+        resize = resize_of(file.preprocessing)
+        given = listed_folder(images, file.input_shape, labelled=None, resize=resize)
     augment = _checked(augment, file.input_shape)
     pair = fit(teacher, file)
     _doubt(teacher, file, given)
-    digests = image_digests(given)
     manifest = full_manifest(
         pair,
         given,
-        digests,
+        None,
         classes=pair.class_names(classes),
         teacher=digest_of(pair.teacher),
         dtype=dtype,
@@ -117,15 +126,18 @@ def make_knowledge(
     check_space(path, bytes_of(manifest))
     drawn = draw_views(len(given), views, file.input_shape, augment, seed, plain_view)
     batches = _batches(manifest, batch_size, seed if teacher_batch_norm == "batch" else None)
+    asking = Asking(pair, given, drawn, manifest, teacher_batch_norm)
+    digests = np.empty((len(given), DIGEST_BYTES), dtype=np.uint8)
     with (
         new_pack(path) as folder,
         TrainingBar("knowledge", len(batches), progress) as bar,
         Recorder(folder, manifest) as recorder,
-        teaching_mode(pair.teacher, teacher_batch_norm),
     ):
-        for step, rows in enumerate(batches, 1):
-            x = preprocess(given, rows % len(given), file.preprocessing)
-            recorder.record(pair, drawn.apply(x, rows), rows)
+        asked = asking.all(batches) if workers is None else _spread(asking, batches, workers)
+        for step, (rows, answers, of_images) in enumerate(asked, 1):
+            recorder.put(answers, rows)
+            if of_images is not None:
+                digests[rows] = of_images
             bar.update(step, {}, ())
         recorder.finish(drawn, digests)
     return Knowledge(path, verify=False)
@@ -168,6 +180,15 @@ def _doubt(teacher: nn.Module, file: StudentFile, images: EdgeImages) -> None:
             f"{wanted(file.preprocessing)}; but before its export the student was shown images "
             f"with {shown}"
         )
+
+
+def _spread(
+    asking: Asking, batches: Sequence[NDArray[np.int64]], workers: int
+) -> Iterator[Answered]:
+    """Answer batch after batch, in processes of Ray."""
+    from pyedge.cloud.jobs.spread import spread
+
+    return spread(asking, batches, workers, _WHERE, gpus=int(asking.pair.device.type == "cuda"))
 
 
 def _checked(augment: Augment | None, shape: tuple[int, int, int]) -> Augment:

@@ -111,11 +111,20 @@ class BatchLoader:
         batches = self._batches(self.epoch)
         return _ahead(batches, self.prefetch) if self.prefetch else batches
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
+    def order(self) -> np.ndarray:
+        """Return the places of the images of this epoch in the dataset, as they come."""
+        return self._order(self.epoch)[: len(self) * self.batch_size]
+
+    def _order(self, epoch: int) -> np.ndarray:
         n = len(self.dataset)
-        order = np.arange(n)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch]).permutation(n)
+        return (
+            np.random.default_rng([self.seed, epoch]).permutation(n)
+            if self.shuffle
+            else (np.arange(n))
+        )
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        order = self._order(epoch)
         for index in range(len(self)):
             yield self._batch(order[index * self.batch_size :][: self.batch_size], epoch, index)
 

@@ -11,11 +11,11 @@ from pyedge.arguments import flag
 from pyedge.classes.matching import listing
 from pyedge.edge.analytic import with_added, without_stale
 from pyedge.edge.answers import PREDICT_BATCH
+from pyedge.edge.describing import Describing
 from pyedge.edge.features import features_of
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.solving import with_settings
 from pyedge.edge.students import AnyStudent, student_of
-from pyedge.images.digests import image_digests
 from pyedge.images.doubts import Doubts
 from pyedge.images.edge_images import EdgeImages
 from pyedge.keywords import keywords
@@ -87,8 +87,13 @@ def with_described(
     seed: int,
     forgettable: bool,
     where: str,
+    describing: Describing | None = None,
 ) -> StudentFile:
-    """Do the work of `add_statistics` with labelled images; messages begin with `where`."""
+    """Do the work of `add_statistics` with labelled images; messages begin with `where`.
+
+    describing: who computes; None: this process.
+    """
+    describing = Describing() if describing is None else describing
     forgettable = flag(forgettable, f"{where}: forgettable")
     if not len(given):
         raise ValueError(f"{where}: images: wanted at least one, got none")
@@ -98,14 +103,14 @@ def with_described(
         if not len(held):
             raise ValueError(f"{where}: held: wanted at least one image, got none")
         doubts.look(held, f"{where}: held")
-        _tell_of_shared(given, held, where)
+        _tell_of_shared(given, held, where, describing)
         if len(held) < LEAST_HELD:
             warn(
                 f"{where}: held: wanted at least {LEAST_HELD} images, to tell how sure an answer "
                 f"is and what is unknown, got {len(held)}"
             )
     student = without_stale(student, where)
-    engine = student.engine()
+    engine = describing.engine(student)
     width = random_features(student, expand, len(given), where)
     if width is not None:
         features = features_of(engine, given, PREDICT_BATCH)
@@ -118,7 +123,7 @@ def with_described(
         student = wide
         entry = {"command": "expand", "width": width, "seed": seed}
         student = dataclasses.replace(student, record=(*student.record, entry))
-        engine = student.engine()
+        engine = describing.engine(student)
     student = with_added(engine, student, given, None, forgettable=forgettable, where=where)
     if held is not None:
         student = _holding(engine, student, held, where)
@@ -126,10 +131,12 @@ def with_described(
     return with_settings(student, student.statistics)
 
 
-def _tell_of_shared(given: EdgeImages, held: EdgeImages, where: str) -> None:
+def _tell_of_shared(
+    given: EdgeImages, held: EdgeImages, where: str, describing: Describing
+) -> None:
     """Warn of held images that are also counted: answers to them look surer than they should."""
-    counted = {each.tobytes() for each in image_digests(given)}
-    shared = sum(each.tobytes() in counted for each in image_digests(held))
+    counted = {each.tobytes() for each in describing.digests(given)}
+    shared = sum(each.tobytes() in counted for each in describing.digests(held))
     if shared:
         warn(
             f"{where}: {shared} of the {len(held)} images of held are among the {len(given)} that "

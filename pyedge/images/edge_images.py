@@ -313,6 +313,10 @@ class EdgeImages:
 
     def only_classes(self, names: Sequence[str]) -> EdgeImages:
         """Return a copy of the images of these classes; ValueError for an unknown name."""
+        return self.subset(self.rows_of_classes(names))
+
+    def rows_of_classes(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return the places of the images of these classes; ValueError for an unknown name."""
         if self.labels is None or self.class_names is None:
             raise ValueError("EdgeImages: these images have no class names to choose by")
         if isinstance(names, str):
@@ -325,7 +329,7 @@ class EdgeImages:
                 f"{listing(self.class_names)}{nearly(name, self.class_names)}"
             )
         ids = places(names, self.class_names)
-        return self.subset(np.flatnonzero(np.isin(self.labels, ids)))
+        return np.flatnonzero(np.isin(self.labels, ids))
 
     def subset(self, rows: Any) -> EdgeImages:
         """Return a copy of the images at these places, in this order, or where a mask is True."""

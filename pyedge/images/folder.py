@@ -53,29 +53,56 @@ def read_folder(
     file, for a broken image, images outside class folders and folders without images; ValueError
     for other sizes; ImportError without Pillow; FileNotFoundError.
     """
+    found = chosen_files(path, labelled=labelled, splits=splits)
+    kept, array = decode_entries(
+        found.path, found.entries, found.files, input_shape, found.left_out, resize
+    )
+    labels = found.labels_of(kept)
+    found.left_out.warn(found.path, len(kept))
+    return Read(array, labels, found.classes)
+
+
+class Chosen(NamedTuple):
+    """The image files of a place, before they are read: their order, and their classes if any.
+
+    entries: all files by name. ids: of each file's class. left_out: what was not chosen.
+    """
+
+    path: str
+    entries: dict[str, Entry]
+    files: list[str]
+    ids: dict[str, int]
+    classes: tuple[str, ...] | None
+    left_out: LeftOut
+
+    def labels_of(self, kept: Sequence[str]) -> NDArray[np.int64] | None:
+        """Return the labels of those that are images; FormatError for a class without any."""
+        if self.classes is None:
+            return None
+        labels = np.array([self.ids[file] for file in kept], dtype=np.int64)
+        check_all_there(self.path, labels, self.classes, self.left_out)
+        return labels
+
+
+def chosen_files(
+    path: str | os.PathLike[str], *, labelled: bool | None, splits: bool | None
+) -> Chosen:
+    """List what `read_folder` would read. Raises as it does, but for what is in the files."""
     name = path_text(path)
     splits = splits_word(splits, "EdgeImages")
     left_out = LeftOut()
     entries, folders = entries_of(path, left_out)
-    arranged = None
     if labelled is not False:
         noted = left_out.copy()
         try:
             arranged = _classes(name, entries, folders, noted, splits)
-            left_out = noted
         except LayoutError:
             if labelled:
                 raise
-    if arranged is None:
-        kept, array = decode_entries(name, entries, sorted(entries), input_shape, left_out, resize)
-        left_out.warn(name, len(kept))
-        return Read(array, None, None)
-    labels = dict(arranged.files[None])
-    kept, array = decode_entries(name, entries, list(labels), input_shape, left_out, resize)
-    of_kept = np.array([labels[file] for file in kept], dtype=np.int64)
-    check_all_there(name, of_kept, arranged.classes, left_out)
-    left_out.warn(name, len(kept))
-    return Read(array, of_kept, arranged.classes)
+        else:
+            ids = dict(arranged.files[None])
+            return Chosen(name, entries, list(ids), ids, arranged.classes, noted)
+    return Chosen(name, entries, sorted(entries), {}, None, left_out)
 
 
 class NoImagesError(FormatError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pyedge.arguments import plain_number, whole
 from pyedge.errors import FormatError
 from pyedge.images.class_folders import arrange
+from pyedge.images.entries import Entry
 from pyedge.images.folder import Read, check_all_there, decode_entries, entries_of
 from pyedge.images.layout import Shape
 from pyedge.images.left_out import LeftOut, shown
@@ -40,24 +42,66 @@ def read_part(
     `splits` as there, resize as in `read_folder`. Raises as these do, and FormatError where a part
     has no images.
     """
+    found = part_files(path, part, splits=splits)
+    kept, array = decode_entries(
+        found.path, found.entries, found.files, input_shape, found.left_out, resize
+    )
+    ids, rows = found.part_of(kept, seed)
+    if rows is None:
+        return Read(array, ids, found.classes)
+    return Read(array[rows], ids[rows], found.classes)
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """The image files that hold a part, before they are read.
+
+    entries: all files by name. labels: of each of those that hold the part, in order. rest: how
+    these are to be split: with a test set, without; None: not at all. left_out: what was not
+    chosen.
+    """
+
+    path: str
+    part: str
+    entries: dict[str, Entry]
+    labels: dict[str, int]
+    rest: bool | None
+    classes: tuple[str, ...]
+    left_out: LeftOut
+
+    @property
+    def files(self) -> list[str]:
+        """Their names, in order."""
+        return list(self.labels)
+
+    def part_of(self, kept: Sequence[str], seed: int) -> tuple[Rows, Rows | None]:
+        """Return the labels of those that are images, and the places of the part (None: all).
+
+        Warns of what is left out. Raises FormatError for a class or a part without images.
+        """
+        ids = np.array([self.labels[file] for file in kept], dtype=np.int64)
+        if self.rest is None:
+            self.left_out.warn(self.path, len(kept))
+            return ids, None
+        check_all_there(self.path, ids, self.classes, self.left_out)
+        self.left_out.warn(self.path, len(kept))
+        rows = _rows(ids, self.part, seed, with_test=self.rest)
+        if not len(rows):
+            raise FormatError(
+                f"{self.path}: its classes have too few images for a part of them, {self.part!r}"
+            )
+        return ids, rows
+
+
+def part_files(path: str | os.PathLike[str], part: str, *, splits: bool | None) -> PartFiles:
+    """List what `read_part` would read. Raises as it does, but for what is in the files."""
     name = path_text(path)
     left_out = LeftOut()
     entries, folders = entries_of(path, left_out)
     word = splits_word(splits, "EdgeImages")
     arranged = arrange(name, entries, folders, left_out, splits=word)
     files, rest = _files(name, arranged.files, arranged.folders, part)
-    labels = dict(files)
-    kept, array = decode_entries(name, entries, list(labels), input_shape, left_out, resize)
-    ids = np.array([labels[file] for file in kept], dtype=np.int64)
-    if rest is None:
-        left_out.warn(name, len(kept))
-        return Read(array, ids, arranged.classes)
-    check_all_there(name, ids, arranged.classes, left_out)
-    left_out.warn(name, len(kept))
-    rows = _rows(ids, part, seed, with_test=rest)
-    if not len(rows):
-        raise FormatError(f"{name}: its classes have too few images for a part of them, {part!r}")
-    return Read(array[rows], ids[rows], arranged.classes)
+    return PartFiles(name, part, entries, dict(files), rest, arranged.classes, left_out)
 
 
 Files = Sequence[tuple[str, int]]  # with their labels

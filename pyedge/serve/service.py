@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from pyedge.serve.categories import Categories
 from pyedge.serve.contributions import Contributions
@@ -17,14 +19,37 @@ from pyedge.serve.students import Students
 from pyedge.serve.uploads import Uploads
 
 if TYPE_CHECKING:
-    from pyedge.serve.teaching import Teaching
+    from pyedge.serve.teaching import Wanted
+    from pyedge.student.file import StudentFile
 
 _FAILURES_PER_MINUTE = 60  # of one address
 
 
+class Teachers(Protocol):
+    """What answers which teacher knows what of images: `Teaching`, or `RayTeaching`."""
+
+    def shape(self, name: str) -> tuple[int, int, int] | None:
+        """Return c h w of a student's images, or None if its teacher is not open yet."""
+
+    def open(self, name: str, student: StudentFile, path: str) -> tuple[int, int, int]:
+        """Open a student's teacher, and return c h w of their images."""
+
+    async def answer(self, name: str, wanted: Wanted) -> Path:
+        """Return the folder of a pack, which the caller removes."""
+
+    def waiting(self) -> int:
+        """Return how many requests wait for a teacher."""
+
+    def close(self) -> None:
+        """Answer what waits, and end."""
+
+
 @dataclass
 class Service:
-    """What a request works with. teaching: None until a teacher is needed."""
+    """What a request works with. teaching: None until a teacher is needed.
+
+    begin: what makes it then; None: the teachers are in this process.
+    """
 
     store: Store
     limits: Limits
@@ -37,14 +62,17 @@ class Service:
     rates: Rates
     failures: Rates
     at_once: AtOnce
-    teaching: Teaching | None = None
+    teaching: Teachers | None = None
+    begin: Callable[[Service], Teachers] | None = None
     stopping: bool = False
     _beginning: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin_teaching(self) -> Teaching:
+    def begin_teaching(self) -> Teachers:
         """Return what runs the teachers, begun at the first call: it loads torch."""
         with self._beginning:
-            if self.teaching is None:
+            if self.teaching is None and self.begin is not None:
+                self.teaching = self.begin(self)
+            elif self.teaching is None:
                 from pyedge.serve.teaching import Teaching
 
                 self.teaching = Teaching(

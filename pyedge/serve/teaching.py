@@ -7,6 +7,7 @@ at once. Batch norm is frozen: an answer does not depend on which images shared 
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 from collections import deque
@@ -125,6 +126,10 @@ class Teaching:
                 return job.answer
         _drop(job)
         raise RefusalError(503, "stopping", "knowledge: the service is stopping", retry_after=5)
+
+    async def answer(self, name: str, wanted: Wanted) -> Path:
+        """Have a teacher answer, without a thread that waits; see `ask`."""
+        return await asyncio.wrap_future(await asyncio.to_thread(self.ask, name, wanted))
 
     def waiting(self) -> int:
         """Return how many requests wait for a teacher."""

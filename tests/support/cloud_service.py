@@ -130,6 +130,11 @@ class Process:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
     def port(self) -> int:
         """Where it listens."""
         return int(self.url.rpartition(":")[2])

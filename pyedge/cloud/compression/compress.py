@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -67,6 +68,7 @@ def plan(
     structure: BlockNames | None = None,
     input_shape: tuple[int, int, int] | None = None,
     max_images: int | None = 1024,
+    workers: int | None = None,
     seed: int = 0,
 ) -> Plan:
     """Plan the compression of `model`, measuring zero activations in one pass over images.
@@ -86,7 +88,10 @@ def plan(
     go): "first" fits and inherits better, "last" is the paper's wording. init: "inherit" the
     teacher's weights or start "fresh". head: "single" replaces hidden linear layers (VGG) by
     one linear layer, as the paper does; "keep" leaves them. structure: the blocks' module
-    names, one list for each group, if they cannot be found.
+    names, one list for each group, if they cannot be found. workers: how many processes of Ray
+    measure, each on one CPU, and on a GPU if the model is on one; None: this process alone. images
+    is then a Dataset, of which each reads its part, or a BatchLoader; the plan is the same
+    (docs/cloud.md).
 
     The teacher is measured in eval mode, on a copy. Raises StructureError for a network that
     cannot be taken apart, ValueError and TypeError for bad arguments.
@@ -106,6 +111,11 @@ def plan(
     if widths is not None and not (max_params is None and max_macs is None):
         raise ValueError("plan: widths: wanted None with max_params or max_macs, got both")
 
+    shared = None
+    if workers is not None:
+        from pyedge.cloud.jobs.count import SharedCount
+
+        shared = SharedCount(images, max_images, whole(workers, "plan: workers", 1))
     with plain_torch():
         check_module(model, "plan")
         clone = private_copy(model)
@@ -121,7 +131,10 @@ def plan(
                 "plan: no images were given, so zeros are counted on noise; real images, even 128 "
                 "of them, show far better which filters are idle"
             )
-        batches, first = _peek(image_batches(images, max_images, device))
+        if shared is None:
+            batches, first = _peek(image_batches(images, max_images, device))
+        else:
+            batches, first = _peek(shared.head(device))
         example = first[:2] if len(first) > 1 else first.expand(2, -1, -1, -1)
         example = example.clone()  # of torch.inference_mode() it could not be followed
 
@@ -136,7 +149,8 @@ def plan(
         calibration: list[torch.Tensor] = []
         measured = list(dict.fromkeys(shallow.source.values()))
         remembered = _remember(batches, calibration)
-        profile = measure(traced, measured, remembered, noise, near_zero)
+        rest = None if shared is None else functools.partial(shared.rest, traced, device)
+        profile = measure(traced, measured, remembered, noise, near_zero, rest)
         graph = dependency_graph(shallow.traced, example)
         shown = None if noise else look_at(torch.cat(calibration))
         if shown is not None:
@@ -197,6 +211,7 @@ def compress(
     structure: BlockNames | None = None,
     input_shape: tuple[int, int, int] | None = None,
     max_images: int | None = 1024,
+    workers: int | None = None,
     seed: int = 0,
 ) -> Student:
     """Compress `model` into a shallow, thin student: `plan(model, P, images, ...).build()`.
@@ -220,6 +235,7 @@ def compress(
         structure=structure,
         input_shape=input_shape,
         max_images=max_images,
+        workers=workers,
         seed=seed,
     ).build()
 

@@ -6,14 +6,15 @@ to zero is counted instead.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pyedge.cloud.feed.batch import Source, images_of, split
@@ -26,7 +27,27 @@ from pyedge.errors import StructureError
 # with it SiLU has as many zeros as ReLU, so that P means the same: bench.near_zero
 NEAR_ZERO = 0.05
 
+BATCH = 128  # images that are measured at a time, of those that come one by one
+
 Images = torch.Tensor | Dataset | Iterable[Any]
+
+
+class Counted(NamedTuple):
+    """Zero counts of a layer's maps in a batch: images, histogram int64 [z], sums int64 [filters].
+
+    sums: of the zeros of each filter's maps, over the images.
+    """
+
+    images: int
+    histogram: torch.Tensor
+    sums: torch.Tensor
+
+    @classmethod
+    def of(cls, counts: torch.Tensor, map_size: int) -> Counted:
+        """Sum the counts of a batch, int [n, filters]."""
+        counts = counts.to("cpu", torch.int64)
+        histogram = torch.bincount(counts.flatten(), minlength=map_size + 1)
+        return cls(len(counts), histogram, counts.sum(0))
 
 
 @dataclass
@@ -56,11 +77,11 @@ class ConvProfile:
             self.histogram = torch.zeros(self.map_size + 1, dtype=torch.int64)
             self.zero_sum = torch.zeros(self.filters, dtype=torch.float64)
 
-    def look(self, maps: torch.Tensor) -> None:
-        """Count the zeros in the maps of a batch, n filters h w, and add them."""
+    def look(self, maps: torch.Tensor) -> Counted:
+        """Count zeros, or what is close to zero, in the maps of a batch, n filters h w."""
         if self.near_zero is not None and self.images == 0:
             self.largest = float(maps.abs().max())
-        self.add(self.count(maps))
+        return Counted.of(self.count(maps), self.map_size)
 
     def count(self, maps: torch.Tensor) -> torch.Tensor:
         """Count zeros, or what is close to zero, in each map: n filters h w to int n filters."""
@@ -68,12 +89,11 @@ class ConvProfile:
             return zero_count(maps)
         return near_zero_count(maps, self.near_zero * self.largest)
 
-    def add(self, counts: torch.Tensor) -> None:
-        """Add the zero counts of a batch, int n filters."""
-        counts = counts.to("cpu", torch.int64)
-        self.images += len(counts)
-        self.histogram += torch.bincount(counts.flatten(), minlength=self.map_size + 1)
-        self.zero_sum += counts.sum(0) / self.map_size
+    def add(self, counted: Counted) -> None:
+        """Add the zero counts of a batch."""
+        self.images += counted.images
+        self.histogram += counted.histogram
+        self.zero_sum += counted.sums / self.map_size
 
     @property
     def zero_fraction(self) -> torch.Tensor:
@@ -115,12 +135,14 @@ def measure(
     images: Iterator[torch.Tensor],
     noise: bool = False,
     near_zero: float = NEAR_ZERO,
+    rest: Callable[[Mapping[str, ConvProfile]], Iterable[Mapping[str, Counted]]] | None = None,
 ) -> Profile:
     """Count the zeros that the network's activations make of each convolution's maps, in eval mode.
 
     A convolution's activation is the next one downstream. In a pre-activation block that is the
     block's second ReLU for the first convolution, and for the second one the next block's, on the
     sum. Of a ReLU exact zeros count, of SiLU and its kin what is close to zero (see ConvProfile).
+    rest: gives the counts of other images, batch by batch, once those of `images` are known.
     Raises StructureError when no convolution has an activation of these.
     """
     seen_by = {conv: activation_after(traced, conv) for conv in convs}
@@ -133,34 +155,58 @@ def measure(
             "LeakyReLU do), so there is nothing to count"
         )
     records = {
-        node: ConvProfile(
+        node.name: ConvProfile(
             shape_of(node)[1],
             math.prod(shape_of(node)[2:]),
             near_zero=near_zero if nodes.is_weak_activation(node) else None,
         )
         for node in seeing
     }
-    counter = _ZeroCounter(traced, records)
+    counter = ZeroCounter(traced, traced.graph, records)
     total = 0
-    with torch.no_grad():
-        for batch in images:
-            counter.run(batch)
-            total += len(batch)
+    for each in itertools.chain(
+        (counter.count(batch) for batch in images), () if rest is None else _after(rest, records)
+    ):
+        for name, counted in each.items():
+            records[name].add(counted)
+        total += next(iter(each.values())).images
     if total == 0:
         raise ValueError("plan: images: wanted at least one, got none")
-    measured = {conv: records[node] for conv, node in seen_by.items() if node is not None}
+    measured = {conv: records[node.name] for conv, node in seen_by.items() if node is not None}
     unseen = tuple(conv for conv, node in seen_by.items() if node is None)
     return Profile(measured, unseen, total, noise)
 
 
-class _ZeroCounter(fx.Interpreter):
-    def __init__(self, traced: fx.GraphModule, records: dict[fx.Node, ConvProfile]) -> None:
-        super().__init__(traced)
+def _after(
+    rest: Callable[[Mapping[str, ConvProfile]], Iterable[Mapping[str, Counted]]],
+    records: Mapping[str, ConvProfile],
+) -> Iterator[Mapping[str, Counted]]:
+    """Ask for the rest when the first counts are in the records, and not before."""
+    yield from rest(records)
+
+
+class ZeroCounter(fx.Interpreter):
+    """Run a network, and count the zeros at the nodes of some names. records: what they are."""
+
+    def __init__(
+        self, module: nn.Module, graph: fx.Graph, records: Mapping[str, ConvProfile]
+    ) -> None:
+        super().__init__(module, graph=graph)
         self.records = records
+        self._counted: dict[str, Counted] = {}
+
+    @torch.no_grad()
+    def count(self, batch: torch.Tensor) -> Mapping[str, Counted]:
+        """Return the counts of a batch, by the nodes' names."""
+        self._counted = {}
+        self.run(batch)
+        assert self._counted.keys() == self.records.keys()
+        return self._counted
 
     def run_node(self, node: fx.Node) -> Any:
+        """Run a node, and look at what it gives."""
         value = super().run_node(node)
-        record = self.records.get(node)
+        record = self.records.get(node.name)
         if record is not None:
             size = math.prod(value.shape[2:])
             if size != record.map_size:
@@ -168,7 +214,7 @@ class _ZeroCounter(fx.Interpreter):
                     f"plan: images: wanted the size of the first, maps of {record.map_size} "
                     f"elements at {node.name}, got maps of {size}"
                 )
-            record.look(value)
+            self._counted[node.name] = record.look(value)
         return value
 
 
@@ -216,7 +262,7 @@ def _what_follows(traced: fx.GraphModule, conv: str) -> str:
 
 
 def image_batches(
-    images: Images, limit: int | None, device: torch.device, batch_size: int = 128
+    images: Images, limit: int | None, device: torch.device, batch_size: int = BATCH
 ) -> Iterator[torch.Tensor]:
     """Yield float batches n c h w from a batch, a Dataset, a DataLoader or any iterable.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
-from pyedge.arguments import choice, kind_of
+from pyedge.arguments import choice, kind_of, whole
 from pyedge.cloud.compression.student import Student
 from pyedge.cloud.exporting.answers import check_answers
 from pyedge.cloud.exporting.check import check_against_torch
@@ -42,6 +42,7 @@ def export(
     held: Any = None,
     expand: Expand = "auto",
     forgettable: bool = False,
+    workers: int | None = None,
     seed: int = 0,
     int8: Any = None,
 ) -> StudentFile | None:
@@ -85,7 +86,10 @@ def export(
     stored; "auto": 500 if it reads fewer than 200 features, None: none. Answers do not change; what
     the device learns is better (docs/learning.md). forgettable: each class has second moments of
     its own, so that `EdgeLearner.forget` can take out any class: f (f + 1) / 2 numbers of 8 bytes
-    for each class, f being the number of features, instead of once for all.
+    for each class, f being the number of features, instead of once for all. workers: how many
+    processes of Ray, with one CPU each, compute features; None: this process alone. The statistics
+    are the same; with workers, the files of a folder are read by them, and never held all at once
+    (docs/cloud.md).
 
     int8: images like those that the device will see, in any of these forms, without labels as well;
     256 of them are looked at. The file then holds its weights, but for the classifier's, in 8 bits,
@@ -100,6 +104,8 @@ def export(
     if not isinstance(path, (str, PathLike)):
         raise TypeError(f"export: path: wanted a file's path, got {kind_of(path)}")
     check_arguments(statistics, held, expand, forgettable, format, int8)
+    if workers is not None:
+        workers = whole(workers, "export: workers", 1)
     with plain_torch():
         if format == "onnx":
             write_onnx(student, path, input_shape)
@@ -122,7 +128,11 @@ def export(
             file = with_int8_of(file, int8)
         if statistics is not None:
             file = with_statistics_of(
-                student, file, statistics, held, expand=expand, seed=seed, forgettable=forgettable
+                *(student, file, statistics, held),
+                expand=expand,
+                seed=seed,
+                forgettable=forgettable,
+                workers=workers,
             )
         write_student(file, path)
         return file

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from os import PathLike
+from os.path import isdir
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,8 @@ from pyedge.data.imageset import ImageSet
 from pyedge.edge.add_statistics import with_described
 from pyedge.edge.labelled import labelled_images
 from pyedge.edge.masks import refuse_masked_labels
-from pyedge.images.edge_images import EdgeImages
+from pyedge.images.edge_images import EdgeImages, resize_of
+from pyedge.images.listed_files import listed_folder
 from pyedge.student.expansion import Expand
 from pyedge.student.file import StudentFile
 from pyedge.warning import warn
@@ -67,19 +70,33 @@ def with_statistics_of(
     expand: Expand,
     seed: int,
     forgettable: bool,
+    workers: int | None,
 ) -> StudentFile:
     """Return the file with the statistics of images, as in `export`; errors name its argument."""
-    given = _labelled(student, file, statistics, "statistics")
-    aside = None if held is None else _labelled(student, file, held, "held")
-    return with_described(
-        file,
-        given,
-        aside,
-        expand=expand,
-        seed=seed,
-        forgettable=forgettable,
-        where="export: statistics",
-    )
+    with contextlib.ExitStack() as opened:
+        describing = None
+        if workers is not None:
+            from pyedge.cloud.jobs.describe import describing_with
+
+            describing = opened.enter_context(describing_with(workers, "export"))
+            statistics, held = (_listed(file, each) for each in (statistics, held))
+        return with_described(
+            file,
+            _labelled(student, file, statistics, "statistics"),
+            None if held is None else _labelled(student, file, held, "held"),
+            expand=expand,
+            seed=seed,
+            forgettable=forgettable,
+            where="export: statistics",
+            describing=describing,
+        )
+
+
+def _listed(file: StudentFile, given: Any) -> Any:
+    """Return a folder's images without reading them; anything else as it is."""
+    if not isinstance(given, (str, PathLike)) or not isdir(given):
+        return given
+    return listed_folder(given, file.input_shape, resize=resize_of(file.preprocessing))
 
 
 def _labelled(student: Student, file: StudentFile, given: Any, argument: str) -> EdgeImages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,9 +85,7 @@ async def _answered(
         given = EdgeImages.from_array(array, shape, channels_last=False)
     except ValueError as error:
         raise invalid(f"knowledge: {error}") from None
-    wanted = Wanted(given, maps, dtype)
-    future = await run_in_threadpool(service.teaching.ask, name, wanted)
-    return await asyncio.wrap_future(future)
+    return await service.teaching.answer(name, Wanted(given, maps, dtype))
 
 
 def _taught(service: Service, name: str) -> tuple[int, int, int]:

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyedge
-from pyedge.cloud.compression.profile import ConvProfile, activation_after, image_batches, measure
+from pyedge.cloud.compression.profile import (
+    ConvProfile,
+    Counted,
+    activation_after,
+    image_batches,
+    measure,
+)
 from pyedge.cloud.graph.trace import trace
 from tests.support.tiny_nets import images, tiny_resnet, tiny_wrn
 
@@ -55,8 +61,8 @@ def test_profile_answers_every_threshold_exactly(map_size, filters, n, seed, dat
     generator = torch.Generator().manual_seed(seed)
     counts = torch.randint(0, map_size + 1, (n, filters), generator=generator)
     profile = ConvProfile(filters, map_size)
-    profile.add(counts[: n // 2])
-    profile.add(counts[n // 2 :])
+    for part in (counts[: n // 2], counts[n // 2 :]):
+        profile.add(Counted.of(part, map_size))
     zeros = data.draw(st.integers(0, map_size))
     for P in (zeros / map_size, data.draw(st.floats(0, 1))):
         wanted = sum(count / map_size >= P for count in counts.flatten().tolist()) / n

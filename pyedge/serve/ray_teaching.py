@@ -1,0 +1,233 @@
+"""Teaching on Ray: the teachers are applications of Ray Serve, on one machine or many.
+
+Ray Serve makes replicas and ends them, shares requests among them, fills their batches and begins
+anew those that died. Here a request becomes pieces, and their answers a pack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+import shutil
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from starlette.concurrency import run_in_threadpool
+from torch import nn
+
+from pyedge.cloud.jobs.cluster import cluster
+from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit
+from pyedge.cloud.knowledge_plan import full_manifest
+from pyedge.cloud.knowledge_recorder import Answers, Recorder
+from pyedge.cloud.knowledge_views import draw_views
+from pyedge.cloud.network_file import load_network
+from pyedge.data.augment import Augment
+from pyedge.images.digests import image_digests
+from pyedge.serve.logs import log
+from pyedge.serve.ray_replica import MOST_IMAGES, Asked, Replica
+from pyedge.serve.refusals import RefusalError
+from pyedge.serve.replicas import Replicas
+from pyedge.serve.service import Service
+from pyedge.serve.teaching import Wanted
+from pyedge.student.file import StudentFile
+
+_WHERE = "pyedge serve --engine ray"
+# for how many students one machine runs the teachers with all replicas; a cluster knows by itself
+_MOST_STUDENTS = 64
+# requests that a replica has, or that wait at it: twice a full batch of single images
+_MOST_ONGOING = 2 * MOST_IMAGES
+# beyond so many Ray Serve makes another replica: two batches of 16 images a request
+_BUSY = 16
+_PATIENCE_SECONDS = 40  # for replicas to begin; Ray Serve knows by then what they wait for
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """A teacher that answers: what a pack says of it, and the handle of its application.
+
+    pair: without the network, which replicas have.
+    """
+
+    pair: Pair
+    classes: tuple[str, ...]
+    digest: str
+    handle: Any
+
+
+class RayTeaching:
+    """The teachers of a service, in replicas."""
+
+    def __init__(self, service: Service, replicas: Replicas) -> None:
+        self._metrics = service.metrics
+        self._work = service.store.work
+        # on a cluster that goes on, what a killed service left is taken over by the next one of the
+        # same store on this machine; services elsewhere have replicas of their own
+        mark = f"{platform.node()} {service.store.folder}"
+        self._mark = hashlib.sha256(mark.encode()).hexdigest()[:8]
+        self._most = service.limits.knowledge_at_once
+        self._replicas = replicas
+        self._known: dict[str, _Lessons] = {}
+        self._opening = threading.Lock()
+        self._waiting = 0
+        self._opened = ExitStack()
+        ray = self._opened.enter_context(cluster(_WHERE, replicas.most * _MOST_STUDENTS))
+        if replicas.gpus and ray.cluster_resources().get("GPU", 0) < replicas.gpus:
+            self._opened.close()
+            raise ValueError(
+                f"gpus_per_replica: wanted 0, since Ray has no GPU here, got {replicas.gpus:g}"
+            )
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(proxy_location="Disabled")  # requests come by pyedge's own server
+
+    def shape(self, name: str) -> tuple[int, int, int] | None:
+        """Return c h w of a student's images, or None if its teacher is not open yet."""
+        known = self._known.get(name)
+        return None if known is None else known.pair.student.input_shape
+
+    def open(self, name: str, student: StudentFile, path: str) -> tuple[int, int, int]:
+        """Start the replicas of a student's teacher, and return c h w of their images.
+
+        Raises as `load_network`, and ValueError if it does not fit the student.
+        """
+        with self._opening:
+            known = self.shape(name)
+            if known is not None:
+                return known
+            model, info = load_network(path)  # here once, for what is wrong with it
+            student = replace(student, statistics=None, head={})
+            pair = fit(model, student)
+            classes, digest = pair.class_names(info.classes), digest_of(model)
+            application = self._application(name)
+            late = threading.Timer(_PATIENCE_SECONDS, _tell_of_waiting, [application])
+            late.start()
+            try:
+                place, cuda = str(Path(path).resolve()), self._replicas.gpus > 0
+                teacher = self._deployment().bind(place, student, cuda)
+                handle = serve.run(teacher, name=application, route_prefix=None)
+            finally:
+                late.cancel()
+            bare = replace(pair, teacher=nn.Identity())
+            self._known[name] = _Lessons(bare, classes, digest, handle)
+        return student.input_shape
+
+    async def answer(self, name: str, wanted: Wanted) -> Path:
+        """Have a teacher answer; the result is the folder of a pack, which the caller removes.
+
+        Raises RefusalError if too many wait, for answers that are not finite, and while the
+        replicas are not there.
+        """
+        if self._waiting >= self._most:
+            raise RefusalError(503, "busy", "knowledge: too many requests wait", retry_after=2)
+        self._count(1)
+        try:
+            return await self._pack(self._known[name], wanted)
+        finally:
+            self._count(-1)
+
+    def waiting(self) -> int:
+        """Return how many requests wait for a teacher."""
+        return self._waiting
+
+    def close(self) -> None:
+        """End the replicas, and what else was begun here; requests have ended before."""
+        for name in self._known:
+            serve.delete(self._application(name))
+        self._opened.close()
+
+    def _deployment(self) -> Any:
+        least, most, gpus = self._replicas.least, self._replicas.most, self._replicas.gpus
+        several: dict[str, Any] = {"num_replicas": least}
+        if least < most:
+            several = {
+                "autoscaling_config": {
+                    "min_replicas": least,
+                    "max_replicas": most,
+                    "target_ongoing_requests": _BUSY,
+                }
+            }
+        teacher: Any = serve.deployment(Replica)
+        return teacher.options(
+            name="teacher",
+            max_ongoing_requests=_MOST_ONGOING,
+            ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
+            **several,
+        )
+
+    def _application(self, name: str) -> str:
+        return f"pyedge-{self._mark}-{name}"
+
+    def _count(self, change: int) -> None:
+        self._waiting += change  # of one event loop alone
+        self._metrics.waiting.set(self._waiting)
+
+    async def _pack(self, lessons: _Lessons, wanted: Wanted) -> Path:
+        folder = Path(mkdtemp(prefix="pack-", dir=self._work))
+        try:
+            # all pieces are asked for at once: several replicas share a large request
+            starts = range(0, len(wanted.images), MOST_IMAGES)
+            every = np.arange(len(wanted.images), dtype=np.int64)
+            pieces = [every[start : start + MOST_IMAGES] for start in starts]
+            asked = [
+                lessons.handle.teach.remote(
+                    Asked(wanted.images.subset(rows), wanted.maps, wanted.dtype)
+                )
+                for rows in pieces
+            ]
+            answers = [await each for each in asked]
+            self._metrics.images.inc(len(wanted.images))
+            await run_in_threadpool(_write, folder, lessons, wanted, pieces, answers)
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, RayTaskError):  # the teacher's own: told in the log
+                raise
+            if isinstance(error, (RayActorError, RayServeException)):
+                message = "knowledge: the teacher's replicas are not there"
+                raise RefusalError(503, "teacher", message, retry_after=5) from error
+            if isinstance(error, ValueError):
+                raise RefusalError(422, "invalid", f"knowledge: {error}") from error
+            raise
+        return folder
+
+
+def _tell_of_waiting(application: str) -> None:
+    """Log why replicas have not begun: a cluster may lack processors or GPUs, or be starting."""
+    found = serve.status().applications.get(application)
+    reasons = [] if found is None else [each.message for each in found.deployments.values()]
+    log("waiting for replicas", logging.WARNING, application=application, reason=reasons[:1])
+
+
+def _write(
+    folder: Path,
+    lessons: _Lessons,
+    wanted: Wanted,
+    pieces: list[Any],
+    answers: list[Answers],
+) -> None:
+    """Write the pack of a request."""
+    digests = image_digests(wanted.images)
+    manifest = full_manifest(
+        lessons.pair,
+        wanted.images,
+        digests,
+        classes=lessons.classes,
+        teacher=lessons.digest,
+        dtype=wanted.dtype,
+        views=1,
+        settings={"teacher_batch_norm": "frozen"},
+        maps=wanted.maps,
+    )
+    plain = Augment(crop_padding=0, flip=False, cutout=0)
+    views = draw_views(len(digests), 1, lessons.pair.student.input_shape, plain, 0, True)
+    with Recorder(folder, manifest, durable=False) as recorder:
+        for rows, each in zip(pieces, answers, strict=True):
+            recorder.put(each, rows)
+        recorder.finish(views, digests)

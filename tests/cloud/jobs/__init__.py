@@ -1,0 +1,1 @@
+"""Jobs on a local Ray of two processes."""
