@@ -163,7 +163,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--devices", type=positive, default=32, help="at once (32)")
     parser.add_argument("--images", type=positive, default=16, help="of a request (16)")
     parser.add_argument("--rounds", type=positive, default=7, help="of service and teacher (7)")
-    parser.add_argument("--round-images", type=positive, default=1024, help="of a round (1024)")
+    parser.add_argument("--round-images", type=positive, default=2048, help="of a round (2048)")
     parser.add_argument("--requests", type=positive, default=10_000, help="for memory (10,000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write it all to a file")
     return parser.parse_args(arguments)

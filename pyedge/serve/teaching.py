@@ -30,9 +30,8 @@ from torch import Tensor
 from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit
 from pyedge.cloud.knowledge_plan import bytes_of, full_manifest
 from pyedge.cloud.knowledge_recorder import Recorder
-from pyedge.cloud.knowledge_views import Views, draw_views, preprocess
+from pyedge.cloud.knowledge_views import Views, preprocess
 from pyedge.cloud.network_file import load_network
-from pyedge.data.augment import Augment
 from pyedge.images.digests import Digests, image_digests
 from pyedge.images.edge_images import EdgeImages
 from pyedge.serve.allocator import keep_freed_memory
@@ -180,12 +179,11 @@ class Teaching:
             settings={"teacher_batch_norm": "frozen"},
             maps=wanted.maps,
         )
-        plain = Augment(crop_padding=0, flip=False, cutout=0)
-        views = draw_views(len(digests), 1, lessons.pair.student.input_shape, plain, 0, True)
         small = bytes_of(manifest) <= _SMALL
         folder = None if small else Path(mkdtemp(prefix="pack-", dir=self._work))
         opened = ExitStack()
         recorder = opened.enter_context(Recorder(folder, manifest, durable=False))
+        views = Views.plain(len(digests))
         return _Job(lessons, wanted, folder, digests, views, recorder, opened)
 
     def _run(self, threads: int) -> None:
