@@ -1,8 +1,9 @@
 """The allocator of the process that runs teachers: it keeps memory that is freed.
 
 A layer's map is freed when the next layers have read it. glibc gives memory of that size back to
-the system, which fills it with zeros before the next map lies there: 400 page faults an image, and
-a quarter of the service's processor time (wrn_16_2, batches of 16; AMD EPYC).
+the system, which fills it with zeros before the next map lies there: some 400 page faults an image
+and a quarter of the service's processor time (its /proc/PID/stat during `python -m bench.serve
+--teacher wrn_16_2`, with batches of 16 on two threads of an AMD EPYC).
 """
 
 from __future__ import annotations
