@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/students/{name}/knowledge", tags=["knowledge"])
 FAULTS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error} for status in (401, 403, 404, 408, 411, 413, 415, 422, 429, 503)
 }
-_SMALL = 1 << 17  # bytes of pixels
+_SMALL = 1 << 17  # bytes that take less than to hand them to another thread
 _BODY = {
     "requestBody": {
         "required": True,
@@ -76,7 +76,10 @@ async def teach(
     if isinstance(pack, Path):
         request.state.leftover = pack  # the door removes it, whatever becomes of the answer
     accepted = request.headers.get("accept-encoding", "").replace(" ", "").split(",")
-    return answer_of(pack, gzip="gzip" in accepted)
+    gzip = "gzip" in accepted
+    if not isinstance(pack, Path) and sum(map(len, pack.values())) > _SMALL:
+        return await run_in_threadpool(answer_of, pack, gzip=gzip)
+    return answer_of(pack, gzip=gzip)
 
 
 async def _answered(
@@ -90,7 +93,7 @@ async def _answered(
     except ValueError as error:
         raise invalid(f"knowledge: {error}") from None
     wanted = Wanted(given, maps, dtype)
-    if array.nbytes <= _SMALL:  # its digests take less than another thread
+    if array.nbytes <= _SMALL and not maps:  # and no file is opened
         return await asyncio.wrap_future(service.teaching.ask(name, wanted))
     return await asyncio.wrap_future(await run_in_threadpool(service.teaching.ask, name, wanted))
 
