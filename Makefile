@@ -86,7 +86,7 @@ test-ray: build $(VENV)/.ray
 cloud-demo: build
 	$(BIN)/python -m pyedge.demo.cloud
 
-# 200 kills of the service, slow and rude clients, full disks, 10,000 fuzzed requests: some 15 minutes
+# 200 kills of the service, slow and rude clients, full disks, 10,000 fuzzed requests: some 8 minutes
 test-cloud-faults: build
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt schemathesis
 	$(BIN)/python tools/cloud_faults.py

@@ -7,9 +7,11 @@ all share this machine's processors. Each device asks what the teacher knows of 
 (logits alone), and asks again when it has the answer.
 
 of the bare teacher   images a second through the service over those of the teacher's forward on
-                      full batches in this process, of the best of some batch sizes. Rounds take
-                      turns; the median of the rounds' ratios. Beside it the same of processor time,
-                      devices included, which holds on a machine with other work
+                      full batches in this process, in the fastest of some ways: batches of 16 to
+                      128 images, one at a time on all threads or one on each. It keeps freed memory
+                      as the service does. Rounds take turns; the median of the rounds' ratios.
+                      Beside it the same of processor time, devices included, which holds on a
+                      machine with other work
 p50, p99              of a request of a device, from its first byte to the last of the answer
 memory                resident bytes of the service, during requests of one image each
 reply                 bytes of an answer for each of its images
@@ -24,7 +26,6 @@ import gzip
 import http.client
 import json
 import statistics
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,12 +33,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.serving.case import NAME, SHAPE, Case, bare, check, make_case
+from bench.serving.bare import Way, best_way, speed
+from bench.serving.case import NAME, SHAPE, Case, check, make_case
 from bench.serving.processes import Service
 from bench.shared.arguments import positive
 from bench.shared.timing import machine
+from pyedge.serve.allocator import keep_freed_memory
 
-_BATCHES = (32, 64, 128)
 _MEMORY_PARTS = 10
 _REPLIES = (1, 8, 16, 32)
 
@@ -57,18 +59,19 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(case: Case, service: Service, options: argparse.Namespace) -> dict[str, Any]:
     """Check the answer, then measure all of it."""
     facts = machine(torch)
+    keep_freed_memory()
     replies = {str(count): _reply(case, service, count) for count in _REPLIES}
     requests = max(options.devices, options.round_images // options.images)
     service.asked(requests, options.images)
-    batch = max(_BATCHES, key=lambda size: _bare(case, size, 2 * max(_BATCHES))[0])
-    rounds = [_round(case, service, options.images, requests, batch) for _ in range(options.rounds)]
+    way = best_way(case.teacher)
+    rounds = [_round(case, service, options.images, requests, way) for _ in range(options.rounds)]
     return {
         "machine": facts,
         "teacher": options.teacher,
         "devices": options.devices,
         "images": options.images,
         "requests_a_round": requests,
-        "bare_batch": batch,
+        "bare": way.told(),
         "rounds": rounds,
         "of_bare": _median(rounds, "of_bare"),
         "of_bare_busy": _median(rounds, "of_bare_busy"),
@@ -79,9 +82,9 @@ def measure(case: Case, service: Service, options: argparse.Namespace) -> dict[s
     }
 
 
-def _round(case: Case, service: Service, images: int, requests: int, batch: int) -> dict[str, Any]:
+def _round(case: Case, service: Service, images: int, requests: int, way: Way) -> dict[str, Any]:
     count = requests * images
-    alone, alone_busy = _bare(case, batch, count)
+    alone, alone_busy = speed(case.teacher, way, count)
     told = service.asked(requests, images)
     busy = told["busy_seconds"] + told["service_busy_seconds"]
     seconds = told["latencies_s"]
@@ -94,18 +97,6 @@ def _round(case: Case, service: Service, images: int, requests: int, batch: int)
         "p50_ms": round(1e3 * seconds[len(seconds) // 2], 1),
         "p99_ms": round(1e3 * seconds[int(0.99 * (len(seconds) - 1))], 1),
     }
-
-
-def _bare(case: Case, batch: int, count: int) -> tuple[float, float]:
-    """Return images a second of the teacher alone, and images a second of processor time."""
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, *SHAPE)).astype(np.uint8)
-    bare(case.teacher, pixels)
-    calls = max(1, count // batch)
-    began, busy = time.perf_counter(), time.process_time()
-    for _ in range(calls):
-        bare(case.teacher, pixels)
-    seconds, spent = time.perf_counter() - began, time.process_time() - busy
-    return calls * batch / seconds, calls * batch / spent
 
 
 def _reply(case: Case, service: Service, images: int) -> float:
@@ -151,7 +142,7 @@ def _screen(report: dict[str, Any]) -> str:
         f"{facts['cpu']}, {facts['cpus']} CPUs, torch {facts['torch']}; {report['teacher']}, "
         f"{report['devices']} devices, {report['images']} images a request",
         f"images a second: {_median(report['rounds'], 'images_s'):.0f} through the service, "
-        f"{bare_s:.0f} of the bare teacher (batches of {report['bare_batch']})",
+        f"{bare_s:.0f} of the bare teacher ({Way(**report['bare'])})",
         f"of the bare teacher: {report['of_bare']:.3f}, of its processor time "
         f"{report['of_bare_busy']:.3f} (medians of {len(report['rounds'])} rounds)",
         f"a request: p50 {report['p50_ms']:.0f} ms, p99 {report['p99_ms']:.0f} ms",
@@ -172,7 +163,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--devices", type=positive, default=32, help="at once (32)")
     parser.add_argument("--images", type=positive, default=16, help="of a request (16)")
     parser.add_argument("--rounds", type=positive, default=7, help="of service and teacher (7)")
-    parser.add_argument("--round-images", type=positive, default=1024, help="of a round (1024)")
+    parser.add_argument("--round-images", type=positive, default=2048, help="of a round (2048)")
     parser.add_argument("--requests", type=positive, default=10_000, help="for memory (10,000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write it all to a file")
     return parser.parse_args(arguments)

@@ -23,6 +23,7 @@ Its teacher learns on, with new classes where images have some; the student is c
 widths of the one before, learns from it, and goes into the store with its statistics and a
 catalogue of category files, under the next name: signs-2 after signs. Devices that list the
 students are told that it replaces the other; the old one stays, for those that have it.
+A run that was interrupted goes on from its last epoch when the same command is given again.
 """
 
 EXAMPLES = """\
@@ -104,6 +105,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     finally:
         store.close()
     release = made.release
+    if made.resumed:
+        console.note("note: went on from a run that was interrupted")
     console.result(
         f"{release.name} replaces {args.name}: {len(release.classes)} classes"
         f"{f', new: {listing(made.added)}' if made.added else ''}; learned from {made.images} "

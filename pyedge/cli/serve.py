@@ -15,7 +15,7 @@ from pyedge.cli.parsing import UsageError, existing
 if TYPE_CHECKING:
     from pyedge.serve.service import Service, Teachers
 
-USAGE = "--store DIR [options]  or  token|student|contribution ... --store DIR"
+USAGE = "--store DIR [options]  or  token|student|contribution|images ... --store DIR"
 
 DESCRIPTION = """\
 Run the cloud's service: devices download students, ask what a teacher knows of their images, and
@@ -28,6 +28,8 @@ The store is a folder with a database and files. Devices need a token each:
   pyedge serve student list
   pyedge serve contribution list            what devices have sent, and what is held for review
   pyedge serve contribution accept | reject | withdraw DIGEST --name NAME
+  pyedge serve images list [--student NAME] [--device NAME]      what devices gave, with consent
+  pyedge serve images withdraw DIGEST
 
 The service needs the extra serve, and the cloud side only where a student has a teacher:
   pip install "pyedge[cloud,serve]"
@@ -105,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_token(parts)
     _add_student(parts)
     _add_contribution(parts)
+    _add_images(parts)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -265,3 +268,14 @@ def _add_contribution(parts: Any) -> None:
         move.add_argument("--name", help="the student, where several have such a contribution")
         moves.append(move)
     _ends(show, *moves)
+
+
+def _add_images(parts: Any) -> None:
+    does = _does(_part(parts, "images", "list and take out the images that devices gave"))
+    show = _part(does, "list", "list files of given images")
+    out = _part(does, "withdraw", "remove a file of given images, whoever gave it")
+    out.add_argument("digest", metavar="DIGEST", help="as list prints it, or its beginning")
+    for each in (show, out):
+        each.add_argument("--student", metavar="NAME", help="only those given for this student")
+        each.add_argument("--device", metavar="NAME", help="only this device's, by name or id")
+    _ends(show, out)

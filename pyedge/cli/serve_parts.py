@@ -1,21 +1,21 @@
-"""The parts of `pyedge serve` that work on its store: tokens, students, contributions."""
+"""The parts of `pyedge serve` that work on its store: tokens, students, contributions, images."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING, Any
 
 from pyedge.classes.matching import listing
+from pyedge.cli import serve_images
 from pyedge.cli.console import Console
 from pyedge.cli.parsing import UsageError, existing
+from pyedge.cli.serve_shown import SHORT, named, when
 
 if TYPE_CHECKING:
     from pyedge.serve.contributions import Contribution
     from pyedge.serve.store import Store
     from pyedge.serve.students import Release
 
-_SHORT = 12  # digits of a digest that are shown
 _STATES = {"accept": "counted", "reject": "rejected", "withdraw": "withdrawn"}
 
 
@@ -28,6 +28,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         ("student", "add"): _add_student,
         ("student", "list"): _list_students,
         ("contribution", "list"): _list_contributions,
+        ("images", "list"): serve_images.list_images,
+        ("images", "withdraw"): serve_images.withdraw_images,
     }
     if args.part == "student" and args.do == "add":
         for path in (args.file, args.teacher):
@@ -48,7 +50,7 @@ def _add_token(args: argparse.Namespace, console: Console, store: Store) -> int:
     scopes = args.scopes or list(OF_DEVICES)
     token = add_token(store.database, args.device, scopes)
     console.note(f"note: {args.device} may {', '.join(scopes)}; the token is shown only now")
-    console.result(token, {**_named(args), "device": args.device, "token": token, "scopes": scopes})
+    console.result(token, {**named(args), "device": args.device, "token": token, "scopes": scopes})
     return 0
 
 
@@ -61,8 +63,8 @@ def _list_tokens(args: argparse.Namespace, console: Console, store: Store) -> in
             "id": each.id,
             "device": each.name,
             "scopes": sorted(each.scopes),
-            "created": _when(each.created),
-            "revoked": None if each.revoked is None else _when(each.revoked),
+            "created": when(each.created),
+            "revoked": None if each.revoked is None else when(each.revoked),
         }
         for each in found
     ]
@@ -71,7 +73,7 @@ def _list_tokens(args: argparse.Namespace, console: Console, store: Store) -> in
         f"since {r['created']}" + (f", revoked {r['revoked']}" if r["revoked"] else "")
         for r in rows
     ]
-    console.result("\n".join(lines or ["no tokens"]), {**_named(args), "tokens": rows})
+    console.result("\n".join(lines or ["no tokens"]), {**named(args), "tokens": rows})
     return 0
 
 
@@ -80,7 +82,7 @@ def _revoke_token(args: argparse.Namespace, console: Console, store: Store) -> i
 
     if not revoke_token(store.database, args.id):
         raise UsageError(f"{args.id}: no token in use has this id; pyedge serve token list has all")
-    console.result(f"{args.id} is revoked", {**_named(args), "id": args.id})
+    console.result(f"{args.id} is revoked", {**named(args), "id": args.id})
     return 0
 
 
@@ -88,7 +90,7 @@ def _add_student(args: argparse.Namespace, console: Console, store: Store) -> in
     from pyedge.serve.students import add_student
 
     found = add_student(store, args.file, args.name, args.teacher)
-    console.result(_line(found), {**_named(args), **_of_release(found)})
+    console.result(_line(found), {**named(args), **_of_release(found)})
     return 0
 
 
@@ -99,7 +101,7 @@ def _list_students(args: argparse.Namespace, console: Console, store: Store) -> 
     found = [students.release(name) for name in students.names()]
     console.result(
         "\n".join(map(_line, found)) or "no students",
-        {**_named(args), "students": [_of_release(each) for each in found]},
+        {**named(args), "students": [_of_release(each) for each in found]},
     )
     return 0
 
@@ -109,14 +111,14 @@ def _list_contributions(args: argparse.Namespace, console: Console, store: Store
 
     found = _contributions(store).list(("held",) if args.held else STATES)
     lines = [
-        f"{each.digest[:_SHORT]}  {each.state}  {each.student}  "
+        f"{each.digest[:SHORT]}  {each.state}  {each.student}  "
         f"from {console.sayable(each.device)}: {each.images} images of "
         f"{listing(each.classes)}\n    {each.reason}"
         for each in found
     ]
     console.result(
         "\n".join(lines or ["no contributions"]),
-        {**_named(args), "contributions": [_of_contribution(each) for each in found]},
+        {**named(args), "contributions": [_of_contribution(each) for each in found]},
     )
     return 0
 
@@ -140,8 +142,8 @@ def _move(args: argparse.Namespace, console: Console, store: Store) -> int:
         )
     moved = contributions.move(was.student, was.digest, _STATES[args.do], "by a person")
     console.result(
-        f"{moved.digest[:_SHORT]} is {moved.state}, was {was.state}",
-        {**_named(args), **_of_contribution(moved)},
+        f"{moved.digest[:SHORT]} is {moved.state}, was {was.state}",
+        {**named(args), **_of_contribution(moved)},
     )
     return 0
 
@@ -154,10 +156,6 @@ def _contributions(store: Store) -> Any:
 
     limits = Limits()
     return Contributions(store, Students(store), Uploads(store, limits), limits)
-
-
-def _named(args: argparse.Namespace) -> dict[str, Any]:
-    return {"command": "serve", "part": args.part, "do": args.do}
 
 
 def _of_release(found: Release) -> dict[str, Any]:
@@ -174,7 +172,3 @@ def _line(found: Release) -> str:
         f"{found.name}: version {found.version}, {len(found.classes)} classes, {found.images} "
         f"images, {found.contributions} contributions, {found.bytes:,} bytes, {teacher}"
     )
-
-
-def _when(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ class Pair:
     student: StudentFile
     logits: int
     groups: tuple[GroupSpec, ...]
+
+    @cached_property
+    def structure(self) -> str:
+        """The digest of the student's structure, which a service needs for each request."""
+        return self.student.structure_digest
 
     @property
     def device(self) -> torch.device:

@@ -29,7 +29,7 @@ def planned(pair: Pair, images: int, dtype: str, views: int, *, maps: bool = Tru
         dtype=dtype,
         input_shape=pair.student.input_shape,
         groups=pair.groups if maps else (),
-        student=pair.student.structure_digest,
+        student=pair.structure,
         teacher=_UNKNOWN,
         image_set=_UNKNOWN,
     )

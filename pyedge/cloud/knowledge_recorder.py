@@ -45,14 +45,15 @@ def stored(
 
 
 class Recorder:
-    """Write the pack that `manifest` describes into `folder`.
+    """Write the pack that `manifest` describes into `folder`; without one, into `contents`.
 
     Maps and logits go to the disk at once. Norms and scales, 12 bytes for a map of thousands of
     values, stay in memory to the end. durable: whether the pack must survive a power cut; one that
     is sent and removed need not, and waiting for the disk took a service four fifths of its time.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path | None, manifest: Manifest, *, durable: bool = True) -> None:
+        self.contents: dict[str, bytes] = {}
         self._folder = folder
         self._manifest = manifest
         self._durable = durable
@@ -64,7 +65,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         for name, spec in self._manifest.arrays().items():
             if name.startswith(("maps", "logits")):
-                self._writers[name] = NpyWriter(self._folder / name, spec)
+                self._writers[name] = self._writer(name, spec)
         return self
 
     def __exit__(
@@ -102,7 +103,10 @@ class Recorder:
             )
 
     def finish(self, views: Views, digests: NDArray[np.uint8]) -> None:
-        """Write the small files and the manifest, and flush everything. digests: of the images."""
+        """Write the small files and the manifest, and flush everything. digests: of the images.
+
+        Without a folder, `contents` has the files by their names from here on.
+        """
         self._manifest = replace(self._manifest, image_set=set_digest(digests))
         small: dict[str, NDArray[Any]] = {
             "shift.npy": views.shift,
@@ -114,9 +118,7 @@ class Recorder:
             if self._manifest.dtype == "int8" or (scales != 1).any():
                 small[name] = scales
         for name, array in small.items():
-            self._writers[name] = NpyWriter(
-                self._folder / name, Spec(array.dtype.name, array.shape)
-            )
+            self._writers[name] = self._writer(name, Spec(array.dtype.name, array.shape))
             self._writers[name].put(np.arange(len(array)), array)
         files = {
             name: writer.finish(durable=self._durable) for name, writer in self._writers.items()
@@ -125,7 +127,14 @@ class Recorder:
 
     def _write_manifest(self, files: dict[str, FileRecord]) -> None:
         content = replace(self._manifest, files=files).to_json().encode()
-        if self._durable:
+        if self._folder is None:
+            self.contents = {name: writer.content() for name, writer in self._writers.items()}
+            self.contents[MANIFEST] = content
+        elif self._durable:
             write_atomically(self._folder / MANIFEST, lambda file: file.write(content))
         else:
             (self._folder / MANIFEST).write_bytes(content)
+
+    def _writer(self, name: str, spec: Spec) -> NpyWriter:
+        path = Path(name) if self._folder is None else self._folder / name
+        return NpyWriter(path, spec, in_memory=self._folder is None)

@@ -25,6 +25,11 @@ class Views:
     shift: NDArray[np.int32]
     flip: NDArray[np.bool_]
 
+    @classmethod
+    def plain(cls, images: int) -> Views:
+        """Return one view of each image: the image itself."""
+        return cls(np.zeros((images, 2), np.int32), np.zeros(images, np.bool_))
+
     def apply(self, images: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the views of these rows, made from their preprocessed images [n, c, h, w]."""
         shift, flip = self.shift[rows], self.flip[rows]

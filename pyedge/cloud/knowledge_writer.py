@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,15 @@ class NpyWriter:
     """One .npy file, filled row by row in any order; rows in order are hashed as they pass.
 
     It uses plain writes: with a memory map, a full disk would end the process by a signal.
+    in_memory: keep the file in memory, where `path` is no more than its name; `content` has it.
     """
 
-    def __init__(self, path: Path, spec: Spec) -> None:
+    def __init__(self, path: Path, spec: Spec, *, in_memory: bool = False) -> None:
         self.path = path
         self.spec = spec
         self._row_bytes = spec.nbytes // spec.shape[0]
         self._written = np.zeros(spec.shape[0], dtype=bool)
-        self._file = path.open("wb")
+        self._file: BinaryIO = io.BytesIO() if in_memory else path.open("wb")
         with self._named():
             self._file.write(spec.header)
         self._digest: Any = hashlib.sha256(spec.header)
@@ -60,6 +62,9 @@ class NpyWriter:
         durable: whether it must survive a power cut.
         """
         assert self._written.all()
+        if isinstance(self._file, io.BytesIO):
+            digest = self._digest or hashlib.sha256(self._file.getbuffer())
+            return FileRecord(self.spec.file_bytes, digest.hexdigest())
         if durable:
             for note in sync_file(self._file, self.path):
                 note.tell()
@@ -67,6 +72,11 @@ class NpyWriter:
             self._file.close()
         digest = self._digest or _digest_of(self.path)
         return FileRecord(self.spec.file_bytes, digest.hexdigest())
+
+    def content(self) -> bytes:
+        """Return the bytes of a file in memory."""
+        assert isinstance(self._file, io.BytesIO)
+        return self._file.getvalue()
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

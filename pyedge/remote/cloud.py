@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from pyedge.arguments import checked_path, choice, flag, kind_of, real, shown, whole
 from pyedge.edge.students import AnyStudent, student_of
 from pyedge.errors import RefusedError
 from pyedge.files.atomic import write_atomically
-from pyedge.images.edge_images import EdgeImages
 from pyedge.keywords import keywords
 from pyedge.knowledge.format import DTYPES
 from pyedge.knowledge.pack import Knowledge
+from pyedge.remote.asking import Question, fetch
 from pyedge.remote.connection import Address, Connection
 from pyedge.remote.contributing import histories, less, own_share, served_as
-from pyedge.remote.downloads import digest_of, download
+from pyedge.remote.downloads import download
 from pyedge.remote.giving import given_of
+from pyedge.remote.kept import Kept
 from pyedge.remote.outbox import Entry, Outbox, copied
-from pyedge.remote.packs import unpack
 from pyedge.remote.replies import (
     Contributed,
     RemoteCategory,
@@ -38,15 +33,6 @@ from pyedge.remote.replies import (
 from pyedge.statistics.category_file import read_category
 from pyedge.statistics.statistics_file import read_statistics, write_statistics
 from pyedge.statistics.sums import Statistics
-from pyedge.student.archive import read_student
-
-if TYPE_CHECKING:
-    from pyedge.student.file import StudentFile
-
-# of a student, what is kept beside what was used lately: a learner may have begun from it
-_KEPT_VERSIONS = 8
-_UNUSED_SECONDS = 30 * 24 * 3600.0
-_MOST_BYTES_OF_IMAGE = 64 << 20  # of a pack, for each image
 
 
 class Cloud:
@@ -95,6 +81,7 @@ class Cloud:
             ca=None if ca is None else os.fspath(ca),
         )
         self._outbox = Outbox(self.folder / "outbox")
+        self._kept = Kept(self.folder, self._outbox)
 
     def __repr__(self) -> str:
         return f"Cloud({str(self._connection.address)!r})"
@@ -131,12 +118,12 @@ class Cloud:
         if path is not None:
             checked_path(path, "download")
         found = RemoteStudent.of(self._connection.json("GET", f"/v1/students/{student}"))
-        kept = self._kept(found.name, found.version)
+        kept = self._kept.student(found.name, found.version)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with self._outbox.alone():
             address = f"/v1/students/{found.name}/file?version={found.version}"
             download(self._connection, address, found.digest, found.bytes, kept)
-            self._forget_old(found.name)
+            self._kept.forget_old(found.name)
         if path is None:
             return kept
         with kept.open("rb") as source:
@@ -176,7 +163,7 @@ class Cloud:
                 f"{shown(name)}, got None"
             )
         of, offer = offers[0]
-        path = self._category(offer.digest)
+        path = self._kept.category(offer.digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         address = f"/v1/students/{of}/categories/{offer.digest}"
         with self._outbox.alone():
@@ -238,7 +225,7 @@ class Cloud:
                 and each.state != "refused"
             ]
             if since is None:
-                mine = own_share(given, self._base(name, version), self._fetched, sent)
+                mine = own_share(given, self._kept.base(name, version), self._kept.fetched, sent)
             else:
                 mine = less(_statistics_of(given), [_statistics_of(since), *sent])
             if mine is not None:
@@ -344,42 +331,12 @@ class Cloud:
         in the folder: the same images are not sent again.
         """
         choice(dtype, "knowledge: dtype", DTYPES)
-        file = student_of(student, "knowledge")
-        served = served_as(file)
-        if served is None:
-            raise ValueError("knowledge: student: wanted one of Cloud.download, got another")
-        given = EdgeImages.of(
-            images, file.input_shape, labelled=None, preprocessing=file.preprocessing
-        )
-        if not len(given):
-            raise ValueError("knowledge: images: wanted at least one, got none")
-        pixels = given.planar(np.arange(len(given), dtype=np.int64))
-        body = np.asarray(pixels, pixels.dtype.newbyteorder("<"), order="C").tobytes()
-        query = f"images={len(given)}&pixels={pixels.dtype.name}&maps={str(maps).lower()}"
-        address = f"/v1/students/{served[0]}/knowledge?{query}&dtype={dtype}"
-        key = hashlib.sha256(f"{address} {file.structure_digest} ".encode() + body).hexdigest()
-        path = self.folder / "packs" / key
+        question = Question.of(student_of(student, "knowledge"), images, maps, dtype)
+        path = self.folder / "packs" / question.key
         with self._outbox.alone():
             if not path.is_dir():
-                self._fetch_pack(address, body, path, len(given))
+                fetch(self._connection, question, path)
         return Knowledge(path)
-
-    def _fetch_pack(self, address: str, body: bytes, path: Path, images: int) -> None:
-        part = path.with_name("new")
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-        def read(answer: Any) -> None:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            unpack(answer, part, images * _MOST_BYTES_OF_IMAGE)
-
-        headers = {"Content-Type": "application/octet-stream", "Accept-Encoding": "gzip"}
-        try:
-            self._connection.request("POST", address, read=read, headers=headers, body=body)
-            Knowledge(part)
-            part.rename(path)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
 
     def _sent(self, entry: Entry) -> Contributed:
         """Send what waits, and return what became of one entry; raise what refused it."""
@@ -389,47 +346,6 @@ class Cloud:
         if found.state == "refused":
             raise RefusedError(found.reason, 422, "refused")
         return found
-
-    def _kept(self, name: str, version: int) -> Path:
-        return self.folder / "students" / f"{name}.{version}.pyedge"
-
-    def _category(self, digest: str) -> Path:
-        return self.folder / "categories" / f"{digest}.category"
-
-    def _base(self, name: str, version: int) -> StudentFile:
-        kept = self._kept(name, version)
-        if not kept.exists():
-            raise ValueError(
-                f"contribute: learner: wanted one that began as a student in {self.folder}, got "
-                f"version {version} of {name}, which is not there; since= says what not to count"
-            )
-        found = read_student(kept)
-        os.utime(kept)  # it is in use, so it is not forgotten
-        return found
-
-    def _fetched(self, digest: str) -> Statistics | None:
-        """Return the statistics of a category file that was fetched from here, or None."""
-        known = {path.stem: path for path in (self.folder / "categories").glob("*.category")}
-        path = known.get(digest)
-        return None if path is None or digest_of(path) != digest else read_category(path)
-
-    def _forget_old(self, name: str) -> None:
-        """Forget old versions of a student that are out of use, and what was sent from them."""
-        kept = self._versions(name)
-        for old in kept[:-_KEPT_VERSIONS]:
-            path = self._kept(name, old)
-            if time.time() - path.stat().st_mtime < _UNUSED_SECONDS:
-                continue
-            path.unlink()
-            for entry in self._outbox.entries():
-                same = (entry.kind, entry.student, entry.version) == ("contributions", name, old)
-                if same and entry.state != "waiting":
-                    self._outbox.remove(entry)
-
-    def _versions(self, name: str) -> Sequence[int]:
-        found = (self.folder / "students").glob(f"{name}.*.pyedge")
-        numbers = [path.name[len(name) + 1 : -len(".pyedge")] for path in found]
-        return sorted(int(each) for each in numbers if each.isdecimal())
 
 
 def _checked_digest(digest: Any, where: str) -> str:

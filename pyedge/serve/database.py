@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 _WAIT_SECONDS = 5  # for another process that writes; a device comes again
+_CONNECTIONS = 15  # to SQLite, kept: to open one takes as long as some queries
 
 
 class Database:
@@ -70,7 +71,8 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         options: dict[str, Any] = {"pool_pre_ping": True}
-        if parsed.get_backend_name() == "sqlite":
+        if parsed.get_backend_name() == "sqlite":  # a file cannot go away, as a server can
+            options = {"pool_size": _CONNECTIONS, "max_overflow": 0}
             options["connect_args"] = {"timeout": _WAIT_SECONDS}
         engine = create_engine(parsed, **options)
     except (ArgumentError, ModuleNotFoundError) as error:

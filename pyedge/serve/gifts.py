@@ -25,11 +25,12 @@ from pyedge.serve.uploads import Uploads
 
 @dataclass(frozen=True)
 class Gift:
-    """A file that a device gave. classes: how many images of each."""
+    """A file that a device gave. classes: how many images of each. giver: the device's id."""
 
     digest: str
     student: str
     device: str
+    giver: str
     classes: dict[str, int]
     images: int
     bytes: int
@@ -188,6 +189,7 @@ def _described(row: Row[Any]) -> Gift:
         digest=row.digest,
         student=row.of,
         device=row.by,
+        giver=row.device,
         classes=json.loads(row.classes),
         images=row.images,
         bytes=row.bytes,

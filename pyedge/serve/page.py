@@ -64,7 +64,7 @@ def page(service: Service) -> str:
             marked=[c.state == "held" for c in reversed(contributions[-_LATEST:])],
         ),
         _table(
-            "Given images",
+            f"Given images ({sum(g.images for g in given):,} in {len(given):,} files)",
             ("digest", "student~", "device~", "classes~", "images#", "bytes#", "received"),
             [
                 (g.digest[:12], g.student, g.device,

@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
-import shutil
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -25,19 +23,16 @@ from starlette.concurrency import run_in_threadpool
 from torch import nn
 
 from pyedge.cloud.jobs.cluster import cluster
-from pyedge.cloud.knowledge_inputs import Pair, digest_of, fit
-from pyedge.cloud.knowledge_plan import full_manifest
-from pyedge.cloud.knowledge_recorder import Answers, Recorder
-from pyedge.cloud.knowledge_views import draw_views
+from pyedge.cloud.knowledge_inputs import digest_of, fit
+from pyedge.cloud.knowledge_recorder import Answers
 from pyedge.cloud.network_file import load_network
-from pyedge.data.augment import Augment
-from pyedge.images.digests import image_digests
+from pyedge.serve.lessons import OpenPack, Taught, Wanted
 from pyedge.serve.logs import log
+from pyedge.serve.packing import Pack
 from pyedge.serve.ray_replica import MOST_IMAGES, Asked, Replica
 from pyedge.serve.refusals import RefusalError
 from pyedge.serve.replicas import Replicas
 from pyedge.serve.service import Service
-from pyedge.serve.teaching import Wanted
 from pyedge.student.file import StudentFile
 
 _WHERE = "pyedge serve --engine ray"
@@ -50,16 +45,10 @@ _BUSY = 16
 _PATIENCE_SECONDS = 40  # for replicas to begin; Ray Serve knows by then what they wait for
 
 
-@dataclass(frozen=True)
-class _Lessons:
-    """A teacher that answers: what a pack says of it, and the handle of its application.
+@dataclass(frozen=True, eq=False)
+class _OnRay(Taught):
+    """A teacher that answers in replicas, and their handle; the pair has no network of its own."""
 
-    pair: without the network, which replicas have.
-    """
-
-    pair: Pair
-    classes: tuple[str, ...]
-    digest: str
     handle: Any
 
 
@@ -75,7 +64,7 @@ class RayTeaching:
         self._mark = hashlib.sha256(mark.encode()).hexdigest()[:8]
         self._most = service.limits.knowledge_at_once
         self._replicas = replicas
-        self._known: dict[str, _Lessons] = {}
+        self._known: dict[str, _OnRay] = {}
         self._opening = threading.Lock()
         self._waiting = 0
         self._opened = ExitStack()
@@ -116,11 +105,11 @@ class RayTeaching:
             finally:
                 late.cancel()
             bare = replace(pair, teacher=nn.Identity())
-            self._known[name] = _Lessons(bare, classes, digest, handle)
+            self._known[name] = _OnRay(bare, classes, digest, handle)
         return student.input_shape
 
-    async def answer(self, name: str, wanted: Wanted) -> Path:
-        """Have a teacher answer; the result is the folder of a pack, which the caller removes.
+    async def answer(self, name: str, wanted: Wanted) -> Pack:
+        """Have a teacher answer; the result is a pack, whose folder the caller removes.
 
         Raises RefusalError if too many wait, for answers that are not finite, and while the
         replicas are not there.
@@ -169,33 +158,28 @@ class RayTeaching:
         self._waiting += change  # of one event loop alone
         self._metrics.waiting.set(self._waiting)
 
-    async def _pack(self, lessons: _Lessons, wanted: Wanted) -> Path:
-        folder = Path(mkdtemp(prefix="pack-", dir=self._work))
+    async def _pack(self, taught: _OnRay, wanted: Wanted) -> Pack:
         try:
             # all pieces are asked for at once: several replicas share a large request
             starts = range(0, len(wanted.images), MOST_IMAGES)
             every = np.arange(len(wanted.images), dtype=np.int64)
             pieces = [every[start : start + MOST_IMAGES] for start in starts]
             asked = [
-                lessons.handle.teach.remote(
+                taught.handle.teach.remote(
                     Asked(wanted.images.subset(rows), wanted.maps, wanted.dtype)
                 )
                 for rows in pieces
             ]
             answers = [await each for each in asked]
             self._metrics.images.inc(len(wanted.images))
-            await run_in_threadpool(_write, folder, lessons, wanted, pieces, answers)
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, RayTaskError):  # the teacher's own: told in the log
-                raise
-            if isinstance(error, (RayActorError, RayServeException)):
-                message = "knowledge: the teacher's replicas are not there"
-                raise RefusalError(503, "teacher", message, retry_after=5) from error
-            if isinstance(error, ValueError):
-                raise RefusalError(422, "invalid", f"knowledge: {error}") from error
+            return await run_in_threadpool(_write, taught, wanted, self._work, pieces, answers)
+        except RayTaskError:  # the teacher's own: told in the log
             raise
-        return folder
+        except (RayActorError, RayServeException) as error:
+            message = "knowledge: the teacher's replicas are not there"
+            raise RefusalError(503, "teacher", message, retry_after=5) from error
+        except ValueError as error:
+            raise RefusalError(422, "invalid", f"knowledge: {error}") from error
 
 
 def _tell_of_waiting(application: str) -> None:
@@ -206,28 +190,14 @@ def _tell_of_waiting(application: str) -> None:
 
 
 def _write(
-    folder: Path,
-    lessons: _Lessons,
-    wanted: Wanted,
-    pieces: list[Any],
-    answers: list[Answers],
-) -> None:
-    """Write the pack of a request."""
-    digests = image_digests(wanted.images)
-    manifest = full_manifest(
-        lessons.pair,
-        wanted.images,
-        digests,
-        classes=lessons.classes,
-        teacher=lessons.digest,
-        dtype=wanted.dtype,
-        views=1,
-        settings={"teacher_batch_norm": "frozen"},
-        maps=wanted.maps,
-    )
-    plain = Augment(crop_padding=0, flip=False, cutout=0)
-    views = draw_views(len(digests), 1, lessons.pair.student.input_shape, plain, 0, True)
-    with Recorder(folder, manifest, durable=False) as recorder:
+    taught: Taught, wanted: Wanted, work: Path, pieces: list[Any], answers: list[Answers]
+) -> Pack:
+    """Make the pack of a request."""
+    pack = OpenPack(taught, wanted, work)
+    try:
         for rows, each in zip(pieces, answers, strict=True):
-            recorder.put(each, rows)
-        recorder.finish(views, digests)
+            pack.recorder.put(each, rows)
+        return pack.finish()
+    except BaseException:
+        pack.drop()
+        raise

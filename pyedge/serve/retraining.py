@@ -3,6 +3,9 @@
 The teacher learns all classes, the student is cut out of it by the widths of the student before,
 and both go into the store under a new name: features have changed, so that sums and category files
 of the student before mean nothing to the new one.
+
+A run that is killed goes on from its last epoch when it is started again with the same settings and
+images, and ends in the same weights, to the last bit.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ import pyedge
 from pyedge import models
 from pyedge.classes.matching import absent, listing, places
 from pyedge.classes.names import checked_names
+from pyedge.cloud.knowledge_inputs import digest_of
 from pyedge.cloud.network_file import NetworkInfo, load_network, save_network
 from pyedge.data import BatchLoader, ImageSet
 from pyedge.edge.category_making import make_category
@@ -33,6 +36,7 @@ from pyedge.images.given_file import read_given
 from pyedge.serve.store import Store
 from pyedge.serve.students import Release, Students, add_student
 from pyedge.serve.tables import categories, devices, gifts
+from pyedge.serve.unfinished import Unfinished
 from pyedge.student.file import StudentFile
 
 _WHERE = "retrain"
@@ -64,6 +68,7 @@ class Retrained:
     """What retraining made. added: classes that the student before had not.
 
     teacher_accuracy, student_accuracy: on the held images. given: images of devices among all.
+    resumed: whether an interrupted run was gone on from.
     """
 
     release: Release
@@ -72,20 +77,24 @@ class Retrained:
     given: int
     teacher_accuracy: float
     student_accuracy: float
+    resumed: bool
 
 
 def retrain(store: Store, name: str, own: Sequence[ImageSet], settings: Settings) -> Retrained:
     """Make a student's next version and put it into the store, with a catalogue of its classes.
 
     own: the owner's images, of the teacher's shape; may be empty. Nothing is stored before all is
-    made. Raises ValueError for a student without a teacher, or that another has replaced, where
-    nobody gave images, and for a class with too few of them.
+    made; what is made of an interrupted run lies in the store's folder `retraining`. Raises
+    ValueError for a student without a teacher, or that another has replaced or another process
+    retrains, where nobody gave images, and for a class with too few of them.
     """
+    unfinished = Unfinished(store, name)
     known = Students(store)
     row, before = known.row(name), known.release(name)
     if row.teacher is None:
         raise ValueError(f"{_WHERE}: student: wanted one with a teacher, got {name} without")
     if before.replaced_by is not None:
+        unfinished.forget()  # of a run that was killed when all was stored
         raise ValueError(f"{_WHERE}: student: wanted the newest, {before.replaced_by}, got {name}")
     if _next_name(name) in known.names():
         raise ValueError(
@@ -98,7 +107,8 @@ def retrain(store: Store, name: str, own: Sequence[ImageSet], settings: Settings
         raise ValueError(f"{_WHERE}: images: wanted some that devices gave for {name}, got none")
     images = _joined([*own, given], info, base)
     train, held = _parted(images)
-    with TemporaryDirectory(dir=store.work) as folder, _deterministic(settings.seed):
+    decides = (settings, digest_of(teacher), row.blob, images.classes, *_bytes_of(images))
+    with unfinished.folder(*decides) as (place, resumed), _deterministic(settings.seed):
         teacher, info = _grown(teacher, info, images.classes)
         loader, val = (_loader(each, info, settings) for each in (train, held))
         common: dict[str, Any] = {
@@ -106,12 +116,25 @@ def retrain(store: Store, name: str, own: Sequence[ImageSet], settings: Settings
             "seed": settings.seed,
             "accelerator": settings.accelerator,
             "progress": False,
+            "resume": True,
         }
-        pyedge.train(teacher, loader, epochs=settings.epochs, lr=settings.lr, **common)
+        checkpoint = place / "teacher.checkpoint"
+        pyedge.train(
+            teacher,
+            loader,
+            epochs=settings.epochs,
+            lr=settings.lr,
+            checkpoint=checkpoint,
+            **common,
+        )
+        torch.manual_seed(settings.seed)  # a run that is gone on from has drawn fewer numbers
         student = _cut(teacher, base, train, info, settings)
         epochs, lr = settings.transfer_epochs, settings.transfer_lr
-        pyedge.transfer(student, teacher, loader, epochs=epochs, lr=lr, **common)
-        right = tuple(pyedge.evaluate(each, val).accuracy for each in (teacher, student))
+        checkpoint = place / "student.checkpoint"
+        pyedge.transfer(
+            student, teacher, loader, epochs=epochs, lr=lr, checkpoint=checkpoint, **common
+        )
+        right, student_right = (pyedge.evaluate(e, val).accuracy for e in (teacher, student))
         entry = {
             "command": _WHERE,
             "replaces": name,
@@ -119,7 +142,6 @@ def retrain(store: Store, name: str, own: Sequence[ImageSet], settings: Settings
             "given": len(given),
             **dataclasses.asdict(settings),
         }
-        place = Path(folder)
         save_network(
             place / "teacher.pt", teacher, dataclasses.replace(info, record=(*info.record, entry))
         )
@@ -137,7 +159,11 @@ def retrain(store: Store, name: str, own: Sequence[ImageSet], settings: Settings
         assert made is not None
         release = _stored(store, name, place, made, train)
     added = tuple(absent(images.classes, base.classes))
-    return Retrained(release, added, len(images), len(given), *right)
+    return Retrained(release, added, len(images), len(given), right, student_right, resumed)
+
+
+def _bytes_of(images: ImageSet) -> tuple[bytes, bytes]:
+    return images.images.numpy().tobytes(), images.labels.numpy().tobytes()
 
 
 def _given(store: Store, student: int) -> ImageSet | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pyedge.serve.categories import Categories
@@ -19,7 +18,8 @@ from pyedge.serve.students import Students
 from pyedge.serve.uploads import Uploads
 
 if TYPE_CHECKING:
-    from pyedge.serve.teaching import Wanted
+    from pyedge.serve.lessons import Wanted
+    from pyedge.serve.packing import Pack
     from pyedge.student.file import StudentFile
 
 _FAILURES_PER_MINUTE = 60  # of one address
@@ -34,8 +34,8 @@ class Teachers(Protocol):
     def open(self, name: str, student: StudentFile, path: str) -> tuple[int, int, int]:
         """Open a student's teacher, and return c h w of their images."""
 
-    async def answer(self, name: str, wanted: Wanted) -> Path:
-        """Return the folder of a pack, which the caller removes."""
+    async def answer(self, name: str, wanted: Wanted) -> Pack:
+        """Return a pack, whose folder, if it is one, the caller removes."""
 
     def waiting(self) -> int:
         """Return how many requests wait for a teacher."""

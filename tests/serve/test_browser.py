@@ -53,7 +53,8 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         url = service.url.replace("//", f"//anybody:{token}@")
         text = document(url, tmp_path)
         for heading in (
-            "Students", "Categories", "Contributions (0 held for review)", "Given images", "Devices"
+            "Students", "Categories", "Contributions (0 held for review)",
+            "Given images (30 in 1 files)", "Devices"
         ):  # fmt: skip
             assert f"<h2>{heading}</h2>" in text
         assert "mug (30)" in text

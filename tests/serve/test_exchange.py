@@ -272,7 +272,7 @@ def test_versions_are_kept_while_a_learner_may_need_them(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud = service.cloud()
-    monkeypatch.setattr("pyedge.remote.cloud._KEPT_VERSIONS", 1)
+    monkeypatch.setattr("pyedge.remote.kept._KEPT_VERSIONS", 1)
     learner = EdgeLearner(cloud.download(NAME))
     for number in range(2):
         learner.learn(columns(5, 1, number), ["low"] * 5)
@@ -281,7 +281,7 @@ def test_versions_are_kept_while_a_learner_may_need_them(
     kept = cloud.folder / "students"
     assert sorted(p.name for p in kept.iterdir()) == [f"{NAME}.{i}.pyedge" for i in (1, 2, 3)]
     assert len(cloud._outbox.entries()) == 2
-    monkeypatch.setattr("pyedge.remote.cloud._UNUSED_SECONDS", 0)
+    monkeypatch.setattr("pyedge.remote.kept._UNUSED_SECONDS", 0)
     cloud.download(NAME)
     assert [p.name for p in kept.iterdir()] == [f"{NAME}.3.pyedge"]
     assert cloud._outbox.entries() == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pyedge.cli import main
 from pyedge.errors import FormatError, OfflineError, RefusedError
 from pyedge.files.npy_archive import write_archive
 from pyedge.images.given_file import read_given, write_given
@@ -226,3 +228,37 @@ def test_a_file_that_does_not_fit_together_is_refused(
     write_archive(tmp_path / "g", document, arrays)
     with pytest.raises(FormatError, match=match):
         read_given(tmp_path / "g")
+
+
+def test_the_owner_lists_given_images_and_takes_them_out(
+    service: Running, tmp_path: Path, command: Callable[[str], dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    one, other = giver(service, "one"), giver(service, "other")
+    path = one.download(NAME)
+    for each in (one, other):
+        digest = each.give_images(MUGS, ["mug"] * 12, path, consent=True).digest
+    alone = one.give_images(MUGS[:5], ["cup"] * 5, path, consent=True).digest
+    store = f"--store {tmp_path / 'store'}"
+    listed = command(f"serve images list {store}")["images"]
+    assert [(e["digest"], e["device"], e["images"]) for e in listed] == [
+        (digest, "one", 12), (digest, "other", 12), (alone, "one", 5)
+    ]  # fmt: skip
+    assert listed[2]["classes"] == {"cup": 5}
+    (mine,) = command(f"serve images list --device other --student {NAME} {store}")["images"]
+    assert command(f"serve images list --device {mine['giver']} {store}")["images"] == [mine]
+    assert command(f"serve images list --student none {store}")["images"] == []
+    token = service.token("watcher", ["watch"])
+    page = ask(service.url, "GET", "/", token)[2]
+    assert b"Given images (29 in 3 files)" in page
+
+    told = command(f"serve images withdraw {digest} --device one {store}")
+    assert (told["digest"], told["left"]) == (digest, 1)
+    assert sorted(kept(tmp_path)) == sorted([digest, alone])
+    told = command(f"serve images withdraw {digest[:12]} {store}")
+    assert ([e["device"] for e in told["withdrawn"]], told["left"]) == (["other"], 0)
+    assert kept(tmp_path) == [alone]
+    assert other.given_images(NAME) == ()
+    assert main(["serve", "images", "withdraw", digest, *store.split()]) == 2
+    assert "0 files of given images begin with this" in capsys.readouterr().err
+    assert other.give_images(MUGS, ["mug"] * 12, path, consent=True).state == "given"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import pyedge
 from pyedge.edge.learner import EdgeLearner
@@ -218,3 +220,33 @@ def test_service_opens_the_teacher_of_a_file(tmp_path: Path) -> None:
     assert service.teaching.shape("wrn") == (1, 8, 8)
     service.teaching.close()
     service.store.close()
+
+
+def test_threads_share_a_request_and_a_teacher(service: Running) -> None:
+    teaching = service.service.begin_teaching()
+    student = service.service.students.base(service.service.students.row(NAME))
+    from pyedge.images.edge_images import EdgeImages
+    from pyedge.serve.lessons import Wanted
+    from pyedge.serve.metrics import Metrics
+    from pyedge.serve.teaching import Teaching
+
+    images = pixels(50)
+    given = EdgeImages.of(images, student.input_shape, labelled=None, preprocessing={})
+    wanted = Wanted(given, True, "int8")
+    alone = teaching.ask(NAME, wanted).result()
+    together = Teaching(service.folder, Metrics(), 100, workers=3)
+    together._known = teaching._known
+    answers = [together.ask(NAME, wanted) for _ in range(8)]
+    for answer in answers:
+        found = answer.result()
+        assert found.keys() == alone.keys()
+        assert found["images.npy"] == alone["images.npy"]
+        assert np.allclose(_logits(found), _logits(alone), atol=1e-4)
+    together.close()
+    assert together._metrics.images._value.get() == 8 * 50
+    assert together._metrics.batches._value.get() >= 13
+
+
+def _logits(pack: Mapping[str, bytes]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = np.load(io.BytesIO(pack["logits.npy"]))
+    return found

@@ -28,12 +28,12 @@ import torch
 from pyedge import models
 from pyedge.cloud.network_file import NetworkInfo, save_network
 from pyedge.images.edge_images import EdgeImages
+from pyedge.serve.lessons import Wanted
 from pyedge.serve.metrics import Metrics
 from pyedge.serve.refusals import RefusalError
 from pyedge.serve.replicas import Replicas
 from pyedge.serve.store import Store
 from pyedge.serve.students import add_student
-from pyedge.serve.teaching import Wanted
 from pyedge.serve.tokens import OF_DEVICES, add_token
 from tests.support.cloud_service import Process
 from tests.support.knowledge_case import pixels

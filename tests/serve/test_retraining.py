@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from pyedge.images.preprocessing import Preprocessing
 from tests.support.cloud_service import Process
 
 Run = Callable[[str], dict[str, Any]]
+MAIN = "import sys; from pyedge.cli import main; sys.exit(main())"
 _SOME = 500  # training images: enough to be right on most digits, and seconds to learn
 OLD = [str(digit) for digit in range(9)]
 
@@ -134,6 +140,100 @@ def test_retraining_refuses_what_would_forget(
         "digits-2",
         "lonely",
     ]
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param("teacher.checkpoint", marks=pytest.mark.exhaustive),
+        "student.checkpoint",  # the teacher's run is gone on from as well, at its end
+    ],
+)
+def test_a_killed_run_goes_on_and_ends_in_the_same_weights(
+    store: Run, tmp_path: Path, when: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, _ = teacher_and_student(tmp_path)
+    store("serve student add student.pyedge --name digits --teacher teacher.pt --store store")
+    token = store("serve token add --device kitchen --scopes read,images --store store")["token"]
+    process = Process(tmp_path / "store")
+    try:
+        cloud = pyedge.Cloud(process.url, token=token, folder=tmp_path / "device")
+        gift = new.images.numpy()
+        cloud.give_images(gift, ["9"] * len(gift), cloud.download("digits"), consent=True)
+    finally:
+        process.stop()
+    words = f"cloud retrain digits --data {_without_nines(tmp_path / 'old')} --splits no --epochs 3"
+    words += " --transfer-epochs 3 --batch-size 64 --threads 1 --device cpu --store"
+    shutil.copytree("store", "other")
+    whole = store(f"{words} other")
+    assert whole["resumed"] is False
+
+    unfinished = tmp_path / "store" / "retraining"
+    run = subprocess.Popen([sys.executable, "-c", MAIN, *words.split(), "store"])
+    while not list(unfinished.glob(f"*/{when}")):
+        assert run.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+    assert list((tmp_path / "store" / "work").iterdir()) == []
+    assert main(["serve", "student", "list", "--store", "store"]) == 0
+    assert "digits-2" not in capsys.readouterr().out
+    Process(tmp_path / "store").stop()  # a service that starts meanwhile clears nothing of it
+    assert list(unfinished.glob(f"*/{when}"))
+
+    again = store(f"{words} store")
+    assert again["resumed"] is True
+    assert {**again, "resumed": False} == whole
+    # not the same file: its record tells of the first images that the teacher was shown
+    one, other = map(_newest, ("store", "other"))
+    assert one.arrays.keys() == other.arrays.keys()
+    assert all(np.array_equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
+    assert one.statistics is not None
+    assert other.statistics is not None
+    assert np.array_equal(one.statistics.sums, other.statistics.sums)
+    assert [path.name for path in unfinished.iterdir()] == ["digits.lock"]
+
+
+def test_other_images_or_settings_begin_anew(tmp_path: Path) -> None:
+    from pyedge.serve.store import Store
+    from pyedge.serve.unfinished import Unfinished
+
+    kept = Store(tmp_path / "store")
+    signs, other = Unfinished(kept, "signs"), Unfinished(kept, "signs.b")
+    place, resumed = _interrupted(signs)
+    assert not resumed
+    beside, resumed = _interrupted(other)
+    assert not resumed
+    assert _interrupted(signs) == (place, True)
+    with signs.folder(b"others", 1) as (anew, resumed):
+        with pytest.raises(ValueError, match="no other process retrains, got signs"):
+            signs.forget()
+        assert not resumed
+        assert not place.exists()
+        assert beside.exists()
+    assert not anew.exists()
+    other.forget()
+    assert not beside.exists()
+    kept.close()
+
+
+def _interrupted(unfinished: Any) -> tuple[Path, bool]:
+    """Begin a run that Ctrl-C ends; return its folder, and whether it was begun before."""
+    with suppress(KeyboardInterrupt), unfinished.folder(b"images", 1) as (place, resumed):
+        (place / "teacher.checkpoint").write_bytes(b"state")
+        raise KeyboardInterrupt
+    return place, resumed
+
+
+def _newest(folder: str) -> Any:
+    from pyedge.serve.store import Store
+    from pyedge.serve.students import Students
+
+    store = Store(folder)
+    students = Students(store)
+    found = students.base(students.row("digits-2"))
+    store.close()
+    return found
 
 
 def _without_nines(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from pyedge.images.edge_images import EdgeImages
 from pyedge.serve.answers import Error
 from pyedge.serve.askers import asker, service_of
-from pyedge.serve.packing import answer_of
+from pyedge.serve.packing import Pack, answer_of
 from pyedge.serve.refusals import RefusalError, invalid, not_found
 from pyedge.serve.routes.uploads import content_length
 from pyedge.serve.service import Service
@@ -25,6 +25,7 @@ router = APIRouter(prefix="/v1/students/{name}/knowledge", tags=["knowledge"])
 FAULTS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error} for status in (401, 403, 404, 408, 411, 413, 415, 422, 429, 503)
 }
+_SMALL = 1 << 17  # bytes that take less than to hand them to another thread
 _BODY = {
     "requestBody": {
         "required": True,
@@ -50,7 +51,8 @@ async def teach(
     """
     service = service_of(request)
     length = content_length(request)
-    student = await run_in_threadpool(_taught, service, name)
+    known = service.teaching.shape(name) if service.teaching else None
+    student = await run_in_threadpool(_taught, service, name) if known is None else known
     shape = (images, *student)
     wanted = math.prod(shape) * np.dtype(pixels).itemsize
     limits = service.limits
@@ -69,16 +71,20 @@ async def teach(
     if len(body) != wanted:
         raise invalid(f"body: wanted {wanted} bytes, got {len(body)}")
     array = np.frombuffer(body, np.dtype(pixels).newbyteorder("<")).reshape(shape)
-    folder = await _answered(service, name, array, student, maps, dtype)
-    request.state.leftover = folder  # the door removes it, whatever becomes of the answer
+    pack = await _answered(service, name, array, student, maps, dtype)
+    if isinstance(pack, Path):
+        request.state.leftover = pack  # the door removes it, whatever becomes of the answer
     accepted = request.headers.get("accept-encoding", "").replace(" ", "").split(",")
-    return await run_in_threadpool(answer_of, folder, gzip="gzip" in accepted)
+    gzip = "gzip" in accepted
+    if not isinstance(pack, Path) and sum(map(len, pack.values())) > _SMALL:
+        return await run_in_threadpool(answer_of, pack, gzip=gzip)
+    return answer_of(pack, gzip=gzip)
 
 
 async def _answered(
     service: Service, name: str, array: Any, shape: tuple[int, int, int], maps: bool, dtype: str
-) -> Path:
-    from pyedge.serve.teaching import Wanted
+) -> Pack:
+    from pyedge.serve.lessons import Wanted
 
     assert service.teaching is not None
     try:
