@@ -1,12 +1,11 @@
 // Planning: in which order the steps of both passes come, and how long each buffer lives.
-#include "engine/plan.hpp"
+#include "engine/planner.hpp"
 
 #include <algorithm>
 #include <numeric>
 #include <utility>
 
 #include "engine/arena.hpp"
-#include "engine/planner.hpp"
 #include "engine/steps/depthwise_chain.hpp"
 
 namespace pyedge {
