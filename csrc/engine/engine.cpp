@@ -155,6 +155,12 @@ std::int64_t Engine::memory(std::int64_t n, bool training) const {
   std::int64_t most = floats(training ? For::learning : For::answers);
   // the features of answers in 8 bits are float32's
   if (!training && precision_ == Precision::int8) most = std::max(most, floats(For::watched));
+  // behind the last step scales are made anew, of what every layer reads: no chain hides a map
+  const auto& scales = network_.input_scales;
+  const auto given = [](const InputScale& each) { return each.scale > 0.0f; };
+  if (training && std::any_of(scales.begin(), scales.end(), given)) {
+    most = std::max(most, floats(For::apart));
+  }
   return most * static_cast<std::int64_t>(sizeof(float));
 }
 

@@ -1,5 +1,6 @@
 // The forward pass of a micro-batch. Steps that touch one image at a time join a convolution.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "engine/pass.hpp"
@@ -159,7 +160,10 @@ void Pass::note_ranges(int step) const {
     table().copy_region({image.data, t.h, t.w, t.stride, 0, 0, t.h, t.w, image.lens, read.data()});
     float* to = ranges + 2 * (first_ + i);
     to[0] = to[1] = 0.0f;
-    for (const float x : read) to[0] = std::min(to[0], x), to[1] = std::max(to[1], x);
+    for (const float x : read) {
+      to[0] = std::min(to[0], x);
+      to[1] = x == x ? std::max(to[1], x) : std::numeric_limits<float>::infinity();
+    }
   });
 }
 

@@ -13,6 +13,7 @@ from pyedge.errors import FormatError
 from pyedge.files.atomic import write_atomically
 
 # What zipfile and torch.load are known to raise on bytes that are not theirs.
+_FOLDER = 0x10  # of a member's attributes, as MS-DOS has them
 _UNREADABLE = (
     zipfile.BadZipFile,
     pickle.UnpicklingError,
@@ -37,6 +38,12 @@ def write_tensors(path: str | PathLike[str], content: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(content, file))
 
 
+def says_folder(member: zipfile.ZipInfo) -> bool:
+    """Tell whether a file of an archive says that it is a folder: torch reads nothing of it then,
+    and leaves its tensor as memory happened to be."""
+    return bool(member.external_attr & _FOLDER) and not member.is_dir()
+
+
 def read_tensors(path: str | PathLike[str], what: str) -> dict[str, Any]:
     """Read a file of `write_tensors`; `what` names the kind of file wanted, for the messages.
 
@@ -55,7 +62,8 @@ def read_tensors(path: str | PathLike[str], what: str) -> dict[str, Any]:
             # torch stores without compression; a compressed member is not torch's, and may be huge
             if any(m.compress_type != zipfile.ZIP_STORED for m in members):
                 raise FormatError(f"{path}: not {what} (a compressed archive)")
-            damaged = archive.testzip()
+            folders = (member.filename for member in members if says_folder(member))
+            damaged = archive.testzip() or next(folders, None)
         if damaged is not None:
             raise FormatError(f"{path}: damaged at {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -162,8 +162,8 @@ def _ranges(
         ends = np.concatenate(each)
         if not np.isfinite(ends).all():
             raise ValueError(
-                f"input_scales: {name!r}: wanted images of which it reads finite numbers, got "
-                "infinity"
+                f"images: wanted images of which every layer reads finite numbers, got some of "
+                f"which {name!r} reads infinity or NaN"
             )
         low, high = np.quantile(ends[:, 0], 1 - share), np.quantile(ends[:, 1], share)
         ranges[name] = float(low), float(high)

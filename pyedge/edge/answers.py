@@ -56,15 +56,25 @@ def logits_of(
     return found
 
 
-def logits_to_keep(engine: Engine, images: EdgeImages, batch: int, classes: int) -> Logits:
-    """Return the logits that a student which learns is to keep: never rounded to 8 bits."""
+def learners_logits(
+    engine: Engine,
+    images: EdgeImages,
+    batch: int,
+    classes: int,
+    rows: NDArray[np.int64] | None = None,
+) -> Logits:
+    """Return the logits of a student that learns: never in 8 bits, whose scales are of before.
+
+    Arguments as of `logits_of`. Whatever becomes of it, the engine keeps its precision.
+    """
     precision = engine.precision
     if precision != "int8":
-        return logits_of(engine, images, batch, classes)
+        return logits_of(engine, images, batch, classes, rows)
     engine.set_precision("float32")
-    found = logits_of(engine, images, batch, classes)
-    engine.set_precision(precision)
-    return found
+    try:
+        return logits_of(engine, images, batch, classes, rows)
+    finally:
+        engine.set_precision(precision)
 
 
 def prediction(logits: Logits) -> Prediction:

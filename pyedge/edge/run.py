@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyedge.edge.answers import evaluation, logits_of
+from pyedge.edge.answers import evaluation, learners_logits
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import (
     Checkpoint,
@@ -165,7 +165,7 @@ class Run:
         score = None
         if held is not None:
             size = self._validation_batch
-            logits = logits_of(self._engine, held.images, size, self._classes, held.rows)
+            logits = learners_logits(self._engine, held.images, size, self._classes, held.rows)
             found = evaluation(logits, held.labels)
             score = scored(self._score, found, "learn")
             row.update(val_accuracy=found.accuracy, val_loss=found.loss, val_score=score)

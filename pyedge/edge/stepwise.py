@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyedge.edge.answers import PREDICT_BATCH, logits_to_keep
+from pyedge.edge.answers import PREDICT_BATCH, learners_logits
 from pyedge.edge.batches import Batches
 from pyedge.edge.checkpoint import Checkpoint, read_checkpoint
 from pyedge.edge.footprint import Footprint, largest_batch, needed_bytes, training_batch
@@ -61,7 +61,7 @@ def learn_lesson(
         most = max(most, needed_bytes(footprint, held, training=False))
     takes(most - footprint.copies)
     if lesson.replay is not None and "J_1" in lesson.parts(options):
-        before = logits_to_keep(engine, lesson.replay.images, answers, len(student.classes))
+        before = learners_logits(engine, lesson.replay.images, answers, len(student.classes))
         replay = lesson.replay.with_answers(before)
         lesson = dataclasses.replace(lesson, replay=replay)
     identity = _identity(student, lesson, options, batches, engine.precision)

@@ -71,13 +71,16 @@ def still_int8(student: StudentFile) -> dict[str, NDArray[np.int8]]:
 
 def check_scales(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> None:
     """Check what the fields of 8 bits hold but for the values of arrays; raises ValueError."""
-    nodes = {node["name"]: node for node in student.nodes if node["op"] in _MULTIPLIES}
+    nodes = {node["name"]: node for node in can_be_int8(student)}
     inputs: Any = student.input_scales
     if not isinstance(inputs, Mapping):
         raise ValueError(f"input_scales: wanted scales by names of nodes, got {shown(inputs)}")
     for name, given in inputs.items():
         if name not in nodes:
-            raise ValueError(f"input_scales: {name!r:.80} is no node with conv2d or linear")
+            raise ValueError(
+                f"input_scales: {name!r:.80} is no conv2d or linear node whose "
+                "products are in 8 bits"
+            )
         fits = isinstance(given, (tuple, list)) and len(given) == 2
         if not fits or not _is_scale(given[0]) or not _is_zero_point(given[1]):
             raise ValueError(
@@ -90,8 +93,11 @@ def check_scales(student: StudentFile, arrays: Mapping[str, ArraySpec]) -> None:
             f"weight_scales: wanted scales by names of arrays, got {shown(student.weight_scales)}"
         )
     for name in student.weight_scales:
-        if name not in weights or arrays[name].dtype != "float32" or name in student.made:
-            raise ValueError(f"weight_scales: {name!r:.80} is no weight of a conv2d or linear node")
+        if name not in weights or arrays[name].dtype != "float32":
+            raise ValueError(
+                f"weight_scales: {name!r:.80} is no weight of a conv2d or linear node "
+                "whose products are in 8 bits"
+            )
 
 
 def check_scale_values(student: StudentFile) -> None:

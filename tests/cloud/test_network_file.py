@@ -103,6 +103,22 @@ def test_network_file_every_truncation_is_a_format_error(saved: Path, tmp_path: 
             load_network(part)
 
 
+def test_network_file_whose_tensor_says_it_is_a_folder_is_refused(
+    saved: Path, tmp_path: Path
+) -> None:
+    """torch would leave the tensor as memory happened to be."""
+    whole = bytearray(saved.read_bytes())
+    with zipfile.ZipFile(saved) as archive:
+        (member,) = (each for each in archive.infolist() if each.filename.endswith("data/0"))
+    entry = whole.rindex(member.filename.encode()) - 46  # of the central directory
+    assert whole[entry : entry + 4] == b"PK\x01\x02"
+    whole[entry + 38] ^= 0x10
+    altered = tmp_path / "altered.pt"
+    altered.write_bytes(whole)
+    with pytest.raises(pyedge.FormatError, match="data/0"):
+        read_network(altered)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_network_file_altered_byte_never_loads_other_weights(

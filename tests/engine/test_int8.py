@@ -15,13 +15,14 @@ import pytest
 import pyedge
 from pyedge import kernels
 from pyedge.cli import main
-from pyedge.edge.answers import logits_to_keep
+from pyedge.edge.answers import learners_logits
 from pyedge.edge.learner import EdgeLearner
 from pyedge.images.edge_images import EdgeImages
 from pyedge.kernels import Engine
 from pyedge.student.archive import write_student
 from pyedge.student.file import StudentFile
 from tests.support.edge_student import changed, images, tiny_student
+from tests.support.engine_graphs import GraphMaker
 from tests.support.precisions import off, paths, vectors
 from tests.support.vector_file import FAMILIES, Vectors
 
@@ -219,15 +220,32 @@ def test_scales_widen_with_what_is_in_the_memory() -> None:
     assert more != one
 
 
-def test_logits_to_keep_are_float32s() -> None:
+def test_learners_logits_are_float32s() -> None:
     kernels.set_isa("reference")
     pixels, _ = images(6)
     given = EdgeImages.of(pixels, student().input_shape, labelled=False)
     engine = student().engine("int8")
-    found = logits_to_keep(engine, given, 4, 3)
+    found = learners_logits(engine, given, 4, 3)
     assert np.array_equal(found, student().engine().predict(pixels))
     assert engine.precision == "int8"
     assert not np.array_equal(found, engine.predict(pixels))
+
+
+def test_precision_is_kept_when_learners_logits_are_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernels.set_isa("reference")
+    pixels, _ = images(6)
+    given = EdgeImages.of(pixels, student().input_shape, labelled=False)
+    engine = student().engine("int8")
+
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyedge.edge.answers.logits_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learners_logits(engine, given, 4, 3)
+    assert engine.precision == "int8"
 
 
 def test_learner_in_int8_learns_from_float32_features() -> None:
@@ -314,3 +332,15 @@ def test_command_predicts_in_int8(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main([*line, "--json", "--precision", precision]) == 0
         told[precision] = capsys.readouterr().out
     assert told["int8"] != told["float32"]
+
+
+def test_range_of_what_reads_nan_has_no_end() -> None:
+    net = GraphMaker((3, 4, 4), 0)
+    net.conv(4, (1, 1), name="front")
+    net.conv(4, (3, 3), (1, 1), (1, 1), name="behind")
+    net.global_avg_pool()
+    net.linear(3)
+    net.arrays["front.bias"][2] = np.nan
+    pixels = np.zeros((2, 3, 4, 4), np.uint8)
+    low, high = net.engine().input_ranges(pixels)["behind"].T
+    assert np.isinf(high).all(), (low, high)

@@ -92,10 +92,10 @@ def export(
     (docs/cloud.md).
 
     int8: images like those that the device will see, in any of these forms, without labels as well;
-    256 of them are looked at. The file then holds its weights, but for the classifier's, in 8 bits,
-    a scale for each output channel, and the scales by which
-    `EdgeLearner(..., precision="int8")` computes in 8 bits. It takes about a quarter of the bytes.
-    float32 reads the same rounded weights (docs/int8.md).
+    256 of them are looked at, spread evenly, or the first ones of a loader. The file then holds its
+    weights, but for the classifier's, in 8 bits, a scale for each output channel, and the scales by
+    which `EdgeLearner(..., precision="int8")` computes in 8 bits. It takes about a quarter of the
+    bytes. float32 reads the same rounded weights (docs/int8.md).
 
     Raises ExportError, with the operator and its place in the network, for what a device does not
     have, and if the check fails; ValueError for arguments that do not fit.

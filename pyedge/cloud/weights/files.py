@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pyedge.cloud.tables import count
+from pyedge.cloud.tensor_file import says_folder
 from pyedge.cloud.weights.names import averaged
 from pyedge.errors import FormatError
 
@@ -188,6 +189,9 @@ def _damage(path: str | os.PathLike[str]) -> str | None:
     damaged, whole = [], 0
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
+            if says_folder(member):
+                damaged.append(member.filename)
+                continue
             try:
                 with archive.open(member) as file:
                     while file.read(_READ_BYTES):
