@@ -336,7 +336,7 @@ def test_command_predicts_in_int8(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_range_of_what_reads_nan_has_no_end() -> None:
     net = GraphMaker((3, 4, 4), 0)
-    net.conv(4, (1, 1), name="front")
+    net.conv(4, (1, 1), bias=True, name="front")
     net.conv(4, (3, 3), (1, 1), (1, 1), name="behind")
     net.global_avg_pool()
     net.linear(3)
