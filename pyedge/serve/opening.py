@@ -26,8 +26,15 @@ def open_service(
     clear_work(store)
     service = Service.of(store, limits or Limits())
     service.begin = begin
-    for row in map(service.students.row, service.students.names()):
-        if row.teacher:
-            teaching = service.begin_teaching()
-            teaching.open(row.name, service.students.base(row), row.teacher)
+    try:
+        if begin is not None:  # in this thread: what it starts ends with the thread that did
+            service.begin_teaching()
+        for row in map(service.students.row, service.students.names()):
+            if row.teacher:
+                teaching = service.begin_teaching()
+                teaching.open(row.name, service.students.base(row), row.teacher)
+    except BaseException:
+        if service.teaching is not None:
+            service.teaching.close()
+        raise
     return service

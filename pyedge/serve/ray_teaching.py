@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from starlette.concurrency import run_in_threadpool
 from torch import nn
@@ -42,6 +42,8 @@ _MOST_STUDENTS = 64
 _MOST_ONGOING = 2 * MOST_IMAGES
 # beyond so many Ray Serve makes another replica: two batches of 16 images a request
 _BUSY = 16
+_TURN_SECONDS = 1  # to wait for another student's replicas
+_NOT_THERE = "knowledge: the teacher's replicas are not there"
 _PATIENCE_SECONDS = 40  # for replicas to begin; Ray Serve knows by then what they wait for
 
 
@@ -85,9 +87,12 @@ class RayTeaching:
     def open(self, name: str, student: StudentFile, path: str) -> tuple[int, int, int]:
         """Start the replicas of a student's teacher, and return c h w of their images.
 
-        Raises as `load_network`, and ValueError if it does not fit the student.
+        Raises as `load_network`, ValueError if it does not fit the student, and RefusalError while
+        replicas of a student are waited for: a request that waited would hold a thread of all.
         """
-        with self._opening:
+        if not self._opening.acquire(timeout=_TURN_SECONDS):
+            raise RefusalError(503, "teacher", _NOT_THERE, retry_after=5)
+        try:
             known = self.shape(name)
             if known is not None:
                 return known
@@ -102,10 +107,15 @@ class RayTeaching:
                 place, cuda = str(Path(path).resolve()), self._replicas.gpus > 0
                 teacher = self._deployment().bind(place, student, cuda)
                 handle = serve.run(teacher, name=application, route_prefix=None)
+            except BaseException:
+                serve.delete(application, _blocking=False)
+                raise
             finally:
                 late.cancel()
             bare = replace(pair, teacher=nn.Identity())
             self._known[name] = _OnRay(bare, classes, digest, handle)
+        finally:
+            self._opening.release()
         return student.input_shape
 
     async def answer(self, name: str, wanted: Wanted) -> Pack:
@@ -175,9 +185,8 @@ class RayTeaching:
             return await run_in_threadpool(_write, taught, wanted, self._work, pieces, answers)
         except RayTaskError:  # the teacher's own: told in the log
             raise
-        except (RayActorError, RayServeException) as error:
-            message = "knowledge: the teacher's replicas are not there"
-            raise RefusalError(503, "teacher", message, retry_after=5) from error
+        except (RayError, RayServeException) as error:  # a replica or its machine has died
+            raise RefusalError(503, "teacher", _NOT_THERE, retry_after=5) from error
         except ValueError as error:
             raise RefusalError(422, "invalid", f"knowledge: {error}") from error
 

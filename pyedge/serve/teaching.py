@@ -76,7 +76,7 @@ class Teaching:
         self._closed = False
         keep_freed_memory()
         processors = torch.get_num_threads()
-        self._idle = count = workers or min(processors, _MOST_WORKERS)
+        self._idle = count = workers or _workers(processors)
         self._threads = [
             threading.Thread(
                 target=self._run,
@@ -154,8 +154,10 @@ class Teaching:
                 if not self._jobs:
                     return
                 shares = self._shares()
-                self._idle -= 1
                 self._metrics.waiting.set(len(self._jobs))
+                if not shares:
+                    continue
+                self._idle -= 1
             try:
                 self._teach(shares)
             except Exception as error:  # a teacher that fails: its requests end
@@ -165,7 +167,17 @@ class Teaching:
                 self._idle += 1
 
     def _shares(self) -> list[Share]:
-        """Choose the rows of the next batch: of the first job's teacher, in the order of asking."""
+        """Choose the rows of the next batch: of the first job's teacher, in the order of asking.
+
+        None if nobody waits for an answer any more: of a job that failed, or whose device has left,
+        nothing more is computed.
+        """
+        for job in self._jobs:
+            if job.answer.done():
+                _drop(job)
+        self._jobs = deque(job for job in self._jobs if not job.answer.done())
+        if not self._jobs:
+            return []
         taught = self._jobs[0].taught
         fitting = [job for job in self._jobs if job.taught is taught]
         room = min(_BATCH, math.ceil(sum(job.left for job in fitting) / self._idle))
@@ -199,6 +211,11 @@ class Teaching:
                 _fail(job, error)
 
 
+def _workers(processors: int) -> int:
+    """Return how many threads teach: as many as share the processors without a rest."""
+    return next(n for n in range(min(_MOST_WORKERS, processors), 0, -1) if processors % n == 0)
+
+
 def _write(job: _Job, logits: Tensor, maps: list[list[Tensor]], rows: Rows) -> None:
     """Write a part of an answer, and give the answer when it is whole."""
     with job.writing:
@@ -222,7 +239,14 @@ def _fail(job: _Job, error: Exception) -> None:
         told = RefusalError(422, "invalid", f"knowledge: {error}")
     with job.writing:
         if job.answer.done():
+            if job.answer.cancelled():
+                job.pack.drop()
             return
         job.pack.drop()
         if job.answer.set_running_or_notify_cancel():
             job.answer.set_exception(told)
+
+
+def _drop(job: _Job) -> None:
+    with job.writing:
+        job.pack.drop()

@@ -247,6 +247,47 @@ def test_threads_share_a_request_and_a_teacher(service: Running) -> None:
     assert together._metrics.batches._value.get() >= 13
 
 
+def test_what_nobody_waits_for_is_not_computed(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teaching = service.service.begin_teaching()
+    student = service.service.students.base(service.service.students.row(NAME))
+    from pyedge.images.edge_images import EdgeImages
+    from pyedge.serve.lessons import Wanted
+    from pyedge.serve.metrics import Metrics
+    from pyedge.serve.teaching import Teaching
+
+    given = EdgeImages.of(pixels(200), student.input_shape, labelled=None, preprocessing={})
+    begun, go_on = threading.Event(), threading.Event()
+    teach = Teaching._teach
+
+    def slowly(self: Teaching, shares: list[object]) -> None:
+        begun.set()
+        go_on.wait(60)
+        teach(self, shares)
+
+    monkeypatch.setattr(Teaching, "_teach", slowly)
+    alone = Teaching(service.folder, Metrics(), 100, workers=1)
+    alone._known = teaching._known
+    answers = [alone.ask(NAME, Wanted(given, True, "float16")) for _ in range(3)]
+    assert begun.wait(60)
+    for answer in answers:
+        assert answer.cancel()
+    go_on.set()
+    alone.close()
+    assert alone._metrics.images._value.get() < 200  # the batch that ran, of 600 images
+    assert not list(service.folder.glob("pack-*"))
+
+
+@pytest.mark.parametrize(
+    ("processors", "workers"), [(1, 1), (2, 2), (3, 3), (6, 3), (7, 1), (16, 4)]
+)
+def test_threads_that_teach_leave_no_processor_idle(processors: int, workers: int) -> None:
+    from pyedge.serve.teaching import _workers
+
+    assert _workers(processors) == workers
+
+
 def _logits(pack: Mapping[str, bytes]) -> NDArray[np.float32]:
     found: NDArray[np.float32] = np.load(io.BytesIO(pack["logits.npy"]))
     return found
