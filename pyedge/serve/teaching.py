@@ -169,13 +169,13 @@ class Teaching:
     def _shares(self) -> list[Share]:
         """Choose the rows of the next batch: of the first job's teacher, in the order of asking.
 
-        None if nobody waits for an answer any more: of a job that failed, or whose device has left,
-        nothing more is computed.
+        None of a job that failed, or whose device has left: nobody waits for its answer.
         """
-        for job in self._jobs:
-            if job.answer.done():
-                _drop(job)
-        self._jobs = deque(job for job in self._jobs if not job.answer.done())
+        # asked once of each: a device may leave meanwhile
+        gone = [job for job in self._jobs if job.answer.done()]
+        for job in gone:
+            _drop(job)
+        self._jobs = deque(job for job in self._jobs if job not in gone)
         if not self._jobs:
             return []
         taught = self._jobs[0].taught
