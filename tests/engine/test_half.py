@@ -16,7 +16,7 @@ from pyedge.edge.learner import EdgeLearner
 from pyedge.kernels import Engine
 from pyedge.student.archive import write_student
 from tests.support.edge_student import changed, images, tiny_student
-from tests.support.precisions import off, paths, vectors
+from tests.support.precisions import check_threads_and_batches, off, paths, vectors
 from tests.support.vector_file import FAMILIES, Vectors
 
 # in norm, of six to twelve convolutions one after another (docs/half.md)
@@ -59,12 +59,7 @@ def test_half_logits_are_near_torch_in_float64(family: str, isa: str) -> None:
 def test_half_answers_do_not_depend_on_threads_or_batch(isa: str) -> None:
     kernels.set_isa(isa)
     stored = vectors("wrn")
-    engine = half_engine(stored)
-    wanted = engine.predict(stored.images)
-    engine.set_threads(3)
-    assert np.array_equal(engine.predict(stored.images), wanted)
-    one_by_one = [engine.predict(stored.images[i : i + 1]) for i in range(len(stored.images))]
-    assert np.array_equal(np.concatenate(one_by_one), wanted)
+    check_threads_and_batches(half_engine(stored), stored.images)
 
 
 @pytest.mark.parametrize("isa", PATHS)

@@ -23,7 +23,7 @@ from pyedge.student.archive import write_student
 from pyedge.student.file import StudentFile
 from tests.support.edge_student import changed, images, tiny_student
 from tests.support.engine_graphs import GraphMaker
-from tests.support.precisions import off, paths, vectors
+from tests.support.precisions import check_threads_and_batches, off, paths, vectors
 from tests.support.vector_file import FAMILIES, Vectors
 
 # in norm, of six to twelve convolutions one after another (docs/int8.md)
@@ -80,12 +80,7 @@ def test_int8_logits_are_near_torch_in_float64(family: str, isa: str) -> None:
 def test_int8_answers_do_not_depend_on_threads_or_batch(isa: str) -> None:
     kernels.set_isa(isa)
     stored = vectors("wrn")
-    engine = int8_engine(stored)
-    wanted = engine.predict(stored.images)
-    engine.set_threads(3)
-    assert np.array_equal(engine.predict(stored.images), wanted)
-    one_by_one = [engine.predict(stored.images[i : i + 1]) for i in range(len(stored.images))]
-    assert np.array_equal(np.concatenate(one_by_one), wanted)
+    check_threads_and_batches(int8_engine(stored), stored.images)
 
 
 @pytest.mark.parametrize("isa", PATHS)

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from pyedge import kernels
+from pyedge.kernels import Engine
 from tests.support.vector_file import FOLDER, Vectors, read_vectors
 
 
@@ -31,3 +32,12 @@ def vectors(family: str) -> Vectors:
 def off(came: np.ndarray, wanted: np.ndarray) -> float:
     """Return the error in norm."""
     return float(np.linalg.norm(came - wanted) / np.linalg.norm(wanted))
+
+
+def check_threads_and_batches(engine: Engine, images: np.ndarray) -> None:
+    """Hold answers to the same bits for any number of threads and any batch."""
+    wanted = engine.predict(images)
+    engine.set_threads(3)
+    assert np.array_equal(engine.predict(images), wanted)
+    one_by_one = [engine.predict(images[i : i + 1]) for i in range(len(images))]
+    assert np.array_equal(np.concatenate(one_by_one), wanted)
