@@ -60,7 +60,17 @@ def _table(args: argparse.Namespace) -> int:
     slice_ = Slice(args.stop_after)
     shops = Workshops(args.scale, args.cache, args.data, args.teachers, slice_, _say)
     rows = import_module(f"bench.paper.{args.command}").rows(shops)
-    chosen = [row for row in rows if not args.groups or row.group in args.groups]
+    chosen = [
+        row
+        for row in rows
+        if (not args.groups or row.group in args.groups)
+        and (not args.rows or any(part in row.name for part in args.rows))
+    ]
+    if not chosen:
+        groups = ", ".join(dict.fromkeys(row.group for row in rows))
+        named = "; ".join(dict.fromkeys(row.name for row in rows))
+        _say(f"{args.command}: no such row; groups: {groups}; rows: {named}")
+        return 2
     try:
         for seed in args.seeds:
             for row in chosen:
@@ -74,7 +84,8 @@ def _table(args: argparse.Namespace) -> int:
     except SliceEndError:
         _say(f"the slice is over; the same command goes on from here ({results.path})")
         return UNFINISHED
-    _say(f"{args.command} is finished: {results.path}")
+    which = "these rows are" if args.groups or args.rows else "it is"
+    _say(f"{args.command}: {which} finished: {results.path}")
     return 0
 
 
@@ -101,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
         table.add_argument(
             "--groups", type=lambda text: text.split(","), metavar="NAMES",
             help="only rows of these worlds: cifar, wrn, imagenet, caltech",
+        )  # fmt: skip
+        table.add_argument(
+            "--rows", type=lambda text: text.split(","), metavar="PARTS",
+            help='only rows whose name has one of these in it, such as "ResNet 1,teacher"',
         )  # fmt: skip
         table.add_argument(
             "--stop-after", type=float, metavar="SECONDS",

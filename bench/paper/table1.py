@@ -43,7 +43,9 @@ def _of_world(shop: Workshop) -> list[Row]:
     for P in world.thresholds:
         found.append(Row(world.name, world.student_name(P), partial(as_written, shop, P)))
     smallest = world.thresholds[-1]
-    for name, options, system in INGREDIENTS if world.ingredients else ():
+    for name, options, system in INGREDIENTS:
+        if world.ingredients is not None and name not in world.ingredients:
+            continue
         cutting = Cutting(smallest, **options)  # type: ignore[arg-type]
         label = f"{world.student_name(smallest)}: {name}"
         found.append(Row(world.name, label, partial(student, shop, cutting, system), ours=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bench.paper.worlds import WORLDS
+
 TITLES = {
     "table1": "Table 1: what compression costs",
     "table2": "Table 2: other ways of making a network small",
@@ -33,6 +35,7 @@ ASKS = {
     "weights have seen every class: the rows of fresh weights have not.",
     "figure1": "Filters whose maps are zero almost everywhere can go.",
 }
+_CPU = WORLDS["cpu"]
 GROUPS = {
     "cifar": "CIFAR-10",
     "wrn": "CIFAR-10, a small WRN as teacher",
@@ -47,8 +50,9 @@ SCALES = {
     "class of the test set choose and the other 700 are reported on, because that "
     "teacher has seen every training image. ImageNet is ten classes of 64 x 64 pixels. "
     "Caltech 101 has 64 x 64 pixels, and a VGG-16 of a quarter of the width with batch "
-    "norm. Students train 400 steps on CIFAR-10, 5 epochs on ImageNet, 8 on Caltech "
-    "101; the paper's 200 epochs on CIFAR-10 and 100 on ImageNet.",
+    f"norm. Students train {_CPU['cifar'].student['steps']} steps on CIFAR-10, "
+    f"{_CPU['imagenet'].student['epochs']} epochs on ImageNet, {_CPU['caltech'].student['epochs']} "
+    "on Caltech 101; the paper's 200 epochs on CIFAR-10 and 100 on ImageNet.",
     "paper": "Scale paper: The paper's networks and schedules. CIFAR-10 is JPEG-compressed, "
     "ImageNet is ten classes of 64 x 64 pixels, Caltech 101 has 64 x 64 pixels; "
     "AutoAugment is left out.",

@@ -187,3 +187,16 @@ def test_every_scale_has_the_worlds_that_tables_ask_for():
         assert {"cifar", "imagenet", "caltech"} <= WORLDS[scale].keys()
     assert WORLDS["paper"]["cifar"].student_name(0.8) == "ResNet 3"
     assert WORLDS["cpu"]["imagenet"].student_name(0.7) == "ResNet 8"
+
+
+def test_rows_are_chosen_by_parts_of_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    into = ["--scale", "smoke", "--cache", str(tmp_path), "--into", str(tmp_path)]
+    assert main(["table4", *into, "--rows", "nothing of this name"]) == 2
+    told = capsys.readouterr().err
+    assert "no such row" in told
+    assert "ResNet 1: statistics" in told
+    assert main(["table2", *into, "--seeds", "0", "--rows", "post mortem,L1"]) == 0
+    recorded = json.loads((tmp_path / "table2_smoke.json").read_text())["rows"]
+    assert [row["name"].split()[0] for row in recorded] == ["L1", "L1", "teacher,", "teacher,"]
