@@ -3,7 +3,8 @@
 As written: the new class's images and labels, J_1, J_b and J_3, zeros at the end, batch
 statistics, the last convolution of each group and the classifier; no old image. Of the evaluations
 the best on validation images of all classes that have come is kept: they are frequent, because what
-is old is lost within some steps.
+is old is lost within some steps. A device has no such images: `keep_best=False` ends at the last
+step.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _PREDICT_BATCH = 256
 class TransferAsWritten(Method):
     """A student that has had the teacher's rows for all classes from its base training on."""
 
-    def __init__(self, *, steps: int = 64, lr: float = 0.002) -> None:
-        self._steps, self._lr = steps, lr
+    def __init__(self, *, steps: int = 64, lr: float = 0.002, keep_best: bool = True) -> None:
+        self._steps, self._lr, self._keep_best = steps, lr, keep_best
 
     def start(self, start: Start) -> None:
         self._start, self._known = start, start.protocol.base
@@ -48,6 +49,7 @@ class TransferAsWritten(Method):
             steps=self._steps,
             lr=self._lr,
             eval_every=min(_EVALUATE_EVERY, self._steps),
+            keep_best=self._keep_best,
             seed=start.seed,
             progress=False,
         )
