@@ -19,12 +19,12 @@ std::int64_t taps(const Node& node) {
   return node.kernel[0] * node.kernel[1];
 }
 
-// The bands of all of an image that lies in memory, through its lens.
+// The bands of all of an image that lies in memory, through its lens. ahead: as a Region's.
 template <typename Body>
 void each_band(const KernelTable& table, const DepthwiseBands& bands, const ImageView& image,
-               float* ring, const Body& body) {
+               std::int64_t ahead, float* ring, const Body& body) {
   const auto fill = [&](std::int64_t row, std::int64_t count, float* to) {
-    bands.copy(table, image, row, count, to);
+    bands.copy(table, image, row, count, to, ahead);
   };
   bands.each(0, bands.h, ring, fill, body);
 }
@@ -129,7 +129,7 @@ class Depthwise : public Operator {
     parallel_for_workers(pass.images(), [&](std::int64_t i, int worker) {
       float* mine = sums + i * floats;
       std::fill_n(mine, floats, 0.0f);
-      each_band(pass.table(), DepthwiseBands::forward(of), pass.seen(of.step.in[0], i),
+      each_band(pass.table(), DepthwiseBands::forward(of), pass.seen(of.step.in[0], i), 0,
                 bands + worker * band, [&](const DepthwiseBand& rows) {
                   const float* g = slope + i * out.image() + rows.top * out.w * out.stride;
                   pass.table().depthwise_weight_gradient(rows, window, g, mine);
@@ -150,10 +150,15 @@ class Depthwise : public Operator {
   static void slide(const ImageStep& run, const DepthwiseBands& bands, const ImageView& image,
                     const DepthwiseWindow& window, const Finish& put) {
     const KernelTable& table = run.pass.table();
-    each_band(table, bands, image, run.scratch, [&](DepthwiseBand band) {
-      // behind an image's last row lies the next image
-      const std::int64_t row = bands.seen_by(band.top + band.rows);
+    // With a step of two pixels a band's copy takes as long as its sums: of the next band's rows
+    // the copy asks for the even ones, the sums for the odd ones. Behind an image's last row lies
+    // the next image.
+    const bool halved = bands.stride == 2;
+    const std::int64_t ahead = halved ? bands.rows * bands.stride : 0;
+    each_band(table, bands, image, ahead, run.scratch, [&](DepthwiseBand band) {
+      const std::int64_t row = bands.seen_by(band.top + band.rows) | (halved ? 1 : 0);
       band.next = image.data + row * image.w * image.stride;
+      band.next_row = bands.stride * image.w * image.stride;
       table.depthwise(band, window, put);
     });
   }

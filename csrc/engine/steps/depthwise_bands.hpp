@@ -31,9 +31,9 @@ struct DepthwiseBands {
   // Rows of the input, through its lens and with its border, out of an image that begins at its row
   // 0, or at a later one: `row` counts from there.
   void copy(const KernelTable& table, const ImageView& image, std::int64_t row, std::int64_t count,
-            float* to) const {
+            float* to, std::int64_t ahead = 0) const {
     table.copy_region({image.data, image.h, image.w, image.stride, row, -left, count,
-                       in_row / image.stride, image.lens, to});
+                       in_row / image.stride, image.lens, to, 0, ahead});
   }
 
   // body(band) for output rows [first, end). fill(row, count, to) copies rows of the input with its

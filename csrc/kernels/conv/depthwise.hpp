@@ -31,7 +31,10 @@ struct DepthwiseBand {
   std::int64_t first;              // the ring's row that the band begins with
   std::int64_t top;                // and the image's, of the output
   std::int64_t rows, columns;
-  const float* next = nullptr;  // the input that the next band copies: asked for meanwhile
+  // The input that the next band copies, asked for meanwhile: a row of it for a row of output,
+  // next_row floats apart.
+  const float* next = nullptr;
+  std::int64_t next_row = 0;
 
   const float* row(std::int64_t y) const {  // y < ring_rows
     const std::int64_t at = first + y;

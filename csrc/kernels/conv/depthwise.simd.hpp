@@ -97,17 +97,16 @@ template <int step, int height, int width, typename Put>
   }
 }
 
-// `height` rows of `width` outputs, all of their channels: memory is written in its order. As much
-// of the next band's input is asked for as they see for the first time.
+// `height` rows of `width` outputs, all of their channels: memory is written in its order.
 template <int step, int height, int width, typename Put>
 inline void depthwise_patches(const pyedge::DepthwiseBand& band, const pyedge::DepthwiseWindow& d,
                               std::int64_t y, std::int64_t x, const Put& put) {
   constexpr int seen = (height - 1) * step + 3;
   const float* rows[seen];
   for (int r = 0; r < seen; ++r) rows[r] = band.row(y * step + r) + x * step * d.stride;
-  constexpr int lines = height * width * step * step;
+  constexpr int lines = height * width * step;
   const float* next = band.next;
-  if (next != nullptr) next += (y * band.columns + x * height) * step * step * d.stride;
+  if (next != nullptr) next += y * band.next_row + x * height * step * d.stride;
   for (std::int64_t c = 0; c < d.stride; c += Vec::lanes) {
     depthwise_patch<step, height, width>(
         rows, c, d.stride, d.weights, d.weight_step,

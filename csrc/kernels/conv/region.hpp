@@ -35,6 +35,7 @@ struct Region {
   Lens lens;
   float* to;  // [rows, columns, stride or channels]
   std::int64_t channels = 0;
+  std::int64_t ahead = 0;  // an even row asks for the one so many rows further on, if there are any
 };
 
 // What becomes of a computed value y of a pixel, a vector of channels at a time:

@@ -43,7 +43,8 @@ inline void copy_floats(float* to, const float* from, std::int64_t count) {
 
 // pixels of `channels` floats, `stride` apart -> one after the other
 inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
-                         std::int64_t pixels, std::int64_t stride, std::int64_t channels) {
+                         std::int64_t pixels, std::int64_t stride, std::int64_t channels,
+                         std::int64_t ahead = 0) {
   if (channels == stride && lens.scale == nullptr) {
     if (lens.plain()) return copy_floats(to, from, pixels * stride);
     const LensVectors look(lens);
@@ -63,6 +64,9 @@ inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
           const Vec::Float y = Vec::fma(Vec::load(from + i * stride + c), scale, shift);
           Vec::store(to + i * channels + c, Vec::clamp(y, look.low, look.high));
         }
+        if (Vec::patch_rows == 1 || ahead == 0) continue;  // NEON's sums ask for nothing either
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) __builtin_prefetch(from + i * stride + c + ahead, 0, 2);
       }
     }
   }
@@ -106,7 +110,10 @@ struct FloatLine {
     fill_zero(to + first * channels, pixels * channels);
   }
   void copy(std::int64_t first, const float* from, std::int64_t pixels) const {
-    copy_through(r.lens, to + first * channels, from, pixels, r.stride, channels);
+    const std::int64_t row = r.w * r.stride;
+    const bool asks = r.ahead != 0 && (from - r.image) / row % 2 == 0;
+    copy_through(r.lens, to + first * channels, from, pixels, r.stride, channels,
+                 asks ? r.ahead * row : 0);
   }
 };
 
