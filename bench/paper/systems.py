@@ -155,6 +155,7 @@ class System:
 
 
 INDEPENDENT = System("independent", independent)
+ALONE_LONGER = System("independent, four times as long", independent, longer=4)
 AS_WRITTEN = System("transfer as written", transfer_as_written)
 TRANSFER = System("transfer", transfer)
 LONGER = System("transfer, longer", transfer, longer=2)

@@ -59,7 +59,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "table2": (_ACCURACY, _LAST, _PARAMETERS, Column("bytes", "bytes", _bytes, True)),
     "table3": (
         Column("steps", "steps", _number, True),
-        Column("steps_to_independents_best", "steps to the independent's best", _number),
+        Column("steps_to_goal", "steps to the goal", _number),
         _ACCURACY,
     ),
     "table4": _LEARNED,
@@ -79,13 +79,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 
 def cell(line: Line, column: Column) -> str:
-    """Write a figure with its deviation over seeds; empty where there is none."""
+    """Write a figure with its deviation over seeds; "never" where it was looked for in vain."""
     mean = line.mean(column.key)
+    runs = [each for each in line.seeds.values() if column.key in each]
     if mean is None:
-        return ""
+        return "never" if runs else ""
     deviation = line.deviation(column.key)
     spread = "" if not deviation else f" ± {column.write(deviation)}"
-    return column.write(mean) + spread
+    with_one = len(line.values(column.key))
+    share = "" if with_one == len(runs) else f" ({with_one} of {len(runs)} seeds)"
+    return column.write(mean) + spread + share
 
 
 def paper_cell(line: Line, column: Column) -> str:

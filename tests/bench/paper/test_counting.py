@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch")
 from bench.paper.convergence import converged_at, reached_at  # noqa: E402
 from bench.paper.device_loader import DeviceLoader, distorted  # noqa: E402
 from bench.paper.images import digest, generated, load_images  # noqa: E402
+from bench.paper.report.columns import Column, cell  # noqa: E402
+from bench.paper.report.gathered import Line  # noqa: E402
 from bench.paper.results import Results, commit  # noqa: E402
 from bench.paper.slices import Slice, SlicedLoader, SliceEndError  # noqa: E402
 from pyedge.data import Augment, BatchLoader  # noqa: E402
@@ -121,3 +123,17 @@ def test_device_loader_gives_the_batches_of_the_other_loader(tmp_path: Path):
     for (x, y), (wanted, labels) in pairs:
         torch.testing.assert_close(x, wanted)
         assert torch.equal(y, labels)
+
+
+def test_a_figure_that_some_seeds_have_not_says_so() -> None:
+    column = Column("steps_to_goal", "steps", lambda value: f"{value:.0f}")
+
+    def line(*found: int | None) -> Line:
+        seeds = {str(seed): {"steps_to_goal": each} for seed, each in enumerate(found)}
+        return Line("cifar", "transfer", False, seeds, {})
+
+    assert cell(line(), column) == ""
+    assert cell(line(None, None), column) == "never"
+    assert cell(line(100, None), column) == "100 (1 of 2 seeds)"
+    assert cell(line(100, 120), column) == "110 ± 14"
+    assert cell(Line("cifar", "teacher", False, {"0": {"accuracy": 1.0}}, {}), column) == ""
