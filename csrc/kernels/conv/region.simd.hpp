@@ -41,13 +41,22 @@ inline void copy_floats(float* to, const float* from, std::int64_t count) {
   for (; i < count; ++i) to[i] = from[i];
 }
 
-// pixels of `channels` floats, `stride` apart -> one after the other
+// pixels of `channels` floats, `stride` apart -> one after the other. ahead: floats to what is
+// asked for meanwhile; 0: nothing.
 inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
                          std::int64_t pixels, std::int64_t stride, std::int64_t channels,
                          std::int64_t ahead = 0) {
+  if (Vec::patch_rows == 1) ahead = 0;  // NEON's sums of a depthwise band ask for nothing either
   if (channels == stride && lens.scale == nullptr) {
-    if (lens.plain()) return copy_floats(to, from, pixels * stride);
     const LensVectors look(lens);
+    if (ahead != 0) {
+      for (std::int64_t i = 0; i < pixels * stride; i += Vec::lanes) {
+        Vec::store(to + i, look(Vec::load(from + i), 0));
+        __builtin_prefetch(from + i + ahead, 0, 2);
+      }
+      return;
+    }
+    if (lens.plain()) return copy_floats(to, from, pixels * stride);
     for (std::int64_t i = 0; i < pixels * stride; i += Vec::lanes) {
       Vec::store(to + i, Vec::clamp(Vec::load(from + i), look.low, look.high));
     }
@@ -64,7 +73,7 @@ inline void copy_through(const pyedge::Lens& lens, float* to, const float* from,
           const Vec::Float y = Vec::fma(Vec::load(from + i * stride + c), scale, shift);
           Vec::store(to + i * channels + c, Vec::clamp(y, look.low, look.high));
         }
-        if (Vec::patch_rows == 1 || ahead == 0) continue;  // NEON's sums ask for nothing either
+        if (ahead == 0) continue;
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) __builtin_prefetch(from + i * stride + c + ahead, 0, 2);
       }
