@@ -29,6 +29,7 @@ from bench.paper.systems import (
     System,
 )
 from bench.paper.workshop import Workshop
+from pyedge.cloud.network_file import load_network
 from pyedge.data import standardise
 
 # a student of 3 blocks out of 27, the first teacher's, has lost most of what it inherits; out of 6,
@@ -60,11 +61,23 @@ def _of_world(shop: Workshop) -> list[Row]:
             run = partial(_unseen, shop, cutting, system)
             found.append(Row(world.name, label, run, ours=ours))
     P = world.thresholds[0]
+    label = f"{world.student_name(P)}: first block, before any training"
+    found.append(Row(world.name, label, partial(_cut, shop, Cutting(P)), ours=True))
     for name in OURS:
         label = f"{world.student_name(P)}: {name}"
         run = partial(_learned, shop, METHODS[name], Cutting(P), label)
         found.append(Row(world.name, label, run, ours=True))
     return found
+
+
+def _cut(shop: Workshop, cutting: Cutting, seed: int) -> Figures:
+    """What is left of the inherited weights: a student as it is cut."""
+    course = Course(shop, "2+8", seed)
+    file = shop.student(cutting, seed, course.base.train, course.teacher())
+    return {
+        **_asked(course, load_network(file)[0]),
+        "teacher": _asked(course, course.teacher())["unseen"],
+    }
 
 
 def _unseen(shop: Workshop, cutting: Cutting, system: System, seed: int) -> Figures:
