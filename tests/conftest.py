@@ -9,6 +9,14 @@ from typing import Any
 
 import pytest
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # the tests that need it skip
+    pass
+else:  # how fast inputs are drawn tells of the machine: emulated, and busy
+    settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
+
 # before numpy, torch or the extension is imported
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
