@@ -84,8 +84,8 @@ def _table(args: argparse.Namespace) -> int:
     except SliceEndError:
         _say(f"the slice is over; the same command goes on from here ({results.path})")
         return UNFINISHED
-    which = "these rows are" if args.groups or args.rows else "it is"
-    _say(f"{args.command}: {which} finished: {results.path}")
+    told = "is finished" if chosen == rows else "has these rows"
+    _say(f"{args.command} {told}: {results.path}")
     return 0
 
 

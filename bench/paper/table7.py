@@ -74,20 +74,18 @@ def _cut(shop: Workshop, cutting: Cutting, seed: int) -> Figures:
     """What is left of the inherited weights: a student as it is cut."""
     course = Course(shop, "2+8", seed)
     file = shop.student(cutting, seed, course.base.train, course.teacher())
-    return {
-        **_asked(course, load_network(file)[0]),
-        "teacher": _asked(course, course.teacher())["unseen"],
-    }
+    return _beside_teacher(course, load_network(file)[0])
 
 
 def _unseen(shop: Workshop, cutting: Cutting, system: System, seed: int) -> Figures:
     course = Course(shop, "2+8", seed)
     training = {**shop.world.unseen, "keep_best": False}
     student = course.taught(cutting, system, training).network
-    return {
-        **_asked(course, student),
-        "teacher": _asked(course, course.teacher())["unseen"],
-    }
+    return _beside_teacher(course, student)
+
+
+def _beside_teacher(course: Course, student: torch.nn.Module) -> Figures:
+    return {**_asked(course, student), "teacher": _asked(course, course.teacher())["unseen"]}
 
 
 def _asked(course: Course, network: torch.nn.Module) -> Figures:

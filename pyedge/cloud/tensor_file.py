@@ -12,8 +12,8 @@ import torch
 from pyedge.errors import FormatError
 from pyedge.files.atomic import write_atomically
 
-# What zipfile and torch.load are known to raise on bytes that are not theirs.
 _FOLDER = 0x10  # of a member's attributes, as MS-DOS has them
+# What zipfile and torch.load are known to raise on bytes that are not theirs.
 _UNREADABLE = (
     zipfile.BadZipFile,
     pickle.UnpicklingError,
