@@ -28,7 +28,7 @@ def _maps(shop: Workshop, seed: int) -> Figures:
     world = shop.world
     loader = BatchLoader(shop.parts.train, world.batch_size, seed=seed)
     plan = plan_student(
-        shop.teacher.network, loader, Cutting(world.thresholds[-1]), seed, world.profile_images
+        shop.teacher.network, loader, Cutting(world.smallest), seed, world.profile_images
     )
     image = standardise(shop.parts.test.images[seed : seed + 1])[0]
     buffer = io.BytesIO()

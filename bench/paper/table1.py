@@ -21,6 +21,7 @@ from bench.paper.systems import (
 )
 from bench.paper.workshop import Workshop
 
+LONGEST = "first block, facing channels, twice as long"
 # each adds to the one before, but for those in the middle, which stand in for the transfer
 INGREDIENTS: tuple[tuple[str, dict[str, object], System], ...] = (
     ("first block", {}, AS_WRITTEN),
@@ -28,7 +29,7 @@ INGREDIENTS: tuple[tuple[str, dict[str, object], System], ...] = (
     ("first block, temperature", {}, DISTILLATION),
     ("first block, attention transfer", {}, ATTENTION),
     ("first block, facing channels, one order of filters", {"shared": True}, TRANSFER),
-    ("first block, facing channels, twice as long", {}, LONGER),
+    (LONGEST, {}, LONGER),
 )
 
 
@@ -42,7 +43,7 @@ def _of_world(shop: Workshop) -> list[Row]:
     found = [Row(world.name, "teacher", lambda seed: _teacher(shop), once=True)]
     for P in world.thresholds:
         found.append(Row(world.name, world.student_name(P), partial(as_written, shop, P)))
-    smallest = world.thresholds[-1]
+    smallest = world.smallest
     for name, options, system in INGREDIENTS:
         if world.ingredients is not None and name not in world.ingredients:
             continue

@@ -36,7 +36,7 @@ def rows(shops: Workshops) -> list[Row]:
     """Return the rows; the world is CIFAR-10's."""
     shop = shops.of("cifar")
     world = shop.world
-    first, smallest = world.thresholds[0], world.thresholds[-1]
+    first, smallest = world.largest, world.smallest
     found = [Row("cifar", "teacher", lambda seed: _sized(shop.teacher), once=True)]
     for P in world.thresholds:
         cutting = Cutting(P, keep="last")

@@ -31,7 +31,7 @@ def rows(shops: Workshops) -> list[Row]:
     found = []
     for world in WORLDS:
         shop = shops.of(world)
-        for P in shop.world.thresholds:
+        for P in shop.world.learned:
             fresh, last = Cutting(P, init="fresh"), Cutting(P, keep="last")
             for name, cutting, system, ours in (
                 ("independent", fresh, INDEPENDENT, False),

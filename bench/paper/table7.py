@@ -48,7 +48,7 @@ def rows(shops: Workshops) -> list[Row]:
 def _of_world(shop: Workshop) -> list[Row]:
     world = shop.world
     found = []
-    for P in world.thresholds:
+    for P in world.learned:
         fresh = Cutting(P, init="fresh")
         for name, cutting, system, ours in (
             ("independent", fresh, INDEPENDENT, False),
@@ -60,7 +60,7 @@ def _of_world(shop: Workshop) -> list[Row]:
             label = f"{world.student_name(P)}: {name}"
             run = partial(_unseen, shop, cutting, system)
             found.append(Row(world.name, label, run, ours=ours))
-    P = world.thresholds[0]
+    P = world.largest
     label = f"{world.student_name(P)}: first block, before any training"
     found.append(Row(world.name, label, partial(_cut, shop, Cutting(P)), ours=True))
     for name in OURS:

@@ -24,7 +24,8 @@ class World:
     which has device_images of each class. compiled: the backend of torch.compile; batches are then
     made on the GPU, if there is one. ingredients: those of Table 1 that are tried here (None: all).
     tries: of how many settings of a method one is chosen (None: all). pixels: the sides of
-    ImageNet's images.
+    ImageNet's images. in_between: whether Tables 3, 4, 5 and 7 have the students between the
+    largest and the smallest too.
     """
 
     name: str
@@ -53,6 +54,27 @@ class World:
     first_student: int = 1
     ingredients: tuple[str, ...] | None = None
     tries: int | None = None
+    in_between: bool = True
+
+    @property
+    def largest(self) -> float:
+        """The threshold of the largest student."""
+        return self.thresholds[0]
+
+    @property
+    def smallest(self) -> float:
+        """The threshold of the smallest student."""
+        return self.thresholds[-1]
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Those two; one where there is one."""
+        return tuple(dict.fromkeys((self.largest, self.smallest)))
+
+    @property
+    def learned(self) -> tuple[float, ...]:
+        """The thresholds of Tables 3, 4, 5 and 7."""
+        return self.thresholds if self.in_between else self.ends
 
     def student_name(self, P: float) -> str:
         """Return what the paper calls the student of a threshold."""
@@ -97,6 +119,7 @@ _CIFAR = World(
     whole=("resnet20", {}),
     other=("resnet56", {}),
     teacher_file="resnet56_cifar10.pt",
+    in_between=False,
 )
 # what all of CIFAR-10's ingredients are for, a better recipe, is tried elsewhere by two of them
 _TWO = ("first block, facing channels", "first block, temperature")
@@ -123,6 +146,7 @@ _IMAGENET = World(
     batch_size=64,
     first_student=5,
     ingredients=_TWO,
+    in_between=False,
 )
 _CALTECH = World(
     name="caltech",
@@ -141,10 +165,12 @@ _CALTECH = World(
     batch_size=64,
     students="VGG-16 {}",
     ingredients=_TWO,
+    in_between=False,
 )  # fmt: skip
 _EPOCHS_200 = {"epochs": 200, "lr": 0.1, "schedule": "cosine_epoch", **_GPU}
 _EPOCHS_100 = {"epochs": 100, "lr": 0.1, "schedule": "steps", "milestones": (30, 60, 90),
                "weight_decay": 1e-4, **_GPU}  # fmt: skip
+_WHOLE: dict[str, Any] = {"compiled": "inductor", "ingredients": None, "in_between": True}
 _ADAM = {"epochs": 200, "optimizer": "adam", "schedule": "exponential", "weight_decay": 0.0}
 
 WORLDS: dict[str, dict[str, World]] = {
@@ -188,11 +214,11 @@ WORLDS: dict[str, dict[str, World]] = {
             whole=("wrn_28_10", {}),
             other=("resnet110", {}),
             teacher_file=None,
-            compiled="inductor",
+            **_WHOLE,
         ),
         "imagenet": replace(
             _IMAGENET, teacher=_EPOCHS_100, student=_EPOCHS_100, base=_EPOCHS_100,
-            unseen=_EPOCHS_100, compiled="inductor",
+            unseen=_EPOCHS_100, **_WHOLE,
         ),
         "caltech": replace(
             _CALTECH,
@@ -200,7 +226,7 @@ WORLDS: dict[str, dict[str, World]] = {
             options={"hidden": 4096, "input_size": 64},
             teacher={**_ADAM, "lr": 0.01, **_GPU},
             student={**_ADAM, "lr": 0.001, **_GPU},
-            compiled="inductor",
+            **_WHOLE,
         ),
     },
 }  # fmt: skip

@@ -31,7 +31,9 @@ ASKS = {
     "the row without transfer: both are here. Transfer keeps the best of its frequent "
     "evaluations on validation images of all classes, which a device has not: what its last "
     "step leaves has rows of its own. Rates are chosen by accuracy over all validation images, "
-    "by which what learns next to nothing of the new class may do best.",
+    "by which what learns next to nothing of the new class may do best. Rows of the paper learn "
+    "with the student that the paper writes; the other ones with ours (first block, facing "
+    "channels), among them the paper's ways of learning once more.",
     "table5": "As Table 4, with another data set.",
     "table6": "The same number of steps of 64 images in each row, on one machine. The paper's "
     "seconds are those of a phone of 2017 and of another engine: only ratios compare.",
