@@ -1,0 +1,1 @@
+"""The same step and the same inference on other engines, each in its own environment."""
