@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Path
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from pyedge.serve.refusals import RefusalError
 from pyedge.serve.service import Service
-from pyedge.serve.tokens import Device, device_of
+from pyedge.serve.tokens import Device
 
 # in an address; anything else is refused before it comes near a path or a database
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
@@ -25,14 +26,14 @@ def service_of(request: Request) -> Service:
     return found
 
 
-def asker(scope: str) -> Callable[[Request], Device]:
+def asker(scope: str) -> Callable[[Request], Awaitable[Device]]:
     """Make a dependency that lets devices pass whose token has this scope."""
 
-    def checked(request: Request) -> Device:
+    async def checked(request: Request) -> Device:
         service = service_of(request)
         token = _token(request, basic=scope == "watch")
         address = request.client.host if request.client else "?"
-        device = device_of(service.store.database, token) if token else None
+        device = await _device(service, token) if token else None
         if device is None:
             _slow_down(service.failures.take(address))
             raise RefusalError(
@@ -53,6 +54,11 @@ def asker(scope: str) -> Callable[[Request], Device]:
         return device
 
     return checked
+
+
+async def _device(service: Service, token: str) -> Device | None:
+    known = service.tokens.remembered(token)
+    return known or await run_in_threadpool(service.tokens.device_of, token)
 
 
 def _slow_down(wait: float) -> None:

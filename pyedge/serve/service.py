@@ -15,6 +15,7 @@ from pyedge.serve.metrics import Metrics
 from pyedge.serve.rates import AtOnce, Rates
 from pyedge.serve.store import Store
 from pyedge.serve.students import Students
+from pyedge.serve.tokens import Tokens
 from pyedge.serve.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Service:
 
     store: Store
     limits: Limits
+    tokens: Tokens
     students: Students
     uploads: Uploads
     contributions: Contributions
@@ -87,6 +89,7 @@ class Service:
         return cls(
             store=store,
             limits=limits,
+            tokens=Tokens(store.database),
             students=students,
             uploads=uploads,
             contributions=Contributions(store, students, uploads, limits),

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,3 +99,40 @@ def device_of(database: Database, token: str) -> Device | None:
     if row is None or not same or row.revoked is not None:
         return None
     return Device(row.id, row.name, frozenset(row.scopes.split(",")), row.created, None)
+
+
+class Tokens:
+    """Whose tokens they are, remembered for as long as the database has not changed.
+
+    A question to it costs a change of threads, and as much again as all else of a small request.
+    Whatever is written, a token revoked by another process too, makes all be forgotten.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[bytes, Device] = {}
+        self._version: int | None = None
+        self._lock = threading.Lock()
+
+    def remembered(self, token: str) -> Device | None:
+        """Return whose token this is if that is known without a question."""
+        version = self._database.version()
+        with self._lock:
+            if version is None or version != self._version:
+                return None
+            return self._known.get(_digest(token))
+
+    def device_of(self, token: str) -> Device | None:
+        """Return whose token this is, and remember it; see `device_of`."""
+        version = self._database.version()  # before the question: what comes after it is seen
+        device = device_of(self._database, token)
+        with self._lock:
+            if version != self._version:
+                self._known, self._version = {}, version
+            if device is not None:
+                self._known[_digest(token)] = device
+        return device
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +14,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
+from pyedge.serve.database import Database
 from pyedge.serve.limits import Limits
 from pyedge.serve.rates import AtOnce, Rates
 from pyedge.serve.refusals import RefusalError
-from pyedge.serve.tokens import add_token, device_of, list_tokens, revoke_token
+from pyedge.serve.tokens import Tokens, add_token, device_of, list_tokens, revoke_token
 from tests.support.cloud_service import NAME, Running, running
 from tests.support.raw_http import ask, fault, opened
 
@@ -69,6 +72,47 @@ def test_forged_and_revoked_tokens_are_of_nobody(service: Running) -> None:
     assert fault(ask(service.url, "GET", "/v1/students", token)) == (401, "token")
     (row,) = [each for each in list_tokens(database) if each.id == device.id]
     assert row.revoked is not None
+
+
+def test_a_token_is_remembered_until_anything_is_written(service: Running) -> None:
+    tokens, database = service.service.tokens, service.service.store.database
+    token = service.token("known")
+    assert tokens.remembered(token) is None
+    for _ in range(2):
+        assert ask(service.url, "GET", "/v1/students", token)[0] == 200
+        found = tokens.remembered(token)
+        assert found == device_of(database, token)
+    service.token("another")
+    assert tokens.remembered(token) is None
+    assert fault(ask(service.url, "GET", "/v1/students", token[:-1] + "?")) == (401, "token")
+
+
+def test_a_token_revoked_by_another_process_is_of_nobody_at_once(service: Running) -> None:
+    token = service.token("left")
+    assert ask(service.url, "GET", "/v1/students", token)[0] == 200
+    known = service.service.tokens.remembered(token)
+    assert known is not None
+    command = [sys.executable, "-c", "import sys; from pyedge.cli import main; sys.exit(main())"]
+    store = service.service.store.folder
+    line = ["serve", "token", "revoke", known.id, "--store", str(store)]
+    subprocess.run([*command, *line], check=True, capture_output=True)
+    assert fault(ask(service.url, "GET", "/v1/students", token)) == (401, "token")
+
+
+def test_no_token_is_remembered_where_changes_cannot_be_seen(service: Running) -> None:
+    class Server:
+        """A database that must be asked, as PostgreSQL is."""
+
+        def __init__(self, database: Database) -> None:
+            self.reading = database.reading
+
+        def version(self) -> None:
+            return None
+
+    tokens = Tokens(Server(service.service.store.database))  # type: ignore[arg-type]
+    token = service.token("asked")
+    assert tokens.device_of(token) is not None
+    assert tokens.remembered(token) is None
 
 
 def test_token_is_kept_as_a_hash_alone(service: Running) -> None:
