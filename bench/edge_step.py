@@ -33,12 +33,13 @@ gradient_error     the largest relative difference of a gradient, in norm, from 
 frozen_*_ratio     our last-conv step over our full one (every conv, batch norm and linear learns);
                    not for the VGGs, each of whose convs is the last of its group
 inference_vs_torch torch's fastest inference over ours
+
+`python -m bench.peers` has other engines than torch, at a step of labels alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 
@@ -57,9 +58,6 @@ except ImportError:  # our rows alone then
     torch = None  # type: ignore[assignment]
 
 DEFAULT = ("resnet1", "resnet2", "resnet3", "resnet4", "vgg4")
-# Other ways to train on a device, named where they are. MNN has no row because its wheel (3.6.1)
-# differentiates nothing: SGD.step(reduce_mean(w * w)) returns False and w stays.
-RIVALS = {"MNN": "MNN", "onnxruntime-training": "onnxruntime.training"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,7 +71,6 @@ def main(arguments: list[str] | None = None) -> None:
     facts = machine(torch)
     # the most of several tries: a peak that somebody else's work lowered would flatter us
     facts["fma_gflops"] = round(max(kernels.fma_rate(0.1) for _ in range(10)), 1)
-    facts["rivals"] = {name: _presence(module) for name, module in RIVALS.items()}
     settings = Settings(
         batch=options.batch or (16 if options.quick else 128),
         threads=options.threads,
@@ -120,14 +117,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--isa", choices=kernels.available_isas(), help="path to measure")
     return parser.parse_args(arguments)
-
-
-def _presence(module: str) -> str:
-    try:
-        found = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package above it
-        found = False
-    return "installed, but this benchmark has no row for it" if found else "not installed"
 
 
 if __name__ == "__main__":

@@ -138,18 +138,18 @@ class QuantizedDistillation:
 class System:
     """teach: trains in place. finish: what ends the training.
 
-    longer: how much longer than the world's schedule.
+    longer: how many times as long as the world's schedule.
     """
 
     name: str
     teach: Callable[[Task], TrainResult]
     finish: Callable[[nn.Module], None] = field(default=lambda network: None)
-    longer: int = 1
+    longer: float = 1
 
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the world's options, longer if the system is."""
+        """Return the world's options, longer or shorter if the system is."""
         return {
-            name: self.longer * value if name in ("steps", "epochs") else value
+            name: round(self.longer * value) if name in ("steps", "epochs") else value
             for name, value in options.items()
         }
 
@@ -157,7 +157,9 @@ class System:
 INDEPENDENT = System("independent", independent)
 ALONE_LONGER = System("independent, four times as long", independent, longer=4)
 AS_WRITTEN = System("transfer as written", transfer_as_written)
+AS_WRITTEN_SHORTER = System("transfer as written, a quarter", transfer_as_written, longer=0.25)
 TRANSFER = System("transfer", transfer)
+SHORTER = System("transfer, a quarter", transfer, longer=0.25)
 LONGER = System("transfer, longer", transfer, longer=2)
 FITNET = System("FitNet", fitnet)
 DISTILLATION = System("distillation", distillation)

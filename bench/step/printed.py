@@ -26,8 +26,7 @@ _COLUMNS = (
 
 def head(facts: dict[str, Any], settings: Settings) -> str:
     """The machine, what was asked for, and the names of the columns."""
-    lines = [f"{name}: {value}" for name, value in facts.items() if name != "rivals"]
-    lines += [f"{name}: {state}" for name, state in facts["rivals"].items()]
+    lines = [f"{name}: {value}" for name, value in facts.items()]
     load = facts.get("load_average_before", 0.0)
     if load > settings.threads / 2:
         lines.append(

@@ -59,7 +59,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "table2": (_ACCURACY, _LAST, _PARAMETERS, Column("bytes", "bytes", _bytes, True)),
     "table3": (
         Column("steps", "steps", _number, True),
-        Column("steps_to_goal", "steps to the goal", _number),
+        Column("steps_to_alone", "steps to labels alone", _number),
+        Column("steps_to_goal", "to four times as many", _number),
         _ACCURACY,
     ),
     "table4": _LEARNED,

@@ -22,10 +22,10 @@ ASKS = {
     "bucket of 256 weights. The paper's sizes of quantized networks are written as "
     "bytes here; of a student computed in 8 bits they are those of its whole file.",
     "table3": "Steps at the best validation evaluation (the paper's count, once an epoch; "
-    "FitNet's first stage included), and to the goal: the best validation accuracy of "
-    "labels alone in four times as many steps. Rows of the paper: fresh weights for the "
-    "independent student and FitNet, inherited ones for transfer. Ours take inheritance "
-    "and transfer apart.",
+    "FitNet's first stage included), and to two goals: the best validation accuracy of labels "
+    "alone in as many steps, the independent student's, and in four times as many. Rows of the "
+    "paper: fresh weights for the independent student and FitNet, inherited ones for transfer. "
+    "Ours take inheritance and transfer apart, and end after a quarter of the steps.",
     "table4": "The student is trained on nine classes; then it gets images of the tenth alone. "
     "The paper averages old and new in the rows of transfer and RILOD, and by images in "
     "the row without transfer: both are here. Transfer keeps the best of its frequent "
