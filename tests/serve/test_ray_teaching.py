@@ -46,6 +46,7 @@ pytestmark = [
     pytest.mark.exhaustive,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
+MANY = 1000  # images of a request, in eight pieces
 REPLICA = "ray::ServeReplica:pyedge-"
 
 
@@ -172,6 +173,31 @@ def test_bad_images_are_refused_as_by_one_process(service: Case) -> None:
         url = service.process.url
         assert fault(ask(url, "POST", f"{address}?{query}", service.token, body)) == wanted
     assert ask(url, "POST", f"{address}?images=1", service.token, one)[0] == 200
+
+
+def test_a_busy_service_makes_another_replica(service: Case) -> None:
+    assert len(replicas()) == 1
+    address = f"/v1/students/{NAME}/knowledge?images={MANY}&maps=true"
+    over = threading.Event()
+    statuses: set[int] = set()
+
+    def run() -> None:
+        while not over.is_set():
+            url, body = service.process.url, bytes(64 * MANY)
+            statuses.add(ask(url, "POST", address, service.token, body)[0])
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 100  # Ray Serve looks at half a minute of load
+    while len(replicas()) < 2 and time.monotonic() < until:
+        time.sleep(0.5)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert len(replicas()) == 2
+    assert statuses <= {200, 429, 503}
+    assert 200 in statuses
 
 
 def test_replica_that_is_killed_comes_back_and_a_device_waits(service: Case) -> None:
