@@ -16,7 +16,7 @@ import pyedge._core
 # asks a peer's own Python: its version, and the bytes of a distribution and all that it requires
 _ASK = """
 import importlib.metadata as m, json, re, sys
-seen, todo, size = set(), [sys.argv[1]], 0
+seen, todo, size = set(), [sys.argv[1], *sys.argv[3:]], 0
 while todo:
     name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
     if name in seen:
@@ -47,8 +47,9 @@ class Peer:
 
     distribution: what a device would install. worker: its module. requires: of its environment,
     with what converts a network; none for what stands in the project's own. variants: the ways that
-    it is run in. compiled: the distribution whose wheels are of one architecture. step_batch: of so
-    many images a step is timed, and the time multiplied, where that of a whole batch takes minutes.
+    it is run in. compiled: the distribution whose wheels are of one architecture. beside: what it
+    does not run without, and does not say so. step_batch: of so many images a step is timed, and
+    the time multiplied, where that of a whole batch takes minutes.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Peer:
     requires: tuple[str, ...] = ()
     variants: tuple[str, ...] = ("",)
     compiled: str | None = None
+    beside: tuple[str, ...] = ()
     step_batch: int | None = None
 
     def python(self, environments: Path) -> Path:
@@ -87,7 +89,8 @@ PEERS = (
         "executorch",
         "of_executorch",
         ("executorch==1.5.1", "torch==2.13.0"),
-        step_batch=4,
+        beside=("torch",),
+        step_batch=1,
     ),
     Peer("LiteRT", "ai-edge-litert", "of_litert", ("litert-torch==0.10.0", "torch==2.13.0")),
     Peer("MNN", "MNN", "of_mnn", ("MNN==3.6.1",)),
@@ -113,10 +116,11 @@ def facts(peer: Peer, environments: Path) -> dict[str, Any]:
     `make wheel-aarch64`.
     """
     python = peer.python(environments)
-    asked = [python, "-c", _ASK, peer.distribution, peer.compiled or peer.distribution]
+    compiled = peer.compiled or peer.distribution
+    asked = [python, "-c", _ASK, peer.distribution, compiled, *peer.beside]
     done = subprocess.run(asked, capture_output=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
-    compiled = found.pop("compiled").partition("+")[0]  # an index's own build of the version
+    version = found.pop("compiled").partition("+")[0]  # of an index's own build
     if peer.distribution == "pyedge":
         # installed in place, it lists no file of its own
         package = Path(pyedge.__file__).parent
@@ -124,8 +128,7 @@ def facts(peer: Peer, environments: Path) -> dict[str, Any]:
         files.append(Path(pyedge._core.__file__))
         found["bytes"] += sum(each.stat().st_size for each in set(files))
         return {**found, "aarch64": True}
-    wheel = f"{peer.compiled or peer.distribution}=={compiled}"
-    return {**found, "aarch64": _has_wheel(python, wheel)}
+    return {**found, "aarch64": _has_wheel(python, f"{compiled}=={version}")}
 
 
 def _has_wheel(python: Path, wheel: str) -> bool:

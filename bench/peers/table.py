@@ -73,7 +73,7 @@ def _time(row: Found, ours: Found, kind: str) -> str:
     ms = row.get(f"{kind}_ms")
     if ms is None:
         reason = str(row.get("absent") or row.get(f"{kind}_unable", ""))
-        return "does not learn" if reason.startswith("does not learn") else "-"
+        return reason.partition(":")[0] if reason.startswith("does not") else "-"
     base = ours.get(f"{kind}_ms")
     return f"{ms:.1f} ms" + (f", {ms / base:.2f}x" if base else "")
 

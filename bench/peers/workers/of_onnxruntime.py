@@ -67,7 +67,10 @@ def step(task: Task, variant: str) -> Callable[[], float]:
 
 
 def _learns() -> bool:
-    return importlib.util.find_spec("onnxruntime.training.api") is not None
+    try:
+        return importlib.util.find_spec("onnxruntime.training.api") is not None
+    except ModuleNotFoundError:  # not even the module above it
+        return False
 
 
 def _options(task: Task):  # type: ignore[no-untyped-def]
