@@ -46,6 +46,9 @@ The same step and the same inference on what else runs on a device or trains the
 group and the classifier learn, plain SGD. Figures with a "x" are times over pyedge's in float32, in
 one run, interleaved; memory is that of the whole process during a call, installed is the package
 with all that it requires, aarch64 whether there is a wheel for Linux.
+
+`import MNN.tools` runs `pip install` with whatever pip it finds; the benchmark runs it with pip's
+index shut off.
 """
 
 
@@ -94,5 +97,6 @@ def _reasons(found: Found) -> list[str]:
             batch = row.get(f"{kind}_batch", found["batch"])
             if batch != found["batch"]:
                 times = found["batch"] / batch
-                lines.append(f"{row['name']}, {kind}: of {batch} images, times {times:g}")
+                images = "1 image" if batch == 1 else f"{batch} images"
+                lines.append(f"{row['name']}, {kind}: of {images}, times {times:g}")
     return lines
