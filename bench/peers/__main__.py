@@ -17,6 +17,7 @@ Whoever takes part is checked first: logits, and the losses of four steps, again
 they take turns, each in its process: a rest, an untimed call, a timed one; medians are told. Memory
 is the largest resident size of the whole process during a call, interpreter and libraries included.
 Installed bytes are those of the distribution and of all that it requires, as its metadata have it.
+Linux alone: memory is read in /proc.
 """
 
 from __future__ import annotations
