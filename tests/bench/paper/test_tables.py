@@ -196,7 +196,7 @@ def test_rows_are_chosen_by_parts_of_their_names(
     assert main(["table4", *into, "--rows", "nothing of this name"]) == 2
     told = capsys.readouterr().err
     assert "no such row" in told
-    assert "ResNet 1: statistics" in told
+    assert "ResNet 1, our student: statistics" in told
     assert main(["table2", *into, "--seeds", "0", "--rows", "post mortem,L1"]) == 0
     recorded = json.loads((tmp_path / "table2_smoke.json").read_text())["rows"]
     assert [row["name"].split()[0] for row in recorded] == ["L1", "L1", "teacher,", "teacher,"]
