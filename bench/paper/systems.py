@@ -149,7 +149,7 @@ class System:
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the world's options, longer or shorter if the system is."""
         return {
-            name: round(self.longer * value) if name in ("steps", "epochs") else value
+            name: max(1, round(self.longer * value)) if name in ("steps", "epochs") else value
             for name, value in options.items()
         }
 
