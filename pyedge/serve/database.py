@@ -109,11 +109,17 @@ def _engine(url: str) -> Engine:
 
 
 def _watcher(engine: Engine) -> sqlite3.Connection | None:
-    """A connection that never writes: to it, all that is written is another's."""
-    path = engine.url.database
-    if engine.dialect.name != "sqlite" or path in (None, "", ":memory:"):
+    """A connection that never writes: to it, all that is written is another's.
+
+    The engine makes it, so that it is to the same file, however the URL names that.
+    """
+    if engine.dialect.name != "sqlite":
         return None
-    return sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    pooled = engine.raw_connection()
+    found = pooled.driver_connection
+    pooled.detach()
+    assert isinstance(found, sqlite3.Connection)
+    return found
 
 
 def _connected(connection: Any, _: Any) -> None:

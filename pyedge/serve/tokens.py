@@ -126,11 +126,12 @@ class Tokens:
         """Return whose token this is, and remember it; see `device_of`."""
         version = self._database.version()  # before the question: what comes after it is seen
         device = device_of(self._database, token)
+        if version is None or device is None:
+            return device
         with self._lock:
             if version != self._version:
                 self._known, self._version = {}, version
-            if device is not None:
-                self._known[_digest(token)] = device
+            self._known[_digest(token)] = device
         return device
 
 

@@ -99,6 +99,23 @@ def test_a_token_revoked_by_another_process_is_of_nobody_at_once(service: Runnin
     assert fault(ask(service.url, "GET", "/v1/students", token)) == (401, "token")
 
 
+@pytest.mark.parametrize("url", ["sqlite:///{}", "sqlite:///file:{}?uri=true"])
+def test_version_is_of_the_database_that_the_url_names(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "x.db"
+    database, other = Database(url.format(path)), Database(f"sqlite:///{path}")
+    tokens = Tokens(database)
+    token = add_token(other, "device")
+    device = tokens.device_of(token)
+    assert device is not None
+    assert tokens.remembered(token) == device
+    assert revoke_token(other, device.id)
+    assert tokens.remembered(token) is None
+    assert tokens.device_of(token) is None
+    for each in (database, other):
+        each.close()
+    assert {each.name for each in tmp_path.iterdir()} == {"x.db"}
+
+
 def test_no_token_is_remembered_where_changes_cannot_be_seen(service: Running) -> None:
     class Server:
         """A database that must be asked, as PostgreSQL is."""
@@ -113,6 +130,7 @@ def test_no_token_is_remembered_where_changes_cannot_be_seen(service: Running) -
     token = service.token("asked")
     assert tokens.device_of(token) is not None
     assert tokens.remembered(token) is None
+    assert tokens._known == {}
 
 
 def test_token_is_kept_as_a_hash_alone(service: Running) -> None:
